@@ -1,0 +1,46 @@
+// memory.h: where the bytes of tensors come from, how many there are, and how many there may be.
+//
+// Nothing is global: whoever creates the first tensors passes a Memory, and each op allocates its results where its
+// first input lives. A default Memory is the plain heap, uncounted and unlimited.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace vitrine {
+
+// What an embedding program gives to keep all bytes in its own hands. `allocate` returns 64-byte aligned memory or
+// nullptr; `release` gets the same pointer and size back.
+struct HostAllocator {
+  std::function<void*(size_t bytes)> allocate;
+  std::function<void(void* pointer, size_t bytes)> release;
+};
+
+struct MemoryStatistics {
+  size_t current = 0;      // bytes alive now
+  size_t peak = 0;         // most bytes ever alive at once since the last reset_peak
+  size_t total = 0;        // bytes handed out in all
+  size_t allocations = 0;  // blocks handed out in all
+};
+
+// A handle to one pool; copies share it. Thread-safe.
+class Memory {
+ public:
+  Memory() = default;  // the plain heap
+  // A counting pool with a limit in bytes (0: none) on top of the heap or of the host's allocator.
+  static Memory counted(size_t limit = 0, HostAllocator host = {});
+
+  // Throws Error{Fault::resources} if the limit would be passed or the allocator has no more.
+  std::shared_ptr<std::byte> allocate(size_t bytes) const;
+
+  MemoryStatistics statistics() const;  // all zero for the plain heap
+  void reset_peak() const;              // peak = current
+
+ private:
+  struct Pool;
+  std::shared_ptr<Pool> pool_;
+};
+
+}  // namespace vitrine

@@ -1,0 +1,62 @@
+#include "engine/shape.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/check.h"
+
+namespace vitrine {
+
+Shape::Shape(std::span<const int64_t> extents) {
+  check(extents.size() <= max_rank, "shape: at most ", max_rank, " extents, got ", extents.size());
+  rank_ = static_cast<int>(extents.size());
+  for (int i = 0; i < rank_; ++i) {
+    check(extents[i] >= 0, "shape: extent ", i, " is negative: ", extents[i]);
+    extents_[i] = extents[i];
+    numel_ = checked_multiply(numel_, extents[i], "shape");
+  }
+}
+
+int64_t Shape::dim(int i) const {
+  const int position = i < 0 ? i + rank_ : i;
+  check(position >= 0 && position < rank_, "shape: no extent ", i, " in ", str());
+  return extents_[position];
+}
+
+int64_t Shape::rows_before(int i) const {
+  int64_t rows = 1;
+  for (int k = 0; k < (i < 0 ? i + rank_ : i); ++k) rows *= extents_[k];
+  return rows;
+}
+
+int64_t Shape::columns_from(int i) const {
+  int64_t columns = 1;
+  for (int k = i < 0 ? i + rank_ : i; k < rank_; ++k) columns *= extents_[k];
+  return columns;
+}
+
+Shape Shape::with(int i, int64_t extent) const {
+  dim(i);  // checks i
+  std::vector<int64_t> changed(extents().begin(), extents().end());
+  changed[i < 0 ? i + rank_ : i] = extent;
+  return Shape(std::span<const int64_t>(changed));
+}
+
+Shape Shape::without(int i) const {
+  dim(i);
+  std::vector<int64_t> changed(extents().begin(), extents().end());
+  changed.erase(changed.begin() + (i < 0 ? i + rank_ : i));
+  return Shape(std::span<const int64_t>(changed));
+}
+
+bool Shape::operator==(const Shape& other) const { return std::ranges::equal(extents(), other.extents()); }
+
+std::string Shape::str() const {
+  std::string out = "(";
+  for (int i = 0; i < rank_; ++i) out += (i ? ", " : "") + std::to_string(extents_[i]);
+  return out + ")";
+}
+
+void append(std::string& out, const Shape& shape) { out += shape.str(); }
+
+}  // namespace vitrine

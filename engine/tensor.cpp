@@ -1,0 +1,203 @@
+#include "engine/tensor.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "engine/check.h"
+
+namespace vitrine {
+
+struct Tensor::Block {
+  std::shared_ptr<const std::byte> bytes;
+  Memory memory;
+  bool sealed = false;
+  std::mutex mutex;                                                    // guards `forms`
+  std::map<std::tuple<int, size_t, int64_t>, Tensor> forms;            // (kind, offset, numel) -> packed form
+};
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, const Memory& memory) {
+  Tensor out;
+  out.shape_ = shape;
+  out.dtype_ = dtype;
+  const int64_t bytes = checked_multiply(shape.numel(), static_cast<int64_t>(size_of(dtype)), "tensor");
+  out.block_ = std::make_shared<Block>();
+  out.block_->bytes = memory.allocate(static_cast<size_t>(bytes));
+  out.block_->memory = memory;
+  return out;
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, const Memory& memory) {
+  Tensor out = empty(shape, dtype, memory);
+  std::memset(out.mutable_raw().data(), 0, out.bytes());
+  return out;
+}
+
+Tensor Tensor::full(const Shape& shape, double value, DType dtype, const Memory& memory) {
+  Tensor out = empty(shape, dtype, memory);
+  dispatch(dtype, "full", [&](auto zero) {
+    using T = decltype(zero);
+    std::ranges::fill(out.mutable_data<T>(), static_cast<T>(value));
+  });
+  return out;
+}
+
+template <class T>
+Tensor Tensor::of(const Shape& shape, std::span<const T> values, const Memory& memory) {
+  check(static_cast<int64_t>(values.size()) == shape.numel(), "tensor: shape ", shape, " needs ", shape.numel(),
+        " values, got ", values.size());
+  Tensor out = empty(shape, dtype_of<T>(), memory);
+  std::ranges::copy(values, out.mutable_data<T>().begin());
+  return out;
+}
+
+Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype, std::shared_ptr<const void> owner) {
+  check(reinterpret_cast<uintptr_t>(bytes) % size_of(dtype) == 0, "tensor: borrowed bytes are not aligned to ",
+        size_of(dtype));
+  Tensor out;
+  out.shape_ = shape;
+  out.dtype_ = dtype;
+  out.block_ = std::make_shared<Block>();
+  out.block_->bytes = std::shared_ptr<const std::byte>(std::move(owner), bytes);
+  out.block_->sealed = true;
+  return out;
+}
+
+Memory Tensor::memory() const { return block_ ? block_->memory : Memory{}; }
+
+std::span<const std::byte> Tensor::raw() const {
+  check(defined(), "tensor: undefined");
+  return {block_->bytes.get() + offset_, bytes()};
+}
+
+std::span<std::byte> Tensor::mutable_raw() {
+  check(defined(), "tensor: undefined");
+  check(!block_->sealed, "tensor: a sealed (frozen) tensor cannot be written");
+  // Unsealed blocks are always made by `empty` from writable memory.
+  return {const_cast<std::byte*>(block_->bytes.get()) + offset_, bytes()};
+}
+
+template <class T>
+std::span<const T> Tensor::data() const {
+  check(dtype_of<T>() == dtype_, "tensor: holds ", name_of(dtype_), ", asked for ", name_of(dtype_of<T>()));
+  return {reinterpret_cast<const T*>(raw().data()), static_cast<size_t>(numel())};
+}
+
+template <class T>
+std::span<T> Tensor::mutable_data() {
+  check(dtype_of<T>() == dtype_, "tensor: holds ", name_of(dtype_), ", asked for ", name_of(dtype_of<T>()));
+  return {reinterpret_cast<T*>(mutable_raw().data()), static_cast<size_t>(numel())};
+}
+
+double Tensor::item() const {
+  check(defined() && numel() == 1, "item: expected one element, got ", shape_);
+  if (dtype_ == DType::i64) return static_cast<double>(data<int64_t>()[0]);
+  return to(DType::f64).data<double>()[0];
+}
+
+Tensor Tensor::reshape(const Shape& shape) const {
+  check(shape.numel() == numel(), "reshape: ", shape_, " does not fit ", shape);
+  Tensor out = *this;
+  out.shape_ = shape;
+  return out;
+}
+
+Tensor Tensor::rows(int64_t begin, int64_t end) const {
+  check(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= dim(0), "rows: [", begin, ", ", end,
+        ") is not inside ", shape_);
+  Tensor out = *this;
+  out.offset_ += static_cast<size_t>(begin * shape_.columns_from(1)) * size_of(dtype_);
+  out.shape_ = shape_.with(0, end - begin);
+  return out;
+}
+
+Tensor Tensor::clone() const {
+  Tensor out = empty(shape_, dtype_, memory());
+  std::ranges::copy(raw(), out.mutable_raw().begin());
+  return out;
+}
+
+namespace {
+
+template <class From>
+double widen(From value) {
+  if constexpr (std::is_same_v<From, bf16> || std::is_same_v<From, f16>) {
+    return to_float(value);
+  } else {
+    return static_cast<double>(value);
+  }
+}
+
+template <class To>
+To narrow(double value) {
+  if constexpr (std::is_same_v<To, bf16>) {
+    return to_bf16(static_cast<float>(value));
+  } else if constexpr (std::is_same_v<To, f16>) {
+    return to_f16(static_cast<float>(value));
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
+template <class F>
+void with_float_type(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32: return f(float{});
+    case DType::f64: return f(double{});
+    case DType::bf16: return f(bf16{});
+    case DType::f16: return f(f16{});
+    default: fail(Fault::input, "to: cannot convert ", name_of(dtype));
+  }
+}
+
+}  // namespace
+
+Tensor Tensor::to(DType dtype) const {
+  if (dtype == dtype_) return *this;
+  Tensor out = empty(shape_, dtype, memory());
+  with_float_type(dtype_, [&](auto from) {
+    with_float_type(dtype, [&](auto target) {
+      const auto source = data<decltype(from)>();
+      const auto result = out.mutable_data<decltype(target)>();
+      for (size_t i = 0; i < source.size(); ++i) result[i] = narrow<decltype(target)>(widen(source[i]));
+    });
+  });
+  return out;
+}
+
+Tensor Tensor::seal() const {
+  check(defined(), "tensor: undefined");
+  block_->sealed = true;
+  return *this;
+}
+
+bool Tensor::sealed() const { return block_ && block_->sealed; }
+
+bool Tensor::unique() const { return block_ && !block_->sealed && block_.use_count() == 1; }
+
+Tensor Tensor::kept_form(int kind, const std::function<Tensor()>& make) const {
+  check(sealed(), "tensor: only a sealed tensor keeps packed forms");
+  const std::lock_guard lock(block_->mutex);
+  Tensor& form = block_->forms[{kind, offset_, numel()}];
+  if (!form.defined()) form = make();
+  return form;
+}
+
+// Every element type that a tensor can hold.
+#define VITRINE_FOR_TYPE(T)                                                                     \
+  template Tensor Tensor::of<T>(const Shape&, std::span<const T>, const Memory&);               \
+  template std::span<const T> Tensor::data<T>() const;                                          \
+  template std::span<T> Tensor::mutable_data<T>();
+VITRINE_FOR_TYPE(float)
+VITRINE_FOR_TYPE(double)
+VITRINE_FOR_TYPE(bf16)
+VITRINE_FOR_TYPE(f16)
+VITRINE_FOR_TYPE(int64_t)
+VITRINE_FOR_TYPE(int32_t)
+VITRINE_FOR_TYPE(int8_t)
+VITRINE_FOR_TYPE(uint8_t)
+#undef VITRINE_FOR_TYPE
+
+}  // namespace vitrine

@@ -1,0 +1,86 @@
+// tensor.h: plain data. Shape, element type and a shared block of memory; always contiguous, row-major.
+//
+// Copying a Tensor copies a handle, not the data. A Tensor knows nothing of gradients (autograd.h does).
+#pragma once
+
+#include <initializer_list>
+#include <span>
+#include <vector>
+
+#include "engine/check.h"
+#include "engine/dtype.h"
+#include "engine/memory.h"
+#include "engine/shape.h"
+
+namespace vitrine {
+
+class Tensor {
+ public:
+  Tensor() = default;  // undefined: no shape, no data
+
+  // New tensors. The data of `empty` is not initialised.
+  static Tensor empty(const Shape& shape, DType dtype, const Memory& memory = {});
+  static Tensor zeros(const Shape& shape, DType dtype, const Memory& memory = {});
+  static Tensor full(const Shape& shape, double value, DType dtype, const Memory& memory = {});
+  // Copies `values`, whose count must equal the shape's. T is float, double, int64_t, int32_t, int8_t or uint8_t.
+  template <class T>
+  static Tensor of(const Shape& shape, std::span<const T> values, const Memory& memory = {});
+  template <class T>
+  static Tensor of(const Shape& shape, std::initializer_list<T> values, const Memory& memory = {}) {
+    return of(shape, std::span<const T>(values.begin(), values.size()), memory);
+  }
+  // Bytes that live elsewhere (a mapped file, a host's buffer) and stay there while `owner` lives. They may be
+  // unaligned only up to the element size; throws otherwise. The result is sealed.
+  static Tensor borrow(const std::byte* bytes, const Shape& shape, DType dtype, std::shared_ptr<const void> owner);
+
+  bool defined() const { return block_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  int64_t dim(int i) const { return shape_.dim(i); }
+  int64_t numel() const { return shape_.numel(); }
+  DType dtype() const { return dtype_; }
+  size_t bytes() const { return static_cast<size_t>(numel()) * size_of(dtype_); }
+  Memory memory() const;  // where ops on this tensor allocate their results
+
+  // The elements. Throws if T is not the tensor's type, and for `mutable_data` if the tensor is sealed.
+  template <class T> std::span<const T> data() const;
+  template <class T> std::span<T> mutable_data();
+  std::span<const std::byte> raw() const;
+  std::span<std::byte> mutable_raw();
+  // The one value of a tensor with one element, as a double.
+  double item() const;
+
+  // Views of the same block: another shape with as many elements; rows [begin, end) along the first extent.
+  Tensor reshape(const Shape& shape) const;
+  Tensor rows(int64_t begin, int64_t end) const;
+  // Copies.
+  Tensor clone() const;
+  Tensor to(DType dtype) const;  // converts f32, f64, bf16, f16 among each other; the tensor itself if equal
+
+  // A sealed block can never be written again: frozen weights. All views of the block are sealed with it.
+  Tensor seal() const;
+  bool sealed() const;
+  // True if no other Tensor shares the block, so that it may be reused in place.
+  bool unique() const;
+  bool shares_block_with(const Tensor& other) const { return block_ == other.block_ && block_ != nullptr; }
+
+  // A form of this very view that is made once and kept in its block (packed weights). `make` runs on first need and
+  // under a lock. Only for sealed tensors; throws otherwise.
+  Tensor kept_form(int kind, const std::function<Tensor()>& make) const;
+
+ private:
+  struct Block;
+  std::shared_ptr<Block> block_;
+  size_t offset_ = 0;  // in bytes
+  Shape shape_;
+  DType dtype_ = DType::f32;
+};
+
+// Calls f with a zero of the tensor's own type, float or double, so that one body serves both:
+// dispatch(x.dtype(), "relu", [&](auto zero) { using T = decltype(zero); ... }). Throws for other types, naming the op.
+template <class F>
+auto dispatch(DType dtype, const char* op, F&& f) {
+  check(dtype == DType::f32 || dtype == DType::f64, op, ": expected f32 or f64, got ", name_of(dtype));
+  return dtype == DType::f64 ? f(double{}) : f(float{});
+}
+
+}  // namespace vitrine
