@@ -1,0 +1,76 @@
+// dataset.h: labelled pictures, wherever they come from.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/image.h"
+#include "engine/tensor.h"
+
+namespace vitrine {
+
+enum class Split { train, val, test, all };
+const char* name_of(Split split);
+
+// An immutable list of labelled pictures; all functions may be called from several threads at once.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+
+  int64_t size() const { return static_cast<int64_t>(labels_.size()); }
+  int64_t classes() const { return static_cast<int64_t>(class_names_.size()); }
+  int64_t label(int64_t i) const;  // 0 .. classes() - 1
+  const std::vector<int64_t>& labels() const { return labels_; }
+  const std::vector<std::string>& class_names() const { return class_names_; }
+
+  // Picture i, decoded on demand. Throws Error{Fault::input} naming it if it is damaged.
+  virtual Image image(int64_t i) const = 0;
+  // What messages call picture i, e.g. its path.
+  virtual std::string name(int64_t i) const = 0;
+  // Pictures that are already prepared and normalised, f32 (N, 3, H, W); undefined for all formats but
+  // `tensors:`, whose image() throws instead.
+  virtual Tensor tensors() const { return {}; }
+
+ protected:
+  // Checks that there is at least one sample and class, and every label's range; `who` opens the sentence.
+  Dataset(const std::string& who, std::vector<int64_t> labels, std::vector<std::string> class_names);
+  // Throws unless 0 <= i < size().
+  size_t checked(int64_t i) const;
+
+ private:
+  std::string who_;
+  std::vector<int64_t> labels_;
+  std::vector<std::string> class_names_;
+};
+
+struct OpenOptions {
+  bool exif = false;  // turn photos as their EXIF block asks (folder: only)
+  // Remarks that are no errors, e.g. the first photo with an EXIF orientation that is not applied. Called at
+  // most once per data set, perhaps from a loader's thread.
+  std::function<void(const std::string&)> note;
+};
+
+// Opens `scheme:where`:
+//   folder:DIR         class folders of .jpg, .jpeg, .png, .bmp files, directly in DIR (all of them are the
+//   train split)
+//                      or below DIR/train, DIR/val, DIR/test; classes in bytewise order, the train split
+//                      names them
+//   fashion-mnist:DIR  the four IDX files, plain or .gz; splits train and test
+//   cifar10:DIR, cifar100:DIR  the binary versions (fine labels); splits train and test
+//   tensors:FILE       safetensors with `images` f32 (N, 3, H, W), ready for the network, and `labels` i64
+//   (N); class
+//                      names as a JSON list in the metadata entry `classes`, if there; serves as any split
+//   synthetic:NAME     made up, no files: `shapes`, `stripes`, `colors`; 32 x 32; train 1000, val 200, test
+//   500 samples
+// Split::all is every split that there is, train first. A split that the data set lacks is an error that says
+// so. Without VITRINE_FILES only `synthetic:` can be opened.
+std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split,
+                                            const OpenOptions& options = {});
+
+// Pictures that the caller has in memory. Without class names the classes are called 0, 1, ...
+std::shared_ptr<const Dataset> memory_dataset(std::vector<Image> images, std::vector<int64_t> labels,
+                                              std::vector<std::string> class_names = {});
+
+}  // namespace vitrine
