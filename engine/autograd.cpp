@@ -1,0 +1,173 @@
+#include "engine/autograd.h"
+
+#include <algorithm>
+#include <queue>
+#include <utility>
+
+#include "engine/check.h"
+
+namespace vitrine {
+
+// A node stands one higher than its highest input, so that going down by height visits every node after all of its
+// users: no global counter is needed.
+struct Variable::Node {
+  int64_t height = 0;
+  bool is_leaf = false;
+  bool used = false;
+  Tensor gradient;
+  std::vector<std::shared_ptr<Node>> inputs;  // only those that want a gradient
+  std::vector<Rule> rules;                    // one per input, or ...
+  JointRule joint_rule;                       // ... one for all,
+  std::vector<size_t> joint_positions;        // whose results for `inputs` stand at these positions
+
+  Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  // Long histories are taken apart in a loop, not by recursion, which could run out of stack.
+  ~Node() {
+    std::vector<std::shared_ptr<Node>> waiting = std::move(inputs);
+    while (!waiting.empty()) {
+      const std::shared_ptr<Node> node = std::move(waiting.back());
+      waiting.pop_back();
+      if (node.use_count() == 1) {
+        std::ranges::move(node->inputs, std::back_inserter(waiting));
+        node->inputs.clear();
+      }
+    }
+  }
+};
+
+namespace {
+
+template <class T>
+void add_into(Tensor& sum, const Tensor& term) {
+  const auto to = sum.mutable_data<T>();
+  const auto from = term.data<T>();
+  for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+}
+
+// sum += term. The first term is kept as it is (it may be shared with others), so a later one may need a copy first.
+void accumulate(Tensor& sum, Tensor term) {
+  if (!sum.defined()) {
+    sum = std::move(term);
+    return;
+  }
+  check(sum.shape() == term.shape() && sum.dtype() == term.dtype(), "backward: expected a gradient ", sum.shape(),
+        ", got ", term.shape());
+  if (!sum.unique()) {
+    if (term.unique()) {
+      std::swap(sum, term);
+    } else {
+      sum = sum.clone();
+    }
+  }
+  dispatch(sum.dtype(), "backward", [&](auto zero) { add_into<decltype(zero)>(sum, term); });
+}
+
+}  // namespace
+
+Variable Variable::leaf(Tensor value) {
+  check(value.defined() && !value.sealed(), "leaf: a trainable needs a value that may be written");
+  check(value.dtype() == DType::f32 || value.dtype() == DType::f64, "leaf: expected f32 or f64, got ",
+        name_of(value.dtype()));
+  Variable out(std::move(value));
+  out.node_ = std::make_shared<Node>();
+  out.node_->is_leaf = true;
+  return out;
+}
+
+const Tensor& Variable::gradient() const {
+  check(node_ != nullptr && node_->is_leaf, "gradient: only a leaf keeps its gradient");
+  return node_->gradient;
+}
+
+void Variable::clear_gradient() {
+  if (node_) node_->gradient = Tensor();
+}
+
+void Variable::set_gradient(Tensor gradient) {
+  check(node_ != nullptr && node_->is_leaf, "gradient: only a leaf keeps its gradient");
+  check(gradient.shape() == shape() && gradient.dtype() == dtype(), "gradient: expected ", shape(), ", got ",
+        gradient.shape());
+  node_->gradient = std::move(gradient);
+}
+
+Variable record(Tensor y, std::initializer_list<Edge> edges) {
+  Variable out(std::move(y));
+  for (const Edge& edge : edges) {
+    if (!edge.input.node_) continue;
+    if (!out.node_) out.node_ = std::make_shared<Variable::Node>();
+    out.node_->height = std::max(out.node_->height, edge.input.node_->height + 1);
+    out.node_->inputs.push_back(edge.input.node_);
+    out.node_->rules.push_back(edge.rule);
+  }
+  return out;
+}
+
+Variable record_jointly(Tensor y, const std::vector<Variable>& inputs,
+                        const std::function<JointRule(const std::vector<bool>&)>& make) {
+  Variable out(std::move(y));
+  std::vector<bool> wanted;
+  for (const Variable& input : inputs) wanted.push_back(input.wants_gradient());
+  if (std::ranges::find(wanted, true) == wanted.end()) return out;
+  out.node_ = std::make_shared<Variable::Node>();
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!wanted[i]) continue;
+    out.node_->height = std::max(out.node_->height, inputs[i].node_->height + 1);
+    out.node_->inputs.push_back(inputs[i].node_);
+    out.node_->joint_positions.push_back(i);
+  }
+  out.node_->joint_rule = make(wanted);
+  return out;
+}
+
+void backward(const Variable& y, Tensor dy) {
+  using Node = Variable::Node;
+  check(y.wants_gradient(), "backward: the result does not depend on any trainable");
+  if (!dy.defined()) {
+    check(y.numel() == 1, "backward: expected a result of one element, got ", y.shape());
+    dy = Tensor::full(y.shape(), 1.0, y.dtype(), y.value().memory());
+  }
+  check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: expected a gradient ", y.shape(), ", got ",
+        dy.shape());
+
+  // The waiting nodes by height, newest arrival last among equals: an order that depends on the graph alone.
+  struct Waiting {
+    int64_t height;
+    int64_t arrival;
+    std::shared_ptr<Node> node;
+    bool operator<(const Waiting& other) const {
+      return height != other.height ? height < other.height : arrival > other.arrival;
+    }
+  };
+  std::priority_queue<Waiting> waiting;
+  int64_t arrivals = 0;
+  const auto give = [&](const std::shared_ptr<Node>& node, Tensor gradient) {
+    const bool first = !node->gradient.defined();
+    accumulate(node->gradient, std::move(gradient));
+    if (first && !node->is_leaf) waiting.push({node->height, arrivals++, node});
+  };
+
+  give(y.node_, std::move(dy));
+  while (!waiting.empty()) {
+    const std::shared_ptr<Node> node = waiting.top().node;
+    waiting.pop();
+    check(!node->used, "backward: this history was used before; compute the result again");
+    node->used = true;
+    const Tensor gradient = std::exchange(node->gradient, Tensor());
+    if (node->joint_rule) {
+      const JointRule rule = std::exchange(node->joint_rule, nullptr);
+      std::vector<Tensor> gradients = rule(gradient);
+      for (size_t i = 0; i < node->inputs.size(); ++i)
+        give(node->inputs[i], std::move(gradients[node->joint_positions[i]]));
+    }
+    for (size_t i = 0; i < node->rules.size(); ++i) {
+      const Rule rule = std::exchange(node->rules[i], nullptr);
+      give(node->inputs[i], rule(gradient));
+    }
+    node->rules.clear();
+    node->inputs.clear();
+  }
+}
+
+}  // namespace vitrine

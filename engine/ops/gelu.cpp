@@ -1,0 +1,83 @@
+// gelu.cpp: the Gaussian error linear unit in its three forms.
+#include <Eigen/Core>
+#include <cmath>
+#include <numbers>
+#include <unsupported/Eigen/SpecialFunctions>
+
+#include "engine/check.h"
+#include "engine/ops.h"
+#include "engine/parallel.h"
+
+namespace vitrine {
+
+namespace {
+
+template <class T>
+using Array = Eigen::Array<T, Eigen::Dynamic, 1>;
+
+constexpr int64_t chunk = 1024;  // temporaries of one chunk stay in the first-level cache
+
+// The factor s(x) of gelu(x) = x s(x), and s'(x) if `slope` is wanted.
+template <class T, class In>
+void gelu_factor(Gelu form, const In& x, Array<T>& factor, Array<T>* slope) {
+  if (form == Gelu::erf) {
+    factor = T(0.5) + T(0.5) * (x * T(std::numbers::sqrt2 / 2)).erf();
+    if (slope) *slope = (x.square() * T(-0.5)).exp() * T(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
+  } else if (form == Gelu::tanh) {
+    constexpr T a = T(0.7978845608028654), b = T(0.044715);  // a = sqrt(2 / pi)
+    factor = T(0.5) + T(0.5) * (a * (x + b * x.cube())).tanh();
+    // s = (1 + t) / 2, t' = 1 - t^2 = 4 s (1 - s)
+    if (slope) *slope = T(2) * factor * (T(1) - factor) * (a * (T(1) + T(3) * b * x.square()));
+  } else {
+    factor = (T(1) + (x * T(-1.702)).exp()).inverse();
+    if (slope) *slope = T(1.702) * factor * (T(1) - factor);
+  }
+}
+
+template <class T>
+Tensor gelu_forward(const Tensor& x, Gelu form) {
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  const T* from = x.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for((x.numel() + chunk - 1) / chunk, 4, [&](int64_t begin, int64_t end) {
+    Array<T> factor;
+    for (int64_t i = begin * chunk; i < std::min(end * chunk, x.numel()); i += chunk) {
+      const int64_t n = std::min(chunk, x.numel() - i);
+      const Eigen::Map<const Array<T>> in(from + i, n);
+      gelu_factor<T>(form, in, factor, nullptr);
+      Eigen::Map<Array<T>>(to + i, n) = in * factor;
+    }
+  });
+  return out;
+}
+
+// dx = dy (s + x s')
+template <class T>
+Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  const T *from = x.data<T>().data(), *d = dy.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for((x.numel() + chunk - 1) / chunk, 4, [&](int64_t begin, int64_t end) {
+    Array<T> factor, slope;
+    for (int64_t i = begin * chunk; i < std::min(end * chunk, x.numel()); i += chunk) {
+      const int64_t n = std::min(chunk, x.numel() - i);
+      const Eigen::Map<const Array<T>> in(from + i, n), dout(d + i, n);
+      gelu_factor<T>(form, in, factor, &slope);
+      Eigen::Map<Array<T>>(to + i, n) = dout * (factor + in * slope);
+    }
+  });
+  return out;
+}
+
+}  // namespace
+
+Variable gelu(const Variable& x, Gelu form) {
+  const Tensor value = x.value();
+  Tensor out = dispatch(x.dtype(), "gelu", [&](auto zero) { return gelu_forward<decltype(zero)>(value, form); });
+  return record(std::move(out), {{x, [value, form](const Tensor& dy) {
+                   return dispatch(dy.dtype(), "gelu",
+                                   [&](auto zero) { return gelu_backward<decltype(zero)>(value, dy, form); });
+                 }}});
+}
+
+}  // namespace vitrine

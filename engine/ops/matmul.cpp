@@ -1,0 +1,127 @@
+// matmul.cpp: matmul and linear.
+#include "engine/check.h"
+#include "engine/cpu/gemm.h"
+#include "engine/ops.h"
+#include "engine/parallel.h"
+
+namespace vitrine {
+
+namespace {
+
+using cpu::Matrix;
+
+// One or `batch` products: x (batch, m, k) y (k, n) or (batch, k, n) -> (batch, m, n). Strides tell transposed operands.
+template <class T>
+Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t k, const Tensor& x, bool x_transposed,
+               const Tensor& y, bool y_transposed) {
+  Tensor out = Tensor::empty(shape, x.dtype(), x.memory());
+  const T *px = x.data<T>().data(), *py = y.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  for (int64_t b = 0; b < batch; ++b) {
+    const Matrix<T> left = x_transposed ? Matrix<T>{px + b * m * k, 1, m} : Matrix<T>{px + b * m * k, k, 1};
+    const Matrix<T> right = y_transposed ? Matrix<T>{py + b * k * n, 1, k} : Matrix<T>{py + b * k * n, n, 1};
+    cpu::multiply<T>({m, n, k, left, to + b * m * n, n}, right, x.memory());
+  }
+  return out;
+}
+
+Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t k, const Tensor& x, bool x_transposed,
+               const Tensor& y, bool y_transposed) {
+  return dispatch(x.dtype(), "matmul", [&](auto zero) {
+    return product<decltype(zero)>(shape, batch, m, n, k, x, x_transposed, y, y_transposed);
+  });
+}
+
+// The two packed forms of a frozen weight (N, K).
+enum PackedForm { for_forward = 0, for_backward = 1 };
+
+// c (m, n) = a (m, k) b (k, n) + bias, where b is the weight seen through `b`. A sealed weight is packed once for all.
+template <class T>
+void multiply_by_weight(const cpu::Product<T>& p, const Tensor& weight, Matrix<T> b, PackedForm form,
+                        const Memory& memory) {
+  if (!weight.sealed()) return cpu::multiply<T>(p, b, memory);
+  const Tensor packed = weight.kept_form(form, [&] {
+    Tensor made = Tensor::empty({cpu::packed_size<T>(p.k, p.n)}, weight.dtype(), weight.memory());
+    cpu::pack<T>(p.k, p.n, b, made.mutable_data<T>().data());
+    return made;
+  });
+  cpu::multiply_packed<T>(p, packed.data<T>().data());
+}
+
+// y (M, N) = x (M, K) w^T + b
+template <class T>
+Tensor linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const int64_t n = weight.dim(0), k = weight.dim(1), m = k ? x.numel() / k : x.shape().rows_before(-1);
+  Tensor out = Tensor::empty(x.shape().with(-1, n), x.dtype(), x.memory());
+  cpu::Product<T> p{m, n, k, {x.data<T>().data(), k, 1}, out.mutable_data<T>().data(), n};
+  if (bias.defined()) p.bias = bias.data<T>().data();
+  multiply_by_weight<T>(p, weight, {weight.data<T>().data(), 1, k}, for_forward, x.memory());
+  return out;
+}
+
+// dx (M, K) = dy (M, N) w
+template <class T>
+Tensor linear_backward_x(const Tensor& weight, const Tensor& dy) {
+  const int64_t n = weight.dim(0), k = weight.dim(1), m = dy.shape().rows_before(-1);
+  Tensor out = Tensor::empty(dy.shape().with(-1, k), dy.dtype(), dy.memory());
+  multiply_by_weight<T>({m, k, n, {dy.data<T>().data(), n, 1}, out.mutable_data<T>().data(), k}, weight,
+                        {weight.data<T>().data(), k, 1}, for_backward, dy.memory());
+  return out;
+}
+
+// db (N) = the sum of the rows of dy
+template <class T>
+Tensor linear_backward_bias(const Tensor& dy) {
+  const int64_t n = dy.dim(-1), m = dy.shape().rows_before(-1);
+  Tensor out = Tensor::zeros({n}, dy.dtype(), dy.memory());
+  T* to = out.mutable_data<T>().data();
+  const T* from = dy.data<T>().data();
+  parallel_for(n, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = begin; j < end; ++j) to[j] += from[i * n + j];
+  });
+  return out;
+}
+
+}  // namespace
+
+Variable matmul(const Variable& x, const Variable& y) {
+  const Shape &sx = x.shape(), &sy = y.shape();
+  check(sx.rank() >= 2 && sy.rank() >= 2 && sx.dim(-1) == sy.dim(-2) && x.dtype() == y.dtype() &&
+            (sy.rank() == 2 || (sx.rank() == sy.rank() && sx.rows_before(-2) == sy.rows_before(-2))),
+        "matmul: ", sx, " ", name_of(x.dtype()), " and ", sy, " ", name_of(y.dtype()), " do not fit each other");
+  // A shared right side sees one tall left side.
+  const int64_t batch = sy.rank() == 2 ? 1 : sy.rows_before(-2);
+  const int64_t k = sx.dim(-1), n = sy.dim(-1), m = sx.rows_before(-1) / std::max<int64_t>(batch, 1);
+  const Tensor vx = x.value(), vy = y.value();
+  return record(product(sx.with(-1, n), batch, m, n, k, vx, false, vy, false),
+                {{x, [=](const Tensor& dy) { return product(vx.shape(), batch, m, k, n, dy, false, vy, true); }},
+                 {y, [=](const Tensor& dy) { return product(vy.shape(), batch, k, n, m, vx, true, dy, false); }}});
+}
+
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
+  check(x.shape().rank() >= 1 && weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1) && weight.dtype() == x.dtype(),
+        "linear: expected weight (out, ", x.shape().rank() ? x.dim(-1) : 0, ") ", name_of(x.dtype()), ", got ",
+        weight.shape(), " ", name_of(weight.dtype()));
+  check(!bias.defined() || (bias.shape() == Shape{weight.dim(0)} && bias.dtype() == x.dtype()),
+        "linear: expected bias (", weight.dim(0), "), got ", bias.shape());
+  const Tensor vx = x.value(), w = weight.value();
+  Tensor out = dispatch(x.dtype(), "linear",
+                        [&](auto zero) { return linear_forward<decltype(zero)>(vx, w, bias.value()); });
+  return record(std::move(out), {{x, [w](const Tensor& dy) {
+                                    return dispatch(dy.dtype(), "linear", [&](auto zero) {
+                                      return linear_backward_x<decltype(zero)>(w, dy);
+                                    });
+                                  }},
+                                 {weight, [vx](const Tensor& dy) {  // dw (N, K) = dy^T x
+                                    const int64_t n = dy.dim(-1), k = vx.dim(-1), m = dy.shape().rows_before(-1);
+                                    return product({n, k}, 1, n, k, m, dy, true, vx, false);
+                                  }},
+                                 {bias, [](const Tensor& dy) {
+                                    return dispatch(dy.dtype(), "linear", [&](auto zero) {
+                                      return linear_backward_bias<decltype(zero)>(dy);
+                                    });
+                                  }}});
+}
+
+}  // namespace vitrine

@@ -1,0 +1,63 @@
+// noise.cpp: dropout and drop_path. The mask is never kept: backward draws the same numbers again.
+#include <cmath>
+
+#include "engine/check.h"
+#include "engine/ops.h"
+#include "engine/parallel.h"
+
+namespace vitrine {
+
+namespace {
+
+void check_noise(const char* op, const Variable& x, double probability, const NoiseKey& key) {
+  check(probability >= 0 && probability < 1, op, ": expected a probability in [0, 1), got ", probability);
+  check(x.shape().rank() >= 1 && static_cast<int64_t>(key.samples.size()) == x.dim(0), op, ": expected ",
+        x.shape().rank() ? x.dim(0) : 0, " samples in the key, got ", key.samples.size());
+}
+
+Random stream(const NoiseKey& key, Purpose purpose, int64_t b) {
+  return {key.seed, purpose, key.epoch, static_cast<uint32_t>(key.samples[b]), key.lane};
+}
+
+// Keeps each group of `group` neighbouring elements with probability 1 - p, divided by 1 - p.
+template <class T>
+Tensor masked(const Tensor& x, double probability, const NoiseKey& key, Purpose purpose, int64_t group) {
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  const int64_t per_sample = x.shape().columns_from(1);
+  const T factor = static_cast<T>(1.0 / (1.0 - probability));
+  const T* from = x.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for(x.dim(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      Random random = stream(key, purpose, b);
+      for (int64_t i = 0; i < per_sample; i += group) {
+        const T keep = random.chance(probability) ? T(0) : factor;
+        for (int64_t j = b * per_sample + i; j < b * per_sample + i + group; ++j) to[j] = keep * from[j];
+      }
+    }
+  });
+  return out;
+}
+
+Variable noise(const char* op, const Variable& x, double probability, const NoiseKey& key, Purpose purpose,
+               int64_t group) {
+  check_noise(op, x, probability, key);
+  if (probability == 0 || x.numel() == 0) return x;
+  const auto apply = [op, probability, key, purpose, group](const Tensor& t) {
+    return dispatch(t.dtype(), op,
+                    [&](auto zero) { return masked<decltype(zero)>(t, probability, key, purpose, group); });
+  };
+  return record(apply(x.value()), {{x, apply}});
+}
+
+}  // namespace
+
+Variable dropout(const Variable& x, double probability, const NoiseKey& key, Purpose purpose) {
+  return noise("dropout", x, probability, key, purpose, 1);
+}
+
+Variable drop_path(const Variable& x, double probability, const NoiseKey& key) {
+  return noise("drop_path", x, probability, key, Purpose::drop_path, x.shape().columns_from(1));
+}
+
+}  // namespace vitrine

@@ -1,0 +1,165 @@
+// norm.cpp: layer_norm and softmax.
+#include <Eigen/Core>
+#include <cmath>
+
+#include "engine/check.h"
+#include "engine/ops.h"
+#include "engine/parallel.h"
+
+namespace vitrine {
+
+namespace {
+
+template <class T>
+using Row = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
+template <class T>
+using ConstRow = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+
+int64_t rows_per_task(int64_t columns) { return (1 << 13) / std::max<int64_t>(columns, 1) + 1; }
+
+// y = gamma (x - mean) rstd + beta; mean and rstd (1 / standard deviation) are kept for backward, (M) each.
+template <class T>
+Tensor layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, T epsilon, Tensor& mean,
+                          Tensor& rstd) {
+  const int64_t d = x.dim(-1), m = x.shape().rows_before(-1);
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  mean = Tensor::empty({m}, x.dtype(), x.memory());
+  rstd = Tensor::empty({m}, x.dtype(), x.memory());
+  const T* from = x.data<T>().data();
+  T *to = out.mutable_data<T>().data(), *means = mean.mutable_data<T>().data(), *rstds = rstd.mutable_data<T>().data();
+  const ConstRow<T> g(gamma.data<T>().data(), d), b(beta.data<T>().data(), d);
+  parallel_for(m, rows_per_task(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const ConstRow<T> row(from + i * d, d);
+      means[i] = row.sum() / static_cast<T>(d);
+      rstds[i] = T(1) / std::sqrt((row - means[i]).square().sum() / static_cast<T>(d) + epsilon);
+      Row<T>(to + i * d, d) = (row - means[i]) * rstds[i] * g + b;
+    }
+  });
+  return out;
+}
+
+// dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = gamma dy and xhat = (x - mean) rstd
+template <class T>
+Tensor layer_norm_backward_x(const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
+                             const Tensor& dy) {
+  const int64_t d = x.dim(-1);
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  const T *from = x.data<T>().data(), *dys = dy.data<T>().data();
+  const T *means = mean.data<T>().data(), *rstds = rstd.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  const ConstRow<T> g(gamma.data<T>().data(), d);
+  parallel_for(mean.numel(), rows_per_task(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const ConstRow<T> row(from + i * d, d), dout(dys + i * d, d);
+      const T mean_g = (g * dout).sum() / static_cast<T>(d);
+      const T mean_gx = (g * dout * (row - means[i])).sum() * rstds[i] / static_cast<T>(d);
+      Row<T>(to + i * d, d) = rstds[i] * (g * dout - mean_g - (row - means[i]) * (rstds[i] * mean_gx));
+    }
+  });
+  return out;
+}
+
+// dgamma = sum over rows of dy xhat
+template <class T>
+Tensor layer_norm_backward_gamma(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& dy) {
+  const int64_t d = x.dim(-1), m = mean.numel();
+  Tensor out = Tensor::zeros({d}, x.dtype(), x.memory());
+  const T *from = x.data<T>().data(), *dys = dy.data<T>().data();
+  const T *means = mean.data<T>().data(), *rstds = rstd.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for(d, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = begin; j < end; ++j) to[j] += dys[i * d + j] * ((from[i * d + j] - means[i]) * rstds[i]);
+  });
+  return out;
+}
+
+// dbeta = sum over rows of dy
+template <class T>
+Tensor layer_norm_backward_beta(const Tensor& dy) {
+  const int64_t d = dy.dim(-1), m = dy.shape().rows_before(-1);
+  Tensor out = Tensor::zeros({d}, dy.dtype(), dy.memory());
+  const T* dys = dy.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for(d, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = begin; j < end; ++j) to[j] += dys[i * d + j];
+  });
+  return out;
+}
+
+template <class T>
+Tensor softmax_forward(const Tensor& x) {
+  const int64_t d = x.dim(-1);
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  const T* from = x.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for(x.shape().rows_before(-1), rows_per_task(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const ConstRow<T> row(from + i * d, d);
+      Row<T> result(to + i * d, d);
+      result = (row - row.maxCoeff()).exp();
+      result *= T(1) / result.sum();
+    }
+  });
+  return out;
+}
+
+// dx = y (dy - sum(y dy))
+template <class T>
+Tensor softmax_backward(const Tensor& y, const Tensor& dy) {
+  const int64_t d = y.dim(-1);
+  Tensor out = Tensor::empty(y.shape(), y.dtype(), y.memory());
+  const T *ys = y.data<T>().data(), *dys = dy.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for(y.shape().rows_before(-1), rows_per_task(d), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const ConstRow<T> row(ys + i * d, d), dout(dys + i * d, d);
+      Row<T>(to + i * d, d) = row * (dout - (row * dout).sum());
+    }
+  });
+  return out;
+}
+
+}  // namespace
+
+Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon) {
+  check(x.shape().rank() >= 1 && x.dim(-1) > 0, "layer_norm: expected x (..., D), got ", x.shape());
+  const Shape row{x.dim(-1)};
+  check(gamma.shape() == row && beta.shape() == row && gamma.dtype() == x.dtype() && beta.dtype() == x.dtype(),
+        "layer_norm: expected gamma and beta ", row, " ", name_of(x.dtype()), ", got ", gamma.shape(), " and ",
+        beta.shape());
+  const Tensor value = x.value(), g = gamma.value();
+  Tensor mean, rstd;
+  Tensor out = dispatch(x.dtype(), "layer_norm", [&](auto zero) {
+    using T = decltype(zero);
+    return layer_norm_forward<T>(value, g, beta.value(), static_cast<T>(epsilon), mean, rstd);
+  });
+  return record_jointly(std::move(out), {x, gamma, beta}, [&](const std::vector<bool>& wanted) -> JointRule {
+    // dbeta alone needs nothing but dy.
+    const bool keeps_x = wanted[0] || wanted[1];
+    const Tensor kept = keeps_x ? value : Tensor(), kept_mean = keeps_x ? mean : Tensor();
+    return [wanted, kept, g, kept_mean, rstd](const Tensor& dy) {
+      return dispatch(dy.dtype(), "layer_norm", [&](auto zero) {
+        using T = decltype(zero);
+        std::vector<Tensor> gradients(3);
+        if (wanted[0]) gradients[0] = layer_norm_backward_x<T>(kept, g, kept_mean, rstd, dy);
+        if (wanted[1]) gradients[1] = layer_norm_backward_gamma<T>(kept, kept_mean, rstd, dy);
+        if (wanted[2]) gradients[2] = layer_norm_backward_beta<T>(dy);
+        return gradients;
+      });
+    };
+  });
+}
+
+Variable softmax(const Variable& x) {
+  check(x.shape().rank() >= 1 && x.dim(-1) > 0, "softmax: expected x (..., D), got ", x.shape());
+  const Tensor y = dispatch(x.dtype(), "softmax", [&](auto zero) { return softmax_forward<decltype(zero)>(x.value()); });
+  return record(y, {{x, [y](const Tensor& dy) {
+                       return dispatch(dy.dtype(), "softmax",
+                                       [&](auto zero) { return softmax_backward<decltype(zero)>(y, dy); });
+                     }}});
+}
+
+}  // namespace vitrine
