@@ -1,0 +1,106 @@
+// dataset.cpp: what all formats share, pictures in memory, and the choice of a format.
+#include "data/dataset.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "data/formats.h"
+#include "engine/check.h"
+#include "engine/text.h"
+
+namespace vitrine {
+namespace {
+
+class MemoryDataset : public Dataset {
+ public:
+  MemoryDataset(std::vector<Image> images, std::vector<int64_t> labels, std::vector<std::string> class_names)
+      : Dataset("memory data set", std::move(labels), std::move(class_names)), images_(std::move(images)) {
+    check(static_cast<int64_t>(images_.size()) == size(), "memory data set: ", images_.size(), " images but ",
+          size(), " labels");
+    for (size_t i = 0; i < images_.size(); ++i) check_image(images_[i], name(static_cast<int64_t>(i)));
+  }
+  Image image(int64_t i) const override { return images_[checked(i)]; }
+  std::string name(int64_t i) const override { return text("image ", i, " in memory"); }
+
+ private:
+  std::vector<Image> images_;
+};
+
+}  // namespace
+
+const char* name_of(Split split) {
+  switch (split) {
+    case Split::train:
+      return "train";
+    case Split::val:
+      return "val";
+    case Split::test:
+      return "test";
+    case Split::all:
+      return "all";
+  }
+  return "?";
+}
+
+Dataset::Dataset(const std::string& who, std::vector<int64_t> labels, std::vector<std::string> class_names)
+    : who_(who), labels_(std::move(labels)), class_names_(std::move(class_names)) {
+  check(!labels_.empty(), who_, ": no samples");
+  check(!class_names_.empty(), who_, ": no classes");
+  for (size_t i = 0; i < labels_.size(); ++i)
+    check(labels_[i] >= 0 && labels_[i] < classes(), who_, ": expected labels of 0 to ", classes() - 1,
+          ", got ", labels_[i], " at sample ", i);
+}
+
+size_t Dataset::checked(int64_t i) const {
+  check(i >= 0 && i < size(), who_, ": no sample ", i, " among ", size());
+  return static_cast<size_t>(i);
+}
+
+int64_t Dataset::label(int64_t i) const { return labels_[checked(i)]; }
+
+std::shared_ptr<const Dataset> memory_dataset(std::vector<Image> images, std::vector<int64_t> labels,
+                                              std::vector<std::string> class_names) {
+  if (class_names.empty()) {
+    int64_t most = -1;
+    for (const int64_t label : labels) most = std::max(most, label);
+    check(most < 1 << 20, "memory data set: label ", most, " without class names");
+    for (int64_t c = 0; c <= most; ++c) class_names.push_back(std::to_string(c));
+  }
+  return std::make_shared<MemoryDataset>(std::move(images), std::move(labels), std::move(class_names));
+}
+
+std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split,
+                                            const OpenOptions& options) {
+  constexpr std::array<std::string_view, 6> schemes{"folder",   "fashion-mnist", "cifar10",
+                                                    "cifar100", "tensors",       "synthetic"};
+  const size_t colon = spec.find(':');
+  const std::string scheme = spec.substr(0, colon);
+  bool known = false;
+  for (const std::string_view name : schemes) known = known || name == scheme;
+  if (!known) {
+    const std::string meant = nearest(scheme, schemes);
+    fail(Fault::input, "data set: unknown scheme ", quote(scheme), " in ", quote(spec),
+         "; known are folder, fashion-mnist, cifar10, cifar100, tensors and synthetic",
+         meant.empty() ? "" : text("; did you mean '", meant, ":'?"));
+  }
+  check(colon != std::string::npos && colon + 1 < spec.size(), "data set: expected '", scheme, ":",
+        scheme == "synthetic" ? "NAME"
+        : scheme == "tensors" ? "FILE"
+                              : "DIR",
+        "', got ", quote(spec));
+  const std::string where = spec.substr(colon + 1);
+  if (scheme == "synthetic") return open_synthetic(where, split);
+#ifdef VITRINE_FILES
+  if (scheme == "folder") return open_folder(where, split, options);
+  if (scheme == "fashion-mnist") return open_fashion_mnist(where, split);
+  if (scheme == "cifar10") return open_cifar10(where, split);
+  if (scheme == "cifar100") return open_cifar100(where, split);
+  return open_tensors(where);
+#else
+  static_cast<void>(options);
+  fail(Fault::input, "data set: ", quote(spec), " needs file access, which this build was made without");
+#endif
+}
+
+}  // namespace vitrine

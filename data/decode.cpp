@@ -1,0 +1,170 @@
+// decode.cpp: image files to pixels. Nothing reaches stb_image before its frame was checked here.
+#include "data/image.h"
+
+#ifdef VITRINE_FILES
+
+#define STBI_ONLY_PNG
+#define STBI_ONLY_BMP
+#define STBI_NO_STDIO
+#include <stb/stb_image.h>
+#include <turbojpeg.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+#include "engine/check.h"
+#include "engine/file.h"
+#include "engine/text.h"
+
+namespace vitrine {
+namespace {
+
+using Bytes = std::span<const std::byte>;
+
+const unsigned char* chars(Bytes bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+
+bool starts_with(Bytes bytes, std::string_view magic) {
+  return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+}
+
+void check_size(int64_t width, int64_t height, const std::string& name) {
+  check(width >= 1 && height >= 1 && width <= max_image_side && height <= max_image_side &&
+            width * height <= max_image_pixels,
+        name, ": expected an image of 1 to ", max_image_side, " pixels a side and ", max_image_pixels,
+        " in all, got ", width, " x ", height);
+}
+
+// Adobe programs store the inks inverted, and so do all others that make CMYK JPEGs. What is stored is then
+// the share of light that each ink lets through; the mixture is Pillow's, rounded product and all.
+void mix_inks(const std::vector<uint8_t>& stored, std::vector<uint8_t>& rgb) {
+  const auto product = [](int a, int b) {
+    const int t = a * b + 128;
+    return ((t >> 8) + t) >> 8;
+  };
+  for (size_t i = 0; i < stored.size() / 4; ++i) {
+    const uint8_t* ink = &stored[4 * i];
+    for (size_t c = 0; c < 3; ++c)
+      rgb[3 * i + c] = static_cast<uint8_t>(std::max(0, ink[3] - product(255 - ink[c], ink[3])));
+  }
+}
+
+// libjpeg goes on after damage with a warning. One is harmless, bytes that belong to no marker, as long as
+// the file has its end: many cameras and old programs leave such bytes.
+bool harmless_warning(tjhandle handle, Bytes file) {
+  if (tjGetErrorCode(handle) != TJERR_WARNING) return false;
+  if (std::string_view(tjGetErrorStr2(handle)).find("extraneous bytes before marker") ==
+      std::string_view::npos)
+    return false;
+  size_t end = file.size();
+  while (end > 2 && file[end - 1] == std::byte{0}) --end;
+  return end >= 2 && file[end - 2] == std::byte{0xFF} && file[end - 1] == std::byte{0xD9};
+}
+
+Image decode_jpeg(Bytes file, const std::string& name) {
+  const std::unique_ptr<void, int (*)(tjhandle)> handle(tjInitDecompress(), tjDestroy);
+  if (!handle) fail(Fault::resources, name, ": cannot start the JPEG decoder: ", tjGetErrorStr2(nullptr));
+  int width = 0, height = 0, sampling = 0, space = 0;
+  const auto size = static_cast<unsigned long>(file.size());
+  check(tjDecompressHeader3(handle.get(), chars(file), size, &width, &height, &sampling, &space) == 0, name,
+        ": damaged JPEG: ", tjGetErrorStr2(handle.get()));
+  check_size(width, height, name);
+  Image image = blank_image(width, height);
+  const bool inks = space == TJCS_CMYK || space == TJCS_YCCK;
+  std::vector<uint8_t> stored(inks ? image.rgb.size() / 3 * 4 : 0);
+  const int status =
+      tjDecompress2(handle.get(), chars(file), size, inks ? stored.data() : image.rgb.data(), width, 0,
+                    height, inks ? TJPF_CMYK : TJPF_RGB, TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS);
+  check(status == 0 || harmless_warning(handle.get(), file), name,
+        ": damaged JPEG: ", tjGetErrorStr2(handle.get()));
+  if (inks) mix_inks(stored, image.rgb);
+  return image;
+}
+
+uint32_t big_endian(Bytes b, size_t at) {
+  return static_cast<uint32_t>(b[at]) << 24 | static_cast<uint32_t>(b[at + 1]) << 16 |
+         static_cast<uint32_t>(b[at + 2]) << 8 | static_cast<uint32_t>(b[at + 3]);
+}
+
+uint32_t little_endian(Bytes b, size_t at, size_t width) {
+  uint32_t value = 0;
+  for (size_t i = width; i > 0; --i) value = value << 8 | static_cast<uint32_t>(b[at + i - 1]);
+  return value;
+}
+
+// stb_image reads past missing bytes and ignores check sums: see that every chunk is whole, up to the last
+// one.
+void check_png(Bytes file, const std::string& name) {
+  for (size_t at = 8;;) {
+    check(file.size() - at >= 12, name, ": truncated PNG");
+    const size_t length = big_endian(file, at);
+    check(length <= file.size() - at - 12, name, ": truncated PNG");
+    const Bytes type_and_data = file.subspan(at + 4, length + 4);
+    const auto sum = crc32(0, chars(type_and_data), static_cast<uInt>(type_and_data.size()));
+    check(sum == big_endian(file, at + 8 + length), name, ": damaged PNG: a chunk's check sum is wrong");
+    if (starts_with(type_and_data, "IEND")) return;
+    at += 12 + length;
+  }
+}
+
+// stb_image takes missing pixels for black: see that the file holds as many as its header says.
+void check_bmp(Bytes file, const std::string& name) {
+  check(file.size() >= 18, name, ": truncated BMP");
+  const uint32_t pixels = little_endian(file, 10, 4), header = little_endian(file, 14, 4);
+  const bool old = header == 12;
+  check(old || (header >= 40 && header <= 256), name,
+        ": expected a BMP header of 12 or 40 to 256 bytes, got ", header);
+  check(file.size() >= size_t{14} + header, name, ": truncated BMP");
+  const int64_t width = old ? little_endian(file, 18, 2) : static_cast<int32_t>(little_endian(file, 18, 4));
+  const int64_t height = old ? little_endian(file, 20, 2) : static_cast<int32_t>(little_endian(file, 22, 4));
+  const int64_t bits = little_endian(file, old ? 24 : 28, 2);
+  check_size(width, height < 0 ? -height : height, name);  // negative: stored from the top
+  check(bits >= 1 && bits <= 32, name, ": expected a BMP of 1 to 32 bits a pixel, got ", bits);
+  const int64_t row = (width * bits + 31) / 32 * 4, rows = height < 0 ? -height : height;
+  check(static_cast<int64_t>(file.size()) >= pixels + row * rows, name, ": truncated BMP: expected ",
+        pixels + row * rows, " bytes, got ", file.size());
+}
+
+Image decode_with_stb(Bytes file, const std::string& name, const char* format) {
+  check(file.size() <= size_t{INT32_MAX}, name, ": a ", format, " file beyond 2 GiB");
+  const auto size = static_cast<int>(file.size());
+  int width = 0, height = 0, channels = 0;
+  check(stbi_info_from_memory(chars(file), size, &width, &height, &channels) == 1, name, ": damaged ", format,
+        ": ", stbi_failure_reason());
+  check_size(width, height, name);
+  const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
+      stbi_load_from_memory(chars(file), size, &width, &height, &channels, 3), stbi_image_free);
+  check(pixels != nullptr, name, ": damaged ", format, ": ", stbi_failure_reason());
+  Image image = blank_image(width, height);
+  std::memcpy(image.rgb.data(), pixels.get(), image.rgb.size());
+  return image;
+}
+
+}  // namespace
+
+Image decode_image(Bytes file, const std::string& name) {
+  const std::string who = text("image ", quote(name));
+  if (starts_with(file, "\xFF\xD8\xFF")) return decode_jpeg(file, who);
+  if (starts_with(file, "\x89PNG\r\n\x1A\n")) {
+    check_png(file, who);
+    return decode_with_stb(file, who, "PNG");
+  }
+  if (starts_with(file, "BM")) {
+    check_bmp(file, who);
+    return decode_with_stb(file, who, "BMP");
+  }
+  fail(Fault::input, who, ": expected a JPEG, PNG or BMP file, got ",
+       file.empty() ? "an empty file" : "something else by its first bytes");
+}
+
+Image load_image(const std::string& path, bool exif) {
+  const std::vector<std::byte> file = read_file(path);
+  Image image = decode_image(file, path);
+  return exif ? apply_orientation(image, exif_orientation(file)) : image;
+}
+
+}  // namespace vitrine
+
+#endif

@@ -1,0 +1,156 @@
+// folder.cpp: a folder of class folders of image files.
+#ifdef VITRINE_FILES
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <string_view>
+
+#include "data/formats.h"
+#include "engine/check.h"
+#include "engine/file.h"
+#include "engine/text.h"
+
+namespace vitrine {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FolderDataset : public Dataset {
+ public:
+  FolderDataset(const std::string& who, std::vector<std::string> paths, std::vector<int64_t> labels,
+                std::vector<std::string> class_names, const OpenOptions& options)
+      : Dataset(who, std::move(labels), std::move(class_names)),
+        paths_(std::move(paths)),
+        options_(options) {}
+
+  Image image(int64_t i) const override {
+    const std::string& path = paths_[checked(i)];
+    const std::vector<std::byte> file = read_file(path);
+    Image image = decode_image(file, path);
+    const int orientation = exif_orientation(file);
+    if (orientation == 1) return image;
+    if (options_.exif) return apply_orientation(image, orientation);
+    if (options_.note && !noted_.exchange(true))
+      options_.note(text(quote(path), " asks to be turned (EXIF orientation ", orientation,
+                         ") and is used as stored; so are all others like it"));
+    return image;
+  }
+  std::string name(int64_t i) const override { return paths_[checked(i)]; }
+
+ private:
+  std::vector<std::string> paths_;
+  OpenOptions options_;
+  mutable std::atomic<bool> noted_ = false;
+};
+
+// The names of all that is in a folder and not hidden, in bytewise order.
+std::vector<std::string> list(const fs::path& folder) {
+  try {
+    std::vector<std::string> names;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+      std::string name = entry.path().filename().string();
+      if (!name.starts_with('.')) names.push_back(std::move(name));
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  } catch (const fs::filesystem_error& error) {
+    fail(Fault::output, "folder: cannot list ", quote(folder.string()), ": ", error.code().message());
+  }
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+std::vector<std::string> folders_in(const fs::path& folder) {
+  std::vector<std::string> names = list(folder);
+  std::erase_if(names, [&](const std::string& name) { return !is_folder(folder / name); });
+  return names;
+}
+
+bool is_image_name(const std::string& name) {
+  std::string ending = fs::path(name).extension().string();
+  for (char& c : ending)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  constexpr std::array<std::string_view, 4> endings{".jpg", ".jpeg", ".png", ".bmp"};
+  return std::find(endings.begin(), endings.end(), ending) != endings.end();
+}
+
+// Appends the images of one class folder.
+void collect(const fs::path& folder, int64_t label, std::vector<std::string>& paths,
+             std::vector<int64_t>& labels) {
+  const size_t before = paths.size();
+  size_t others = 0;
+  for (const std::string& name : list(folder)) {
+    const fs::path path = folder / name;
+    check(!is_folder(path), "folder: ", quote(path.string()), " is a folder inside a class folder");
+    if (!is_image_name(name)) {
+      ++others;
+      continue;
+    }
+    std::error_code ignored;
+    check(fs::is_regular_file(path, ignored), "folder: ", quote(path.string()), " is not a regular file");
+    paths.push_back(path.string());
+    labels.push_back(label);
+  }
+  check(paths.size() > before, "folder: class folder ", quote(folder.string()),
+        " holds no .jpg, .jpeg, .png or .bmp file", others > 0 ? text(" (", others, " other files)") : "");
+}
+
+// A split's class folders must be the same as those that name the classes.
+void check_same_classes(const fs::path& folder, const std::vector<std::string>& expected,
+                        const fs::path& reference) {
+  const std::vector<std::string> found = folders_in(folder);
+  for (const std::string& name : expected)
+    check(std::binary_search(found.begin(), found.end(), name), "folder: ", quote(folder.string()),
+          " lacks class ", quote(name), ", which ", quote(reference.string()), " has");
+  for (const std::string& name : found)
+    check(std::binary_search(expected.begin(), expected.end(), name), "folder: ", quote(folder.string()),
+          " has class ", quote(name), ", which ", quote(reference.string()), " lacks");
+}
+
+}  // namespace
+
+DatasetPointer open_folder(const std::string& where, Split split, const OpenOptions& options) {
+  const fs::path root(where);
+  if (!is_folder(root)) fail(Fault::output, "folder: ", quote(where), " is not a folder that can be read");
+
+  // A folder `train` that itself holds folders is a split; one that holds pictures is a class of that name.
+  std::vector<Split> present;
+  for (const Split s : {Split::train, Split::val, Split::test})
+    if (is_folder(root / name_of(s)) && !folders_in(root / name_of(s)).empty()) present.push_back(s);
+
+  std::vector<fs::path> wanted;
+  fs::path reference = root;  // whose class folders name the classes
+  if (present.empty()) {
+    check(split == Split::train || split == Split::all, "folder: ", quote(where), " has no ", name_of(split),
+          " split: it has no folders train, val and test, so all its pictures are the train split");
+    wanted = {root};
+  } else {
+    reference = root / name_of(present.front());
+    for (const Split s : present)
+      if (split == s || split == Split::all) wanted.push_back(root / name_of(s));
+    std::string have;
+    for (const Split s : present) have += text(have.empty() ? "" : ", ", name_of(s));
+    check(!wanted.empty(), "folder: ", quote(where), " has no ", name_of(split), " split, only ", have);
+  }
+
+  const std::vector<std::string> classes = folders_in(reference);
+  check(!classes.empty(), "folder: ", quote(reference.string()), " holds no class folders");
+  std::vector<std::string> paths;
+  std::vector<int64_t> labels;
+  for (const fs::path& folder : wanted) {
+    check_same_classes(folder, classes, reference);
+    for (size_t c = 0; c < classes.size(); ++c)
+      collect(folder / classes[c], static_cast<int64_t>(c), paths, labels);
+  }
+  return std::make_shared<FolderDataset>(text("folder:", where), std::move(paths), std::move(labels), classes,
+                                         options);
+}
+
+}  // namespace vitrine
+
+#endif

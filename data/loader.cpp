@@ -1,0 +1,269 @@
+// loader.cpp: workers claim whole batches in order and put them into a small ring; next() takes them out in
+// order.
+#include "data/loader.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <optional>
+#include <set>
+#include <system_error>
+#include <thread>
+
+#include "engine/check.h"
+
+namespace vitrine {
+namespace {
+
+// What making one batch gave. Damaged images are judged later, by next(), in the order of batches: so which
+// of them is reported does not depend on the workers.
+struct Made {
+  Batch batch;
+  std::vector<std::pair<int64_t, Error>> damaged;  // by sample
+  std::exception_ptr failure;                      // anything else that went wrong
+};
+
+}  // namespace
+
+struct Loader::State {
+  std::shared_ptr<const Dataset> dataset;
+  std::vector<int64_t> indices;
+  Preprocess preprocess;
+  LoaderOptions options;
+  Tensor ready_images;  // of the data set, if it has them
+  std::vector<Image>
+      cache;  // by place in `indices`; empty if it does not fit. An image without pixels is not there yet
+
+  int64_t epoch = -1;          // -1: none begun, or given up after an error
+  std::vector<int64_t> order;  // places in `indices`
+  int64_t batches = 0;
+  std::vector<BadImage> bad;
+  std::set<int64_t> bad_samples;
+
+  std::vector<std::thread> threads;
+  std::mutex mutex;  // guards what follows
+  std::condition_variable room, made;
+  int64_t position = 0;  // the batch that next() gives next
+  int64_t claimed = 0;   // the batch that a worker makes next
+  bool stopping = false;
+  std::vector<std::optional<Made>> ring;  // batch b at b % size
+
+  ~State() { stop(); }
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    room.notify_all();
+    for (std::thread& thread : threads) thread.join();
+    threads.clear();
+    for (auto& slot : ring) slot.reset();
+    stopping = false;
+  }
+
+  void start() {
+    claimed = position;
+    try {
+      while (static_cast<int>(threads.size()) < options.workers) threads.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+      stop();
+      fail(Fault::resources, "loader: cannot start worker ", threads.size() + 1, ": ", error.what());
+    }
+  }
+
+  void work() {
+    const auto slots = static_cast<int64_t>(ring.size());
+    for (std::unique_lock lock(mutex);;) {
+      room.wait(lock, [&] { return stopping || claimed >= batches || claimed < position + slots; });
+      if (stopping || claimed >= batches) return;
+      const int64_t b = claimed++;
+      lock.unlock();
+      Made result = make(b);
+      lock.lock();
+      ring[static_cast<size_t>(b % slots)] = std::move(result);
+      made.notify_one();
+    }
+  }
+
+  Made take() {
+    if (options.workers == 0) return make(position++);
+    if (threads.empty()) start();
+    std::unique_lock lock(mutex);
+    auto& slot = ring[static_cast<size_t>(position) % ring.size()];
+    made.wait(lock, [&] { return slot.has_value(); });
+    Made result = std::move(*slot);
+    slot.reset();
+    ++position;
+    room.notify_all();
+    return result;
+  }
+
+  Made make(int64_t b) {
+    Made result;
+    try {
+      fill(b, result);
+    } catch (...) {
+      result.failure = std::current_exception();
+    }
+    return result;
+  }
+
+  void fill(int64_t b, Made& result) {
+    const int64_t begin = b * options.batch_size;
+    const int64_t end = std::min(begin + options.batch_size, static_cast<int64_t>(order.size()));
+    const int64_t side = preprocess.size;
+    const Shape one = ready_images.defined() ? ready_images.shape().without(0) : Shape{3, side, side};
+    Tensor images =
+        Tensor::empty({end - begin, one.dim(0), one.dim(1), one.dim(2)}, DType::f32, options.memory);
+    const std::span<float> pixels = images.mutable_data<float>();
+    const auto length = static_cast<size_t>(one.numel());
+    std::vector<int64_t> labels;
+    std::vector<int64_t>& samples = result.batch.samples;
+    for (int64_t k = begin; k < end; ++k) {
+      const auto place = static_cast<size_t>(order[static_cast<size_t>(k)]);
+      const int64_t sample = indices[place];
+      try {
+        fill_image(place, pixels.subspan(samples.size() * length, length));
+      } catch (const Error& error) {
+        if (error.fault() == Fault::resources) throw;
+        result.damaged.emplace_back(sample, error);
+        continue;
+      }
+      labels.push_back(dataset->label(sample));
+      samples.push_back(sample);
+    }
+    const auto count = static_cast<int64_t>(samples.size());
+    if (count == 0) return;
+    result.batch.images = count == end - begin ? images : images.rows(0, count);
+    result.batch.labels = Tensor::of(Shape{count}, std::span<const int64_t>(labels), options.memory);
+  }
+
+  void fill_image(size_t place, std::span<float> chw) {
+    const int64_t sample = indices[place];
+    Random random(options.seed, Purpose::augment, static_cast<uint32_t>(epoch),
+                  static_cast<uint32_t>(sample));
+    if (ready_images.defined()) {
+      const auto from =
+          ready_images.data<float>().subspan(static_cast<size_t>(sample) * chw.size(), chw.size());
+      std::copy(from.begin(), from.end(), chw.begin());
+      const auto width = static_cast<std::ptrdiff_t>(ready_images.dim(3));
+      if (options.augment.flip && random.chance(0.5))
+        for (auto row = chw.begin(); row != chw.end(); row += width) std::reverse(row, row + width);
+    } else if (cache.empty()) {
+      normalise(augment(dataset->image(sample), preprocess, options.augment, random), preprocess, chw);
+    } else {
+      // Each place belongs to one worker, and epochs to other threads: no lock is needed. The flip is the
+      // first number drawn, as in augment().
+      Image& kept = cache[place];
+      if (kept.rgb.empty()) kept = prepare(dataset->image(sample), preprocess);
+      if (options.augment.flip && random.chance(0.5))
+        normalise(flip(kept), preprocess, chw);
+      else
+        normalise(kept, preprocess, chw);
+    }
+  }
+
+  // Notes a damaged image, or throws its error if there were enough of them.
+  void judge(int64_t sample, const Error& error) {
+    if (bad_samples.contains(sample)) return;
+    if (static_cast<int64_t>(bad.size()) >= options.max_bad) {
+      epoch = -1;
+      stop();
+      if (options.max_bad == 0) throw error;
+      fail(error.fault(), error.what(), " (", bad.size(),
+           " damaged images were left out before, no more may be)");
+    }
+    bad_samples.insert(sample);
+    bad.push_back({sample, error.what()});
+    if (options.on_bad) options.on_bad(error.what());
+  }
+};
+
+Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indices,
+               const Preprocess& preprocess, const LoaderOptions& options)
+    : state_(std::make_unique<State>()) {
+  check(dataset != nullptr, "loader: no data set");
+  check(!indices.empty(), "loader: no samples to load");
+  for (const int64_t i : indices)
+    check(i >= 0 && i < dataset->size(), "loader: sample ", i, " of a data set of ", dataset->size());
+  check(dataset->size() <= int64_t{UINT32_MAX} && indices.size() <= UINT32_MAX,
+        "loader: more than 2^32 samples");
+  check(options.batch_size >= 1 && options.batch_size <= 1 << 20,
+        "loader: expected a batch size of 1 to 1048576, got ", options.batch_size);
+  check(options.workers >= 0 && options.workers <= 256, "loader: expected 0 to 256 workers, got ",
+        options.workers);
+  check(options.max_bad >= 0, "loader: expected max_bad >= 0, got ", options.max_bad);
+  check_preprocess(preprocess);
+  check_augment(options.augment);
+  State& s = *state_;
+  s.ready_images = dataset->tensors();
+  check(!s.ready_images.defined() || !options.augment.crop,
+        "loader: random crops need pictures, but this data set holds images that are prepared already");
+  s.dataset = std::move(dataset);
+  s.indices = std::move(indices);
+  s.preprocess = preprocess;
+  s.options = options;
+  s.batches = (samples() + options.batch_size - 1) / options.batch_size;
+  s.ring.resize(static_cast<size_t>(options.workers) + 1);
+  const size_t bytes = static_cast<size_t>(preprocess.size) * static_cast<size_t>(preprocess.size) * 3;
+  if (!s.ready_images.defined() && !options.augment.crop && s.indices.size() <= options.cache_bytes / bytes)
+    s.cache.resize(s.indices.size());
+}
+
+Loader::~Loader() = default;
+Loader::Loader(Loader&&) noexcept = default;
+Loader& Loader::operator=(Loader&&) noexcept = default;
+
+int64_t Loader::samples() const { return static_cast<int64_t>(state_->indices.size()); }
+int64_t Loader::batches() const { return state_->batches; }
+const std::vector<BadImage>& Loader::bad() const { return state_->bad; }
+
+int64_t Loader::position() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->position;
+}
+
+void Loader::start_epoch(int64_t epoch) {
+  check(epoch >= 0 && epoch <= int64_t{UINT32_MAX}, "loader: expected an epoch of 0 to 2^32 - 1, got ",
+        epoch);
+  State& s = *state_;
+  s.stop();
+  s.epoch = epoch;
+  s.position = 0;
+  s.order.resize(s.indices.size());
+  std::iota(s.order.begin(), s.order.end(), int64_t{0});
+  if (s.options.shuffle)
+    Random(s.options.seed, Purpose::order, static_cast<uint32_t>(epoch)).shuffle(s.order);
+}
+
+void Loader::skip(int64_t batches) {
+  State& s = *state_;
+  check(s.epoch >= 0 && s.position == 0 && s.threads.empty(),
+        "loader: skip comes directly after start_epoch");
+  check(batches >= 0 && batches <= s.batches, "loader: cannot skip ", batches, " of ", s.batches, " batches");
+  s.position = batches;
+}
+
+bool Loader::next(Batch& batch) {
+  State& s = *state_;
+  check(s.epoch >= 0, "loader: next needs start_epoch first");
+  batch = {};  // gives its memory back before the next one is waited for
+  while (s.position < s.batches) {
+    Made made = s.take();
+    if (made.failure) {
+      s.epoch = -1;
+      s.stop();
+      std::rethrow_exception(made.failure);
+    }
+    for (const auto& [sample, error] : made.damaged) s.judge(sample, error);
+    if (made.batch.samples.empty()) continue;
+    batch = std::move(made.batch);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace vitrine

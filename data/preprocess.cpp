@@ -1,0 +1,144 @@
+// preprocess.cpp: geometry and normalisation of training and evaluation, and their JSON form.
+#include "data/preprocess.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/check.h"
+#include "engine/text.h"
+
+namespace vitrine {
+namespace {
+
+// The fewest digits that read back as the same float.
+std::string digits(float value) {
+  char out[40];
+  return {out, std::to_chars(out, out + sizeof out, value).ptr};
+}
+
+std::string list(const std::array<float, 3>& values) {
+  return text('[', digits(values[0]), ", ", digits(values[1]), ", ", digits(values[2]), ']');
+}
+
+// A random part of the image: an area of a random share, a random aspect ratio (both sides' logarithms
+// alike).
+Image random_crop(const Image& image, double scale_min, Random& random) {
+  constexpr double ratio_min = 3.0 / 4.0, ratio_max = 4.0 / 3.0;
+  const double area = static_cast<double>(image.width) * image.height;
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const double target = area * random.uniform(scale_min, 1.0);
+    const double ratio = std::exp(random.uniform(std::log(ratio_min), std::log(ratio_max)));
+    const double w = std::nearbyint(std::sqrt(target * ratio)), h = std::nearbyint(std::sqrt(target / ratio));
+    if (w < 1 || h < 1 || w > image.width || h > image.height) continue;
+    const int width = static_cast<int>(w), height = static_cast<int>(h);
+    const auto top = random.below(static_cast<uint32_t>(image.height - height + 1));
+    const auto left = random.below(static_cast<uint32_t>(image.width - width + 1));
+    return crop(image, static_cast<int>(left), static_cast<int>(top), width, height);
+  }
+  int width = image.width, height = image.height;
+  const double ratio = static_cast<double>(width) / height;
+  if (ratio < ratio_min) height = static_cast<int>(std::nearbyint(width / ratio_min));
+  if (ratio > ratio_max) width = static_cast<int>(std::nearbyint(height * ratio_max));
+  return crop(image, (image.width - width) / 2, (image.height - height) / 2, width, height);
+}
+
+}  // namespace
+
+void check_preprocess(const Preprocess& p) {
+  check(p.size >= 1 && p.size <= 4096, "preprocess: expected a size of 1 to 4096, got ", p.size);
+  check(p.squash || (p.resize >= p.size && p.resize <= 8192), "preprocess: expected resize of ", p.size,
+        " (the size) to 8192, got ", p.resize);
+  for (size_t c = 0; c < 3; ++c)
+    check(std::isfinite(p.mean[c]) && std::isfinite(p.std[c]) && p.std[c] > 0,
+          "preprocess: expected finite means and positive deviations, got ", p.mean[c], " and ", p.std[c]);
+}
+
+void check_augment(const Augment& a) {
+  check(a.crop_scale_min > 0 && a.crop_scale_min <= 1,
+        "augment: expected a smallest crop above 0 and up to 1, got ", a.crop_scale_min);
+}
+
+Image prepare(const Image& image, const Preprocess& p) {
+  if (p.squash) return resize(image, p.size, p.size, p.filter);
+  return center_crop(resize_shorter(image, p.resize, p.filter), p.size, p.size);
+}
+
+Image augment(const Image& image, const Preprocess& p, const Augment& a, Random& random) {
+  const bool mirrored = a.flip && random.chance(0.5);
+  const Image square = a.crop ? resize(random_crop(image, a.crop_scale_min, random), p.size, p.size, p.filter)
+                              : prepare(image, p);
+  return mirrored ? flip(square) : square;
+}
+
+void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
+  const size_t pixels = image.rgb.size() / 3;
+  check(chw.size() == pixels * 3, "normalise: expected room for ", pixels * 3, " numbers, got ", chw.size());
+  for (size_t c = 0; c < 3; ++c) {
+    std::array<float, 256> value{};
+    for (size_t v = 0; v < 256; ++v) value[v] = (static_cast<float>(v) / 255.0f - p.mean[c]) / p.std[c];
+    float* plane = chw.data() + c * pixels;
+    for (size_t i = 0; i < pixels; ++i) plane[i] = value[image.rgb[3 * i + c]];
+  }
+}
+
+std::string to_json(const Preprocess& p) {
+  return text("{\"size\": ", p.size, ", \"resize\": ", p.resize, ", \"squash\": ", p.squash,
+              ", \"filter\": \"", p.filter == Filter::bicubic ? "bicubic" : "bilinear",
+              "\", \"mean\": ", list(p.mean), ", \"std\": ", list(p.std), '}');
+}
+
+Preprocess preprocess_from_json(std::string_view words) {
+  using nlohmann::json;
+  std::set<std::string> keys;
+  const auto no_duplicates = [&](int depth, json::parse_event_t event, json& value) {
+    check(depth <= 2, "preprocess: expected an object of plain values");
+    if (depth == 1 && event == json::parse_event_t::key)
+      check(keys.insert(value.get<std::string>()).second, "preprocess: duplicate key ",
+            quote(value.get<std::string>()));
+    return true;
+  };
+  try {
+    const json object = json::parse(words, no_duplicates);
+    check(object.is_object(), "preprocess: expected a JSON object");
+    const std::set<std::string> known{"size", "resize", "squash", "filter", "mean", "std"};
+    for (const std::string& key : keys) check(known.contains(key), "preprocess: unknown key ", quote(key));
+    for (const std::string& key : known) check(keys.contains(key), "preprocess: missing key '", key, "'");
+
+    const auto whole = [&](const char* key) {
+      const json& value = object.at(key);
+      check(value.is_number_integer() && value >= 1 && value <= 65536, "preprocess: expected '", key,
+            "' to be a whole number of 1 to 65536");
+      return value.get<int>();
+    };
+    const auto three = [&](const char* key) {
+      const json& value = object.at(key);
+      check(value.is_array() && value.size() == 3, "preprocess: expected '", key,
+            "' to be a list of three numbers");
+      std::array<float, 3> numbers{};
+      for (size_t i = 0; i < 3; ++i) {
+        check(value[i].is_number(), "preprocess: expected '", key, "' to be a list of three numbers");
+        numbers[i] = value[i].get<float>();
+      }
+      return numbers;
+    };
+    Preprocess p;
+    p.size = whole("size");
+    p.resize = whole("resize");
+    check(object.at("squash").is_boolean(), "preprocess: expected 'squash' to be true or false");
+    p.squash = object.at("squash").get<bool>();
+    check(object.at("filter") == "bicubic" || object.at("filter") == "bilinear",
+          "preprocess: expected 'filter' to be \"bicubic\" or \"bilinear\"");
+    p.filter = object.at("filter") == "bicubic" ? Filter::bicubic : Filter::bilinear;
+    p.mean = three("mean");
+    p.std = three("std");
+    check_preprocess(p);
+    return p;
+  } catch (const json::exception& error) {
+    fail(Fault::input, "preprocess: malformed JSON: ", error.what());
+  }
+}
+
+}  // namespace vitrine
