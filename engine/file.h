@@ -1,0 +1,50 @@
+// file.h: whole files in and out. Present only in builds with VITRINE_FILES.
+//
+// Whatever goes wrong is an Error{Fault::output} with the system's reason, e.g.
+// `cannot open 'vit.safetensors': No such file or directory`.
+#pragma once
+
+#ifdef VITRINE_FILES
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace vitrine {
+
+// The bytes of a file, read from disk when they are first touched and shared with all programs that map the
+// file. Replacing the file (as write_file_atomically does) leaves a mapping as it was; cutting the file
+// shorter in place makes the lost bytes untouchable.
+class MappedFile {
+ public:
+  // Takes over a range that mmap returned; map_file makes these.
+  MappedFile(const std::byte* begin, size_t size) : bytes_(begin, size) {}
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+// Maps a regular file for reading. An empty file has no bytes. Throws for directories, pipes and devices.
+std::shared_ptr<const MappedFile> map_file(const std::string& path);
+
+// The content of a regular file. Throws Fault::resources if it does not fit into memory.
+std::vector<std::byte> read_file(const std::string& path);
+
+// Writes a file so that at every moment, also after a crash or a power cut, `path` holds either the whole old
+// or the whole new content: a temporary file in the same folder is written, flushed to disk and renamed. On
+// failure the temporary is removed and the old file stays. An old file keeps its permissions; a symbolic link
+// to a file is followed. A pipe or a device has nothing to keep and is written directly.
+void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
+// The same with the content in several parts, one after the other.
+void write_file_atomically(const std::string& path, std::span<const std::span<const std::byte>> parts);
+
+}  // namespace vitrine
+
+#endif

@@ -1,0 +1,402 @@
+#include "engine/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "engine/check.h"
+#include "engine/file.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors data is used in place");
+
+constexpr std::string_view metadata_key = "__metadata__";
+
+constexpr std::pair<std::string_view, DType> dtype_names[] = {
+    {"F64", DType::f64}, {"F32", DType::f32}, {"F16", DType::f16}, {"BF16", DType::bf16},
+    {"I64", DType::i64}, {"I32", DType::i32}, {"I8", DType::i8},   {"U8", DType::u8},
+};
+
+std::string_view name_in_file(DType dtype) {
+  for (const auto& [name, candidate] : dtype_names) {
+    if (candidate == dtype) return name;
+  }
+  fail(Fault::input, "safetensors: no name for dtype ", name_of(dtype));
+}
+
+// What the header says of one tensor.
+struct Entry {
+  DType dtype = DType::f32;
+  std::vector<int64_t> extents;
+  std::vector<uint64_t> offsets;
+  bool has_dtype = false, has_shape = false, has_offsets = false;
+};
+
+struct Header {
+  std::map<std::string, Entry> entries;
+  std::map<std::string, std::string> metadata;
+};
+
+// Follows nlohmann's SAX events through the one structure a header may have, at most three levels deep.
+// Unlike a parsed document this shows repeated keys, and whether a number was written as a non-negative whole
+// one.
+class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit HeaderReader(const std::string& file) : file_(file) {}
+
+  Header take() { return std::move(header_); }
+
+  bool null() override { unexpected("null"); }
+  bool boolean(bool) override { unexpected("a boolean"); }
+  bool number_integer(number_integer_t) override { unexpected("a negative number"); }
+  bool number_float(number_float_t, const string_t& digits) override {
+    unexpected(text("the number ", digits));
+  }
+  bool binary(binary_t&) override { unexpected("binary data"); }
+
+  bool number_unsigned(number_unsigned_t value) override {
+    if (place_ == Place::shape) {
+      if (entry_->extents.size() == Shape::max_rank)
+        refuse("at most ", Shape::max_rank, " extents, got more");
+      if (value > uint64_t{std::numeric_limits<int64_t>::max()}) refuse("extents below 2^63, got ", value);
+      entry_->extents.push_back(static_cast<int64_t>(value));
+    } else if (place_ == Place::offsets) {
+      if (entry_->offsets.size() == 2) refuse("two numbers, got more");
+      entry_->offsets.push_back(value);
+    } else {
+      unexpected("a number");
+    }
+    return true;
+  }
+
+  bool string(string_t& value) override {
+    if (place_ == Place::metadata) {
+      header_.metadata[key_] = std::move(value);
+    } else if (place_ == Place::tensor && key_ == "dtype") {
+      set_dtype(value);
+    } else {
+      unexpected("a string");
+    }
+    return true;
+  }
+
+  bool start_object(std::size_t) override {
+    if (place_ == Place::outside) {
+      place_ = Place::top;
+    } else if (place_ == Place::top) {
+      place_ = name_ == metadata_key ? Place::metadata : Place::tensor;
+    } else {
+      unexpected("an object");
+    }
+    return true;
+  }
+
+  bool key(string_t& value) override {
+    if (place_ == Place::top) {
+      start_entry(std::move(value));
+      return true;
+    }
+    key_ = std::move(value);
+    if (place_ == Place::metadata) {
+      check(!header_.metadata.contains(key_), "safetensors: '", file_, "': metadata ", quote(key_),
+            " appears twice");
+      return true;
+    }
+    bool* seen = nullptr;
+    if (key_ == "dtype") seen = &entry_->has_dtype;
+    if (key_ == "shape") seen = &entry_->has_shape;
+    if (key_ == "data_offsets") seen = &entry_->has_offsets;
+    check(seen != nullptr, where(), ": expected the fields dtype, shape and data_offsets, got ", quote(key_));
+    check(!*seen, where(), ": field ", quote(key_), " appears twice");
+    *seen = true;
+    return true;
+  }
+
+  bool end_object() override {
+    if (place_ == Place::tensor) {
+      check(entry_->has_dtype, where(), ": expected a field 'dtype', got none");
+      check(entry_->has_shape, where(), ": expected a field 'shape', got none");
+      check(entry_->has_offsets, where(), ": expected a field 'data_offsets', got none");
+    }
+    place_ = place_ == Place::top ? Place::outside : Place::top;
+    return true;
+  }
+
+  bool start_array(std::size_t) override {
+    if (place_ == Place::tensor && key_ == "shape") {
+      place_ = Place::shape;
+    } else if (place_ == Place::tensor && key_ == "data_offsets") {
+      place_ = Place::offsets;
+    } else {
+      unexpected("an array");
+    }
+    return true;
+  }
+
+  bool end_array() override {
+    if (place_ == Place::offsets && entry_->offsets.size() != 2) {
+      refuse("two numbers, got ", entry_->offsets.size());
+    }
+    place_ = Place::tensor;
+    return true;
+  }
+
+  bool parse_error(std::size_t position, const std::string& token,
+                   const nlohmann::json::exception&) override {
+    fail(Fault::input, "safetensors: '", file_, "': the header is not valid JSON in UTF-8 at its byte ",
+         position, ", near ", quote(token));
+  }
+
+ private:
+  enum class Place { outside, top, metadata, tensor, shape, offsets };
+
+  void start_entry(std::string name) {
+    name_ = std::move(name);
+    if (name_ == metadata_key) {
+      check(!has_metadata_, "safetensors: '", file_, "': ", metadata_key, " appears twice");
+      has_metadata_ = true;
+      return;
+    }
+    const auto [position, fresh] = header_.entries.try_emplace(name_);
+    check(fresh, where(), " appears twice");
+    entry_ = &position->second;
+    key_.clear();
+  }
+
+  void set_dtype(const std::string& value) {
+    std::string known;
+    for (const auto& [name, dtype] : dtype_names) {
+      if (name == value) {
+        entry_->dtype = dtype;
+        return;
+      }
+      known += known.empty() ? "" : ", ";
+      known += name;
+    }
+    fail(Fault::input, where(), ": expected a dtype among ", known, ", got ", quote(value));
+  }
+
+  std::string where() const { return text("safetensors: '", file_, "': tensor ", quote(name_)); }
+
+  template <class... Pieces>
+  [[noreturn]] void refuse(const Pieces&... pieces) const {
+    fail(Fault::input, where(), ": field ", quote(key_), ": expected ", pieces...);
+  }
+
+  [[noreturn]] void unexpected(std::string_view what) const {
+    switch (place_) {
+      case Place::outside:
+        fail(Fault::input, "safetensors: '", file_, "': expected an object as header, got ", what);
+      case Place::top:
+        fail(Fault::input, "safetensors: '", file_, "': entry ", quote(name_), ": expected an object, got ",
+             what);
+      case Place::metadata:
+        fail(Fault::input, "safetensors: '", file_, "': metadata ", quote(key_), ": expected a string, got ",
+             what);
+      case Place::tensor:
+        refuse(key_ == "dtype" ? "a string" : "an array of whole numbers", ", got ", what);
+      case Place::shape:
+      case Place::offsets:
+        break;
+    }
+    refuse("non-negative whole numbers below 2^64, got ", what);
+  }
+
+  const std::string& file_;
+  Header header_;
+  Place place_ = Place::outside;
+  std::string name_;        // the last key at the top
+  std::string key_;         // the last key inside a tensor or the metadata
+  Entry* entry_ = nullptr;  // of the tensor `name_`; a map's elements stay where they are
+  bool has_metadata_ = false;
+};
+
+Header parse_header(std::string_view json, const std::string& file) {
+  // nlohmann's lexer takes NUL for the end of its input and skips a byte order mark; both would let bytes
+  // hide.
+  const size_t nul = json.find('\0');
+  check(nul == std::string_view::npos, "safetensors: '", file, "': the header holds a NUL at its byte ", nul);
+  const size_t first = json.find_first_not_of(" \t\r\n");
+  check(first != std::string_view::npos && json[first] == '{', "safetensors: '", file,
+        "': expected a header that begins with '{': not a safetensors file");
+  HeaderReader reader(file);
+  nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
+  return reader.take();
+}
+
+// Checks that the entries, in the order of their offsets, fill `data_size` bytes without holes or overlaps
+// and that each has as many bytes as its shape and dtype ask for.
+void check_layout(const std::map<std::string, Entry>& entries, size_t data_size, const std::string& file) {
+  std::vector<const std::pair<const std::string, Entry>*> order;
+  order.reserve(entries.size());
+  for (const auto& entry : entries) order.push_back(&entry);
+  std::ranges::sort(order, {}, [](const auto* entry) {
+    return std::pair(entry->second.offsets[0], entry->second.offsets[1]);
+  });
+  uint64_t covered = 0;
+  for (const auto* named : order) {
+    const Entry& entry = named->second;
+    const uint64_t begin = entry.offsets[0], end = entry.offsets[1];
+    const std::string where = text("safetensors: '", file, "': tensor ", quote(named->first));
+    check(begin <= end, where, ": its data begins at ", begin, " and ends before, at ", end);
+    check(begin == covered, where, ": expected its data to begin at ", covered,
+          ", where the previous tensor ends, got ", begin, begin < covered ? " (an overlap)" : " (a hole)");
+    int64_t bytes = static_cast<int64_t>(size_of(entry.dtype));
+    for (const int64_t extent : entry.extents) bytes = checked_multiply(bytes, extent, where);
+    check(static_cast<uint64_t>(bytes) == end - begin, where, ": expected ", bytes, " bytes for ",
+          Shape(entry.extents), " of ", name_in_file(entry.dtype), ", got data_offsets of ", end - begin,
+          " bytes");
+    covered = end;
+  }
+  check(covered == data_size, "safetensors: '", file, "': expected ", covered, " bytes of data, got ",
+        data_size);
+}
+
+// `owner` null: a copy.
+Tensor make_tensor(std::span<const std::byte> bytes, const Entry& entry,
+                   const std::shared_ptr<const void>& owner) {
+  const Shape shape(entry.extents);
+  if (owner && reinterpret_cast<uintptr_t>(bytes.data()) % size_of(entry.dtype) == 0) {
+    return Tensor::borrow(bytes.data(), shape, entry.dtype, owner);
+  }
+  Tensor copy = Tensor::empty(shape, entry.dtype);
+  std::ranges::copy(bytes, copy.mutable_raw().begin());
+  return copy.seal();
+}
+
+// The beginning of a file, up to its data, and the tensors whose data follows in this order.
+struct Layout {
+  std::vector<std::byte> beginning;
+  std::vector<const Tensor*> tensors;
+};
+
+std::string json_string(const std::string& words) {
+  try {
+    return nlohmann::json(words).dump();
+  } catch (const nlohmann::json::exception&) {
+    fail(Fault::input, "safetensors: expected UTF-8, got ", quote(words));
+  }
+}
+
+Layout lay_out(const TensorFile& file) {
+  std::vector<const std::pair<const std::string, Tensor>*> order;
+  for (const auto& named : file.tensors) {
+    check(named.first != metadata_key, "safetensors: a tensor cannot be called ", metadata_key);
+    check(named.second.defined(), "safetensors: tensor ", quote(named.first), " is undefined");
+    order.push_back(&named);
+  }
+  // Falling element sizes from an aligned start keep every tensor aligned.
+  std::ranges::stable_sort(order, std::greater{},
+                           [](const auto* named) { return size_of(named->second.dtype()); });
+
+  Layout layout;
+  std::string json = "{";
+  if (!file.metadata.empty()) {
+    json += json_string(std::string(metadata_key)) + ":{";
+    for (const auto& [key, value] : file.metadata) {
+      json += (json.back() == '{' ? "" : ",") + json_string(key) + ":" + json_string(value);
+    }
+    json += "}";
+  }
+  int64_t offset = 0;
+  for (const auto* named : order) {
+    const auto& [name, tensor] = *named;
+    const int64_t end = checked_add(offset, static_cast<int64_t>(tensor.bytes()), "safetensors");
+    json += (json.size() == 1 ? "" : ",") + json_string(name);
+    append(json, ":{\"dtype\":\"");
+    append(json, name_in_file(tensor.dtype()));
+    append(json, "\",\"shape\":[");
+    for (int i = 0; i < tensor.shape().rank(); ++i) json += (i ? "," : "") + std::to_string(tensor.dim(i));
+    json += text("],\"data_offsets\":[", offset, ",", end, "]}");
+    layout.tensors.push_back(&tensor);
+    offset = end;
+  }
+  json += "}";
+  json.resize((json.size() + 7) / 8 * 8, ' ');
+  check(json.size() <= safetensors_header_limit, "safetensors: expected a header of at most ",
+        safetensors_header_limit, " bytes, got ", json.size());
+
+  const auto length = std::bit_cast<std::array<std::byte, 8>>(uint64_t{json.size()});
+  const auto characters = std::as_bytes(std::span(json));
+  layout.beginning.assign(length.begin(), length.end());
+  layout.beginning.insert(layout.beginning.end(), characters.begin(), characters.end());
+  return layout;
+}
+
+}  // namespace
+
+const Tensor& TensorFile::at(const std::string& tensor) const {
+  const auto found = tensors.find(tensor);
+  if (found != tensors.end()) return found->second;
+  std::vector<std::string_view> names;
+  for (const auto& named : tensors) names.push_back(named.first);
+  const std::string near = nearest(tensor, names);
+  fail(Fault::input, name.empty() ? "" : text("'", name, "': "), "no tensor ", quote(tensor),
+       near.empty() ? "" : text("; did you mean ", quote(near), "?"));
+}
+
+TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                            const std::string& name, size_t header_limit) {
+  check(bytes.size() >= 8, "safetensors: '", name, "': expected at least 8 bytes, got ", bytes.size());
+  uint64_t header_size = 0;
+  std::memcpy(&header_size, bytes.data(), 8);
+  check(header_size <= header_limit, "safetensors: '", name, "': expected a header of at most ", header_limit,
+        " bytes, got a length of ", header_size);
+  check(header_size <= bytes.size() - 8, "safetensors: '", name, "': expected a header of ", header_size,
+        " bytes, got a file of ", bytes.size());
+  const auto json = bytes.subspan(8, static_cast<size_t>(header_size));
+  const auto data = bytes.subspan(8 + static_cast<size_t>(header_size));
+
+  Header header = parse_header({reinterpret_cast<const char*>(json.data()), json.size()}, name);
+  check_layout(header.entries, data.size(), name);
+  TensorFile file;
+  file.metadata = std::move(header.metadata);
+  file.name = name;
+  for (const auto& [tensor, entry] : header.entries) {
+    const auto own = data.subspan(static_cast<size_t>(entry.offsets[0]),
+                                  static_cast<size_t>(entry.offsets[1] - entry.offsets[0]));
+    file.tensors.emplace_hint(file.tensors.end(), tensor, make_tensor(own, entry, owner));
+  }
+  return file;
+}
+
+std::vector<std::byte> write_safetensors(const TensorFile& file) {
+  Layout layout = lay_out(file);
+  size_t size = layout.beginning.size();
+  for (const Tensor* tensor : layout.tensors) size += tensor->bytes();
+  std::vector<std::byte> bytes = std::move(layout.beginning);
+  bytes.reserve(size);
+  for (const Tensor* tensor : layout.tensors) {
+    const auto own = tensor->raw();
+    bytes.insert(bytes.end(), own.begin(), own.end());
+  }
+  return bytes;
+}
+
+#ifdef VITRINE_FILES
+
+TensorFile load_safetensors(const std::string& path) {
+  const auto file = map_file(path);
+  return read_safetensors(file->bytes(), file, path);
+}
+
+void save_safetensors(const std::string& path, const TensorFile& file) {
+  const Layout layout = lay_out(file);
+  std::vector<std::span<const std::byte>> parts = {layout.beginning};
+  for (const Tensor* tensor : layout.tensors) parts.push_back(tensor->raw());
+  write_file_atomically(path, parts);
+}
+
+#endif
+
+}  // namespace vitrine

@@ -1,0 +1,51 @@
+// safetensors.h: named tensors in one file, the format of all weights and checkpoints here.
+//
+// A file is the length of the header (8 bytes, little-endian), the header (JSON: per tensor its dtype, shape
+// and range of bytes), and the data (row-major, little-endian). The reader trusts nothing: the tensors must
+// cover the data exactly, without holes or overlaps, and what it cannot read it refuses with the file, the
+// tensor, what was expected and what came. It allocates no more than a small multiple of the file's size.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace vitrine {
+
+struct TensorFile {
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+  std::string name = {};  // what error messages call it, usually its path
+
+  // The tensor of that name; if there is none, throws and suggests the nearest name.
+  const Tensor& at(const std::string& tensor) const;
+};
+
+// Longest header that is read or written, as in the format's definition.
+constexpr size_t safetensors_header_limit = 100'000'000;
+
+// Reads a file from memory; `name` stands for it in error messages. The tensors are sealed and borrow
+// `bytes`, which `owner` keeps alive; data not aligned to its element size is copied, and without an owner
+// all of it. Reads F64, F32, F16, BF16, I64, I32, I8 and U8, up to eight extents. Throws Fault::input if
+// anything is not as it must be.
+TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                            const std::string& name, size_t header_limit = safetensors_header_limit);
+
+// The file's bytes. Equal content gives equal bytes: tensors stand by element size, largest first, then by
+// name; metadata by key; the header is padded with spaces so that all data is aligned. Throws Fault::input
+// for undefined tensors, for names that are not UTF-8 and for the reserved name "__metadata__".
+std::vector<std::byte> write_safetensors(const TensorFile& file);
+
+#ifdef VITRINE_FILES
+// The same with a file. Loading maps the file, so that data is read when first touched; saving replaces it
+// whole or not at all (file.h). Throws Fault::output if reading or writing fails.
+TensorFile load_safetensors(const std::string& path);
+void save_safetensors(const std::string& path, const TensorFile& file);
+#endif
+
+}  // namespace vitrine

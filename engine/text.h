@@ -1,0 +1,22 @@
+// text.h: words for error messages: quoting what came from outside, and guessing what was meant.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace vitrine {
+
+// 'words', fit to be printed: control characters become \x1b and the like, and a long text is cut short with
+// "...".
+std::string quote(std::string_view words);
+
+// The least number of characters to insert, remove, replace or swap with their neighbour that turns `a` into
+// `b` (optimal string alignment).
+size_t edit_distance(std::string_view a, std::string_view b);
+
+// The candidate nearest to `wanted` by edit distance, the first of equals; empty if none is within a third of
+// the length of `wanted` (at least one edit). Looks at no more than the first 10,000 candidates.
+std::string nearest(std::string_view wanted, std::span<const std::string_view> candidates);
+
+}  // namespace vitrine
