@@ -1,0 +1,343 @@
+// op_cases.h: THE table of ops: what each is called, how to call it, on what, how exact it is, and how much
+// work it is.
+//
+// One line per op and per variant that takes another path. The table serves the gradient checks
+// (op_gradient_test.cpp), f32 against f64 and thread counts (op_value_test.cpp), and whoever compares devices
+// or measures speed. A new op is proved by adding its line. Sizes are odd on purpose: 1, 31, 33 and 197 fill
+// no tile, register or chunk evenly.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/ops.h"
+#include "engine/parallel.h"
+#include "engine/random.h"
+
+namespace vitrine::testing {
+
+enum class Fill {
+  normal,
+  positive,        // 0.5 to 2
+  away_from_zero,  // normal, pushed 0.1 away from 0: relu has its kink there
+  labels           // whole numbers 0 .. classes - 1, i64
+};
+
+struct Input {
+  Shape shape;
+  Fill fill = Fill::normal;
+  bool constant = false;  // never asked for a gradient
+  uint32_t classes = 0;   // of labels
+};
+
+using Values = std::vector<Variable>;
+
+struct OpCase {
+  std::string name;  // the op, then what is special
+  std::vector<Input> inputs;
+  std::function<Variable(const Values&)> run;
+  double tolerance;  // f32 against f64: |a - b| <= tolerance (|b| + root mean square of all b), result and
+                     // gradients
+  double flops;      // of the forward pass; an elementary function counts as one
+};
+
+// The numbers come from a stream of their own per `lane` and are rounded to f32, so that f32 and f64 see the
+// same ones.
+inline Tensor make_input(const Input& input, DType dtype, uint32_t lane, const Memory& memory = {}) {
+  Random random(20240229, Purpose::test, 0, 0, lane);
+  if (input.fill == Fill::labels) {
+    Tensor out = Tensor::empty(input.shape, DType::i64, memory);
+    for (int64_t& label : out.mutable_data<int64_t>()) label = random.below(input.classes);
+    return out;
+  }
+  std::vector<float> values(static_cast<size_t>(input.shape.numel()));
+  for (float& value : values) {
+    if (input.fill == Fill::positive) {
+      value = static_cast<float>(random.uniform(0.5, 2));
+    } else {
+      const double x = random.normal();
+      value = static_cast<float>(input.fill == Fill::normal ? x : x + std::copysign(0.1, x));
+    }
+  }
+  Tensor out = Tensor::empty(input.shape, dtype, memory);
+  if (dtype == DType::f64) {
+    std::copy(values.begin(), values.end(), out.mutable_data<double>().begin());
+  } else {
+    std::copy(values.begin(), values.end(), out.mutable_data<float>().begin());
+  }
+  return out;
+}
+
+inline Tensor random_tensor(const Shape& shape, DType dtype, uint32_t lane, const Memory& memory = {}) {
+  return make_input({shape}, dtype, lane, memory);
+}
+
+inline std::vector<Tensor> inputs_of(const OpCase& op, DType dtype, const Memory& memory = {}) {
+  std::vector<Tensor> out;
+  for (const Input& input : op.inputs)
+    out.push_back(make_input(input, dtype, static_cast<uint32_t>(out.size()), memory));
+  return out;
+}
+
+// The gradient that the checks feed into the result.
+inline Tensor make_dy(const Shape& shape, DType dtype) { return random_tensor(shape, dtype, 99); }
+
+struct Outcome {
+  Tensor value;
+  std::vector<Tensor> gradients;  // one per input, undefined where not wanted
+};
+
+// Runs the op forward and backward; inputs that are not wanted are constants.
+inline Outcome evaluate(const OpCase& op, const std::vector<Tensor>& inputs,
+                        const std::vector<bool>& wanted) {
+  Values variables;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    variables.push_back(wanted[i] ? Variable::leaf(inputs[i]) : Variable(inputs[i]));
+  const Variable y = op.run(variables);
+  if (y.wants_gradient()) backward(y, make_dy(y.shape(), y.dtype()));
+  Outcome out{y.value(), {}};
+  for (size_t i = 0; i < inputs.size(); ++i)
+    out.gradients.push_back(wanted[i] ? variables[i].gradient() : Tensor());
+  return out;
+}
+
+inline std::vector<bool> all_wanted(const OpCase& op) {
+  std::vector<bool> out;
+  for (const Input& input : op.inputs) out.push_back(!input.constant);
+  return out;
+}
+
+// Sets the number of threads for as long as it lives.
+class Threads {
+ public:
+  explicit Threads(int count) { set_thread_count(count); }
+  ~Threads() { set_thread_count(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_ = thread_count();
+};
+
+inline bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.defined() == b.defined() && (!a.defined() || (a.shape() == b.shape() && a.dtype() == b.dtype() &&
+                                                         std::ranges::equal(a.raw(), b.raw())));
+}
+
+// 4 B h Tq (P + T) w for the two products, 4 per score for softmax.
+inline double attention_flops(double batch, double queries, double keys, double heads, double width) {
+  return batch * heads * queries * keys * (4 * width + 4);
+}
+
+inline std::vector<OpCase> op_cases() {
+  using V = const Values&;
+  const auto key = [](int64_t samples) {
+    NoiseKey out{7, 3, {}, 1};
+    for (int64_t i = 0; i < samples; ++i) out.samples.push_back(100 + i);
+    return out;
+  };
+  const Fill normal = Fill::normal, kink = Fill::away_from_zero;
+  const std::vector<int64_t> places{2, 0, 2, 4, 1, 2};
+  const auto ce = [](double smoothing) {
+    return [smoothing](V v) {
+      CrossEntropy options{smoothing, v.size() > 2 ? v[2].value() : Tensor()};
+      return cross_entropy(v[0], v[1].value(), options);
+    };
+  };
+  const auto labels = [](int64_t n, uint32_t classes) { return Input{{n}, Fill::labels, true, classes}; };
+  const auto weights = [](int64_t n) { return Input{{n}, Fill::positive, true}; };
+  const auto sum = [](V v) { return add(v[0], v[1]); };
+  const auto product = [](V v) { return mul(v[0], v[1]); };
+  const auto mm = [](V v) { return matmul(v[0], v[1]); };
+  const auto lin = [](V v) { return v.size() > 2 ? linear(v[0], v[1], v[2]) : linear(v[0], v[1]); };
+  const auto attend = [](int64_t heads) {
+    return [heads](V v) {
+      return v.size() > 3 ? attention(v[0], v[1], v[2], heads, {v[3], v[4]})
+                          : attention(v[0], v[1], v[2], heads);
+    };
+  };
+  const auto self = [](int64_t heads) {
+    return [heads](V v) {
+      return v.size() > 1 ? self_attention(v[0], heads, {v[1], v[2]}) : self_attention(v[0], heads);
+    };
+  };
+  const auto norm = [](V v) { return layer_norm(v[0], v[1], v[2], 1e-6); };
+
+  return {
+      // name, inputs, function, tolerance, FLOPs
+      {"add same shapes", {{{4, 197, 33}}, {{4, 197, 33}}}, sum, 1e-6, 4. * 197 * 33},
+      {"add a row", {{{4, 197, 33}}, {{33}}}, sum, 1e-5, 4. * 197 * 33},
+      {"add to a row", {{{33}}, {{2, 31, 33}}}, sum, 1e-5, 2. * 31 * 33},
+      {"add per token", {{{3, 31, 5}}, {{1, 31, 5}}}, sum, 1e-6, 3. * 31 * 5},
+      {"add a column", {{{2, 31, 33}}, {{2, 31, 1}}}, sum, 1e-6, 2. * 31 * 33},
+      {"add outer", {{{31, 1}}, {{1, 33}}}, sum, 1e-6, 31. * 33},
+      {"add crossed", {{{2, 1, 3, 1}}, {{5, 1, 7}}}, sum, 1e-6, 2. * 5 * 3 * 7},
+      {"add a scalar", {{{3, 5}}, {{}}}, sum, 1e-6, 15.},
+      {"mul same shapes", {{{4, 197, 33}}, {{4, 197, 33}}}, product, 1e-6, 4. * 197 * 33},
+      {"mul a row", {{{2, 31, 33}}, {{33}}}, product, 1e-5, 2. * 31 * 33},
+      {"mul a column", {{{31, 1}}, {{2, 31, 33}}}, product, 1e-5, 2. * 31 * 33},
+      {"mul crossed", {{{2, 1, 3, 1}}, {{5, 1, 7}}}, product, 1e-5, 2. * 5 * 3 * 7},
+      {"mul scalars", {{{}}, {{1}}}, product, 1e-6, 1.},
+      {"scale", {{{2, 31, 33}}}, [](V v) { return scale(v[0], -0.7); }, 1e-6, 2. * 31 * 33},
+      {"relu", {{{2, 31, 33}, kink}}, [](V v) { return relu(v[0]); }, 1e-6, 2. * 31 * 33},
+      {"gelu erf", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::erf); }, 2e-6, 5. * 31 * 33 * 5},
+      {"gelu tanh", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::tanh); }, 2e-6, 5. * 31 * 33 * 9},
+      {"gelu quick", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::quick); }, 2e-6, 5. * 31 * 33 * 5},
+      {"gelu few", {{{7}}}, [](V v) { return gelu(v[0]); }, 2e-6, 7. * 5},
+
+      {"matmul", {{{197, 33}}, {{33, 31}}}, mm, 1e-5, 2. * 197 * 33 * 31},
+      {"matmul long sums", {{{31, 300}}, {{300, 65}}}, mm, 1e-5, 2. * 31 * 300 * 65},
+      {"matmul shared", {{{2, 3, 7, 5}}, {{5, 4}}}, mm, 1e-5, 2. * 2 * 3 * 7 * 5 * 4},
+      {"matmul batched", {{{2, 3, 5, 7}}, {{2, 3, 7, 4}}}, mm, 1e-5, 2. * 2 * 3 * 5 * 7 * 4},
+      {"matmul one", {{{1, 1}}, {{1, 1}}}, mm, 1e-6, 2.},
+      {"linear", {{{2, 197, 33}}, {{31, 33}}, {{31}}}, lin, 1e-5, 2. * 2 * 197 * 33 * 31 + 2. * 197 * 31},
+      {"linear without bias", {{{2, 31, 33}}, {{17, 33}}}, lin, 1e-5, 2. * 2 * 31 * 33 * 17},
+      {"linear long sums", {{{5, 300}}, {{33, 300}}, {{33}}}, lin, 1e-5, 2. * 5 * 300 * 33 + 5. * 33},
+      {"linear wide", {{{3, 5}}, {{600, 5}}, {{600}}}, lin, 1e-5, 2. * 3 * 5 * 600 + 3. * 600},
+      {"linear of a vector", {{{6}}, {{5, 6}}, {{5}}}, lin, 1e-5, 2. * 6 * 5 + 5.},
+
+      {"layer_norm", {{{4, 197, 33}}, {{33}}, {{33}}}, norm, 1e-5, 4. * 197 * 33 * 8},
+      {"layer_norm small", {{{3, 5}}, {{5}}, {{5}}}, norm, 1e-5, 3. * 5 * 8},
+      {"layer_norm of one", {{{3, 1}}, {{1}}, {{1}}}, norm, 1e-5, 3. * 8},
+      {"softmax", {{{197, 197}}}, [](V v) { return softmax(v[0]); }, 1e-5, 197. * 197 * 4},
+      {"softmax small", {{{2, 3, 5}}}, [](V v) { return softmax(v[0]); }, 1e-5, 2. * 3 * 5 * 4},
+      {"softmax of one", {{{5, 1}}}, [](V v) { return softmax(v[0]); }, 1e-5, 5. * 4},
+
+      {"attention",
+       {{{2, 31, 24}}, {{2, 31, 24}}, {{2, 31, 24}}},
+       attend(3),
+       1e-5,
+       attention_flops(2, 31, 31, 3, 8)},
+      {"attention small",
+       {{{1, 3, 4}}, {{1, 3, 4}}, {{1, 3, 4}}},
+       attend(2),
+       1e-5,
+       attention_flops(1, 3, 3, 2, 2)},
+      {"attention of width 1",
+       {{{2, 5, 3}}, {{2, 5, 3}}, {{2, 5, 3}}},
+       attend(3),
+       1e-5,
+       attention_flops(2, 5, 5, 3, 1)},
+      {"attention many queries",
+       {{{1, 197, 14}}, {{1, 33, 14}}, {{1, 33, 14}}},
+       attend(2),
+       1e-5,
+       attention_flops(1, 197, 33, 2, 7)},
+      {"attention one query",
+       {{{2, 1, 12}}, {{2, 197, 12}}, {{2, 197, 12}}},
+       attend(3),
+       1e-5,
+       attention_flops(2, 1, 197, 3, 4)},
+      {"attention shared prefix",
+       {{{2, 33, 12}}, {{2, 33, 12}}, {{2, 33, 12}}, {{5, 12}}, {{5, 12}}},
+       attend(2),
+       1e-5,
+       attention_flops(2, 33, 38, 2, 6)},
+      {"attention prefix per image",
+       {{{2, 31, 12}}, {{2, 33, 12}}, {{2, 33, 12}}, {{2, 7, 12}}, {{2, 7, 12}}},
+       attend(3),
+       1e-5,
+       attention_flops(2, 31, 40, 3, 4)},
+      {"attention shared prefix, many queries",
+       {{{1, 101, 10}}, {{1, 17, 10}}, {{1, 17, 10}}, {{33, 10}}, {{33, 10}}},
+       attend(1),
+       1e-5,
+       attention_flops(1, 101, 50, 1, 10)},
+      {"attention shared prefix, one query",
+       {{{2, 1, 4}}, {{2, 5, 4}}, {{2, 5, 4}}, {{3, 4}}, {{3, 4}}},
+       attend(2),
+       1e-5,
+       attention_flops(2, 1, 8, 2, 2)},
+      {"attention prefix alone",
+       {{{2, 3, 4}}, {{2, 0, 4}}, {{2, 0, 4}}, {{3, 4}}, {{3, 4}}},
+       attend(2),
+       1e-5,
+       attention_flops(2, 3, 3, 2, 2)},
+      {"self_attention", {{{1, 197, 36}}}, self(3), 1e-5, attention_flops(1, 197, 197, 3, 4)},
+      {"self_attention small", {{{2, 3, 12}}}, self(2), 1e-5, attention_flops(2, 3, 3, 2, 2)},
+      {"self_attention one token", {{{2, 1, 12}}}, self(1), 1e-5, attention_flops(2, 1, 1, 1, 4)},
+      {"self_attention shared prefix",
+       {{{2, 33, 36}}, {{5, 12}}, {{5, 12}}},
+       self(2),
+       1e-5,
+       attention_flops(2, 33, 38, 2, 6)},
+      {"self_attention prefix per image",
+       {{{2, 33, 36}}, {{2, 7, 12}}, {{2, 7, 12}}},
+       self(4),
+       1e-5,
+       attention_flops(2, 33, 40, 4, 3)},
+
+      {"reshape",
+       {{{2, 31, 6}}},
+       [](V v) {
+         return reshape(v[0], {31, 12});
+       },
+       1e-6,
+       0.},
+      {"permute heads",
+       {{{2, 5, 3, 7}}},
+       [](V v) {
+         return permute(v[0], {0, 2, 1, 3});
+       },
+       1e-6,
+       0.},
+      {"permute all",
+       {{{2, 3, 5, 7}}},
+       [](V v) {
+         return permute(v[0], {3, 0, 1, 2});
+       },
+       1e-6,
+       0.},
+      {"permute matrix",
+       {{{197, 33}}},
+       [](V v) {
+         return permute(v[0], {1, 0});
+       },
+       1e-6,
+       0.},
+      {"slice first axis", {{{5, 3, 4}}}, [](V v) { return slice(v[0], 0, 1, 4); }, 1e-6, 0.},
+      {"slice middle axis", {{{2, 31, 5}}}, [](V v) { return slice(v[0], 1, 0, 1); }, 1e-6, 0.},
+      {"slice last axis", {{{2, 3, 33}}}, [](V v) { return slice(v[0], -1, 31, 33); }, 1e-6, 0.},
+      {"concat first axis", {{{1, 5}}, {{3, 5}}}, [](V v) { return concat(v, 0); }, 1e-6, 0.},
+      {"concat tokens", {{{2, 1, 7}}, {{2, 5, 7}}, {{2, 31, 7}}}, [](V v) { return concat(v, 1); }, 1e-6, 0.},
+      {"concat last axis", {{{3, 1}}, {{3, 4}}}, [](V v) { return concat(v, -1); }, 1e-6, 0.},
+      {"repeat", {{{3, 7}}}, [](V v) { return repeat(v[0], 5); }, 1e-5, 0.},
+      {"mean first axis", {{{31, 5}}}, [](V v) { return mean(v[0], 0); }, 1e-5, 31. * 5},
+      {"mean tokens", {{{3, 197, 33}}}, [](V v) { return mean(v[0], 1); }, 1e-5, 3. * 197 * 33},
+      {"mean last axis", {{{3, 31}}}, [](V v) { return mean(v[0], -1); }, 1e-5, 3. * 31},
+
+      {"embedding_add",
+       {{{3, 31, 5}}, {{31, 5}}},
+       [](V v) { return embedding_add(v[0], v[1]); },
+       1e-6,
+       3. * 31 * 5},
+      {"embedding_add chosen rows",
+       {{{2, 6, 5}}, {{5, 5}}},
+       [=](V v) { return embedding_add(v[0], v[1], places); },
+       1e-5,
+       2. * 6 * 5},
+
+      {"dropout", {{{3, 31, 5}}}, [=](V v) { return dropout(v[0], 0.3, key(3)); }, 1e-6, 3. * 31 * 5},
+      {"dropout of prompts",
+       {{{2, 5, 6}}},
+       [=](V v) { return dropout(v[0], 0.5, key(2), Purpose::prompt_dropout); },
+       1e-6,
+       2. * 5 * 6},
+      {"drop_path", {{{8, 3, 5}}}, [=](V v) { return drop_path(v[0], 0.5, key(8)); }, 1e-6, 8. * 3 * 5},
+
+      {"cross_entropy", {{{31, 10}, normal}, labels(31, 10)}, ce(0), 1e-5, 31. * 10 * 4},
+      {"cross_entropy smoothing", {{{5, 7}, normal}, labels(5, 7)}, ce(0.1), 1e-5, 5. * 7 * 6},
+      {"cross_entropy weights", {{{5, 7}, normal}, labels(5, 7), weights(7)}, ce(0), 1e-5, 5. * 7 * 4},
+      {"cross_entropy smoothing and weights",
+       {{{33, 4}, normal}, labels(33, 4), weights(4)},
+       ce(0.2),
+       1e-5,
+       33. * 4 * 6},
+      {"cross_entropy one class", {{{3, 1}, normal}, labels(3, 1)}, ce(0.1), 1e-5, 3. * 6},
+  };
+}
+
+}  // namespace vitrine::testing
