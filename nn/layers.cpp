@@ -1,0 +1,59 @@
+#include "nn/layers.h"
+
+#include <cmath>
+
+#include "engine/check.h"
+
+namespace vitrine {
+
+Linear::Linear(int64_t in, int64_t out, const Scope& scope, const Init& init)
+    : weight(scope.get("weight", {out, in}, Role::weight, init)),
+      bias(scope.get("bias", {out}, Role::bias, Init::constant(0))) {}
+
+LayerNorm::LayerNorm(int64_t width, double eps, const Scope& scope)
+    : gamma(scope.get("weight", {width}, Role::norm, Init::constant(1))),
+      beta(scope.get("bias", {width}, Role::norm, Init::constant(0))),
+      epsilon(eps) {}
+
+Mlp::Mlp(int64_t width, int64_t hidden, Gelu gelu_form, const Scope& scope)
+    : fc1(width, hidden, scope / "fc1"), fc2(hidden, width, scope / "fc2"), form(gelu_form) {}
+
+Attention::Attention(int64_t d, int64_t h, const Scope& scope)
+    : qkv(d, 3 * d, scope / "qkv"), proj(d, d, scope / "proj"), width(d), heads(h) {
+  check(h > 0 && d % h == 0, "attention: ", h, " heads do not divide width ", d);
+}
+
+Variable Attention::operator()(const Variable& x, const KeyValuePrefix& prefix) const {
+  return proj(self_attention(qkv(x), heads, prefix));
+}
+
+Variable Attention::first_token(const Variable& x, const KeyValuePrefix& prefix) const {
+  const Variable q = linear(slice(x, 1, 0, 1), slice(qkv.weight, 0, 0, width), slice(qkv.bias, 0, 0, width));
+  const KeyValuePrefix own = keys_values(x);
+  return proj(attention(q, own.keys, own.values, heads, prefix));
+}
+
+KeyValuePrefix Attention::keys_values(const Variable& x) const {
+  const auto part = [&](int64_t i) {
+    return linear(x, slice(qkv.weight, 0, i * width, (i + 1) * width), slice(qkv.bias, 0, i * width, (i + 1) * width));
+  };
+  return {part(1), part(2)};
+}
+
+PatchEmbedding::PatchEmbedding(int64_t p, int64_t width, const Scope& scope)
+    : weight(scope.get("proj.weight", {width, 3, p, p}, Role::weight,
+                       Init::normal(1.0 / std::sqrt(3.0 * static_cast<double>(p * p))))),
+      bias(scope.get("proj.bias", {width}, Role::bias, Init::constant(0))),
+      patch(p) {}
+
+Variable PatchEmbedding::operator()(const Variable& images) const {
+  const int64_t p = patch;
+  check(images.shape().rank() == 4 && images.dim(1) == 3 && images.dim(2) % p == 0 && images.dim(3) % p == 0,
+        "patch embedding: expected images (B, 3, H, W) with H and W multiples of ", p, ", got ", images.shape());
+  const int64_t b = images.dim(0), rows = images.dim(2) / p, columns = images.dim(3) / p;
+  const Variable cut = reshape(images, {b, 3, rows, p, columns, p});
+  const Variable patches = reshape(permute(cut, {0, 2, 4, 1, 3, 5}), {b, rows * columns, 3 * p * p});
+  return linear(patches, reshape(weight, {weight.dim(0), 3 * p * p}), bias);
+}
+
+}  // namespace vitrine

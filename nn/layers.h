@@ -1,0 +1,61 @@
+// layers.h: the layers of a transformer. Each asks a Scope for its weights when it is built, by timm's names.
+#pragma once
+
+#include "engine/ops.h"
+#include "nn/scope.h"
+
+namespace vitrine {
+
+// x (..., in) -> (..., out): x weight^T + bias. Fresh weights start normal(0.02), biases 0.
+struct Linear {
+  Variable weight;  // (out, in)
+  Variable bias;    // (out)
+  Linear() = default;
+  Linear(int64_t in, int64_t out, const Scope& scope, const Init& init = Init::normal(0.02));
+  Variable operator()(const Variable& x) const { return linear(x, weight, bias); }
+};
+
+// Layer normalisation over the last axis.
+struct LayerNorm {
+  Variable gamma, beta;  // (D), named weight and bias
+  double epsilon = 1e-6;
+  LayerNorm() = default;
+  LayerNorm(int64_t width, double epsilon, const Scope& scope);
+  Variable operator()(const Variable& x) const { return layer_norm(x, gamma, beta, epsilon); }
+};
+
+// fc2(gelu(fc1(x))): (..., D) -> (..., D) through `hidden`.
+struct Mlp {
+  Linear fc1, fc2;
+  Gelu form = Gelu::erf;
+  Mlp() = default;
+  Mlp(int64_t width, int64_t hidden, Gelu form, const Scope& scope);
+  Variable operator()(const Variable& x) const { return fc2(gelu(fc1(x), form)); }
+};
+
+// Multi-head self-attention. The joint projection qkv has the rows of all queries, then keys, then values.
+struct Attention {
+  Linear qkv, proj;
+  int64_t width = 0, heads = 1;
+  Attention() = default;
+  Attention(int64_t width, int64_t heads, const Scope& scope);
+
+  // x (B, T, D) -> (B, T, D); every token also sees the prefix.
+  Variable operator()(const Variable& x, const KeyValuePrefix& prefix = {}) const;
+  // Only the row of the first token: (B, T, D) -> (B, 1, D). Queries are not computed for the others.
+  Variable first_token(const Variable& x, const KeyValuePrefix& prefix = {}) const;
+  // The keys and values of tokens that ask no question themselves: (..., D) -> twice (..., D).
+  KeyValuePrefix keys_values(const Variable& x) const;
+};
+
+// images (B, 3, H, W) -> (B, N, D): non-overlapping patches in row-major order, each flattened as (channel, y, x) and
+// projected. The weight has a convolution's shape (D, 3, p, p). H and W must be multiples of p; throws otherwise.
+struct PatchEmbedding {
+  Variable weight, bias;  // named proj.weight and proj.bias
+  int64_t patch = 1;
+  PatchEmbedding() = default;
+  PatchEmbedding(int64_t patch, int64_t width, const Scope& scope);
+  Variable operator()(const Variable& images) const;
+};
+
+}  // namespace vitrine

@@ -1,0 +1,105 @@
+#include "nn/scope.h"
+
+#include <algorithm>
+
+#include "engine/check.h"
+
+namespace vitrine {
+
+namespace {
+
+// FNV-1a: tells the random streams of two weights apart by their names.
+uint32_t hash_of(const std::string& name) {
+  uint32_t hash = 2166136261u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+  return hash;
+}
+
+double draw(const Init& init, Random& random) {
+  if (init.kind == Init::Kind::constant) return init.size;
+  if (init.kind == Init::Kind::uniform) return random.uniform(-init.size, init.size);
+  double z = random.normal();
+  while (std::abs(z) > 2) z = random.normal();
+  return init.size * z;
+}
+
+const Tensor& find(const TensorFile& checkpoint, const std::string& name, const Shape& shape) {
+  const Tensor& found = checkpoint.at(name);
+  check(found.shape() == shape, checkpoint.name.empty() ? "checkpoint" : checkpoint.name, ": tensor '", name,
+        "': expected ", shape, ", got ", found.shape());
+  return found;
+}
+
+}  // namespace
+
+Tensor fresh(const Shape& shape, const Init& init, uint64_t seed, const std::string& name, DType dtype,
+             const Memory& memory) {
+  Tensor out = Tensor::empty(shape, dtype, memory);
+  Random random(seed, Purpose::init, 0, hash_of(name));
+  dispatch(dtype, "init", [&](auto zero) {
+    using T = decltype(zero);
+    // Drawn in f32, so that an f64 model starts from the very same numbers.
+    for (T& value : out.mutable_data<T>()) value = static_cast<T>(static_cast<float>(draw(init, random)));
+  });
+  return out;
+}
+
+void Parameters::add(Parameter parameter) {
+  check(parameter.value.wants_gradient(), "parameters: '", parameter.name, "' is not a leaf");
+  for (const Parameter& other : all_) check(other.name != parameter.name, "parameters: two are named ", other.name);
+  all_.push_back(std::move(parameter));
+}
+
+int64_t Parameters::count() const {
+  int64_t scalars = 0;
+  for (const Parameter& parameter : all_) scalars += parameter.value.numel();
+  return scalars;
+}
+
+void Parameters::clear_gradients() {
+  for (Parameter& parameter : all_) parameter.value.clear_gradient();
+}
+
+Scope Scope::operator/(const std::string& part) const {
+  Scope inner = *this;
+  inner.prefix_ = prefix_ + part + ".";
+  return inner;
+}
+
+Variable Scope::get(const std::string& name, const Shape& shape, Role role, const Init& init) const {
+  return (*source_)(prefix_ + name, shape, role, init);
+}
+
+Scope frozen(const TensorFile& checkpoint, DType dtype, const Memory& memory) {
+  return Scope([checkpoint, dtype, memory](const std::string& name, const Shape& shape, Role, const Init&) {
+    const Tensor& found = find(checkpoint, name, shape);
+    if (found.dtype() == dtype) return Variable(found.sealed() ? found : found.clone().seal());
+    Tensor out = Tensor::empty(shape, dtype, memory);
+    const Tensor converted = found.to(dtype);
+    std::ranges::copy(converted.raw(), out.mutable_raw().begin());
+    return Variable(out.seal());
+  });
+}
+
+Scope trainable(Parameters& parameters, uint64_t seed, DType dtype, const Memory& memory) {
+  return Scope([&parameters, seed, dtype, memory](const std::string& name, const Shape& shape, Role role,
+                                                  const Init& init) {
+    const Variable leaf = Variable::leaf(fresh(shape, init, seed, name, dtype, memory));
+    parameters.add({name, role, leaf});
+    return leaf;
+  });
+}
+
+Scope trainable(Parameters& parameters, const TensorFile& checkpoint, DType dtype, const Memory& memory) {
+  return Scope([&parameters, checkpoint, dtype, memory](const std::string& name, const Shape& shape, Role role,
+                                                        const Init&) {
+    Tensor copy = Tensor::empty(shape, dtype, memory);
+    const Tensor converted = find(checkpoint, name, shape).to(dtype);
+    std::ranges::copy(converted.raw(), copy.mutable_raw().begin());
+    const Variable leaf = Variable::leaf(copy);
+    parameters.add({name, role, leaf});
+    return leaf;
+  });
+}
+
+}  // namespace vitrine
