@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# run.sh: Vitrine and PyTorch on the same training step, in turns on the same machine.
+#
+#   bench/peers/run.sh [--peer-only]
+#
+# ROUNDS (5)         rounds of: PyTorch textbook, Vitrine, PyTorch kv; medians over the rounds are reported
+# STEPS (5)          timed steps in each run (the peer warms up with two more); a run counts with its median step
+# THREADS (2)        threads of both programs
+# MODELS             default "vit-b16:8 vit-ti16:32", model:batch
+# PROMPTS (50), VITRINE (build/examples/vitrine)
+# PEER_MALLOC (huge) PyTorch's memory: huge = glibc keeps what it has and uses huge pages; plain = glibc as it is
+#
+# Progress goes to stderr; the last line, alone on stdout, is one JSON object. Exit status 1 when something is missing.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+rounds=${ROUNDS:-5} steps=${STEPS:-5} threads=${THREADS:-2} prompts=${PROMPTS:-50}
+models=${MODELS:-"vit-b16:8 vit-ti16:32"}
+vitrine=${VITRINE:-$root/build/examples/vitrine}
+python=/usr/bin/python3 # Debian's own: another python3 on PATH would not see python3-torch
+
+say() { echo "peers: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+peer_only=0
+for argument in "$@"; do
+  case $argument in
+    --peer-only) peer_only=1 ;;
+    *) die "unknown option '$argument'; usage: run.sh [--peer-only]" ;;
+  esac
+done
+for number in "$rounds" "$steps" "$threads" "$prompts"; do
+  [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a positive number, got '$number'"
+done
+if ((!peer_only)) && [[ ! -x $vitrine ]]; then
+  die "no vitrine program at '$vitrine': build it, name it with VITRINE=..., or measure PyTorch alone with --peer-only"
+fi
+
+# --- what PyTorch needs ---
+installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+missing=()
+for package in python3-torch libopenblas0-openmp; do
+  installed "$package" || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  line="apt-get install -y --no-install-recommends ${missing[*]}"
+  [[ $(id -u) == 0 ]] || die "missing packages; run this as root: $line"
+  say "$line"
+  $line >&2 || die "the packages could not be installed"
+fi
+
+# libblas.so.3 may be any of several libraries, libopenblas.so.0 too: loading the OpenMP build's files first settles both.
+in_package() { dpkg -L libopenblas0-openmp | grep -E "/$1\$" | head -n 1; }
+preload=
+for file in 'libopenblas\.so\.0' 'libblas\.so\.3' 'liblapack\.so\.3'; do
+  path=$(in_package "$file") || die "libopenblas0-openmp holds no $file"
+  preload=${preload:+$preload:}$path
+done
+
+export OMP_NUM_THREADS=$threads OMP_DYNAMIC=false
+case ${PEER_MALLOC:-huge} in
+  huge) tunables=glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368 ;;
+  plain) tunables= ;;
+  *) die "PEER_MALLOC: expected huge or plain, got '$PEER_MALLOC'" ;;
+esac
+peer() { env LD_PRELOAD="$preload" GLIBC_TUNABLES="$tunables" "$python" "$here/vpt_step.py" "$@"; }
+
+# --- is the machine quiet? load average and two seconds of /proc/stat: busy and stolen time of all cores, percent ---
+busy_percent() {
+  local a b
+  read -r -a a </proc/stat
+  sleep 2
+  read -r -a b </proc/stat
+  local total=0 idle=$((b[4] - a[4] + b[5] - a[5])) i
+  for i in 1 2 3 4 5 6 7 8; do total=$((total + b[i] - a[i])); done
+  echo $((total > 0 ? 100 * (total - idle) / total : 0))
+}
+busy=$(busy_percent)
+load=$(cut -d' ' -f1 /proc/loadavg)
+quiet=true
+if ((busy > 5)) || awk -v load="$load" 'BEGIN { exit !(load > 0.5) }'; then
+  quiet=false
+  say "*** WARNING: THIS MACHINE IS NOT QUIET: load average $load, cores $busy% busy. ***"
+  say "*** Threads that wait for each other by spinning slow down many times. Do not publish these numbers. ***"
+fi
+
+# --- the rounds ---
+peer --check >&2 || die "the two forms of the peer disagree"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+record() { # what model round command...: the command's last line joins the log
+  local what=$1 model=$2 round=$3 line
+  shift 3
+  line=$("$@" | tail -n 1) || die "failed: $*"
+  [[ $line == \{* ]] || die "expected a line of JSON from: $*"
+  printf '{"what": "%s", "model": "%s", "round": %d, "result": %s}\n' "$what" "$model" "$round" "$line" >>"$log"
+  say "$model round $round $what: $(grep -o '"images_per_second": *[0-9.e+-]*' <<<"$line" || true)"
+}
+for entry in $models; do
+  model=${entry%:*} batch=${entry#*:}
+  options=(--model "$model" --batch "$batch" --prompts "$prompts" --steps "$steps" --threads "$threads")
+  for ((round = 1; round <= rounds; ++round)); do
+    record pytorch_textbook "$model" "$round" peer "${options[@]}" --form textbook --warmup 2
+    ((peer_only)) || record vitrine "$model" "$round" "$vitrine" bench step "${options[@]}" --json
+    record pytorch_kv "$model" "$round" peer "${options[@]}" --form kv --warmup 2
+  done
+done
+
+version=none
+((peer_only)) || version=$("$vitrine" --version 2>/dev/null | head -n 1) || version=unknown
+"$python" "$here/summary.py" "$log" machine="$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)" cores="$(nproc)" \
+  threads="$threads" rounds="$rounds" steps="$steps" prompts="$prompts" quiet="$quiet" load_before="$load" \
+  busy_percent_before="$busy" peer_malloc="${PEER_MALLOC:-huge}" vitrine="$version" \
+  libopenblas0_openmp="$(dpkg-query -W -f '${Version}' libopenblas0-openmp)" \
+  python3_torch="$(dpkg-query -W -f '${Version}' python3-torch)"

@@ -1,0 +1,212 @@
+#!/usr/bin/python3
+"""vpt_step.py: times one training step of VPT-deep on a Vision Transformer in plain PyTorch.
+
+The peer of `vitrine bench step`. One step = forward, cross entropy, backward, SGD with momentum. Weights and images
+are random; only the prompts and the head require a gradient. Prints one line of JSON.
+
+Two forms of the same mathematics:
+  textbook  the prompt tokens of a layer stand behind the class token as full tokens, and each layer replaces them
+            (Jia et al., "Visual Prompt Tuning", ECCV 2022, eq. 6);
+  kv        a layer's prompt outputs are thrown away, so prompts only add keys and values (made once per step, not once
+            per image), and the last block computes the class token's row alone.
+`--check` shows in f64 on a small model that both give the same logits and gradients.
+"""
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+EPS = 1e-6
+MODELS = {  # width, depth, heads, patch side, image side
+    "vit-ti16": (192, 12, 3, 16, 224),
+    "vit-b16": (768, 12, 12, 16, 224),
+    "check": (48, 3, 4, 8, 32),
+}
+
+
+class Block(nn.Module):
+    """Pre-norm block: x += proj(attention(norm1(x))); x += fc2(gelu(fc1(norm2(x))))."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width, eps=EPS)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps=EPS)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def split(self, x):
+        """(B, N, k D) -> k tensors (B, H, N, D / H)."""
+        batch, tokens, columns = x.shape
+        parts = columns // self.proj.in_features
+        return x.reshape(batch, tokens, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def attend(self, q, k, v):
+        """Heads of queries, keys and values -> projected output (B, N, D)."""
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        mixed = scores.softmax(-1) @ v
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def mlp(self, x):
+        return self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+    def forward(self, x):
+        x = x + self.attend(*self.split(self.qkv(self.norm1(x))))
+        return x + self.mlp(x)
+
+    def forward_kv(self, x, prompts, only_class):
+        """x (B, N, D) without prompts, prompts (P, D); with only_class the result is the class token's row (B, 1, D)."""
+        width = x.shape[-1]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        extra = F.linear(self.norm1(prompts).unsqueeze(0), weight[width:], bias[width:])
+        prompt_k, prompt_v = self.split(extra)  # (1, H, P, D / H), shared by the batch
+        y = self.norm1(x)
+        if only_class:
+            q, = self.split(F.linear(y[:, :1], weight[:width], bias[:width]))
+            k, v = self.split(F.linear(y, weight[width:], bias[width:]))
+            x = x[:, :1]
+        else:
+            q, k, v = self.split(self.qkv(y))
+        batch = x.shape[0]
+        k = torch.cat([prompt_k.expand(batch, -1, -1, -1), k], 2)
+        v = torch.cat([prompt_v.expand(batch, -1, -1, -1), v], 2)
+        x = x + self.attend(q, k, v)
+        return x + self.mlp(x)
+
+
+class PromptedViT(nn.Module):
+    """Frozen ViT (class token, learned positions) with deep prompts (L, P, D) and a linear head that are trained."""
+
+    def __init__(self, model, prompts, classes, form):
+        super().__init__()
+        width, depth, heads, patch, side = MODELS[model]
+        self.form, self.side = form, side
+        self.patch = nn.Conv2d(3, width, patch, patch)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.empty(1, (side // patch) ** 2 + 1, width))
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.prompts = nn.Parameter(torch.empty(depth, prompts, width))
+        self.head = nn.Linear(width, classes)
+        for name, p in self.named_parameters():
+            if "norm" not in name:
+                nn.init.trunc_normal_(p, std=0.02)
+            p.requires_grad_(name.split(".")[0] in ("prompts", "head"))
+
+    def forward(self, images):
+        x = self.patch(images).flatten(2).transpose(1, 2)  # (B, patches, D)
+        batch = x.shape[0]
+        x = torch.cat([self.cls_token.expand(batch, -1, -1), x], 1) + self.pos_embed
+        if self.form == "kv":
+            for i, block in enumerate(self.blocks):
+                x = block.forward_kv(x, self.prompts[i], i + 1 == len(self.blocks))
+        else:
+            skip = 1  # first image token: no prompts stand in the sequence before the first layer
+            for i, block in enumerate(self.blocks):
+                x = torch.cat([x[:, :1], self.prompts[i].expand(batch, -1, -1), x[:, skip:]], 1)
+                skip = 1 + self.prompts.shape[1]
+                x = block(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+def blas_libraries():
+    """Paths of the BLAS libraries that this process has mapped."""
+    with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
+        paths = {line.split()[-1] for line in maps if "/" in line}
+    return sorted(p for p in paths if "blas" in p.rsplit("/", 1)[-1])
+
+
+def peak_rss_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux reports KiB
+
+
+def check():
+    """Largest difference of logits and gradients between the two forms, in f64; fails above 1e-12."""
+    torch.manual_seed(1)
+    images, labels = torch.randn(3, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 4, 2])
+    reference = PromptedViT("check", 5, 7, "textbook").double()
+    for name, p in reference.named_parameters():
+        # Weights of std 0.02 would leave attention almost uniform, and a mistake in it almost invisible.
+        p.data += 0.2 * torch.randn_like(p)
+    results = []
+    for form in ("textbook", "kv"):
+        model = PromptedViT("check", 5, 7, form).double()
+        model.load_state_dict(reference.state_dict())
+        logits = model(images)
+        F.cross_entropy(logits, labels).backward()
+        results.append([logits.detach()] + [p.grad for p in model.parameters() if p.requires_grad])
+    worst = max(float((a - b).abs().max()) for a, b in zip(*results))
+    print(json.dumps({"check": "textbook against kv, f64", "largest_difference": worst, "same": worst < 1e-12}))
+    return 0 if worst < 1e-12 else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description="One VPT-deep training step in PyTorch, timed.")
+    parser.add_argument("--model", choices=["vit-ti16", "vit-b16"], default="vit-b16")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=5, help="steps timed")
+    parser.add_argument("--warmup", type=int, default=1, help="steps before the clock starts")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--form", choices=["textbook", "kv"], default="textbook")
+    parser.add_argument("--optimizer", choices=["sgd"], default="sgd")
+    parser.add_argument("--check", action="store_true", help="compare the two forms in f64 instead of timing")
+    options = parser.parse_args()
+    for name in ("batch", "prompts", "classes", "steps", "threads"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name}: expected at least 1, got {getattr(options, name)}")
+
+    torch.set_num_threads(options.threads)
+    if options.check:
+        return check()
+    torch.manual_seed(0)
+    imported_mb = peak_rss_mb()
+    model = PromptedViT(options.model, options.prompts, options.classes, options.form)
+    images = torch.randn(options.batch, 3, model.side, model.side)
+    labels = torch.randint(options.classes, (options.batch,))
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01, momentum=0.9)
+
+    seconds = []
+    for step in range(options.warmup + options.steps):
+        start = time.perf_counter()
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step >= options.warmup:
+            seconds.append(time.perf_counter() - start)
+    loss = float(loss.detach())
+    if not loss < float("inf"):
+        print(f"vpt_step: the loss is not finite: {loss}", file=sys.stderr)
+        return 1
+    print(json.dumps({
+        "program": "pytorch", "model": options.model, "batch": options.batch, "prompts": options.prompts,
+        "classes": options.classes, "form": options.form, "optimizer": options.optimizer,
+        "threads": torch.get_num_threads(), "torch": torch.__version__, "blas": blas_libraries(),
+        "cpu_capability": cpu_capability(),
+        "seconds_per_step": [round(s, 5) for s in seconds],
+        "images_per_second": round(options.batch / statistics.median(seconds), 4),
+        "peak_rss_mb": round(peak_rss_mb(), 1), "rss_after_import_mb": round(imported_mb, 1), "last_loss": round(loss, 5),
+    }))
+    return 0
+
+
+def cpu_capability():
+    """The instruction set that PyTorch's own kernels were chosen for."""
+    for line in torch.__config__.show().splitlines():
+        if "CPU capability usage" in line:
+            return line.split(":")[1].strip()
+    return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
