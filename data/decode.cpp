@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -117,12 +118,16 @@ void check_bmp(Bytes file, const std::string& name) {
   check(old || (header >= 40 && header <= 256), name,
         ": expected a BMP header of 12 or 40 to 256 bytes, got ", header);
   check(file.size() >= size_t{14} + header, name, ": truncated BMP");
-  const int64_t width = old ? little_endian(file, 18, 2) : static_cast<int32_t>(little_endian(file, 18, 4));
-  const int64_t height = old ? little_endian(file, 20, 2) : static_cast<int32_t>(little_endian(file, 22, 4));
+  int64_t width = little_endian(file, 18, 2), height = little_endian(file, 20, 2);
+  if (!old) {
+    width = static_cast<int32_t>(little_endian(file, 18, 4));
+    height = static_cast<int32_t>(little_endian(file, 22, 4));
+  }
+  const int64_t rows = height < 0 ? -height : height;  // negative: stored from the top
   const int64_t bits = little_endian(file, old ? 24 : 28, 2);
-  check_size(width, height < 0 ? -height : height, name);  // negative: stored from the top
+  check_size(width, rows, name);
   check(bits >= 1 && bits <= 32, name, ": expected a BMP of 1 to 32 bits a pixel, got ", bits);
-  const int64_t row = (width * bits + 31) / 32 * 4, rows = height < 0 ? -height : height;
+  const int64_t row = (width * bits + 31) / 32 * 4;
   check(static_cast<int64_t>(file.size()) >= pixels + row * rows, name, ": truncated BMP: expected ",
         pixels + row * rows, " bytes, got ", file.size());
 }
@@ -133,7 +138,7 @@ Image decode_with_stb(Bytes file, const std::string& name, const char* format) {
   int width = 0, height = 0, channels = 0;
   check(stbi_info_from_memory(chars(file), size, &width, &height, &channels) == 1, name, ": damaged ", format,
         ": ", stbi_failure_reason());
-  check_size(width, height, name);
+  check_size(width, std::abs(height), name);  // a BMP's may be negative still
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
       stbi_load_from_memory(chars(file), size, &width, &height, &channels, 3), stbi_image_free);
   check(pixels != nullptr, name, ": damaged ", format, ": ", stbi_failure_reason());
