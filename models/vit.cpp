@@ -118,8 +118,8 @@ Vit::Vit(const VitConfig& config, const Scope& scope, double drop_path) : config
   check_config(config);
   check(drop_path >= 0 && drop_path < 1, "vit: drop path ", drop_path, " is not in [0, 1)");
   patch_embed_ = PatchEmbedding(config.patch, config.width, scope / "patch_embed");
-  if (config.class_token) cls_token_ = scope.get("cls_token", {1, 1, config.width}, Role::token, Init::normal(0.02));
-  pos_embed_ = scope.get("pos_embed", {1, config.tokens(), config.width}, Role::position, Init::normal(0.02));
+  if (config.class_token) cls_token_ = scope.get("cls_token", {1, 1, config.width}, Role::token, Init::truncated(0.02));
+  pos_embed_ = scope.get("pos_embed", {1, config.tokens(), config.width}, Role::position, Init::truncated(0.02));
   for (int64_t i = 0; i < config.depth; ++i) {
     const double rate = config.depth > 1 ? drop_path * static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0;
     blocks_.emplace_back(config, rate, static_cast<uint32_t>(i), scope / text("blocks.", i));

@@ -6,12 +6,12 @@
 
 namespace vitrine {
 
-// x (..., in) -> (..., out): x weight^T + bias. Fresh weights start normal(0.02), biases 0.
+// x (..., in) -> (..., out): x weight^T + bias. Fresh weights start truncated normal(0.02), biases 0.
 struct Linear {
   Variable weight;  // (out, in)
   Variable bias;    // (out)
   Linear() = default;
-  Linear(int64_t in, int64_t out, const Scope& scope, const Init& init = Init::normal(0.02));
+  Linear(int64_t in, int64_t out, const Scope& scope, const Init& init = Init::truncated(0.02));
   Variable operator()(const Variable& x) const { return linear(x, weight, bias); }
 };
 

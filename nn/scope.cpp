@@ -1,6 +1,7 @@
 #include "nn/scope.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/check.h"
 
@@ -19,7 +20,7 @@ double draw(const Init& init, Random& random) {
   if (init.kind == Init::Kind::constant) return init.size;
   if (init.kind == Init::Kind::uniform) return random.uniform(-init.size, init.size);
   double z = random.normal();
-  while (std::abs(z) > 2) z = random.normal();
+  while (init.kind == Init::Kind::truncated && std::abs(z) > 2) z = random.normal();
   return init.size * z;
 }
 

@@ -21,11 +21,12 @@ enum class Role { weight, bias, norm, position, token, prompt };
 
 // How a fresh weight starts.
 struct Init {
-  enum class Kind { constant, uniform, normal } kind = Kind::constant;
-  double size = 0;  // constant: the value; uniform: the bound v of U(-v, v); normal: the standard deviation, cut at 2
+  enum class Kind { constant, uniform, normal, truncated } kind = Kind::constant;
+  double size = 0;  // constant: the value; uniform: the bound v of U(-v, v); normal: the standard deviation
   static Init constant(double value) { return {Kind::constant, value}; }
   static Init uniform(double bound) { return {Kind::uniform, bound}; }
   static Init normal(double deviation) { return {Kind::normal, deviation}; }
+  static Init truncated(double deviation) { return {Kind::truncated, deviation}; }  // normal, within 2 deviations
 };
 
 // A fresh tensor. Element i is drawn from the stream of (seed, name), so it does not depend on other weights.

@@ -1,0 +1,29 @@
+// backbone.h: a pretrained checkpoint, ready to stand behind glass.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "models/vit.h"
+
+namespace vitrine {
+
+struct Backbone {
+  std::string source;    // where it came from: a path, or "builtin"
+  TensorFile file;       // timm's names
+  VitConfig config;
+};
+
+// Reads a ViT in timm's key names and finds out its configuration (models/vit.h: vit_config_of). Throws if a tensor is
+// missing or misshapen, or if one is left over whose name no ViT has.
+Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0);
+#ifdef VITRINE_FILES
+// The same from a file.
+Backbone load_backbone(const std::string& path, int64_t heads = 0);
+#endif
+
+// SHA-256 over the tensors without the backbone's own head, by name: name, shape and f32 bytes. Two files of the same
+// weights have the same identity, whatever else they hold.
+std::string identity_of(const Backbone& backbone);
+
+}  // namespace vitrine

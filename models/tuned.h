@@ -1,0 +1,75 @@
+// tuned.h: a backbone with what a task adds to it: prompts and a linear head. And the task file that stores them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/backbone.h"
+#include "models/prompt.h"
+
+namespace vitrine {
+
+enum class Method {
+  vpt_deep,     // prompts for every block, and the head
+  vpt_shallow,  // prompts for the first block, and the head
+  linear,       // the head alone
+  full          // every weight of the backbone, and the head
+};
+const char* name_of(Method method);
+Method method_of(const std::string& name);  // "vpt-deep", ...; throws for others, with the nearest
+
+struct TunedConfig {
+  Method method = Method::vpt_deep;
+  PromptConfig prompts;  // the kind is set from the method
+  int64_t classes = 0;
+  double drop_path = 0;  // of the backbone, in training
+};
+
+// What one task stores: a file of some hundred kilobytes beside a backbone of some hundred megabytes.
+struct Task {
+  TunedConfig config;
+  std::vector<std::string> class_names;
+  std::string backbone;            // where the backbone was: a path, or "builtin"
+  std::string backbone_identity;   // identity_of it
+  std::string preprocess;          // JSON, see data/preprocess.h
+  std::string settings;            // JSON: hyper-parameters and what was measured
+  std::map<std::string, Tensor> tensors;  // prompts, head.weight, head.bias, and for `full` delta.<name>
+};
+// Safetensors; reading checks every tensor against the metadata.
+TensorFile to_file(const Task& task);
+Task task_from_file(const TensorFile& file);
+
+// The model. The frozen parts are sealed constants; `parameters` lists all that is trained.
+class TunedVit {
+ public:
+  // Fresh prompts and head from `seed`: head kaiming fan-out, bias 0.
+  TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype = DType::f32,
+           const Memory& memory = {});
+  // From a task file: to go on training, or to predict. Throws if the backbone is not the task's (by identity).
+  TunedVit(const Backbone& backbone, const Task& task, DType dtype = DType::f32, const Memory& memory = {});
+  TunedVit(const TunedVit&) = delete;
+  TunedVit& operator=(const TunedVit&) = delete;
+
+  // images (B, 3, H, W) -> logits (B, C)
+  Variable logits(const Variable& images, const Pass& pass = {}) const;
+
+  const TunedConfig& config() const { return config_; }
+  const VitConfig& vit() const { return vit_->config(); }
+  Parameters& parameters() { return parameters_; }
+  const Parameters& parameters() const { return parameters_; }
+  int64_t backbone_count() const;  // scalars of the backbone without its own head
+  // What a task file stores of the present state.
+  std::map<std::string, Tensor> task_tensors() const;
+
+ private:
+  void build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope);
+  TunedConfig config_;
+  Parameters parameters_;
+  std::unique_ptr<Vit> vit_;
+  Prompts prompts_;
+  Linear head_;
+};
+
+}  // namespace vitrine
