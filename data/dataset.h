@@ -49,7 +49,7 @@ struct OpenOptions {
   bool exif = false;  // turn photos as their EXIF block asks (folder: only)
   // Remarks that are no errors, e.g. the first photo with an EXIF orientation that is not applied. Called at
   // most once per data set, perhaps from a loader's thread.
-  std::function<void(const std::string&)> note;
+  std::function<void(const std::string&)> note{};
 };
 
 // Opens `scheme:where`:

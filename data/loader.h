@@ -35,7 +35,8 @@ struct LoaderOptions {
   Augment augment{};
   int workers = 1;      // threads; 0: all work is done inside next()
   int64_t max_bad = 0;  // how many different damaged images may be left out before one is an error
-  std::function<void(const std::string& message)> on_bad;  // told once of each image left out, inside next()
+  std::function<void(const std::string& message)>
+      on_bad{};  // told once of each image left out, inside next()
   // Prepared images are kept as bytes if all of them fit in here, unless augment.crop makes them anew each
   // time.
   size_t cache_bytes = size_t{256} << 20;
