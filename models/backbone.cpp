@@ -1,0 +1,62 @@
+#include "models/backbone.h"
+
+#include <algorithm>
+
+#include "engine/check.h"
+#include "engine/sha256.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+
+bool is_head(const std::string& name) { return name.starts_with("head."); }
+
+// Asks for every tensor of the configuration, so that a missing or misshapen one is found before any work.
+std::vector<std::string> expected_names(const Backbone& backbone) {
+  std::vector<std::string> names;
+  const std::string who = backbone.file.name.empty() ? "checkpoint" : backbone.file.name;
+  const Scope asking([&](const std::string& name, const Shape& shape, Role, const Init&) {
+    const Tensor& found = backbone.file.at(name);
+    check(found.shape() == shape, who, ": tensor '", name, "': expected ", shape, ", got ", found.shape());
+    check(found.dtype() == DType::f32 || found.dtype() == DType::f64 || found.dtype() == DType::bf16 ||
+              found.dtype() == DType::f16,
+          who, ": tensor '", name, "': expected floating-point numbers, got ", name_of(found.dtype()));
+    names.push_back(name);
+    return Variable(found);
+  });
+  const Vit unused(backbone.config, asking);
+  return names;
+}
+
+}  // namespace
+
+Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads) {
+  Backbone backbone{source, std::move(file), {}};
+  backbone.config = vit_config_of(backbone.file, heads);
+  const std::vector<std::string> names = expected_names(backbone);
+  for (const auto& [name, tensor] : backbone.file.tensors) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    const std::vector<std::string_view> known(names.begin(), names.end());
+    const std::string guess = nearest(name, known);
+    fail(Fault::input, source, ": tensor ", quote(name), " belongs to no ViT", guess.empty() ? "" : "; nearest: " + guess);
+  }
+  return backbone;
+}
+
+#ifdef VITRINE_FILES
+Backbone load_backbone(const std::string& path, int64_t heads) {
+  return make_backbone(load_safetensors(path), path, heads);
+}
+#endif
+
+std::string identity_of(const Backbone& backbone) {
+  Sha256 hash;
+  for (const auto& [name, tensor] : backbone.file.tensors) {  // a map: sorted by name
+    if (is_head(name)) continue;
+    hash.update(name).update(" ").update(tensor.shape().str()).update("\n").update(tensor.to(DType::f32).raw());
+  }
+  return hash.hex();
+}
+
+}  // namespace vitrine

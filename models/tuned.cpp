@@ -1,0 +1,105 @@
+#include "models/tuned.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "engine/check.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+constexpr std::array<const char*, 4> method_names{"vpt-deep", "vpt-shallow", "linear", "full"};
+}
+
+const char* name_of(Method method) { return method_names[static_cast<size_t>(method)]; }
+
+Method method_of(const std::string& name) {
+  for (size_t i = 0; i < method_names.size(); ++i)
+    if (name == method_names[i]) return static_cast<Method>(i);
+  const std::vector<std::string_view> known(method_names.begin(), method_names.end());
+  const std::string guess = nearest(name, known);
+  fail(Fault::input, "method: expected vpt-deep, vpt-shallow, linear or full, got ", quote(name),
+       guess.empty() ? "" : "; did you mean " + guess + "?");
+}
+
+namespace {
+
+PromptConfig prompts_for(const TunedConfig& config) {
+  PromptConfig prompts = config.prompts;
+  prompts.kind = config.method == Method::vpt_deep      ? PromptKind::deep
+                 : config.method == Method::vpt_shallow ? PromptKind::shallow
+                                                        : PromptKind::none;
+  return prompts;
+}
+
+// Before the head is drawn: kaiming with fan-out.
+Init head_init(int64_t classes) { return Init::normal(std::sqrt(2.0 / static_cast<double>(classes))); }
+
+// A TensorFile that holds a task's own tensors under the names that a fresh model would ask for.
+TensorFile trained_tensors(const Task& task, const std::string& prefix) {
+  TensorFile file;
+  file.name = "task file";
+  for (const auto& [name, tensor] : task.tensors)
+    if (name.starts_with(prefix)) file.tensors[name.substr(prefix.size())] = tensor;
+  return file;
+}
+
+VitConfig without_head(VitConfig config) {
+  config.classes = 0;
+  return config;
+}
+
+}  // namespace
+
+// `fresh_scope` answers for prompts and head, `backbone_scope` for everything else.
+void TunedVit::build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope) {
+  check(config_.classes >= 2 && config_.classes <= 1 << 20, "tuned: expected at least 2 classes, got ", config_.classes);
+  config_.prompts = prompts_for(config_);
+  vit_ = std::make_unique<Vit>(without_head(backbone.config), backbone_scope, config_.drop_path);
+  prompts_ = Prompts(config_.prompts, vit_->config(), fresh_scope);
+  head_ = Linear(vit_->config().width, config_.classes, fresh_scope / "head", head_init(config_.classes));
+}
+
+TunedVit::TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype, const Memory& memory)
+    : config_(config) {
+  const Scope inside = config.method == Method::full ? trainable(parameters_, backbone.file, dtype, memory)
+                                                     : frozen(backbone.file, dtype, memory);
+  build(backbone, trainable(parameters_, seed, dtype, memory), inside);
+}
+
+TunedVit::TunedVit(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory)
+    : config_(task.config) {
+  const std::string identity = identity_of(backbone);
+  check(identity == task.backbone_identity, "task file: it belongs to another backbone: its ", task.backbone,
+        " has identity ", task.backbone_identity.substr(0, 16), "..., but ", backbone.source, " has ",
+        identity.substr(0, 16), "...");
+  // The file holds prompts after projection; they go on without one.
+  config_.prompts.projection = 0;
+  const Scope inside = config_.method == Method::full
+                           ? trainable(parameters_, trained_tensors(task, "delta."), dtype, memory)
+                           : frozen(backbone.file, dtype, memory);
+  build(backbone, trainable(parameters_, trained_tensors(task, ""), dtype, memory), inside);
+}
+
+Variable TunedVit::logits(const Variable& images, const Pass& pass) const {
+  return head_(prompted_features(*vit_, prompts_, images, pass));
+}
+
+int64_t TunedVit::backbone_count() const { return parameter_count(vit_->config()); }
+
+std::map<std::string, Tensor> TunedVit::task_tensors() const {
+  std::map<std::string, Tensor> out;
+  if (prompts_.config().kind != PromptKind::none) out["prompts"] = prompts_.product();
+  out["head.weight"] = head_.weight.value();
+  out["head.bias"] = head_.bias.value();
+  for (const Parameter& p : parameters_.all()) {
+    const bool own = p.name.starts_with("head.") || p.name.starts_with("prompt");
+    if (!own) out["delta." + p.name] = p.value.value();
+  }
+  for (auto& [name, tensor] : out) tensor = tensor.to(DType::f32).clone();
+  return out;
+}
+
+}  // namespace vitrine

@@ -1,0 +1,236 @@
+// prompt_test.cpp: prompts as keys and values against the textbook form with full tokens; counts; what stays frozen.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "engine/sha256.h"
+#include "models/tuned.h"
+#include "vit_files.h"
+
+using namespace vitrine;
+
+namespace {
+
+const VitConfig small{.image_size = 32, .patch = 8, .width = 16, .depth = 3, .heads = 2, .mlp_width = 32};
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.shape() == b.shape());
+  double largest = 0;
+  for (int64_t i = 0; i < a.numel(); ++i)
+    largest = std::max(largest, std::abs(a.data<double>()[i] - b.data<double>()[i]));
+  return largest;
+}
+
+// VPT-deep as the paper says it: in every block the prompts are full tokens behind the class token; what the block
+// makes of them is replaced by the next block's own. `noise` is given when prompts are dropped per image.
+Variable textbook_deep(const Vit& vit, const std::vector<Variable>& prompts, const Variable& images) {
+  Variable x = vit.embed(images);  // (B, T, D)
+  const int64_t first = vit.config().class_token ? 1 : 0, tokens = x.dim(1);
+  for (size_t i = 0; i < vit.blocks().size(); ++i) {
+    const Variable own = prompts[i].shape().rank() == 2 ? repeat(prompts[i], images.dim(0)) : prompts[i];
+    const int64_t p = own.dim(1);
+    const Variable all = concat({slice(x, 1, 0, first), own, slice(x, 1, first, tokens)}, 1);
+    const Variable y = vit.blocks()[i](all, {}, {});
+    x = concat({slice(y, 1, 0, first), slice(y, 1, first + p, tokens + p)}, 1);
+  }
+  return vit.pool(x);
+}
+
+struct Both {
+  Variable fast, textbook;
+  std::vector<Variable> leaves_fast, leaves_textbook;
+};
+
+}  // namespace
+
+TEST_CASE("VPT-deep as keys and values equals the textbook form, logits and all gradients, to 1e-12") {
+  for (const Pooling pooling : {Pooling::token, Pooling::mean}) {
+    for (const int64_t count : {1, 3, 31}) {
+      VitConfig config = small;
+      config.pooling = pooling;
+      CAPTURE(count);
+      const TensorFile file = sine_vit(config);
+      const Vit vit(config, frozen(file, DType::f64));
+      const Tensor images = sine_image(3, 32);
+      const Tensor labels = Tensor::of<int64_t>({3}, {0, 4, 2});
+
+      std::vector<Tensor> logits, prompt_gradients, head_gradients;
+      for (const bool textbook : {false, true}) {
+        Parameters parameters;
+        const Scope scope = trainable(parameters, 5, DType::f64);
+        const PromptConfig prompt_config{.kind = PromptKind::deep, .count = count};
+        const Prompts prompts(prompt_config, config, scope);
+        const Linear head(config.width, 5, scope / "head", Init::normal(0.5));
+        Variable features;
+        if (textbook) {
+          std::vector<Variable> layers;
+          for (int64_t i = 0; i < config.depth; ++i) layers.push_back(prompts.layer(i, {}));
+          features = textbook_deep(vit, layers, images);
+        } else {
+          features = prompted_features(vit, prompts, images, {});
+        }
+        const Variable y = head(features);
+        backward(cross_entropy(y, labels));
+        logits.push_back(y.value());
+        prompt_gradients.push_back(parameters.all()[0].value.gradient());
+        head_gradients.push_back(parameters.all()[1].value.gradient());
+      }
+      CHECK(largest_difference(logits[0], logits[1]) < 1e-12);
+      CHECK(largest_difference(prompt_gradients[0], prompt_gradients[1]) < 1e-12);
+      CHECK(largest_difference(head_gradients[0], head_gradients[1]) < 1e-12);
+      double size = 0;  // the gradients are not just zeros that agree
+      for (const double g : prompt_gradients[0].data<double>()) size = std::max(size, std::abs(g));
+      CHECK(size > 1e-6);
+    }
+  }
+}
+
+TEST_CASE("VPT-deep with prompt dropout equals the textbook form under the same masks") {
+  const TensorFile file = sine_vit(small);
+  const Vit vit(small, frozen(file, DType::f64));
+  Parameters parameters;
+  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .dropout = 0.5}, small, trainable(parameters, 5, DType::f64));
+  const Pass pass{.training = true, .noise = {.seed = 3, .epoch = 1, .samples = {7, 8}}};
+  std::vector<Variable> layers;
+  for (int64_t i = 0; i < small.depth; ++i) layers.push_back(prompts.layer(i, pass));
+  CHECK(layers[0].shape() == Shape{2, 4, 16});
+  const Tensor images = sine_image(2, 32);
+  CHECK(largest_difference(prompted_features(vit, prompts, images, pass).value(),
+                           textbook_deep(vit, layers, images).value()) < 1e-12);
+  // Other masks in another epoch; none outside training.
+  Pass later = pass;
+  later.noise.epoch = 2;
+  CHECK(largest_difference(prompts.layer(0, later).value(), layers[0].value()) > 1e-3);
+  CHECK(prompts.layer(0, {}).shape() == Shape{4, 16});
+}
+
+TEST_CASE("VPT-shallow: an image's features do not depend on its batch mates; gradients by finite differences") {
+  const TensorFile file = sine_vit(small);
+  const Vit vit(small, frozen(file, DType::f64));
+  Parameters parameters;
+  const Prompts prompts({.kind = PromptKind::shallow, .count = 3}, small, trainable(parameters, 5, DType::f64));
+  const Tensor images = sine_image(2, 32);
+  const Tensor together = prompted_features(vit, prompts, images, {}).value();
+  for (int64_t b = 0; b < 2; ++b) {
+    const Tensor alone = prompted_features(vit, prompts, images.rows(b, b + 1), {}).value();
+    CHECK(largest_difference(alone, together.rows(b, b + 1)) < 1e-14);
+  }
+  const auto loss = [&] { return cross_entropy(prompted_features(vit, prompts, images, {}), Tensor::of<int64_t>({2}, {1, 9})); };
+  backward(loss());
+  const Variable& leaf = parameters.all()[0].value;
+  Tensor value = leaf.value();
+  for (const int64_t i : {0, 17, 47}) {
+    double& x = value.mutable_data<double>()[i];
+    const double kept = x, step = 1e-6;
+    x = kept + step;
+    const double above = loss().value().item();
+    x = kept - step;
+    const double below = loss().value().item();
+    x = kept;
+    CHECK(std::abs((above - below) / (2 * step) - leaf.gradient().data<double>()[i]) < 1e-8);
+  }
+}
+
+TEST_CASE("projected prompts: the product is what the blocks see") {
+  Parameters parameters;
+  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .projection = 5}, small, trainable(parameters, 5, DType::f64));
+  CHECK(prompts.product().shape() == Shape{3, 4, 16});
+  CHECK(largest_difference(prompts.product().rows(1, 2).reshape({4, 16}), prompts.layer(1, {}).value()) < 1e-15);
+  CHECK(parameters.count() == 3 * 4 * 5 + 5 * 16 + 16);
+  CHECK(parameters.count() == parameter_count(prompts.config(), small));
+}
+
+TEST_CASE("fresh prompts are uniform in the paper's bound") {
+  Parameters parameters;
+  const VitConfig b16{.image_size = 32, .patch = 16, .width = 768, .depth = 2, .heads = 12, .mlp_width = 8};
+  const Prompts prompts({.kind = PromptKind::deep, .count = 50}, b16, trainable(parameters, 5));
+  const double bound = std::sqrt(6.0 / (3 * 16 * 16 + 768));
+  double largest = 0, sum = 0;
+  for (const float v : parameters.all()[0].value.value().data<float>()) {
+    largest = std::max(largest, std::abs(static_cast<double>(v)));
+    sum += v;
+  }
+  CHECK(largest <= bound);
+  CHECK(largest > 0.99 * bound);
+  CHECK(std::abs(sum / (2 * 50 * 768)) < 0.01 * bound);
+}
+
+TEST_CASE("what is trained: L P D + D C + C scalars, and nothing else") {
+  // ViT-B with 100 prompts and 6 classes: the count that the paper's authors print, without allocating the backbone.
+  CHECK(parameter_count({.kind = PromptKind::deep, .count = 100}, vit_preset("vit-b16")) + 768 * 6 + 6 == 926214);
+  CHECK(parameter_count({.kind = PromptKind::deep, .count = 5}, vit_preset("vit-b16")) + 768 * 397 + 397 == 351373);
+  TensorFile file = sine_vit(small);
+  file.metadata["config"] = config_to_json(small);
+  const Backbone backbone = make_backbone(file, "sine");
+  const TunedVit deep(backbone, TunedConfig{.prompts = {.count = 7}, .classes = 5}, 1);
+  CHECK(deep.parameters().count() == 3 * 7 * 16 + 16 * 5 + 5);
+  const TunedVit shallow(backbone, TunedConfig{.method = Method::vpt_shallow, .prompts = {.count = 7}, .classes = 5}, 1);
+  CHECK(shallow.parameters().count() == 7 * 16 + 16 * 5 + 5);
+  const TunedVit head_only(backbone, TunedConfig{.method = Method::linear, .classes = 5}, 1);
+  CHECK(head_only.parameters().count() == 16 * 5 + 5);
+  const TunedVit full(backbone, TunedConfig{.method = Method::full, .classes = 5}, 1);
+  CHECK(full.parameters().count() == parameter_count(small) + 16 * 5 + 5);
+  CHECK(deep.backbone_count() == parameter_count(small));
+}
+
+TEST_CASE("the glass: frozen bytes stay as they are, and a frozen linear keeps no activation") {
+  TensorFile file = sine_vit(small);
+  file.metadata["config"] = config_to_json(small);
+  const Backbone backbone = make_backbone(file, "sine");
+  const std::string before = sha256_hex(write_safetensors(backbone.file));
+  TunedVit model(backbone, TunedConfig{.prompts = {.count = 7}, .classes = 5}, 1);
+  const Tensor images = sine_image(2, 32).to(DType::f32);
+  for (int step = 0; step < 3; ++step) {
+    model.parameters().clear_gradients();
+    backward(cross_entropy(model.logits(images), Tensor::of<int64_t>({2}, {1, 3})));
+    for (Parameter& p : model.parameters().all()) {
+      Tensor value = p.value.value();
+      for (int64_t i = 0; i < value.numel(); ++i)
+        value.mutable_data<float>()[i] -= 0.1f * p.value.gradient().data<float>()[i];
+    }
+  }
+  CHECK(sha256_hex(write_safetensors(backbone.file)) == before);
+
+  const Memory memory = Memory::counted();
+  const Tensor weight = Tensor::zeros({64, 32}, DType::f32, Memory::counted()).seal();
+  const Variable x = Variable::leaf(Tensor::zeros({100, 32}, DType::f32, memory));
+  const size_t start = memory.statistics().current;
+  const Variable hidden = scale(x, 2);
+  const Variable y = linear(hidden, weight);
+  const size_t with_hidden = memory.statistics().current;
+  CHECK(with_hidden == start + 100 * 32 * 4 + 100 * 64 * 4);
+  Variable only = linear(scale(x, 2), weight);  // its input was a temporary
+  CHECK(memory.statistics().current == with_hidden + 100 * 64 * 4);
+}
+
+TEST_CASE("task file: round trip, and refusal on another backbone") {
+  TensorFile file = sine_vit(small);
+  file.metadata["config"] = config_to_json(small);
+  const Backbone backbone = make_backbone(file, "sine");
+  const TunedVit model(backbone, TunedConfig{.prompts = {.count = 2, .projection = 3}, .classes = 2}, 1);
+  Task task{model.config(), {"cat", "dog"}, "sine", identity_of(backbone), "{}", "{}", model.task_tensors()};
+  const TensorFile stored = read_safetensors(write_safetensors(to_file(task)), nullptr, "here");
+  CHECK(stored.tensors.size() == 3);
+  CHECK(stored.at("prompts").shape() == Shape{3, 2, 16});
+  const Task back = task_from_file(stored);
+  CHECK(back.class_names == task.class_names);
+  CHECK(back.config.method == Method::vpt_deep);
+  const TunedVit again(backbone, back);
+  const Tensor images = sine_image(1, 32).to(DType::f32);
+  for (int i = 0; i < 2; ++i)
+    CHECK(std::abs(again.logits(images).value().data<float>()[i] - model.logits(images).value().data<float>()[i]) < 1e-6f);
+
+  Backbone other = backbone;
+  other.file.tensors["norm.bias"] = other.file.tensors["norm.bias"].clone();
+  other.file.tensors["norm.bias"].mutable_data<double>()[0] += 1;
+  CHECK_THROWS_AS(TunedVit(other, back), Error);
+  TensorFile broken = stored;
+  broken.tensors["head.bias"] = Tensor::zeros({3}, DType::f32);
+  CHECK_THROWS_WITH(task_from_file(broken), "here: tensor 'head.bias': expected (2) f32, got (3) f32");
+  broken = stored;
+  broken.tensors["head.bias"] = Tensor::full({2}, NAN, DType::f32);
+  CHECK_THROWS_AS(task_from_file(broken), Error);
+  broken = stored;
+  broken.metadata.erase("method");
+  CHECK_THROWS_AS(task_from_file(broken), Error);
+}
