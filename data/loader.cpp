@@ -64,6 +64,12 @@ struct Loader::State {
     stopping = false;
   }
 
+  // Ends the epoch after an error. The workers read the epoch's number until they are joined.
+  void give_up() {
+    stop();
+    epoch = -1;
+  }
+
   void start() {
     claimed = position;
     try {
@@ -170,8 +176,7 @@ struct Loader::State {
   void judge(int64_t sample, const Error& error) {
     if (bad_samples.contains(sample)) return;
     if (static_cast<int64_t>(bad.size()) >= options.max_bad) {
-      epoch = -1;
-      stop();
+      give_up();
       if (options.max_bad == 0) throw error;
       fail(error.fault(), error.what(), " (", bad.size(),
            " damaged images were left out before, no more may be)");
@@ -254,8 +259,7 @@ bool Loader::next(Batch& batch) {
   while (s.position < s.batches) {
     Made made = s.take();
     if (made.failure) {
-      s.epoch = -1;
-      s.stop();
+      s.give_up();
       std::rethrow_exception(made.failure);
     }
     for (const auto& [sample, error] : made.damaged) s.judge(sample, error);

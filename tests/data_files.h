@@ -56,7 +56,7 @@ class TemporaryFolder {
 
 inline Bytes bytes_of(const std::string& words) {
   Bytes out(words.size());
-  std::memcpy(out.data(), words.data(), words.size());
+  for (size_t i = 0; i < words.size(); ++i) out[i] = static_cast<std::byte>(words[i]);
   return out;
 }
 inline void put(Bytes& out, const Bytes& more) { out.insert(out.end(), more.begin(), more.end()); }
