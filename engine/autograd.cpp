@@ -145,6 +145,8 @@ void backward(const Variable& y, Tensor dy) {
   const auto give = [&](const std::shared_ptr<Node>& node, Tensor gradient) {
     const bool first = !node->gradient.defined();
     accumulate(node->gradient, std::move(gradient));
+    // What stays at a leaf is its own: rules may hand the same memory to several inputs.
+    if (node->is_leaf && !node->gradient.unique()) node->gradient = node->gradient.clone();
     if (first && !node->is_leaf) waiting.push({node->height, arrivals++, node});
   };
 

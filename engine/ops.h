@@ -60,7 +60,7 @@ Variable reshape(const Variable& x, const Shape& shape);
 Variable permute(const Variable& x, std::span<const int> order);  // extent i of the result is extent order[i] of x
 Variable permute(const Variable& x, std::initializer_list<int> order);
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end);
-Variable concat(const std::vector<Variable>& parts, int axis);
+Variable concat(const std::vector<Variable>& parts, int axis);  // lives where the largest part lives
 Variable repeat(const Variable& x, int64_t count);  // x (...) -> (count, ...)
 Variable mean(const Variable& x, int axis);         // (..., n, ...) -> (..., ...)
 

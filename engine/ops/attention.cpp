@@ -159,6 +159,10 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
       if (grad.q.data) cpu::pack<T>(keys, width, {rows, width, 1}, k_tall);
       gather(s, in.prefix_v, in.v, b, offset, keys, rows);
       cpu::pack<T>(width, keys, {rows, 1, width}, v_wide);
+      if (s.queries == 0) {  // no block below will write them
+        std::fill_n(dk, keys * width, T(0));
+        std::fill_n(dv, keys * width, T(0));
+      }
       for (int64_t i = 0; i < s.queries; i += query_rows) {
         const int64_t n = std::min(query_rows, s.queries - i);
         const cpu::Matrix<T> q{in.q.at(b, i, offset), in.q.row, 1};
@@ -271,6 +275,7 @@ Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv
 }
 
 int64_t check_prefix(const char* op, const KeyValuePrefix& prefix, int64_t batch, int64_t model, DType dtype) {
+  check(prefix.defined() || !prefix.values.defined(), op, ": prefix values without keys");
   if (!prefix.defined()) return 0;
   const Shape& shape = prefix.keys.shape();
   check(shape.rank() >= 2 && (shape == Shape{shape.dim(-2), model} || shape == Shape{batch, shape.dim(-2), model}) &&
@@ -293,7 +298,7 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v, int6
 }
 
 Variable self_attention(const Variable& qkv, int64_t heads, const KeyValuePrefix& prefix) {
-  check(qkv.shape().rank() == 3 && heads > 0 && qkv.dim(2) % (3 * heads) == 0,
+  check(qkv.shape().rank() == 3 && heads > 0 && qkv.dim(2) % 3 == 0 && qkv.dim(2) / 3 % heads == 0,
         "self_attention: expected qkv (B, T, 3 D) with D a multiple of ", heads, " heads, got ", qkv.shape());
   const int64_t model = qkv.dim(2) / 3, p = check_prefix("self_attention", prefix, qkv.dim(0), model, qkv.dtype());
   check(qkv.dim(1) > 0, "self_attention: no tokens");

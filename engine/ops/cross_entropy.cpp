@@ -85,8 +85,11 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const Cross
         "cross_entropy: expected i64 labels (", logits.dim(0), "), got ", name_of(labels.dtype()), " ", labels.shape());
   check(options.smoothing >= 0 && options.smoothing < 1, "cross_entropy: expected smoothing in [0, 1), got ",
         options.smoothing);
-  check(!options.class_weights.defined() || options.class_weights.shape() == Shape{logits.dim(1)},
-        "cross_entropy: expected ", logits.dim(1), " class weights, got ", options.class_weights.shape());
+  const Tensor& class_weights = options.class_weights;
+  check(!class_weights.defined() || (class_weights.shape() == Shape{logits.dim(1)} &&
+                                     class_weights.dtype() == logits.dtype()),
+        "cross_entropy: expected ", name_of(logits.dtype()), " class weights (", logits.dim(1), "), got ",
+        name_of(class_weights.dtype()), " ", class_weights.shape());
   for (const int64_t label : labels.data<int64_t>())
     check(label >= 0 && label < logits.dim(1), "cross_entropy: label ", label, " is not below ", logits.dim(1));
 

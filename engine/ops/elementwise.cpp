@@ -128,6 +128,7 @@ Tensor scaled(const Tensor& x, double factor) {
 }
 
 void check_types(const char* op, const Variable& x, const Variable& y) {
+  check(x.defined() && y.defined(), op, ": undefined");
   check(x.dtype() == y.dtype(), op, ": expected one type, got ", name_of(x.dtype()), " and ", name_of(y.dtype()));
 }
 
@@ -161,10 +162,12 @@ Variable mul(const Variable& x, const Variable& y) {
 }
 
 Variable scale(const Variable& x, double factor) {
+  check(x.defined(), "scale: undefined");
   return record(scaled(x.value(), factor), {{x, [factor](const Tensor& dy) { return scaled(dy, factor); }}});
 }
 
 Variable relu(const Variable& x) {
+  check(x.defined(), "relu: undefined");
   const Tensor value = x.value();
   Tensor out = dispatch(x.dtype(), "relu", [&](auto zero) {
     using T = decltype(zero);

@@ -72,6 +72,7 @@ Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
 }  // namespace
 
 Variable gelu(const Variable& x, Gelu form) {
+  check(x.defined(), "gelu: undefined");
   const Tensor value = x.value();
   Tensor out = dispatch(x.dtype(), "gelu", [&](auto zero) { return gelu_forward<decltype(zero)>(value, form); });
   return record(std::move(out), {{x, [value, form](const Tensor& dy) {

@@ -109,6 +109,7 @@ Variable permute(const Variable& x, std::span<const int> order) {
   std::vector<int> inverse(rank, -1);
   for (size_t i = 0; i < order.size(); ++i)
     if (order[i] >= 0 && order[i] < rank) inverse[order[i]] = static_cast<int>(i);
+  check(x.defined(), "permute: undefined");
   check(static_cast<int>(order.size()) == rank && std::ranges::find(inverse, -1) == inverse.end(), "permute: expected an order of the ", rank,
         " axes of ", x.shape());
   return record(permuted(x.value(), order), {{x, [inverse](const Tensor& dy) { return permuted(dy, inverse); }}});
@@ -140,8 +141,9 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
           "concat: ", part.shape(), " does not fit ", parts[0].shape(), " along axis ", at);
     ends.push_back(entries += part.dim(at));
   }
-  // The result lives where a computed part lives, so that constants do not decide.
-  Tensor out = Tensor::empty(parts[0].shape().with(at, entries), parts[0].dtype(), parts[0].value().memory());
+  // A class token from a checkpoint must not draw the tokens behind it out of their memory.
+  const Variable& largest = *std::ranges::max_element(parts, {}, &Variable::numel);
+  Tensor out = Tensor::empty(parts[0].shape().with(at, entries), parts[0].dtype(), largest.value().memory());
   for (size_t i = 0; i < parts.size(); ++i) place(parts[i].value(), out, at, ends[i] - parts[i].dim(at));
   return record_jointly(std::move(out), parts, [&](const std::vector<bool>& wanted) -> JointRule {
     return [wanted, ends, at](const Tensor& dy) {
@@ -155,6 +157,7 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
 
 Variable repeat(const Variable& x, int64_t count) {
   check(x.defined() && count >= 0, "repeat: expected a count >= 0, got ", count);
+  check(x.shape().rank() < Shape::max_rank, "repeat: ", x.shape(), " has no room for one more axis");
   std::vector<int64_t> extents{count};
   extents.insert(extents.end(), x.shape().extents().begin(), x.shape().extents().end());
   Tensor out = Tensor::empty(Shape(std::span<const int64_t>(extents)), x.dtype(), x.value().memory());

@@ -140,12 +140,13 @@ Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& be
     // dbeta alone needs nothing but dy.
     const bool keeps_x = wanted[0] || wanted[1];
     const Tensor kept = keeps_x ? value : Tensor(), kept_mean = keeps_x ? mean : Tensor();
-    return [wanted, kept, g, kept_mean, rstd](const Tensor& dy) {
+    const Tensor kept_rstd = keeps_x ? rstd : Tensor(), kept_gamma = wanted[0] ? g : Tensor();
+    return [wanted, kept, kept_gamma, kept_mean, kept_rstd](const Tensor& dy) {
       return dispatch(dy.dtype(), "layer_norm", [&](auto zero) {
         using T = decltype(zero);
         std::vector<Tensor> gradients(3);
-        if (wanted[0]) gradients[0] = layer_norm_backward_x<T>(kept, g, kept_mean, rstd, dy);
-        if (wanted[1]) gradients[1] = layer_norm_backward_gamma<T>(kept, kept_mean, rstd, dy);
+        if (wanted[0]) gradients[0] = layer_norm_backward_x<T>(kept, kept_gamma, kept_mean, kept_rstd, dy);
+        if (wanted[1]) gradients[1] = layer_norm_backward_gamma<T>(kept, kept_mean, kept_rstd, dy);
         if (wanted[2]) gradients[2] = layer_norm_backward_beta<T>(dy);
         return gradients;
       });
