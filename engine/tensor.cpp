@@ -67,6 +67,16 @@ Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype, s
 
 Memory Tensor::memory() const { return block_ ? block_->memory : Memory{}; }
 
+Tensor Tensor::with_memory(const Memory& memory) const {
+  check(sealed(), "tensor: only a sealed tensor may be counted elsewhere");
+  Tensor out = *this;
+  out.block_ = std::make_shared<Block>();
+  out.block_->bytes = block_->bytes;
+  out.block_->memory = memory;
+  out.block_->sealed = true;
+  return out;
+}
+
 std::span<const std::byte> Tensor::raw() const {
   check(defined(), "tensor: undefined");
   return {block_->bytes.get() + offset_, bytes()};

@@ -40,6 +40,8 @@ class Tensor {
   DType dtype() const { return dtype_; }
   size_t bytes() const { return static_cast<size_t>(numel()) * size_of(dtype_); }
   Memory memory() const;  // where ops on this tensor allocate their results
+  // The same data in a block of its own, whose packed forms and results of ops are counted in `memory`.
+  Tensor with_memory(const Memory& memory) const;
 
   // The elements. Throws if T is not the tensor's type, and for `mutable_data` if the tensor is sealed.
   template <class T> std::span<const T> data() const;

@@ -31,7 +31,7 @@ std::vector<std::string> expected_names(const Backbone& backbone) {
 
 }  // namespace
 
-Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads) {
+Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads, const Memory& memory) {
   Backbone backbone{source, std::move(file), {}};
   backbone.config = vit_config_of(backbone.file, heads);
   const std::vector<std::string> names = expected_names(backbone);
@@ -41,12 +41,20 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
     const std::string guess = nearest(name, known);
     fail(Fault::input, source, ": tensor ", quote(name), " belongs to no ViT", guess.empty() ? "" : "; nearest: " + guess);
   }
+  for (auto& [name, tensor] : backbone.file.tensors) {
+    if (tensor.dtype() == DType::f32 && tensor.sealed()) {
+      tensor = tensor.with_memory(memory);
+    } else {
+      const Tensor converted = tensor.to(DType::f32);
+      tensor = Tensor::of(tensor.shape(), converted.data<float>(), memory).seal();
+    }
+  }
   return backbone;
 }
 
 #ifdef VITRINE_FILES
-Backbone load_backbone(const std::string& path, int64_t heads) {
-  return make_backbone(load_safetensors(path), path, heads);
+Backbone load_backbone(const std::string& path, int64_t heads, const Memory& memory) {
+  return make_backbone(load_safetensors(path), path, heads, memory);
 }
 #endif
 
@@ -54,7 +62,7 @@ std::string identity_of(const Backbone& backbone) {
   Sha256 hash;
   for (const auto& [name, tensor] : backbone.file.tensors) {  // a map: sorted by name
     if (is_head(name)) continue;
-    hash.update(name).update(" ").update(tensor.shape().str()).update("\n").update(tensor.to(DType::f32).raw());
+    hash.update(name).update(" ").update(tensor.shape().str()).update("\n").update(tensor.raw());
   }
   return hash.hex();
 }

@@ -222,7 +222,7 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
 
   Backbone other = backbone;
   other.file.tensors["norm.bias"] = other.file.tensors["norm.bias"].clone();
-  other.file.tensors["norm.bias"].mutable_data<double>()[0] += 1;
+  other.file.tensors["norm.bias"].mutable_data<float>()[0] += 1;
   CHECK_THROWS_AS(TunedVit(other, back), Error);
   TensorFile broken = stored;
   broken.tensors["head.bias"] = Tensor::zeros({3}, DType::f32);

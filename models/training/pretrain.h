@@ -13,14 +13,14 @@
 namespace vitrine {
 
 struct PretrainConfig {
-  VitConfig vit{.image_size = 32, .patch = 4, .width = 128, .depth = 8, .heads = 4, .mlp_width = 512};
+  VitConfig vit{.image_size = 32, .patch = 4, .width = 128, .depth = 6, .heads = 4, .mlp_width = 512};
   int64_t steps = 10000;
   int64_t batch = 64;
   double learning_rate = 1e-3;
   double weight_decay = 0.05;
   int64_t warmup = 500;           // steps
   double clip = 1.0;              // largest gradient norm
-  double smoothing = 0.1;         // of the class labels
+  double smoothing = 0;           // of the class labels
   double attribute_weight = 1.0;  // of the attributes' mean squared error beside the cross entropy
   uint64_t seed = 1;
 };

@@ -1,0 +1,75 @@
+#include "models/training/checkpoint.h"
+
+#ifdef VITRINE_FILES
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <vector>
+
+#include "engine/check.h"
+#include "engine/sha256.h"
+
+namespace vitrine {
+
+namespace {
+
+constexpr std::string_view stem = "checkpoint-", ending = ".safetensors";
+
+struct Found {
+  int64_t steps;
+  std::string path;
+};
+
+// Newest first.
+std::vector<Found> checkpoints_in(const std::string& folder) {
+  std::vector<Found> found;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(stem) || !name.ends_with(ending)) continue;
+    int64_t steps = 0;
+    const char* end = name.data() + name.size() - ending.size();
+    const auto [stop, wrong] = std::from_chars(name.data() + stem.size(), end, steps);
+    if (wrong == std::errc{} && stop == end) found.push_back({steps, entry.path().string()});
+  }
+  if (error) fail(Fault::output, "cannot read folder '", folder, "': ", error.message());
+  std::ranges::sort(found, std::greater{}, &Found::steps);
+  return found;
+}
+
+std::string digest_of(TensorFile file) {
+  file.metadata.erase("digest");
+  return sha256_hex(write_safetensors(file));
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& folder, int64_t steps, TensorFile state) {
+  state.metadata["digest"] = digest_of(state);
+  save_safetensors((std::filesystem::path(folder) / text(stem, steps, ending)).string(), state);
+  const std::vector<Found> all = checkpoints_in(folder);
+  for (size_t i = 2; i < all.size(); ++i) {
+    std::error_code ignored;  // an old checkpoint that cannot be removed harms nobody
+    std::filesystem::remove(all[i].path, ignored);
+  }
+}
+
+std::optional<TensorFile> newest_checkpoint(const std::string& folder,
+                                            const std::function<void(const std::string&)>& note) {
+  for (const Found& found : checkpoints_in(folder)) {
+    try {
+      TensorFile file = load_safetensors(found.path);
+      const auto digest = file.metadata.find("digest");
+      check(digest != file.metadata.end() && digest->second == digest_of(file), found.path, ": its digest is wrong");
+      return file;
+    } catch (const Error& error) {
+      if (note) note(text("passing over a damaged checkpoint: ", error.what()));
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace vitrine
+
+#endif

@@ -1,0 +1,78 @@
+// evaluate.cpp: what a model is worth, what it needs, and how its images are prepared.
+#include <algorithm>
+#include <cmath>
+
+#include "engine/check.h"
+#include "models/training/tune.h"
+
+namespace vitrine {
+
+Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> dataset, const std::vector<int64_t>& samples,
+                    const Preprocess& preprocess, int64_t batch_size, int workers, int64_t max_bad, Tensor* logits,
+                    const std::function<void(int64_t, int64_t)>& progress) {
+  Loader loader(std::move(dataset), samples, preprocess,
+                {.batch_size = batch_size, .workers = workers, .max_bad = max_bad, .cache_bytes = 0});
+  const int64_t classes = model.config().classes;
+  Evaluation out;
+  std::vector<float> all;
+  double hits = 0;
+  loader.start_epoch(0);
+  for (Batch batch; loader.next(batch);) {
+    const Variable y = model.logits(batch.images);
+    const int64_t n = y.dim(0);
+    out.loss += cross_entropy(y.detach(), batch.labels).value().item() * static_cast<double>(n);
+    for (int64_t b = 0; b < n; ++b) {
+      const auto row = y.value().data<float>().subspan(b * classes, classes);
+      hits += std::ranges::max_element(row) - row.begin() == batch.labels.data<int64_t>()[b] ? 1 : 0;
+      if (logits) all.insert(all.end(), row.begin(), row.end());
+    }
+    out.samples += n;
+    if (progress) progress(out.samples, static_cast<int64_t>(samples.size()));
+  }
+  check(out.samples > 0, "evaluate: no image could be read");
+  out.accuracy = hits / static_cast<double>(out.samples);
+  out.loss /= static_cast<double>(out.samples);
+  out.bad = loader.bad();
+  if (logits) *logits = Tensor::of<float>({out.samples, classes}, all);
+  return out;
+}
+
+MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config) {
+  // A copy of the backbone whose packed forms are counted apart.
+  const Memory frozen_memory = Memory::counted(), memory = Memory::counted();
+  Backbone counted = backbone;
+  MemoryForecast out{};
+  for (auto& [name, tensor] : counted.file.tensors) {
+    tensor = tensor.with_memory(frozen_memory);
+    out.weights += tensor.bytes();
+  }
+  TunedVit model(counted, config.model, config.seed, DType::f32, memory);
+  Optimizer optimizer(model.parameters(), config.optimizer);
+  const auto peak_of = [&](int64_t images) {
+    model.parameters().clear_gradients();
+    memory.reset_peak();
+    const int64_t side = backbone.config.image_size;
+    const Tensor blank = Tensor::zeros({images, 3, side, side}, DType::f32, memory);
+    const Pass pass{.training = true, .noise = {.samples = std::vector<int64_t>(static_cast<size_t>(images), 0)}};
+    const Tensor labels = Tensor::of<int64_t>({images}, std::vector<int64_t>(static_cast<size_t>(images), 0));
+    backward(cross_entropy(model.logits(blank, pass), labels));
+    return memory.statistics().peak;
+  };
+  const size_t one = peak_of(1), two = peak_of(2);
+  out.weights += frozen_memory.statistics().peak;
+  out.per_image = two > one ? two - one : one;
+  out.trained = one > out.per_image ? one - out.per_image : 0;
+  out.batch_images = static_cast<size_t>((config.batch + config.accumulate - 1) / config.accumulate);
+  return out;
+}
+
+Preprocess preprocess_of(const Backbone& backbone) {
+  const int size = static_cast<int>(backbone.config.image_size);
+  Preprocess out{.size = size, .resize = static_cast<int>(std::floor(size / 0.875))};
+  if (const auto stored = backbone.file.metadata.find("preprocess"); stored != backbone.file.metadata.end())
+    out = preprocess_from_json(stored->second);
+  check(out.size == size, backbone.source, ": its metadata prepares images of ", out.size, " pixels, the net sees ", size);
+  return out;
+}
+
+}  // namespace vitrine

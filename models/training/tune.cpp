@@ -1,0 +1,312 @@
+#include "models/training/tune.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "engine/check.h"
+#include "engine/file.h"
+#include "engine/sha256.h"
+#include "models/training/checkpoint.h"
+
+namespace vitrine {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+int64_t count_hits(const Tensor& logits, std::span<const int64_t> labels) {
+  const int64_t classes = logits.dim(1);
+  int64_t hits = 0;
+  for (size_t b = 0; b < labels.size(); ++b) {
+    const auto row = logits.data<float>().subspan(b * classes, classes);
+    hits += std::ranges::max_element(row) - row.begin() == labels[b];
+  }
+  return hits;
+}
+
+// A double as text that gives the same bits back.
+std::string exact(double value) {
+  char digits[64];
+  std::snprintf(digits, sizeof digits, "%a", value);
+  return digits;
+}
+
+// What a checkpoint keeps beside parameters and optimizer state.
+struct Progress {
+  int64_t epoch = 0;     // epochs done
+  int64_t position = 0;  // batches done of the next one
+  double loss = 0;       // sums over the present epoch's samples
+  int64_t hits = 0, samples = 0;
+  double best = -1;      // best validation accuracy so far, with keep_best
+  std::map<std::string, Tensor> best_tensors;
+  std::string metrics;   // the lines of metrics.jsonl
+};
+
+// Tells runs on other data apart: samples and their labels.
+std::string digest_of(const TuneData& data) {
+  Sha256 hash;
+  for (const int64_t i : data.train) hash.update(text(i, " ", data.dataset->label(i), "\n"));
+  hash.update(to_json(data.preprocess));
+  return hash.hex();
+}
+
+Tensor class_weights(const TuneData& data, int64_t classes) {
+  std::vector<float> counts(classes, 0);
+  for (const int64_t i : data.train) counts[data.dataset->label(i)] += 1;
+  for (float& count : counts) count = count > 0 ? 1 / count : 0;
+  return Tensor::of<float>({classes}, counts);
+}
+
+class Run {
+ public:
+  Run(const Backbone& backbone, const TuneData& data, const TuneConfig& config, const std::string& folder,
+      const TuneHooks& hooks, const Task* start, const Memory& memory)
+      : backbone_(backbone), data_(data), config_(config), folder_(folder), hooks_(hooks),
+        model_(make_model(backbone, config, start, memory)),
+        optimizer_(model_->parameters(), config.optimizer),
+        loader_(data.dataset, data.train, data.preprocess, loader_options(memory)) {
+    steps_per_epoch_ = loader_.batches();
+    if (config.balance_classes) loss_.class_weights = class_weights(data, model_->config().classes);
+    loss_.smoothing = config.smoothing;
+  }
+
+  void restore(const TensorFile& state);
+  bool train();  // false if stopped
+  TuneResult result();
+
+ private:
+  static std::unique_ptr<TunedVit> make_model(const Backbone& backbone, const TuneConfig& config, const Task* start,
+                                              const Memory& memory) {
+    if (start) return std::make_unique<TunedVit>(backbone, *start, DType::f32, memory);
+    return std::make_unique<TunedVit>(backbone, config.model, config.seed, DType::f32, memory);
+  }
+  LoaderOptions loader_options(const Memory& memory) const {
+    return {.batch_size = config_.batch, .shuffle = !config_.sequential, .seed = config_.seed, .augment = config_.augment,
+            .workers = config_.workers, .max_bad = config_.max_bad, .on_bad = hooks_.note, .memory = memory};
+  }
+  void step(const Batch& batch, double learning_rate);
+  void save();
+  void end_epoch(double seconds, int64_t samples_seen, double learning_rate);
+
+  const Backbone& backbone_;
+  const TuneData& data_;
+  const TuneConfig& config_;
+  const std::string& folder_;
+  const TuneHooks& hooks_;
+  std::unique_ptr<TunedVit> model_;
+  Optimizer optimizer_;
+  Loader loader_;
+  CrossEntropy loss_;
+  Progress progress_;
+  int64_t steps_per_epoch_ = 0;
+  double last_loss_ = 0;
+  std::vector<EpochReport> reports_;
+};
+
+// One optimizer step from one batch, its micro-batches added up in their order.
+void Run::step(const Batch& batch, double learning_rate) {
+  model_->parameters().clear_gradients();
+  const int64_t n = batch.images.dim(0), parts = std::min(config_.accumulate, n);
+  last_loss_ = 0;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t begin = n * part / parts, end = n * (part + 1) / parts;
+    const Pass pass{.training = true,
+                    .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(progress_.epoch),
+                              .samples = {batch.samples.begin() + begin, batch.samples.begin() + end}}};
+    const Variable logits = model_->logits(batch.images.rows(begin, end), pass);
+    const Tensor labels = batch.labels.rows(begin, end);
+    const Variable loss = cross_entropy(logits, labels, loss_);
+    const double value = loss.value().item(), share = static_cast<double>(end - begin) / static_cast<double>(n);
+    if (!std::isfinite(value)) {
+      fail(Fault::diverged, "tune: the loss became ", value, " in step ", optimizer_.steps() + 1, " (epoch ",
+           progress_.epoch + 1, "); a smaller learning rate may help. The last checkpoint is untouched");
+    }
+    backward(parts == 1 ? loss : scale(loss, share));
+    last_loss_ += share * value;
+    progress_.loss += value * static_cast<double>(end - begin);
+    progress_.hits += count_hits(logits.value(), labels.data<int64_t>());
+  }
+  progress_.samples += n;
+  if (config_.clip > 0) clip_gradients(model_->parameters(), config_.clip);
+  optimizer_.step(learning_rate);
+}
+
+void Run::save() {
+#ifdef VITRINE_FILES
+  if (folder_.empty()) return;
+  TensorFile state;
+  for (const Parameter& p : model_->parameters().all()) state.tensors["model." + p.name] = p.value.value();
+  for (const auto& [name, tensor] : progress_.best_tensors) state.tensors["best." + name] = tensor;
+  optimizer_.save(state);
+  state.metadata["format"] = "vitrine checkpoint 1";
+  state.metadata["config"] = to_json(config_);
+  state.metadata["data"] = digest_of(data_);
+  state.metadata["backbone"] = backbone_.source;
+  state.metadata["epoch"] = std::to_string(progress_.epoch);
+  state.metadata["position"] = std::to_string(progress_.position);
+  state.metadata["loss"] = exact(progress_.loss);
+  state.metadata["hits"] = std::to_string(progress_.hits);
+  state.metadata["samples"] = std::to_string(progress_.samples);
+  state.metadata["best"] = exact(progress_.best);
+  state.metadata["metrics"] = progress_.metrics;
+  save_checkpoint(folder_, optimizer_.steps(), state);
+#endif
+}
+
+void Run::restore(const TensorFile& state) {
+  const auto entry = [&](const char* key) {
+    const auto found = state.metadata.find(key);
+    check(found != state.metadata.end(), state.name, ": no metadata '", key, "'");
+    return found->second;
+  };
+  check(entry("format") == "vitrine checkpoint 1", state.name, ": is not a checkpoint of this version");
+  check(entry("config") == to_json(config_), "resume: the run in '", folder_, "' has other settings: ", entry("config"),
+        ", but these were given: ", to_json(config_));
+  check(entry("data") == digest_of(data_), "resume: the run in '", folder_, "' was made on other data");
+  for (Parameter& p : model_->parameters().all()) {
+    const Tensor& stored = state.at("model." + p.name);
+    check(stored.shape() == p.value.shape() && stored.dtype() == p.value.dtype(), state.name, ": tensor 'model.", p.name,
+          "': expected ", p.value.shape(), ", got ", stored.shape());
+    Tensor target = p.value.value();
+    std::ranges::copy(stored.raw(), target.mutable_raw().begin());
+  }
+  optimizer_.load(state);
+  for (const auto& [name, tensor] : state.tensors)
+    if (name.starts_with("best.")) progress_.best_tensors[name.substr(5)] = tensor;
+  progress_.epoch = std::strtoll(entry("epoch").c_str(), nullptr, 10);
+  progress_.position = std::strtoll(entry("position").c_str(), nullptr, 10);
+  progress_.loss = std::strtod(entry("loss").c_str(), nullptr);
+  progress_.hits = std::strtoll(entry("hits").c_str(), nullptr, 10);
+  progress_.samples = std::strtoll(entry("samples").c_str(), nullptr, 10);
+  progress_.best = std::strtod(entry("best").c_str(), nullptr);
+  progress_.metrics = entry("metrics");
+  if (hooks_.note) hooks_.note(text("going on after step ", optimizer_.steps(), " (", progress_.epoch, " epochs done)"));
+}
+
+void Run::end_epoch(double seconds, int64_t samples_seen, double learning_rate) {
+  const double n = static_cast<double>(std::max<int64_t>(progress_.samples, 1));
+  EpochReport report{++progress_.epoch, config_.epochs, progress_.loss / n, static_cast<double>(progress_.hits) / n,
+                     learning_rate, seconds, static_cast<double>(samples_seen) / seconds, std::nullopt};
+  if (!data_.val.empty()) {
+    report.val = evaluate(*model_, data_.val_set ? data_.val_set : data_.dataset, data_.val, data_.preprocess,
+                          config_.batch, config_.workers, config_.max_bad);
+    if (config_.keep_best && report.val->accuracy > progress_.best) {
+      progress_.best = report.val->accuracy;
+      progress_.best_tensors = model_->task_tensors();
+    }
+  }
+  nlohmann::ordered_json line{{"epoch", report.epoch}, {"step", optimizer_.steps()}, {"loss", report.loss},
+                              {"accuracy", report.accuracy}, {"learning_rate", learning_rate}};
+  if (report.val) {
+    line["val_loss"] = report.val->loss;
+    line["val_accuracy"] = report.val->accuracy;
+  }
+  line["seconds"] = std::round(seconds * 1000) / 1000;
+  progress_.metrics += line.dump() + "\n";
+  progress_.position = 0;
+  progress_.loss = 0;
+  progress_.hits = progress_.samples = 0;
+#ifdef VITRINE_FILES
+  if (!folder_.empty()) {
+    write_file_atomically((std::filesystem::path(folder_) / "metrics.jsonl").string(),
+                          std::as_bytes(std::span(progress_.metrics)));
+  }
+#endif
+  save();
+  reports_.push_back(report);
+  if (hooks_.epoch) hooks_.epoch(report);
+}
+
+bool Run::train() {
+  const int64_t total = steps_per_epoch_ * config_.epochs;
+  const auto warmup = static_cast<int64_t>(std::llround(config_.warmup_epochs * static_cast<double>(steps_per_epoch_)));
+  while (progress_.epoch < config_.epochs) {
+    loader_.start_epoch(progress_.epoch);
+    loader_.skip(progress_.position);
+    const Clock::time_point start = Clock::now();
+    int64_t seen = 0;
+    double rate = 0;
+    for (Batch batch; loader_.next(batch);) {
+      rate = learning_rate_at(config_.schedule, config_.learning_rate, optimizer_.steps(), warmup, total);
+      step(batch, rate);
+      seen += batch.images.dim(0);
+      progress_.position = loader_.position();
+      if (hooks_.step) {
+        hooks_.step({optimizer_.steps(), total, progress_.epoch, config_.epochs, last_loss_,
+                     static_cast<double>(seen) / seconds_since(start)});
+      }
+      if (hooks_.stop && hooks_.stop()) {
+        save();
+        return false;
+      }
+    }
+    end_epoch(seconds_since(start), seen, rate);
+  }
+  return true;
+}
+
+TuneResult Run::result() {
+  TuneResult out;
+  out.epochs = reports_;
+  TunedConfig model = model_->config();
+  model.prompts.projection = 0;  // the file holds the product
+  out.task = {model, data_.dataset->class_names(), backbone_.source, identity_of(backbone_), to_json(data_.preprocess),
+              to_json(config_), config_.keep_best && progress_.best >= 0 ? progress_.best_tensors : model_->task_tensors()};
+#ifdef VITRINE_FILES
+  if (!folder_.empty())
+    save_safetensors((std::filesystem::path(folder_) / "task.safetensors").string(), to_file(out.task));
+#endif
+  return out;
+}
+
+TuneConfig completed(const TuneConfig& given, const TuneData& data, const Task* start) {
+  TuneConfig config = given;
+  if (start) {
+    const TunedConfig& from = start->config;
+    check(from.method == config.model.method && from.prompts.count == config.model.prompts.count, "tune: the task to start from is ",
+          name_of(from.method), " with ", from.prompts.count, " prompts, but ", name_of(config.model.method), " with ",
+          config.model.prompts.count, " was asked for");
+    check(config.model.prompts.projection == 0, "tune: a task file holds prompts without their projection");
+    config.model.classes = from.classes;
+  }
+  if (config.model.classes == 0) config.model.classes = data.dataset->classes();
+  check(config.model.classes == data.dataset->classes(), "tune: the model has ", config.model.classes, " classes, the data ",
+        data.dataset->classes());
+  check_config(config);
+  return config;
+}
+
+}  // namespace
+
+TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& given, const std::string& folder,
+                bool resume, const TuneHooks& hooks, const Task* start, const Memory& memory) {
+  check(data.dataset != nullptr && !data.train.empty(), "tune: no training images");
+  check(data.preprocess.size == backbone.config.image_size, "tune: the backbone sees ", backbone.config.image_size,
+        " pixels, the preprocessing gives ", data.preprocess.size);
+  const TuneConfig config = completed(given, data, start);
+  if (start) {
+    check(start->class_names == data.dataset->class_names(), "tune: the classes of the task to start from are not those of the data");
+  }
+  std::optional<TensorFile> state;
+#ifdef VITRINE_FILES
+  if (!folder.empty()) {
+    state = newest_checkpoint(folder, resume ? hooks.note : nullptr);
+    check(resume || !state, "tune: '", folder, "' holds a run already; resume it, or choose another folder");
+  }
+#else
+  check(folder.empty() && !resume, "tune: this build writes no files");
+#endif
+  Run run(backbone, data, config, folder, hooks, start, memory);
+  if (state) run.restore(*state);
+  if (!run.train()) return {.stopped = true, .task = {}, .epochs = {}};
+  return run.result();
+}
+
+}  // namespace vitrine

@@ -1,0 +1,55 @@
+// tune_config.cpp: the settings of a run: checks, and the JSON form that a task file and a checkpoint keep.
+#include <nlohmann/json.hpp>
+
+#include "engine/check.h"
+#include "models/training/tune.h"
+
+namespace vitrine {
+
+std::string to_json(const TuneConfig& c) {
+  const bool sgd = c.optimizer.kind == OptimizerKind::sgd;
+  nlohmann::json j{{"method", name_of(c.model.method)},
+                   {"prompts", c.model.prompts.count},
+                   {"prompt_dropout", c.model.prompts.dropout},
+                   {"prompt_projection", c.model.prompts.projection},
+                   {"classes", c.model.classes},
+                   {"drop_path", c.model.drop_path},
+                   {"epochs", c.epochs},
+                   {"batch", c.batch},
+                   {"accumulate", c.accumulate},
+                   {"optimizer", sgd ? "sgd" : "adamw"},
+                   {"learning_rate", c.learning_rate},
+                   {"weight_decay", c.optimizer.weight_decay},
+                   {"schedule", c.schedule == Schedule::cosine ? "cosine" : "constant"},
+                   {"warmup_epochs", c.warmup_epochs},
+                   {"clip", c.clip},
+                   {"smoothing", c.smoothing},
+                   {"balance_classes", c.balance_classes},
+                   {"seed", c.seed},
+                   {"sequential", c.sequential},
+                   {"flip", c.augment.flip},
+                   {"random_crop", c.augment.crop},
+                   {"crop_scale_min", c.augment.crop_scale_min},
+                   {"max_bad", c.max_bad},
+                   {"keep_best", c.keep_best}};
+  if (sgd) j["momentum"] = c.optimizer.momentum;
+  return j.dump();
+}
+
+void check_config(const TuneConfig& c) {
+  check(c.epochs >= 0 && c.epochs <= 1'000'000, "tune: epochs ", c.epochs, " make no sense");
+  check(c.batch > 0 && c.batch <= 1 << 20, "tune: batch ", c.batch, " makes no sense");
+  check(c.accumulate > 0 && c.accumulate <= c.batch, "tune: cannot split a batch of ", c.batch, " into ", c.accumulate,
+        " micro-batches");
+  check(c.learning_rate > 0 && c.learning_rate < 1e6, "tune: learning rate ", c.learning_rate, " makes no sense");
+  check(c.optimizer.weight_decay >= 0 && c.optimizer.weight_decay < 1e6, "tune: weight decay ", c.optimizer.weight_decay,
+        " makes no sense");
+  check(c.warmup_epochs >= 0 && (c.epochs == 0 || c.warmup_epochs <= static_cast<double>(c.epochs)),
+        "tune: a warm-up of ", c.warmup_epochs, " epochs does not fit into ", c.epochs);
+  check(c.clip >= 0 && c.clip < 1e30, "tune: clip ", c.clip, " makes no sense");
+  check(c.smoothing >= 0 && c.smoothing < 1, "tune: label smoothing ", c.smoothing, " is not in [0, 1)");
+  check(c.workers >= 0 && c.workers <= 1024 && c.max_bad >= 0, "tune: workers ", c.workers, ", max bad ", c.max_bad,
+        " make no sense");
+}
+
+}  // namespace vitrine
