@@ -8,7 +8,7 @@
 # THREADS (2)        threads of both programs
 # MODELS             default "vit-b16:8 vit-ti16:32", model:batch
 # PROMPTS (50), VITRINE (build/examples/vitrine)
-# PEER_MALLOC (huge) PyTorch's memory: huge = glibc keeps what it has and uses huge pages; plain = glibc as it is
+# PEER_MALLOC (plain) PyTorch's memory: plain = glibc as it is; huge = glibc keeps what it has and uses huge pages
 #
 # Progress goes to stderr; the last line, alone on stdout, is one JSON object. Exit status 1 when something is missing.
 set -euo pipefail
@@ -59,10 +59,10 @@ for file in 'libopenblas\.so\.0' 'libblas\.so\.3' 'liblapack\.so\.3'; do
 done
 
 export OMP_NUM_THREADS=$threads OMP_DYNAMIC=false
-case ${PEER_MALLOC:-huge} in
+case ${PEER_MALLOC:-plain} in
   huge) tunables=glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=34359738368 ;;
   plain) tunables= ;;
-  *) die "PEER_MALLOC: expected huge or plain, got '$PEER_MALLOC'" ;;
+  *) die "PEER_MALLOC: expected plain or huge, got '$PEER_MALLOC'" ;;
 esac
 peer() { env LD_PRELOAD="$preload" GLIBC_TUNABLES="$tunables" "$python" "$here/vpt_step.py" "$@"; }
 
@@ -111,6 +111,6 @@ version=none
 ((peer_only)) || version=$("$vitrine" --version 2>/dev/null | head -n 1) || version=unknown
 "$python" "$here/summary.py" "$log" machine="$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)" cores="$(nproc)" \
   threads="$threads" rounds="$rounds" steps="$steps" prompts="$prompts" quiet="$quiet" load_before="$load" \
-  busy_percent_before="$busy" peer_malloc="${PEER_MALLOC:-huge}" vitrine="$version" \
+  busy_percent_before="$busy" peer_malloc="${PEER_MALLOC:-plain}" vitrine="$version" \
   libopenblas0_openmp="$(dpkg-query -W -f '${Version}' libopenblas0-openmp)" \
   python3_torch="$(dpkg-query -W -f '${Version}' python3-torch)"
