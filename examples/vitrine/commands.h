@@ -1,0 +1,42 @@
+// commands.h: the commands, and what several of them need. Each throws vitrine::Error or returns the exit status.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "console.h"
+#include "models/tuned.h"
+#include "options.h"
+
+namespace vitrine::cli {
+
+int tune(const TuneOptions& options, Console& console);
+int eval(const EvalOptions& options, Console& console);
+int predict(const PredictOptions& options, Console& console);
+int pretrain(const PretrainOptions& options, Console& console);
+int inspect(const InspectOptions& options, Console& console);
+int bench(const BenchOptions& options, Console& console);
+
+// --- shared.cpp ------------------------------------------------------------------------------------------------------
+
+// A file, or "builtin" for the one that the program carries.
+Backbone open_backbone(const std::string& where, int64_t heads);
+// The backbone of a task: `wanted` if given, else the one that the task file names.
+Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, int64_t heads);
+Task load_task(const std::string& path);
+bool is_task_file(const TensorFile& file);
+
+// Whether the data set `spec` has a split of its own.
+bool has_split(const std::string& spec, Split split);
+// Throws unless a data set's classes are those of a task, by number and name.
+void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
+
+// "ViT, width 192, depth 12, 3 heads, patch 16, 224 pixels (vit-ti16)"
+std::string model_text(const VitConfig& config);
+// The name of the preset of this shape, whatever its image size and classes; empty if there is none.
+std::string preset_name(const VitConfig& config);
+// "circle, square, ring" or the first few of many.
+std::string class_list(const std::vector<std::string>& names);
+
+}  // namespace vitrine::cli

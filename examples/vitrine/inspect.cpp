@@ -1,0 +1,138 @@
+// inspect.cpp: `vitrine inspect`. What a safetensors file holds: a backbone, a task, or just tensors.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "commands.h"
+#include "engine/text.h"
+#include "models/training/tune.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json tensors_json(const TensorFile& file) {
+  Json list = Json::array();
+  for (const auto& [name, tensor] : file.tensors)
+    list.push_back({{"name", name}, {"dtype", name_of(tensor.dtype())}, {"shape", tensor.shape().extents()}});
+  return list;
+}
+
+void list_tensors(const TensorFile& file, Console& console) {
+  size_t longest = 0;
+  for (const auto& [name, tensor] : file.tensors) longest = std::max(longest, name.size());
+  for (const auto& [name, tensor] : file.tensors)
+    console.line(fmt::format("  {:<{}}  {:<4}  {}", name, std::min<size_t>(longest, 60), name_of(tensor.dtype()), tensor.shape().str()));
+}
+
+std::string dtypes(const TensorFile& file) {
+  std::set<std::string_view> found;
+  for (const auto& [name, tensor] : file.tensors) found.insert(name_of(tensor.dtype()));
+  std::string all;
+  for (const std::string_view name : found) all += text(all.empty() ? "" : ", ", name);
+  return all;
+}
+
+size_t total_bytes(const TensorFile& file) {
+  size_t sum = 0;
+  for (const auto& [name, tensor] : file.tensors) sum += tensor.bytes();
+  return sum;
+}
+
+std::string preprocess_text(const Preprocess& p) {
+  const std::string geometry = p.squash ? text("squashed to ", p.size, " x ", p.size)
+                               : p.resize == p.size ? text("shorter side and central square ", p.size)
+                                                    : text("shorter side ", p.resize, ", central square ", p.size);
+  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}", geometry, p.filter == Filter::bicubic ? "bicubic" : "bilinear",
+                     p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2]);
+}
+
+Json inspect_task(const TensorFile& file, Console& console) {
+  const Task task = task_from_file(file);
+  int64_t parameters = 0;
+  for (const auto& [name, tensor] : task.tensors) parameters += tensor.numel();
+  const int64_t prompts = task.tensors.contains("prompts") ? task.config.prompts.count : 0;
+  console.item("Task", text(name_of(task.config.method), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "", ", ",
+                            count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
+  console.item("Classes", text(task.config.classes, ": ", class_list(task.class_names)));
+  console.item("Backbone", text(task.backbone, ", identity ", task.backbone_identity));
+  console.item("Images", preprocess_text(preprocess_from_json(task.preprocess)));
+  console.item("Settings", task.settings);
+  console.line("Tensors");
+  list_tensors(file, console);
+  return {{"kind", "task"},
+          {"method", name_of(task.config.method)},
+          {"prompts", prompts},
+          {"parameters", parameters},
+          {"classes", task.class_names},
+          {"backbone", task.backbone},
+          {"backbone_identity", task.backbone_identity},
+          {"preprocess", Json::parse(task.preprocess)},
+          {"settings", Json::parse(task.settings)},
+          {"tensors", tensors_json(file)}};
+}
+
+Json inspect_backbone(const Backbone& backbone, Console& console) {
+  VitConfig headless = backbone.config;
+  headless.classes = 0;
+  const std::string identity = identity_of(backbone), preset = preset_name(backbone.config);
+  const Preprocess preprocess = preprocess_of(backbone);
+  const double gmacs = static_cast<double>(multiply_accumulates(headless)) / 1e9;
+  console.item("Backbone", model_text(backbone.config));
+  console.item("Parameters", text(count_text(parameter_count(headless)),
+                                  backbone.config.classes > 0 ? text(", with its head of ", backbone.config.classes, " classes ",
+                                                                     count_text(parameter_count(backbone.config)))
+                                                              : ", no head"));
+  console.item("Work", fmt::format("{:.3g} GMACs for an image", gmacs));
+  console.item("Stored", text(dtypes(backbone.file), ", ", bytes_text(total_bytes(backbone.file)), ", ", backbone.file.tensors.size(), " tensors"));
+  console.item("Images", preprocess_text(preprocess));
+  console.item("Config", config_to_json(backbone.config));
+  console.item("Identity", identity);
+  const auto provenance = backbone.file.metadata.find("provenance");
+  if (provenance != backbone.file.metadata.end()) console.item("From", provenance->second);
+  Json json{{"kind", "backbone"},
+            {"preset", preset},
+            {"parameters", parameter_count(headless)},
+            {"parameters_with_head", parameter_count(backbone.config)},
+            {"gmacs", gmacs},
+            {"config", Json::parse(config_to_json(backbone.config))},
+            {"preprocess", Json::parse(to_json(preprocess))},
+            {"dtypes", dtypes(backbone.file)},
+            {"bytes", total_bytes(backbone.file)},
+            {"identity", identity},
+            {"metadata", backbone.file.metadata}};
+  return json;
+}
+
+Json inspect_tensors(const TensorFile& file, Console& console) {
+  console.item("Tensors", text(file.tensors.size(), ", ", bytes_text(total_bytes(file))));
+  list_tensors(file, console);
+  for (const auto& [key, value] : file.metadata) console.line(text("  ", key, " = ", quote(value)));
+  return {{"kind", "tensors"}, {"metadata", file.metadata}, {"tensors", tensors_json(file)}};
+}
+
+}  // namespace
+
+int inspect(const InspectOptions& o, Console& console) {
+  Json json;
+  if (o.file == "builtin") {
+    json = inspect_backbone(open_backbone(o.file, o.heads), console);
+  } else {
+    TensorFile file = load_safetensors(o.file);
+    if (is_task_file(file))
+      json = inspect_task(file, console);
+    else if (file.tensors.contains("patch_embed.proj.weight") && file.tensors.contains("blocks.0.attn.qkv.weight"))
+      json = inspect_backbone(make_backbone(std::move(file), o.file, o.heads), console);
+    else
+      json = inspect_tensors(file, console);
+  }
+  Json result{{"command", "inspect"}, {"file", o.file}};
+  result.update(json);
+  console.result(result.dump(-1, ' ', false, Json::error_handler_t::replace));
+  return 0;
+}
+
+}  // namespace vitrine::cli

@@ -1,0 +1,65 @@
+// main.cpp: reads the command line, runs the command, turns errors into one line and an exit status.
+#include <exception>
+#include <filesystem>
+#include <new>
+
+#include "commands.h"
+#include "engine/parallel.h"
+#include "signals.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+// One overload for each command.
+int run(const TuneOptions& o, Console& console) { return tune(o, console); }
+int run(const EvalOptions& o, Console& console) { return eval(o, console); }
+int run(const PredictOptions& o, Console& console) { return predict(o, console); }
+int run(const PretrainOptions& o, Console& console) { return pretrain(o, console); }
+int run(const InspectOptions& o, Console& console) { return inspect(o, console); }
+int run(const BenchOptions& o, Console& console) { return bench(o, console); }
+
+struct Runner {
+  int operator()(const Show& show) const {
+    Console console(Common{});
+    console.line(std::string_view(show.text).substr(0, show.text.size() - 1));
+    console.finish();
+    return 0;
+  }
+  template <class Options>
+  int operator()(const Options& options) const {
+    if (options.common.threads) set_thread_count(*options.common.threads);
+    Console console(options.common);
+    const int status = run(options, console);
+    console.finish();
+    return status;
+  }
+};
+
+int report(const std::string& command, std::string_view words, Fault fault) {
+  if (words.starts_with(command + ": ")) words.remove_prefix(command.size() + 2);  // library and command share the name
+  if (!words.empty()) Console(Common{.command = command, .threads = {}, .json = false}).error(words);
+  return static_cast<int>(fault);
+}
+
+}  // namespace
+
+int main(int argc, const char* const* argv) {
+  ignore_broken_pipes();
+  std::string command;
+  try {
+    return std::visit(Runner{}, parse(argc, argv, command));
+  } catch (const Error& e) {
+    return report(command, e.what(), e.fault());
+  } catch (const std::bad_alloc&) {
+    return report(command, "not enough memory", Fault::resources);
+  } catch (const std::filesystem::filesystem_error& e) {
+    return report(command, e.what(), Fault::output);
+  } catch (const std::exception& e) {
+    return report(command, std::string("unexpected: ") + e.what(), Fault::input);
+  }
+}
+
+}  // namespace vitrine::cli
+
+int main(int argc, char** argv) { return vitrine::cli::main(argc, argv); }

@@ -1,0 +1,428 @@
+// options.cpp: the options of all commands and their help. The only file that knows CLI11.
+#include "options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "engine/text.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+// --- values ----------------------------------------------------------------------------------------------------------
+
+constexpr int64_t most = int64_t{1} << 40;  // of any count; far above what makes sense, far below an overflow
+
+// The whole of `words` as a number, or an error that names the option.
+template <class T>
+T whole(const std::string& option, const std::string& words, T low, T high) {
+  T value{};
+  const char* end = words.data() + words.size();
+  const auto [stopped, problem] = std::from_chars(words.data(), end, value);
+  check(problem == std::errc{} && stopped == end && value >= low && value <= high, option, ": expected a whole number",
+        high == most || high == std::numeric_limits<T>::max() ? text(" from ", low) : text(" from ", low, " to ", high),
+        ", got ", quote(words));
+  return value;
+}
+
+double real(const std::string& option, const std::string& words, double low, double high) {
+  double value{};
+  const char* end = words.data() + words.size();
+  const auto [stopped, problem] = std::from_chars(words.data(), end, value);
+  check(problem == std::errc{} && stopped == end && std::isfinite(value) && value >= low && value <= high, option,
+        ": expected a number", high < 1e9 ? text(" from ", low, " to ", high) : text(" from ", low), ", got ",
+        quote(words));
+  return value;
+}
+
+// "512M", "1.5G", "4096": bytes, with K, M, G in steps of 1024.
+size_t bytes(const std::string& option, const std::string& words) {
+  double unit = 1;
+  std::string number = words;
+  if (!number.empty()) {
+    constexpr std::string_view units = "KMG";
+    const size_t found = units.find(static_cast<char>(std::toupper(static_cast<unsigned char>(number.back()))));
+    if (found != std::string_view::npos) {
+      unit = std::ldexp(1.0, 10 * static_cast<int>(found + 1));
+      number.pop_back();
+    }
+  }
+  double value{};
+  const auto [stopped, problem] = std::from_chars(number.data(), number.data() + number.size(), value);
+  check(problem == std::errc{} && stopped == number.data() + number.size() && value > 0 && value * unit >= 1 &&
+            value * unit < 0x1p60,
+        option, ": expected a number of bytes such as 800M or 2G, got ", quote(words));
+  return static_cast<size_t>(value * unit);
+}
+
+// One of several words.
+template <class T>
+T choice(const std::string& option, const std::string& words, const std::vector<std::pair<std::string_view, T>>& choices) {
+  std::vector<std::string_view> names;
+  std::string all;
+  for (const auto& [name, value] : choices) {
+    if (name == words) return value;
+    all += names.empty() ? "" : &name == &choices.back().first ? " or " : ", ";
+    all += name;
+    names.push_back(name);
+  }
+  const std::string meant = nearest(words, names);
+  fail(Fault::input, option, ": expected ", all, ", got ", quote(words),
+       meant.empty() ? "" : text("; did you mean ", meant, "?"));
+}
+
+// --- help ------------------------------------------------------------------------------------------------------------
+
+// One option a line; an option without a description shares the line of the one after it.
+std::string help_of(const CLI::App& app, const std::string& usage) {
+  constexpr size_t column = 34;
+  std::string out = text("vitrine ", usage, "\n", app.get_description(), "\n");
+  for (const std::string& group : app.get_groups()) {
+    out += text("\n", group, ":\n");
+    std::string left = "  ";
+    for (const CLI::Option* option : app.get_options()) {
+      if (option->get_group() != group || option->get_positional()) continue;
+      if (left != "  ") left += ", ";
+      left += option->get_name();
+      if (!option->get_type_name().empty()) left += " " + option->get_type_name();
+      if (option->get_description().empty()) continue;
+      left += left.size() < column ? std::string(column - left.size(), ' ') : "\n" + std::string(column, ' ');
+      out += left + option->get_description() + "\n";
+      left = "  ";
+    }
+  }
+  return out;
+}
+
+constexpr const char* overview =
+    "vitrine: small trainable prompts in front of a frozen Vision Transformer\n\n"
+    "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
+    "  vitrine eval      the accuracy of a task file on a data set\n"
+    "  vitrine predict   the classes of image files\n"
+    "  vitrine inspect   what a backbone, a task file or another safetensors file holds\n"
+    "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
+    "  vitrine bench     how fast a training step is\n\n"
+    "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
+    "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
+    "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
+    "4 not enough memory, 130 or 143 stopped by a signal with the state saved.\n";
+
+// --- the options -----------------------------------------------------------------------------------------------------
+
+// Adds options to a command; each keeps what it reads in a field that outlives the parsing.
+class Adder {
+ public:
+  explicit Adder(CLI::App& app) : app_(app) {}
+
+  void group(const std::string& name) { group_ = name; }
+  CLI::Option* words(const std::string& name, const char* label, const char* what,
+                     std::function<void(const std::string&)> take) {
+    return app_
+        .add_option_function<std::string>(
+            name,
+            [name, take = std::move(take)](const std::string& words) {
+              check(!words.empty(), name, ": expected a value, got none");
+              take(words);
+            },
+            what)
+        ->type_name(label)
+        ->group(group_);
+  }
+  template <class Field>
+  CLI::Option* path(const std::string& name, const char* label, const char* what, Field& field) {
+    return words(name, label, what, [&field](const std::string& words) { field = words; });
+  }
+  template <class Field>
+  CLI::Option* count(const std::string& name, const char* label, const char* what, Field& field, int64_t low = 1,
+                     int64_t high = most) {
+    return words(name, label, what, [=, &field](const std::string& words) {
+      field = static_cast<std::decay_t<decltype(Field(0))>>(whole<int64_t>(name, words, low, high));
+    });
+  }
+  CLI::Option* count(const std::string& name, const char* label, const char* what, std::optional<int64_t>& field,
+                     int64_t low = 1, int64_t high = most) {
+    return words(name, label, what,
+                 [=, &field](const std::string& words) { field = whole<int64_t>(name, words, low, high); });
+  }
+  CLI::Option* seed(const std::string& name, const char* what, uint64_t& field) {
+    return words(name, "S", what, [=, &field](const std::string& words) {
+      field = whole<uint64_t>(name, words, 0, std::numeric_limits<uint64_t>::max());
+    });
+  }
+  template <class Field>
+  CLI::Option* number(const std::string& name, const char* label, const char* what, Field& field, double low = 0,
+                      double high = 1e12) {
+    return words(name, label, what, [=, &field](const std::string& words) { field = real(name, words, low, high); });
+  }
+  template <class T, class Field>
+  CLI::Option* one_of(const std::string& name, const char* label, const char* what, Field& field,
+                      const std::vector<std::pair<std::string_view, T>>& choices) {
+    return words(name, label, what, [=, &field](const std::string& words) { field = choice<T>(name, words, choices); });
+  }
+  CLI::Option* flag(const std::string& name, const char* what, bool& field, bool value = true) {
+    return app_.add_flag_callback(name, [&field, value] { field = value; }, what)->group(group_);
+  }
+  template <class Field>
+  void method(const char* what, Field& field) {
+    one_of<Method>("--method", "M", what, field,
+                   {{"vpt-deep", Method::vpt_deep},
+                    {"vpt-shallow", Method::vpt_shallow},
+                    {"linear", Method::linear},
+                    {"full", Method::full}});
+  }
+  template <class Field>
+  void optimizer(const char* what, Field& field) {
+    one_of<OptimizerKind>("--optimizer", "sgd|adamw", what, field,
+                          {{"sgd", OptimizerKind::sgd}, {"adamw", OptimizerKind::adamw}});
+  }
+  void common(Common& common) {
+    words("--threads", "N", "processor threads [all cores]",
+          [&common](const std::string& words) { common.threads = whole<int>("--threads", words, 1, 1024); });
+    flag("--json", "one JSON object on standard output at the end", common.json);
+  }
+
+ private:
+  CLI::App& app_;
+  std::string group_;
+};
+
+constexpr const char* backbone_what = "ViT as safetensors in timm's names, or builtin [builtin]";
+constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
+constexpr const char* heads_what = "attention heads, for a file whose width does not tell";
+constexpr const char* data_what = "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR, tensors:FILE,\n"
+                                  "                                  synthetic:shapes, synthetic:stripes, synthetic:colors (required)";
+
+void add_tune(Adder& add, TuneOptions& o) {
+  TuneConfig& c = o.config;
+  add.group("Backbone and data");
+  add.path("--backbone", "FILE", backbone_what, o.backbone);
+  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.path("--data", "SPEC", data_what, o.data)->required();
+  add.count("--train-limit", "N", "use only N training images, equally many of each class", o.train_limit);
+  add.count("--val", "N", "split N training images off for validation [the data's own split]", o.val, 0);
+  add.seed("--data-seed", "which images those are [0]", o.data_seed);
+  add.one_of<ResizeMode>("--resize", "crop|squash", "", o.resize,
+                         {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
+  add.flag("--exif", "how images become squares; turn photos as EXIF says", o.exif);
+  add.flag("--flip", "", c.augment.flip);
+  add.flag("--random-crop", "augment by mirroring; by random crops", c.augment.crop);
+  add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
+  add.group("What is trained");
+  add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
+  add.count("--prompts", "P", "", o.prompts, 1, 1 << 20);
+  add.count("--prompt-projection", "K", "prompt tokens [10]; through K dimensions", o.prompt_projection, 1, 1 << 20);
+  add.number("--prompt-dropout", "R", "", o.prompt_dropout, 0, 0.999999);
+  add.number("--drop-path", "R", "rates of noise in training [0]", o.drop_path, 0, 0.999999);
+  add.path("--init", "TASK", "start from this task file, with its method and prompts", o.init);
+  add.group("How it is trained");
+  add.count("--epochs", "E", "", o.epochs, 0, 1 << 20);
+  add.count("--batch", "B", "epochs (0: write the untrained task); images per step [64]", o.batch, 1, 1 << 20);
+  add.count("--accumulate", "N", "split each batch in N to save memory [1]", c.accumulate, 1, 1 << 20);
+  add.optimizer("", o.optimizer);
+  add.number("--wd", "W", "weight decay [by method]", o.weight_decay);
+  add.number("--momentum", "M", "of sgd [0.9]", o.momentum, 0, 0.999999);
+  CLI::Option* absolute = add.number("--lr", "R", "", o.learning_rate);
+  add.number("--base-lr", "R", "learning rate [by method]; or per 256 images of batch", o.base_learning_rate)
+      ->excludes(absolute);
+  add.one_of<Schedule>("--schedule", "cosine|constant", "", c.schedule,
+                       {{"cosine", Schedule::cosine}, {"constant", Schedule::constant}});
+  add.number("--warmup", "E", "epochs of rising learning rate", o.warmup, 0, 1 << 20);
+  add.number("--clip", "G", "", c.clip);
+  add.number("--label-smoothing", "S", "largest gradient norm; smoothed targets [off]", c.smoothing, 0, 0.999999);
+  add.one_of<bool>("--class-weights", "balanced|none", "weigh rare classes more [none]", c.balance_classes,
+                   {{"balanced", true}, {"none", false}});
+  add.one_of<bool>("--order", "shuffled|sequential", "", c.sequential, {{"shuffled", false}, {"sequential", true}});
+  add.seed("--seed", "of everything random [0]", c.seed);
+  add.one_of<bool>("--keep", "last|best", "which epoch's task, best by validation [last]", c.keep_best,
+                   {{"last", false}, {"best", true}});
+  add.group("The run");
+  add.path("--out", "DIR", "", o.out);
+  add.flag("--resume", "run folder [runs/DATA-METHOD-n]; go on in it", o.resume);
+  add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
+  add.words("--memory-limit", "BYTES", "",
+            [&o](const std::string& words) { o.memory_limit = bytes("--memory-limit", words); });
+  add.count("--workers", "W", "such as 2G; threads that load images [1]", c.workers, 0, 256);
+  add.common(o.common);
+}
+
+void add_eval(Adder& add, EvalOptions& o) {
+  add.group("What");
+  add.path("--task", "FILE", "task file of vitrine tune (required)", o.task)->required();
+  add.path("--data", "SPEC", data_what, o.data)->required();
+  add.one_of<Split>("--split", "S", "test, val, train or all [test if there is one]", o.split,
+                    {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.path("--backbone", "FILE", task_backbone_what, o.backbone);
+  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  CLI::Option* bad = add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
+  add.group("How");
+  add.path("--logits-out", "FILE", "safetensors with logits (N, C) and labels (N) in the data's order", o.logits_out)
+      ->excludes(bad);
+  add.count("--batch", "B", "images at once [64]", o.batch, 1, 1 << 20);
+  add.count("--workers", "W", "threads that load images [1]", o.workers, 0, 256);
+  add.common(o.common);
+}
+
+void add_predict(Adder& add, PredictOptions& o) {
+  add.group("What");
+  add.path("--task", "FILE", "task file of vitrine tune; without it the backbone's own head names classes", o.task);
+  add.path("--backbone", "FILE", task_backbone_what, o.backbone);
+  add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines", o.class_names);
+  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
+  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.group("How");
+  add.common(o.common);
+}
+
+void add_pretrain(Adder& add, PretrainOptions& o) {
+  add.group("The model");
+  add.path("--out", "FILE", "where the backbone goes (required); beside it a log, .log.jsonl", o.out)->required();
+  add.count("--width", "D", "of the tokens [128]", o.width, 1, 1 << 14);
+  add.count("--depth", "L", "blocks [8]", o.depth, 1, 1024);
+  add.count("--heads", "H", "attention heads [4]", o.heads, 1, 4096);
+  add.count("--patch", "P", "side of a patch in the 32 pixels of a picture [4]", o.patch, 1, 32);
+  add.flag("--bf16", "", o.bf16);
+  add.flag("--f32", "how weights are stored [bf16]", o.bf16, false);
+  add.group("The training");
+  add.count("--steps", "N", "", o.steps);
+  add.count("--batch", "B", "steps [10000] of so many pictures [64]", o.batch, 1, 1 << 20);
+  add.number("--lr", "R", "", o.learning_rate);
+  add.number("--wd", "W", "AdamW's learning rate [0.001] and weight decay [0.05]", o.weight_decay);
+  add.count("--warmup", "N", "steps of rising learning rate [500]", o.warmup, 0);
+  add.seed("--seed", "of weights and pictures [1]", o.seed);
+  add.count("--every", "N", "steps between reports and saved states [100]", o.every);
+  add.path("--state", "FILE", "saved state; if it exists, the run goes on from it", o.state);
+  add.common(o.common);
+}
+
+void add_inspect(Adder& add, InspectOptions& o) {
+  add.group("Options");
+  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.common(o.common);
+}
+
+void add_bench(Adder& add, BenchOptions& o) {
+  add.group("The model");
+  add.path("--model", "NAME", "vit-ti16, vit-s16, vit-b16, vit-l14, ... with random weights, or builtin [vit-ti16]", o.model);
+  add.path("--backbone", "FILE", "this file instead", o.backbone);
+  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
+  add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 20);
+  add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
+  add.group("The step");
+  add.count("--batch", "B", "images [8]", o.batch, 1, 1 << 20);
+  add.count("--steps", "N", "", o.steps, 1, 1 << 20);
+  add.count("--warmup", "N", "timed steps [5], after untimed ones [2]", o.warmup, 0, 1 << 20);
+  add.optimizer("[sgd]", o.optimizer);
+  add.seed("--seed", "of weights and images [0]", o.seed);
+  add.common(o.common);
+}
+
+// --- before CLI11 ----------------------------------------------------------------------------------------------------
+
+// Unknown options and missing values, told by name: CLI11 would take `--data` in `--out --data x` for a folder, and speaks
+// of the first missing option before the first unknown one.
+void check_names(const CLI::App& app, const std::vector<std::string>& words) {
+  std::vector<std::string> known{"--help"};
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  const std::vector<std::string_view> names(known.begin(), known.end());
+  for (size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
+    if (words[i].size() < 2 || words[i][0] != '-') continue;
+    const size_t equals = words[i].find('=');
+    const std::string name = words[i].substr(0, equals);
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      const std::string meant = nearest(name, names);
+      fail(Fault::input, "unknown option ", quote(name), meant.empty() ? "" : text("; did you mean ", meant, "?"));
+    }
+    const CLI::Option* option = app.get_option_no_throw(name);
+    const bool takes_value = option != nullptr && option->get_items_expected_max() > 0;
+    check(takes_value || equals == std::string::npos, name, ": takes no value");
+    if (!takes_value || equals != std::string::npos) continue;
+    check(i + 1 < words.size() && !words[i + 1].starts_with("--"), name, ": expected a value after it");
+    ++i;
+  }
+}
+
+// Fills `options` from the words behind the command, or gives the help.
+template <class Options>
+Request read(const std::string& command, const std::string& usage, const char* what, const std::vector<std::string>& words,
+             void (*add)(Adder&, Options&), std::vector<std::string> Options::* many = nullptr,
+             std::string Options::* one = nullptr, const char* positional = "") {
+  Options options;
+  options.common.command = command;
+  CLI::App app(what);
+  app.set_help_flag();
+  Adder adder(app);
+  add(adder, options);
+  for (const std::string& word : words) {
+    if (word == "--") break;
+    if (word == "--help" || word == "-h") return Show{help_of(app, usage)};
+  }
+  if (many) app.add_option(positional, options.*many)->required();
+  if (one) app.add_option(positional, options.*one)->required();
+  check_names(app, words);
+  try {
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // CLI11 takes them last first
+  } catch (const CLI::ParseError& e) {
+    fail(Fault::input, e.what());
+  }
+  return options;
+}
+
+}  // namespace
+
+Request parse(int argc, const char* const* argv, std::string& command) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (words.empty()) fail(Fault::input, "expected a command: tune, eval, predict, inspect, pretrain or bench; see vitrine --help");
+  if (words[0] == "--version") return Show{text("vitrine ", VITRINE_VERSION, "\n")};
+  if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
+    words.erase(words.begin());
+    words.push_back("--help");
+  }
+  if (words[0] == "--help" || words[0] == "-h") return Show{overview};
+
+  constexpr std::array<std::string_view, 6> commands{"tune", "eval", "predict", "inspect", "pretrain", "bench"};
+  const std::string name = words[0];
+  if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
+    const std::string meant = nearest(name, commands);
+    fail(Fault::input, name[0] == '-' ? "unknown option " : "unknown command ", quote(name),
+         meant.empty() ? "; see vitrine --help" : text("; did you mean ", meant, "?"));
+  }
+  command = name;
+  words.erase(words.begin());
+  for (const std::string& word : words)
+    if (word == "--version") return Show{text("vitrine ", VITRINE_VERSION, "\n")};
+
+  if (name == "tune")
+    return read<TuneOptions>(name, "tune --data SPEC [options]", "Trains prompts and a head; the backbone stays as it is.",
+                             words, add_tune);
+  if (name == "eval")
+    return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]", "The accuracy of a task on a data set.", words,
+                             add_eval);
+  if (name == "predict")
+    return read<PredictOptions>(name, "predict --task FILE IMAGE...  or  predict --backbone FILE IMAGE...",
+                                "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
+                                &PredictOptions::images, nullptr, "IMAGE");
+  if (name == "inspect")
+    return read<InspectOptions>(name, "inspect FILE  or  inspect builtin", "What a safetensors file holds.", words,
+                                add_inspect, nullptr, &InspectOptions::file, "FILE");
+  if (name == "pretrain")
+    return read<PretrainOptions>(name, "pretrain --out FILE [options]",
+                                 "Trains a small backbone from nothing, on pictures drawn by formulas.", words, add_pretrain);
+  if (words.empty() || (words[0] != "step" && words[0] != "--help" && words[0] != "-h"))
+    fail(Fault::input, "expected `vitrine bench step`", words.empty() ? "" : text(", got ", quote(words[0])));
+  words.erase(words.begin(), words.begin() + (words[0] == "step" ? 1 : 0));
+  return read<BenchOptions>(name, "bench step [options]",
+                            "Times one training step (forward, loss, backward, optimizer) on a fixed random batch.", words,
+                            add_bench);
+}
+
+}  // namespace vitrine::cli

@@ -1,0 +1,101 @@
+// options.h: what the command line said, as plain structs. An option that was not given and whose default depends on
+// another one is empty here; tune.cpp holds those defaults.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "models/training/tune.h"
+
+namespace vitrine::cli {
+
+// What all commands share.
+struct Common {
+  std::string command;        // "tune", ...
+  std::optional<int> threads;  // empty: all cores
+  bool json = false;          // one JSON object on standard output, everything else on standard error
+};
+
+enum class ResizeMode { own, crop, squash };  // own: as the backbone's preprocessing has it
+
+struct TuneOptions {
+  Common common;
+  std::optional<std::string> backbone;  // a file, or "builtin"
+  int64_t heads = 0;                    // 0: as the file tells
+  std::string data;
+  std::optional<int64_t> train_limit, val;
+  uint64_t data_seed = 0;
+  ResizeMode resize = ResizeMode::own;
+  bool exif = false;
+  std::optional<Method> method;
+  std::optional<int64_t> prompts, prompt_projection;
+  std::optional<double> prompt_dropout, drop_path;
+  std::optional<std::string> init;
+  std::optional<int64_t> epochs, batch;
+  std::optional<OptimizerKind> optimizer;
+  std::optional<double> learning_rate, base_learning_rate, weight_decay, momentum, warmup;
+  TuneConfig config;  // the rest: accumulate, schedule, clip, smoothing, weights, seed, order, augment, workers, ...
+  std::optional<std::string> out;
+  bool resume = false, no_test = false;
+  size_t memory_limit = 0;  // bytes; 0: none
+};
+
+struct EvalOptions {
+  Common common;
+  std::string task, data;
+  std::optional<std::string> backbone, logits_out;
+  std::optional<Split> split;  // empty: test, or else val, or else train
+  int64_t heads = 0, batch = 64, max_bad = 0;
+  int workers = 1;
+  bool exif = false;
+};
+
+struct PredictOptions {
+  Common common;
+  std::optional<std::string> task, backbone, class_names;
+  std::vector<std::string> images;
+  int64_t heads = 0, top = 5;
+  bool exif = false;
+};
+
+struct PretrainOptions {
+  Common common;
+  std::string out, state;
+  int64_t steps = 10000, batch = 64, width = 128, depth = 8, heads = 4, patch = 4, warmup = 500, every = 100;
+  double learning_rate = 1e-3, weight_decay = 0.05;
+  uint64_t seed = 1;
+  bool bf16 = true;
+};
+
+struct InspectOptions {
+  Common common;
+  std::string file;
+  int64_t heads = 0;
+};
+
+struct BenchOptions {
+  Common common;
+  std::string model = "vit-ti16";
+  std::optional<std::string> backbone;
+  int64_t heads = 0, batch = 8, prompts = 10, classes = 100, steps = 5, warmup = 2;
+  Method method = Method::vpt_deep;
+  OptimizerKind optimizer = OptimizerKind::sgd;
+  uint64_t seed = 0;
+};
+
+// What --help and --version ask for: text for standard output.
+struct Show {
+  std::string text;
+};
+
+using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions, BenchOptions>;
+
+// Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
+// Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the option takes;
+// for options that are missing or exclude each other.
+Request parse(int argc, const char* const* argv, std::string& command);
+
+}  // namespace vitrine::cli

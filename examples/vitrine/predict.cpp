@@ -1,0 +1,142 @@
+// predict.cpp: `vitrine predict`. Classes of single images, by a task's head or by the backbone's own.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "commands.h"
+#include "engine/file.h"
+#include "engine/text.h"
+#include "models/training/tune.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+// A model as this command sees it: images in, logits out.
+struct Classifier {
+  std::function<Variable(const Variable&)> logits;
+  Preprocess preprocess;
+  int64_t image_size = 0;
+  std::vector<std::string> class_names;
+};
+
+// {"0": "name", ...} with each class once, or ["name", ...]; `who` opens error messages.
+std::vector<std::string> names_from_json(std::string_view content, const std::string& who) {
+  std::vector<std::string> names;
+  try {
+    std::vector<std::string> keys;
+    const auto json = nlohmann::json::parse(content, [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& value) {
+      check(depth <= 1, who, ": expected names, not lists or objects in a list or an object");
+      if (event == nlohmann::json::parse_event_t::key) keys.push_back(value.get<std::string>());
+      return true;
+    });
+    if (json.is_array()) return json.get<std::vector<std::string>>();
+    check(keys.size() == json.size(), who, ": a key appears twice");
+    for (size_t c = 0; c < json.size(); ++c) {
+      const auto found = json.find(std::to_string(c));
+      check(found != json.end(), who, ": has ", json.size(), " entries, but none for class ", c);
+      names.push_back(found->get<std::string>());
+    }
+  } catch (const nlohmann::json::exception& e) {
+    fail(Fault::input, who, ": expected a JSON list or object of names: ", e.what());
+  }
+  return names;
+}
+
+std::vector<std::string> read_names(const std::string& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const size_t first = content.find_first_not_of(" \t\r\n");
+  if (first != std::string_view::npos && (content[first] == '[' || content[first] == '{')) return names_from_json(content, path);
+  std::vector<std::string> names;
+  while (!content.empty()) {
+    const size_t end = std::min(content.find('\n'), content.size());
+    std::string_view line = content.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    names.emplace_back(line);
+    content.remove_prefix(std::min(end + 1, content.size()));
+  }
+  return names;
+}
+
+Classifier by_task(const PredictOptions& o) {
+  check(!o.class_names, "--class-names: a task file has its own");
+  const Task task = load_task(*o.task);
+  const Backbone backbone = open_backbone_of(task, o.backbone, o.heads);
+  const auto model = std::make_shared<TunedVit>(backbone, task);
+  return {[model](const Variable& images) { return model->logits(images); }, preprocess_from_json(task.preprocess), backbone.config.image_size, task.class_names};
+}
+
+Classifier by_backbone(const PredictOptions& o) {
+  check(o.backbone.has_value(), "expected --task FILE or --backbone FILE");
+  const Backbone backbone = open_backbone(*o.backbone, o.heads);
+  check(backbone.config.classes > 0, quote(backbone.source), " has no head of its own; --task names a task file with one");
+  Classifier c{{}, preprocess_of(backbone), backbone.config.image_size, {}};
+  if (o.class_names) {
+    c.class_names = read_names(*o.class_names);
+    check(static_cast<int64_t>(c.class_names.size()) == backbone.config.classes, quote(*o.class_names), " names ", c.class_names.size(),
+          " classes, but the backbone's head has ", backbone.config.classes);
+  } else {
+    for (int64_t i = 0; i < backbone.config.classes; ++i) c.class_names.push_back(std::to_string(i));
+  }
+  const auto vit = std::make_shared<Vit>(backbone.config, frozen(backbone.file));
+  c.logits = [vit](const Variable& images) { return vit->logits(images); };
+  return c;
+}
+
+struct Guess {
+  int64_t label;
+  double probability;
+};
+
+// The `top` most probable classes of one row of logits.
+std::vector<Guess> best(std::span<const float> row, int64_t top) {
+  std::vector<Guess> guesses(row.size());
+  double sum = 0;
+  const float most = *std::ranges::max_element(row);
+  for (size_t c = 0; c < row.size(); ++c) {
+    guesses[c] = {static_cast<int64_t>(c), std::exp(static_cast<double>(row[c]) - most)};
+    sum += guesses[c].probability;
+  }
+  for (Guess& guess : guesses) guess.probability /= sum;
+  std::ranges::stable_sort(guesses, std::greater{}, &Guess::probability);
+  guesses.resize(static_cast<size_t>(std::min<int64_t>(top, static_cast<int64_t>(guesses.size()))));
+  return guesses;
+}
+
+}  // namespace
+
+int predict(const PredictOptions& o, Console& console) {
+  const Classifier model = o.task ? by_task(o) : by_backbone(o);
+  check(model.preprocess.size == model.image_size, "the preprocessing makes images of ", model.preprocess.size, " pixels, but the model takes ",
+        model.image_size);
+  int status = 0;
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const std::string& path : o.images) {
+    nlohmann::ordered_json entry{{"image", path}};
+    try {
+      Tensor pixels = Tensor::empty(Shape{1, 3, model.image_size, model.image_size}, DType::f32);
+      normalise(prepare(load_image(path, o.exif), model.preprocess), model.preprocess, pixels.mutable_data<float>());
+      const Variable logits = model.logits(pixels);
+      console.line(path);
+      for (const Guess& guess : best(logits.value().data<float>(), o.top)) {
+        const std::string& name = model.class_names[static_cast<size_t>(guess.label)];
+        console.line(fmt::format("  {:>8}  {}", percent_text(guess.probability), name));
+        entry["classes"].push_back({{"class", guess.label}, {"name", name}, {"probability", guess.probability}});
+      }
+    } catch (const Error& e) {
+      if (e.fault() != Fault::input && e.fault() != Fault::output) throw;
+      console.error(e.what());
+      entry["error"] = e.what();
+      if (status == 0) status = static_cast<int>(e.fault());
+    }
+    all.push_back(entry);
+  }
+  console.result(nlohmann::ordered_json{{"command", "predict"}, {"images", all}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  return status;
+}
+
+}  // namespace vitrine::cli

@@ -1,0 +1,99 @@
+// pretrain.cpp: `vitrine pretrain`.
+#include "models/training/pretrain.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "engine/text.h"
+#include "signals.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+// A file of JSON lines that grows while the run goes on.
+class Log {
+ public:
+  Log(const std::string& path, bool append) : path_(path), file_(std::fopen(path.c_str(), append ? "a" : "w"), &std::fclose) {
+    if (!file_) fail_here();
+  }
+  void line(const nlohmann::ordered_json& json) {
+    const std::string words = json.dump() + "\n";
+    if (std::fwrite(words.data(), 1, words.size(), file_.get()) != words.size() || std::fflush(file_.get()) != 0) fail_here();
+  }
+
+ private:
+  [[noreturn]] void fail_here() const {
+    fail(Fault::output, "cannot write ", quote(path_), ": ", std::generic_category().message(errno));
+  }
+  std::string path_;
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
+};
+
+void make_parent(const std::string& path) {
+  const auto parent = std::filesystem::path(path).parent_path();
+  if (!parent.empty()) std::filesystem::create_directories(parent);
+}
+
+}  // namespace
+
+int pretrain(const PretrainOptions& o, Console& console) {
+  PretrainConfig config;
+  config.vit.width = o.width;
+  config.vit.depth = o.depth;
+  config.vit.heads = o.heads;
+  config.vit.patch = o.patch;
+  config.vit.mlp_width = 4 * o.width;
+  config.steps = o.steps;
+  config.batch = o.batch;
+  config.learning_rate = o.learning_rate;
+  config.weight_decay = o.weight_decay;
+  config.warmup = o.warmup;
+  config.seed = o.seed;
+  check_config(config.vit);
+
+  make_parent(o.out);
+  if (!o.state.empty()) make_parent(o.state);
+  const bool resumed = !o.state.empty() && std::filesystem::exists(o.state);
+  Log log(std::filesystem::path(o.out).replace_extension(".log.jsonl").string(), resumed);
+  console.item("Model", text(model_text(config.vit), ", ", million_text(parameter_count(config.vit)), " parameters"));
+  console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures", resumed ? text("; goes on from ", quote(o.state)) : ""));
+
+  PretrainReport last{};
+  const auto report = [&](const PretrainReport& r) {
+    last = r;
+    log.line({{"step", r.step}, {"loss", r.loss}, {"class_loss", r.class_loss}, {"attribute_loss", r.attribute_loss}, {"accuracy", r.accuracy},
+              {"learning_rate", r.learning_rate}, {"images_per_second", r.images_per_second}});
+    console.progress(r.step, r.steps, r.images_per_second, fmt::format("loss {:.3f}  accuracy {}", r.loss, percent_text(r.accuracy)));
+  };
+  TensorFile file;
+  int stopped = 0;
+  {
+    const SignalGuard guard;
+    file = vitrine::pretrain(config, o.every, o.state, report, [] { return SignalGuard::caught(); });
+    if (SignalGuard::caught() && last.step < last.steps) stopped = SignalGuard::exit_code();
+  }
+  console.clear();
+  nlohmann::ordered_json json{{"command", "pretrain"}, {"stopped", stopped != 0}, {"step", last.step}, {"steps", o.steps}, {"loss", last.loss},
+                              {"accuracy", last.accuracy}};
+  if (stopped != 0) {
+    console.line(text("Stopped after step ", last.step, " of ", o.steps,
+                      o.state.empty() ? "; without --state nothing was saved."
+                                      : text("; the same command goes on from ", quote(o.state), ".")));
+  } else {
+    if (o.bf16)
+      for (auto& [name, tensor] : file.tensors) tensor = tensor.to(DType::bf16);
+    save_safetensors(o.out, file);
+    json["out"] = o.out;
+    console.item("Loss", fmt::format("{:.4f}, accuracy {}", last.loss, percent_text(last.accuracy)));
+    console.item("File", text(o.out, " (", bytes_text(std::filesystem::file_size(o.out)), ")"));
+  }
+  console.result(json.dump());
+  return stopped;
+}
+
+}  // namespace vitrine::cli

@@ -1,0 +1,88 @@
+// shared.cpp: opening backbones, tasks and data for all commands.
+#include <filesystem>
+
+#ifdef VITRINE_BUILTIN
+#include "models/builtin.h"
+#endif
+#include "commands.h"
+#include "engine/text.h"
+
+namespace vitrine::cli {
+
+Backbone open_backbone(const std::string& where, int64_t heads) {
+  if (where != "builtin") return load_backbone(where, heads);
+#ifdef VITRINE_BUILTIN
+  const auto bytes = builtin_vit();
+  // The bytes are part of the program: an owner that owns nothing keeps them from being copied.
+  const std::shared_ptr<const void> owner(std::shared_ptr<const void>{}, bytes.data());
+  return make_backbone(read_safetensors(bytes, owner, "builtin"), "builtin", heads);
+#else
+  fail(Fault::input, "this program was built without a backbone of its own; name a file with --backbone");
+#endif
+}
+
+Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, int64_t heads) {
+  if (wanted) return open_backbone(*wanted, heads);
+  try {
+    return open_backbone(task.backbone, heads);
+  } catch (const Error& e) {
+    fail(e.fault(), e.what(), "; this backbone is the one that the task file names, --backbone names another place");
+  }
+}
+
+Task load_task(const std::string& path) { return task_from_file(load_safetensors(path)); }
+
+bool is_task_file(const TensorFile& file) {
+  const auto format = file.metadata.find("format");
+  return format != file.metadata.end() && format->second.starts_with("vitrine task");
+}
+
+bool has_split(const std::string& spec, Split split) {
+  const std::string scheme = spec.substr(0, spec.find(':'));
+  if (split == Split::train || split == Split::all) return true;
+  if (scheme == "tensors") return false;  // one list of images, which opens as any split
+  if (scheme == "synthetic") return true;
+  if (scheme != "folder") return split == Split::test;
+  const std::filesystem::path folder = std::filesystem::path(spec.substr(spec.find(':') + 1)) / name_of(split);
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+    if (entry.is_directory(ignored)) return true;
+  return false;
+}
+
+void check_classes(const Task& task, const Dataset& dataset, const std::string& spec) {
+  const auto& expected = task.class_names;
+  const auto& found = dataset.class_names();
+  check(expected.size() == found.size(), "the task tells ", expected.size(), " classes apart, but ", quote(spec), " has ",
+        found.size());
+  for (size_t c = 0; c < found.size(); ++c)
+    check(expected[c] == found[c], "class ", c, " is ", quote(expected[c]), " in the task, but ", quote(found[c]), " in ",
+          quote(spec));
+}
+
+std::string preset_name(const VitConfig& config) {
+  for (const char* size : {"ti", "s", "b", "l", "h"})
+    for (const int patch : {8, 14, 16, 32}) {
+      const std::string name = text("vit-", size, patch);
+      const VitConfig preset = vit_preset(name);
+      if (preset.width == config.width && preset.depth == config.depth && preset.heads == config.heads &&
+          preset.mlp_width == config.mlp_width && preset.patch == config.patch)
+        return name;
+    }
+  return {};
+}
+
+std::string model_text(const VitConfig& config) {
+  const std::string preset = preset_name(config);
+  return text("ViT, width ", config.width, ", depth ", config.depth, ", ", config.heads, " heads, patch ", config.patch, ", ",
+              config.image_size, " pixels", preset.empty() ? "" : text(" (", preset, ")"));
+}
+
+std::string class_list(const std::vector<std::string>& names) {
+  constexpr size_t shown = 10;
+  std::string list;
+  for (size_t i = 0; i < std::min(names.size(), shown); ++i) list += text(i > 0 ? ", " : "", names[i]);
+  return names.size() > shown ? list + ", ..." : list;
+}
+
+}  // namespace vitrine::cli

@@ -1,0 +1,22 @@
+// signals.h: ending a run on SIGINT and SIGTERM after its state is saved.
+#pragma once
+
+namespace vitrine::cli {
+
+// While it lives, the first SIGINT or SIGTERM is only remembered and answered with a line on standard error; a second one
+// ends the program at once.
+class SignalGuard {
+ public:
+  SignalGuard();
+  ~SignalGuard();  // signals do again what they did before
+  SignalGuard(const SignalGuard&) = delete;
+  SignalGuard& operator=(const SignalGuard&) = delete;
+
+  static bool caught();
+  static int exit_code();  // 130 after SIGINT, 143 after SIGTERM
+};
+
+// A reader of our output that goes away shall be an error of writing (console.h), not the end of a training run.
+void ignore_broken_pipes();
+
+}  // namespace vitrine::cli

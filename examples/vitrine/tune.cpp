@@ -1,0 +1,322 @@
+// tune.cpp: `vitrine tune`. Says what it is about to do, lets models/training/tune.h do it, and says what came out.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "data/subset.h"
+#include "engine/text.h"
+#include "models/training/tune.h"
+#include "signals.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// --- defaults --------------------------------------------------------------------------------------------------------
+
+// All defaults that depend on the method or the optimizer.
+struct Defaults {
+  int64_t epochs, batch, prompts;
+  double adamw_rate, adamw_decay, sgd_rate, sgd_decay;
+};
+Defaults defaults_of(Method method) {
+  switch (method) {
+    case Method::vpt_deep:
+    case Method::vpt_shallow: return {50, 64, 10, 1e-3, 1e-4, 0.1, 1e-4};
+    case Method::linear: return {50, 64, 0, 1e-3, 1e-4, 0.1, 0};
+    case Method::full: return {20, 64, 0, 1e-4, 0.05, 0.01, 1e-4};
+  }
+  return {};
+}
+
+bool has_prompts(Method method) { return method == Method::vpt_deep || method == Method::vpt_shallow; }
+
+// What is trained: by options, or as the task to start from has it.
+TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
+  TunedConfig model;
+  if (start) {
+    model = start->config;
+    check(!o.method || *o.method == model.method, "--method ", name_of(*o.method), ": the task to start from has ",
+          name_of(model.method));
+    check(!o.prompts || *o.prompts == model.prompts.count, "--prompts ", *o.prompts, ": the task to start from has ",
+          model.prompts.count);
+    check(!o.prompt_projection, "--prompt-projection: the task to start from holds its prompts as they came out of one");
+  } else {
+    model.method = o.method.value_or(Method::vpt_deep);
+    model.prompts.projection = o.prompt_projection.value_or(0);
+    model.prompts.count = o.prompts.value_or(defaults_of(model.method).prompts);
+  }
+  check(has_prompts(model.method) || !(o.prompts || o.prompt_projection || o.prompt_dropout), "method ",
+        name_of(model.method), " has no prompts");
+  model.prompts.kind = model.method == Method::vpt_deep      ? PromptKind::deep
+                       : model.method == Method::vpt_shallow ? PromptKind::shallow
+                                                             : PromptKind::none;
+  if (o.prompt_dropout) model.prompts.dropout = *o.prompt_dropout;
+  if (o.drop_path) model.drop_path = *o.drop_path;
+  model.classes = classes;
+  return model;
+}
+
+TuneConfig config_of(const TuneOptions& o, const TunedConfig& model) {
+  const Defaults defaults = defaults_of(model.method);
+  TuneConfig c = o.config;
+  c.model = model;
+  c.epochs = o.epochs.value_or(defaults.epochs);
+  c.batch = o.batch.value_or(defaults.batch);
+  c.optimizer.kind = o.optimizer.value_or(OptimizerKind::adamw);
+  const bool sgd = c.optimizer.kind == OptimizerKind::sgd;
+  check(sgd || !o.momentum, "--momentum belongs to --optimizer sgd");
+  c.optimizer.momentum = o.momentum.value_or(c.optimizer.momentum);
+  c.optimizer.weight_decay = o.weight_decay.value_or(sgd ? defaults.sgd_decay : defaults.adamw_decay);
+  c.learning_rate = o.learning_rate.value_or(sgd ? defaults.sgd_rate : defaults.adamw_rate);
+  if (o.base_learning_rate) c.learning_rate = *o.base_learning_rate * static_cast<double>(c.batch) / 256;
+  c.warmup_epochs = o.warmup.value_or(std::min(5.0, static_cast<double>(c.epochs) / 10));
+  check_config(c);
+  return c;
+}
+
+// --- data ------------------------------------------------------------------------------------------------------------
+
+struct Chosen {
+  TuneData data;
+  std::string val_from;  // words for the reader
+};
+
+Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOptions& open) {
+  Chosen chosen;
+  TuneData& data = chosen.data;
+  data.dataset = open_dataset(o.data, Split::train, open);
+  data.train = o.train_limit ? class_balanced(*data.dataset, *o.train_limit, o.data_seed) : all_samples(*data.dataset);
+  if (o.val) {
+    if (*o.val > 0) {
+      TrainVal parts = split_validation(data.train, *data.dataset, *o.val, o.data_seed);
+      data.train = std::move(parts.train);
+      data.val = std::move(parts.val);
+      chosen.val_from = "split off the training images";
+    }
+  } else if (has_split(o.data, Split::val)) {
+    data.val_set = open_dataset(o.data, Split::val, open);
+    data.val = all_samples(*data.val_set);
+    chosen.val_from = "the data's own split";
+  }
+  data.preprocess = preprocess_of(backbone);
+  if (o.resize != ResizeMode::own) data.preprocess.squash = o.resize == ResizeMode::squash;
+  return chosen;
+}
+
+// --- the run folder --------------------------------------------------------------------------------------------------
+
+bool holds_checkpoint(const fs::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("checkpoint-") && name.ends_with(".safetensors")) return true;
+  }
+  return false;
+}
+
+// --out, or the first free runs/DATA-METHOD-n.
+std::string folder_of(const TuneOptions& o, Method method) {
+  if (o.out) {
+    check(o.resume || !holds_checkpoint(*o.out), quote(*o.out),
+          " holds the checkpoints of a run; go on in it with --resume, or name another folder with --out");
+    return *o.out;
+  }
+  for (int n = 1;; ++n) {
+    const std::string folder = text("runs/", o.data.substr(0, o.data.find(':')), "-", name_of(method), "-", n);
+    std::error_code ignored;
+    if (!fs::exists(folder, ignored)) return folder;
+  }
+}
+
+void make_folder(const std::string& folder) {
+  std::error_code problem;
+  fs::create_directories(folder, problem);
+  if (!problem && !fs::is_directory(folder, problem) && !problem) problem = std::make_error_code(std::errc::not_a_directory);
+  if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
+}
+
+// --- words -----------------------------------------------------------------------------------------------------------
+
+int64_t head_count(const TuneConfig& c, const VitConfig& vit) { return (vit.width + 1) * c.model.classes; }
+
+int64_t trained_count(const TuneConfig& c, const VitConfig& vit, int64_t backbone) {
+  if (c.model.method == Method::full) return backbone + head_count(c, vit);
+  return parameter_count(c.model.prompts, vit) + head_count(c, vit);
+}
+
+std::string trained_text(const TuneConfig& c, const VitConfig& vit, int64_t backbone) {
+  const PromptConfig& prompts = c.model.prompts;
+  std::string what;
+  if (c.model.method == Method::full) what = text("all weights (", count_text(backbone), ") and ");
+  if (has_prompts(c.model.method))
+    what = text(plural(prompts.count, "prompt"), c.model.method == Method::vpt_deep ? text(" for each of ", vit.depth, " blocks") : "",
+                prompts.projection > 0 ? text(" through ", prompts.projection, " dimensions") : "", " (",
+                count_text(parameter_count(prompts, vit)), ") and ");
+  const int64_t trained = trained_count(c, vit, backbone);
+  return text(what, "a head (", count_text(head_count(c, vit)), "): ", count_text(trained), " parameters, ",
+              percent_text(static_cast<double>(trained) / static_cast<double>(backbone)), " of the backbone's");
+}
+
+std::string optimizer_text(const TuneConfig& c) {
+  return fmt::format("{}, learning rate {:g} ({}, {:g} warm-up epochs), weight decay {:g}",
+                     c.optimizer.kind == OptimizerKind::sgd ? fmt::format("SGD with momentum {:g}", c.optimizer.momentum) : "AdamW",
+                     c.learning_rate, c.schedule == Schedule::cosine ? "cosine" : "constant", c.warmup_epochs,
+                     c.optimizer.weight_decay);
+}
+
+// A word that a shell takes as it is.
+std::string shell_word(const std::string& word) {
+  const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char ch) {
+    return std::isalnum(ch) || std::string_view("-_./:,+=@%").find(static_cast<char>(ch)) != std::string_view::npos;
+  });
+  if (plain) return word;
+  std::string quoted = "'";
+  for (const char ch : word) ch == '\'' ? quoted += "'\\''" : quoted += ch;
+  return quoted + "'";
+}
+
+std::string evaluation_text(const Evaluation& e) {
+  return fmt::format("{} of {}, loss {:.4f}", percent_text(e.accuracy), plural(e.samples, "image"), e.loss);
+}
+
+nlohmann::ordered_json evaluation_json(const Evaluation& e) {
+  return {{"accuracy", e.accuracy}, {"loss", e.loss}, {"samples", e.samples}, {"bad", e.bad.size()}};
+}
+
+nlohmann::ordered_json memory_json(const MemoryForecast& m) {
+  return {{"peak", m.peak()}, {"weights", m.weights}, {"trained", m.trained}, {"per_image", m.per_image}, {"images", m.batch_images}};
+}
+
+}  // namespace
+
+int tune(const TuneOptions& o, Console& console) {
+  const auto began = std::chrono::steady_clock::now();
+  check(!o.resume || o.out, "--resume: which run? Name its folder with --out");
+  std::optional<Task> start;
+  if (o.init) start = load_task(*o.init);
+  const Backbone backbone =
+      start ? open_backbone_of(*start, o.backbone, o.heads) : open_backbone(o.backbone.value_or("builtin"), o.heads);
+  VitConfig vit = backbone.config;
+  vit.classes = 0;
+  const int64_t backbone_parameters = parameter_count(vit);
+
+  OpenOptions open{.exif = o.exif};
+  const auto note = [&](const std::string& words) { console.note(words); };
+  open.note = note;
+  Chosen chosen = choose_data(o, backbone, open);
+  const TuneData& data = chosen.data;
+  if (start) check_classes(*start, *data.dataset, o.data);
+  const TuneConfig config = config_of(o, model_of(o, start ? &*start : nullptr, data.dataset->classes()));
+  check(!config.keep_best || !data.val.empty(), "--keep best: needs validation images; --val N splits some off");
+  const std::string folder = folder_of(o, config.model.method);
+
+  const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
+  console.item("Backbone", text(quote(backbone.source), ": ", model_text(vit), ", ", million_text(backbone_parameters), " parameters"));
+  console.item("Data", text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"), ", ",
+                            data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())), " for validation",
+                            chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"), ", ", data.dataset->classes(),
+                            " classes: ", class_list(data.dataset->class_names())));
+  console.item("Trains", text(start ? text(name_of(config.model.method), " from ", quote(*o.init), ", ") : "",
+                              trained_text(config, vit, backbone_parameters)));
+  const MemoryForecast memory = forecast_memory(backbone, config);
+  console.item("Memory", text("about ", bytes_text(memory.peak()), ": ", bytes_text(memory.weights), " frozen weights, ",
+                              bytes_text(memory.trained), " for what is trained with gradients and optimizer state, ",
+                              bytes_text(memory.per_image), " for each of ",
+                              plural(static_cast<int64_t>(memory.batch_images), "image"), " at once"));
+  if (o.memory_limit > 0 && memory.peak() > o.memory_limit)
+    fail(Fault::resources, "a step needs about ", bytes_text(memory.peak()), ", but --memory-limit is ",
+         bytes_text(o.memory_limit), "; a smaller --batch or a greater --accumulate needs less");
+  console.item("Steps", text(count_text(per_epoch * config.epochs), ": ", plural(config.epochs, "epoch"), " of ",
+                             count_text(per_epoch), " with batches of ", config.batch, "; ", optimizer_text(config)));
+  console.item("Folder", folder);
+  make_folder(folder);
+
+  TuneHooks hooks;
+  hooks.note = note;
+  hooks.stop = [] { return SignalGuard::caught(); };
+  StepReport last{};
+  hooks.step = [&](const StepReport& r) {
+    last = r;
+    console.progress(r.step, r.steps, r.images_per_second, fmt::format("epoch {}/{}  loss {:.4f}", std::min(r.epoch + 1, r.epochs), r.epochs, r.loss));
+  };
+  hooks.epoch = [&](const EpochReport& r) {
+    const std::string val = r.val ? text("  val ", percent_text(r.val->accuracy)) : "";
+    console.line(fmt::format("epoch {}/{}  loss {:.4f}  train {}{}  {:.0f} images/s", r.epoch, r.epochs, r.loss,
+                             percent_text(r.accuracy), val, r.images_per_second));
+  };
+
+  const Memory pool = Memory::counted(o.memory_limit);
+  TuneResult result;
+  {
+    const SignalGuard guard;
+    try {
+      result = vitrine::tune(backbone, data, config, folder, o.resume, hooks, start ? &*start : nullptr, pool);
+    } catch (const Error& e) {
+      if (e.fault() != Fault::diverged) throw;
+      fail(Fault::diverged, e.what(), "; a smaller --lr, a longer --warmup or --clip 1 may help");
+    }
+  }
+  console.clear();
+  nlohmann::ordered_json json{{"command", "tune"}, {"folder", folder}, {"stopped", result.stopped}};
+  if (result.stopped) {
+    console.line(text("Stopped after step ", last.step, " of ", last.steps, "; the state is saved in ", folder, "."));
+    console.line(text("The same command with --out ", shell_word(folder), " --resume goes on from there."));
+    console.result(json.dump());
+    return SignalGuard::exit_code();
+  }
+
+  const std::string task_path = (fs::path(folder) / "task.safetensors").string();
+  json.update({{"task", task_path},
+               {"method", name_of(config.model.method)},
+               {"classes", config.model.classes},
+               {"train_samples", data.train.size()},
+               {"epochs", config.epochs},
+               {"steps", per_epoch * config.epochs},
+               {"trained_parameters", trained_count(config, vit, backbone_parameters)},
+               {"backbone_parameters", backbone_parameters},
+               {"memory_forecast", memory_json(memory)},
+               {"memory_peak", pool.statistics().peak}});
+  std::string accuracy;
+  if (!result.epochs.empty()) {
+    const EpochReport& end = result.epochs.back();
+    json["train"] = {{"accuracy", end.accuracy}, {"loss", end.loss}};
+    json["images_per_second"] = end.images_per_second;
+    if (end.val) {
+      json["val"] = evaluation_json(*end.val);
+      accuracy = text("val ", evaluation_text(*end.val));
+    }
+  }
+  const bool testing = !o.no_test && has_split(o.data, Split::test);
+  if (testing) {
+    const auto test_set = open_dataset(o.data, Split::test, open);
+    check_classes(result.task, *test_set, o.data);
+    const TunedVit model(backbone, result.task, DType::f32, pool);
+    const Evaluation test = evaluate(model, test_set, all_samples(*test_set), data.preprocess, config.batch, config.workers, config.max_bad,
+                                     nullptr, [&](int64_t done, int64_t all) { console.progress(done, all, 0, "test images"); });
+    console.clear();
+    json["test"] = evaluation_json(test);
+    accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  json["seconds"] = seconds;
+  std::error_code ignored;
+  const auto size = fs::file_size(task_path, ignored);
+  if (!accuracy.empty()) console.item("Accuracy", accuracy);
+  console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
+                             (fs::path(folder) / "metrics.jsonl").string(), "; ", time_text(seconds), " in all"));
+  const std::string from = o.backbone && *o.backbone != result.task.backbone ? " --backbone " + shell_word(*o.backbone) : "";
+  console.item("Next", text("vitrine predict --task ", shell_word(task_path), from, " IMAGE..."));
+  console.item("", text("vitrine eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data), testing ? "" : " --split train"));
+  console.item("", text("vitrine inspect ", shell_word(task_path)));
+  console.result(json.dump());
+  return 0;
+}
+
+}  // namespace vitrine::cli
