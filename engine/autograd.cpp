@@ -8,8 +8,8 @@
 
 namespace vitrine {
 
-// A node stands one higher than its highest input, so that going down by height visits every node after all of its
-// users: no global counter is needed.
+// A node stands one higher than its highest input, so that going down by height visits every node after all
+// of its users: no global counter is needed.
 struct Variable::Node {
   int64_t height = 0;
   bool is_leaf = false;
@@ -46,14 +46,15 @@ void add_into(Tensor& sum, const Tensor& term) {
   for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
 }
 
-// sum += term. The first term is kept as it is (it may be shared with others), so a later one may need a copy first.
+// sum += term. The first term is kept as it is (it may be shared with others), so a later one may need a copy
+// first.
 void accumulate(Tensor& sum, Tensor term) {
   if (!sum.defined()) {
     sum = std::move(term);
     return;
   }
-  check(sum.shape() == term.shape() && sum.dtype() == term.dtype(), "backward: expected a gradient ", sum.shape(),
-        ", got ", term.shape());
+  check(sum.shape() == term.shape() && sum.dtype() == term.dtype(), "backward: expected a gradient ",
+        sum.shape(), ", got ", term.shape());
   if (!sum.unique()) {
     if (term.unique()) {
       std::swap(sum, term);
@@ -128,8 +129,8 @@ void backward(const Variable& y, Tensor dy) {
     check(y.numel() == 1, "backward: expected a result of one element, got ", y.shape());
     dy = Tensor::full(y.shape(), 1.0, y.dtype(), y.value().memory());
   }
-  check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: expected a gradient ", y.shape(), ", got ",
-        dy.shape());
+  check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: expected a gradient ", y.shape(),
+        ", got ", dy.shape());
 
   // The waiting nodes by height, newest arrival last among equals: an order that depends on the graph alone.
   struct Waiting {

@@ -13,11 +13,11 @@ namespace vitrine {
 
 // What kind of thing went wrong; the command line turns it into its exit code.
 enum class Fault {
-  input = 1,        // a wrong option, a malformed file, a shape that does not fit
-  output = 2,       // reading or writing failed: no such file, disk full, unwritable folder
-  diverged = 3,     // the loss became NaN or infinite
-  resources = 4,    // not enough memory, or no such device
-  interrupted = 130 // stopped by a signal after the state was saved
+  input = 1,         // a wrong option, a malformed file, a shape that does not fit
+  output = 2,        // reading or writing failed: no such file, disk full, unwritable folder
+  diverged = 3,      // the loss became NaN or infinite
+  resources = 4,     // not enough memory, or no such device
+  interrupted = 130  // stopped by a signal after the state was saved
 };
 
 class Error : public std::runtime_error {
@@ -43,7 +43,8 @@ inline void append(std::string& out, unsigned long piece) { out += std::to_strin
 inline void append(std::string& out, long long piece) { out += std::to_string(piece); }
 inline void append(std::string& out, unsigned long long piece) { out += std::to_string(piece); }
 
-// Joins the pieces into one string. Other types join in by an `append(std::string&, const Type&)` of their own.
+// Joins the pieces into one string. Other types join in by an `append(std::string&, const Type&)` of their
+// own.
 template <class... Pieces>
 std::string text(const Pieces&... pieces) {
   std::string out;

@@ -21,8 +21,8 @@ struct Memory::Pool {
   void reserve(size_t bytes) {
     const std::lock_guard lock(mutex);
     if (limit != 0 && (bytes > limit || statistics.current > limit - bytes)) {
-      fail(Fault::resources, "memory: ", bytes, " more bytes would pass the limit of ", limit, " (in use: ",
-           statistics.current, ")");
+      fail(Fault::resources, "memory: ", bytes, " more bytes would pass the limit of ", limit,
+           " (in use: ", statistics.current, ")");
     }
     statistics.current += bytes;
     statistics.peak = std::max(statistics.peak, statistics.current);

@@ -1,7 +1,7 @@
 // memory.h: where the bytes of tensors come from, how many there are, and how many there may be.
 //
-// Nothing is global: whoever creates the first tensors passes a Memory, and each op allocates its results where its
-// first input lives. A default Memory is the plain heap, uncounted and unlimited.
+// Nothing is global: whoever creates the first tensors passes a Memory, and each op allocates its results
+// where its first input lives. A default Memory is the plain heap, uncounted and unlimited.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@
 
 namespace vitrine {
 
-// What an embedding program gives to keep all bytes in its own hands. `allocate` returns 64-byte aligned memory or
-// nullptr; `release` gets the same pointer and size back.
+// What an embedding program gives to keep all bytes in its own hands. `allocate` returns 64-byte aligned
+// memory or nullptr; `release` gets the same pointer and size back.
 struct HostAllocator {
   std::function<void*(size_t bytes)> allocate;
   std::function<void(void* pointer, size_t bytes)> release;

@@ -1,7 +1,7 @@
 // parallel.h: loops over independent items, on all threads when OpenMP is there.
 //
-// A loop body writes only what belongs to its own items, and no sum is ever split between items of two threads. So the
-// result does not depend on the number of threads, to the last bit.
+// A loop body writes only what belongs to its own items, and no sum is ever split between items of two
+// threads. So the result does not depend on the number of threads, to the last bit.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ namespace vitrine {
 int thread_count();          // how many threads a loop may use
 void set_thread_count(int);  // >= 1; throws otherwise. One for the whole process, as OpenMP's own setting is.
 
-// Calls body(begin, end) for chunks that cover [0, items) once each. Each chunk holds at least `grain` items (but the
-// last). An exception in a body is rethrown here after all threads are done.
+// Calls body(begin, end) for chunks that cover [0, items) once each. Each chunk holds at least `grain` items
+// (but the last). An exception in a body is rethrown here after all threads are done.
 void parallel_for(int64_t items, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
 
 }  // namespace vitrine

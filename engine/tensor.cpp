@@ -14,8 +14,8 @@ struct Tensor::Block {
   std::shared_ptr<const std::byte> bytes;
   Memory memory;
   bool sealed = false;
-  std::mutex mutex;                                                    // guards `forms`
-  std::map<std::tuple<int, size_t, int64_t>, Tensor> forms;            // (kind, offset, numel) -> packed form
+  std::mutex mutex;                                          // guards `forms`
+  std::map<std::tuple<int, size_t, int64_t>, Tensor> forms;  // (kind, offset, numel) -> packed form
 };
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, const Memory& memory) {
@@ -46,16 +46,17 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, const Memory&
 
 template <class T>
 Tensor Tensor::of(const Shape& shape, std::span<const T> values, const Memory& memory) {
-  check(static_cast<int64_t>(values.size()) == shape.numel(), "tensor: shape ", shape, " needs ", shape.numel(),
-        " values, got ", values.size());
+  check(static_cast<int64_t>(values.size()) == shape.numel(), "tensor: shape ", shape, " needs ",
+        shape.numel(), " values, got ", values.size());
   Tensor out = empty(shape, dtype_of<T>(), memory);
   std::ranges::copy(values, out.mutable_data<T>().begin());
   return out;
 }
 
-Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype, std::shared_ptr<const void> owner) {
-  check(reinterpret_cast<uintptr_t>(bytes) % size_of(dtype) == 0, "tensor: borrowed bytes are not aligned to ",
-        size_of(dtype));
+Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
+                      std::shared_ptr<const void> owner) {
+  check(reinterpret_cast<uintptr_t>(bytes) % size_of(dtype) == 0,
+        "tensor: borrowed bytes are not aligned to ", size_of(dtype));
   Tensor out;
   out.shape_ = shape;
   out.dtype_ = dtype;
@@ -154,11 +155,16 @@ To narrow(double value) {
 template <class F>
 void with_float_type(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::f32: return f(float{});
-    case DType::f64: return f(double{});
-    case DType::bf16: return f(bf16{});
-    case DType::f16: return f(f16{});
-    default: fail(Fault::input, "to: cannot convert ", name_of(dtype));
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::bf16:
+      return f(bf16{});
+    case DType::f16:
+      return f(f16{});
+    default:
+      fail(Fault::input, "to: cannot convert ", name_of(dtype));
   }
 }
 
@@ -196,9 +202,9 @@ Tensor Tensor::kept_form(int kind, const std::function<Tensor()>& make) const {
 }
 
 // Every element type that a tensor can hold.
-#define VITRINE_FOR_TYPE(T)                                                                     \
-  template Tensor Tensor::of<T>(const Shape&, std::span<const T>, const Memory&);               \
-  template std::span<const T> Tensor::data<T>() const;                                          \
+#define VITRINE_FOR_TYPE(T)                                                       \
+  template Tensor Tensor::of<T>(const Shape&, std::span<const T>, const Memory&); \
+  template std::span<const T> Tensor::data<T>() const;                            \
   template std::span<T> Tensor::mutable_data<T>();
 VITRINE_FOR_TYPE(float)
 VITRINE_FOR_TYPE(double)

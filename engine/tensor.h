@@ -22,16 +22,18 @@ class Tensor {
   static Tensor empty(const Shape& shape, DType dtype, const Memory& memory = {});
   static Tensor zeros(const Shape& shape, DType dtype, const Memory& memory = {});
   static Tensor full(const Shape& shape, double value, DType dtype, const Memory& memory = {});
-  // Copies `values`, whose count must equal the shape's. T is float, double, int64_t, int32_t, int8_t or uint8_t.
+  // Copies `values`, whose count must equal the shape's. T is float, double, int64_t, int32_t, int8_t or
+  // uint8_t.
   template <class T>
   static Tensor of(const Shape& shape, std::span<const T> values, const Memory& memory = {});
   template <class T>
   static Tensor of(const Shape& shape, std::initializer_list<T> values, const Memory& memory = {}) {
     return of(shape, std::span<const T>(values.begin(), values.size()), memory);
   }
-  // Bytes that live elsewhere (a mapped file, a host's buffer) and stay there while `owner` lives. They may be
-  // unaligned only up to the element size; throws otherwise. The result is sealed.
-  static Tensor borrow(const std::byte* bytes, const Shape& shape, DType dtype, std::shared_ptr<const void> owner);
+  // Bytes that live elsewhere (a mapped file, a host's buffer) and stay there while `owner` lives. They may
+  // be unaligned only up to the element size; throws otherwise. The result is sealed.
+  static Tensor borrow(const std::byte* bytes, const Shape& shape, DType dtype,
+                       std::shared_ptr<const void> owner);
 
   bool defined() const { return block_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -44,8 +46,10 @@ class Tensor {
   Tensor with_memory(const Memory& memory) const;
 
   // The elements. Throws if T is not the tensor's type, and for `mutable_data` if the tensor is sealed.
-  template <class T> std::span<const T> data() const;
-  template <class T> std::span<T> mutable_data();
+  template <class T>
+  std::span<const T> data() const;
+  template <class T>
+  std::span<T> mutable_data();
   std::span<const std::byte> raw() const;
   std::span<std::byte> mutable_raw();
   // The one value of a tensor with one element, as a double.
@@ -65,8 +69,8 @@ class Tensor {
   bool unique() const;
   bool shares_block_with(const Tensor& other) const { return block_ == other.block_ && block_ != nullptr; }
 
-  // A form of this very view that is made once and kept in its block (packed weights). `make` runs on first need and
-  // under a lock. Only for sealed tensors; throws otherwise.
+  // A form of this very view that is made once and kept in its block (packed weights). `make` runs on first
+  // need and under a lock. Only for sealed tensors; throws otherwise.
   Tensor kept_form(int kind, const std::function<Tensor()>& make) const;
 
  private:
@@ -78,7 +82,8 @@ class Tensor {
 };
 
 // Calls f with a zero of the tensor's own type, float or double, so that one body serves both:
-// dispatch(x.dtype(), "relu", [&](auto zero) { using T = decltype(zero); ... }). Throws for other types, naming the op.
+// dispatch(x.dtype(), "relu", [&](auto zero) { using T = decltype(zero); ... }). Throws for other types,
+// naming the op.
 template <class F>
 auto dispatch(DType dtype, const char* op, F&& f) {
   check(dtype == DType::f32 || dtype == DType::f64, op, ": expected f32 or f64, got ", name_of(dtype));

@@ -39,7 +39,8 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
     const std::vector<std::string_view> known(names.begin(), names.end());
     const std::string guess = nearest(name, known);
-    fail(Fault::input, source, ": tensor ", quote(name), " belongs to no ViT", guess.empty() ? "" : "; nearest: " + guess);
+    fail(Fault::input, source, ": tensor ", quote(name), " belongs to no ViT",
+         guess.empty() ? "" : "; nearest: " + guess);
   }
   for (auto& [name, tensor] : backbone.file.tensors) {
     if (tensor.dtype() == DType::f32 && tensor.sealed()) {

@@ -9,22 +9,23 @@
 namespace vitrine {
 
 struct Backbone {
-  std::string source;    // where it came from: a path, or "builtin"
-  TensorFile file;       // timm's names; sealed f32, shared by all models built on it, packed forms included
+  std::string source;  // where it came from: a path, or "builtin"
+  TensorFile file;     // timm's names; sealed f32, shared by all models built on it, packed forms included
   VitConfig config;
 };
 
-// Reads a ViT in timm's key names and finds out its configuration (models/vit.h: vit_config_of). Throws if a tensor is
-// missing or misshapen, or if one is left over whose name no ViT has. What has to be converted to f32 or packed later is
-// allocated from `memory`; f32 stays where it is (a mapped file).
-Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0, const Memory& memory = {});
+// Reads a ViT in timm's key names and finds out its configuration (models/vit.h: vit_config_of). Throws if a
+// tensor is missing or misshapen, or if one is left over whose name no ViT has. What has to be converted to
+// f32 or packed later is allocated from `memory`; f32 stays where it is (a mapped file).
+Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0,
+                       const Memory& memory = {});
 #ifdef VITRINE_FILES
 // The same from a file.
 Backbone load_backbone(const std::string& path, int64_t heads = 0, const Memory& memory = {});
 #endif
 
-// SHA-256 over the tensors without the backbone's own head, by name: name, shape and f32 bytes. Two files of the same
-// weights have the same identity, whatever else they hold.
+// SHA-256 over the tensors without the backbone's own head, by name: name, shape and f32 bytes. Two files of
+// the same weights have the same identity, whatever else they hold.
 std::string identity_of(const Backbone& backbone);
 
 }  // namespace vitrine

@@ -6,7 +6,8 @@
 
 namespace vitrine {
 
-// The bytes of a safetensors file: a ViT for 32 x 32 pictures, pretrained on formula-driven pictures (docs/backbone.md).
+// The bytes of a safetensors file: a ViT for 32 x 32 pictures, pretrained on formula-driven pictures
+// (docs/backbone.md).
 std::span<const std::byte> builtin_vit();
 
 }  // namespace vitrine

@@ -10,10 +10,12 @@ Prompts::Prompts(const PromptConfig& config, const VitConfig& vit, const Scope& 
   if (config.kind == PromptKind::none) return;
   check(config.count > 0 && config.count <= 1 << 16, "prompts: expected at least one, got ", config.count);
   check(config.dropout >= 0 && config.dropout < 1, "prompts: dropout ", config.dropout, " is not in [0, 1)");
-  check(config.projection >= 0 && config.projection <= 1 << 16, "prompts: projection ", config.projection, " makes no sense");
+  check(config.projection >= 0 && config.projection <= 1 << 16, "prompts: projection ", config.projection,
+        " makes no sense");
   const int64_t d = config.projection ? config.projection : vit.width;
   const double bound = std::sqrt(6.0 / static_cast<double>(3 * vit.patch * vit.patch + d));
-  const Shape shape = config.kind == PromptKind::deep ? Shape{vit.depth, config.count, d} : Shape{config.count, d};
+  const Shape shape =
+      config.kind == PromptKind::deep ? Shape{vit.depth, config.count, d} : Shape{config.count, d};
   prompts_ = scope.get("prompts", shape, Role::prompt, Init::uniform(bound));
   if (config.projection) {
     // Kaiming with fan-out, as the paper's code does.
@@ -33,7 +35,8 @@ Variable Prompts::layer(int64_t i, const Pass& pass) const {
   if (!pass.training || config_.dropout == 0) return tokens;
   NoiseKey key = pass.noise;
   key.lane = static_cast<uint32_t>(i);
-  return dropout(repeat(tokens, static_cast<int64_t>(key.samples.size())), config_.dropout, key, Purpose::prompt_dropout);
+  return dropout(repeat(tokens, static_cast<int64_t>(key.samples.size())), config_.dropout, key,
+                 Purpose::prompt_dropout);
 }
 
 Tensor Prompts::product() const { return projected(prompts_).value(); }
@@ -71,9 +74,12 @@ Variable shallow_features(const Vit& vit, const Prompts& prompts, const Variable
 
 Variable prompted_features(const Vit& vit, const Prompts& prompts, const Variable& images, const Pass& pass) {
   switch (prompts.config().kind) {
-    case PromptKind::none: return vit.features(images, pass);
-    case PromptKind::shallow: return shallow_features(vit, prompts, images, pass);
-    case PromptKind::deep: return deep_features(vit, prompts, images, pass);
+    case PromptKind::none:
+      return vit.features(images, pass);
+    case PromptKind::shallow:
+      return shallow_features(vit, prompts, images, pass);
+    case PromptKind::deep:
+      return deep_features(vit, prompts, images, pass);
   }
   return {};
 }

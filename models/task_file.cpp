@@ -23,21 +23,35 @@ void check_tensors(const Task& task, const std::string& who) {
   const auto expect = [&](const char* name, auto fits, const std::string& wanted) {
     const auto found = task.tensors.find(name);
     check(found != task.tensors.end(), who, ": no tensor '", name, "'");
-    check(found->second.dtype() == DType::f32 && fits(found->second.shape()), who, ": tensor '", name, "': expected ",
-          wanted, " f32, got ", found->second.shape(), " ", name_of(found->second.dtype()));
+    check(found->second.dtype() == DType::f32 && fits(found->second.shape()), who, ": tensor '", name,
+          "': expected ", wanted, " f32, got ", found->second.shape(), " ", name_of(found->second.dtype()));
   };
   const int64_t classes = task.config.classes, p = task.config.prompts.count;
-  expect("head.weight", [&](const Shape& s) { return s.rank() == 2 && s.dim(0) == classes; }, text("(", classes, ", D)"));
-  expect("head.bias", [&](const Shape& s) { return s == Shape{classes}; }, text("(", classes, ")"));
+  expect(
+      "head.weight", [&](const Shape& s) { return s.rank() == 2 && s.dim(0) == classes; },
+      text("(", classes, ", D)"));
+  expect(
+      "head.bias", [&](const Shape& s) { return s == Shape{classes}; }, text("(", classes, ")"));
   const int64_t d = task.tensors.at("head.weight").dim(1);
   if (task.config.method == Method::vpt_deep)
-    expect("prompts", [&](const Shape& s) { return s.rank() == 3 && s == Shape{s.dim(0), p, d}; }, text("(L, ", p, ", ", d, ")"));
+    expect(
+        "prompts",
+        [&](const Shape& s) {
+          return s.rank() == 3 && s == Shape{s.dim(0), p, d};
+        },
+        text("(L, ", p, ", ", d, ")"));
   if (task.config.method == Method::vpt_shallow)
-    expect("prompts", [&](const Shape& s) { return s == Shape{p, d}; }, text("(", p, ", ", d, ")"));
+    expect(
+        "prompts",
+        [&](const Shape& s) {
+          return s == Shape{p, d};
+        },
+        text("(", p, ", ", d, ")"));
   for (const auto& [name, tensor] : task.tensors) {
-    check(tensor.dtype() == DType::f32, who, ": tensor '", name, "': expected f32, got ", name_of(tensor.dtype()));
-    check(std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); }), who, ": tensor '", name,
-          "' holds NaN or infinity");
+    check(tensor.dtype() == DType::f32, who, ": tensor '", name, "': expected f32, got ",
+          name_of(tensor.dtype()));
+    check(std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); }), who,
+          ": tensor '", name, "' holds NaN or infinity");
   }
 }
 
@@ -60,7 +74,8 @@ TensorFile to_file(const Task& task) {
 }
 
 Task task_from_file(const TensorFile& file) {
-  check(entry(file, "format") == format, file.name, ": expected format '", format, "', got '", entry(file, "format"), "'");
+  check(entry(file, "format") == format, file.name, ": expected format '", format, "', got '",
+        entry(file, "format"), "'");
   Task task;
   task.config.method = method_of(entry(file, "method"));
   task.tensors = file.tensors;

@@ -55,14 +55,16 @@ VitConfig without_head(VitConfig config) {
 
 // `fresh_scope` answers for prompts and head, `backbone_scope` for everything else.
 void TunedVit::build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope) {
-  check(config_.classes >= 2 && config_.classes <= 1 << 20, "tuned: expected at least 2 classes, got ", config_.classes);
+  check(config_.classes >= 2 && config_.classes <= 1 << 20, "tuned: expected at least 2 classes, got ",
+        config_.classes);
   config_.prompts = prompts_for(config_);
   vit_ = std::make_unique<Vit>(without_head(backbone.config), backbone_scope, config_.drop_path);
   prompts_ = Prompts(config_.prompts, vit_->config(), fresh_scope);
   head_ = Linear(vit_->config().width, config_.classes, fresh_scope / "head", head_init(config_.classes));
 }
 
-TunedVit::TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype, const Memory& memory)
+TunedVit::TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype,
+                   const Memory& memory)
     : config_(config) {
   const Scope inside = config.method == Method::full ? trainable(parameters_, backbone.file, dtype, memory)
                                                      : frozen(backbone.file, dtype, memory);

@@ -1,4 +1,5 @@
-// tuned.h: a backbone with what a task adds to it: prompts and a linear head. And the task file that stores them.
+// tuned.h: a backbone with what a task adds to it: prompts and a linear head. And the task file that stores
+// them.
 #pragma once
 
 #include <map>
@@ -31,10 +32,10 @@ struct TunedConfig {
 struct Task {
   TunedConfig config;
   std::vector<std::string> class_names;
-  std::string backbone;            // where the backbone was: a path, or "builtin"
-  std::string backbone_identity;   // identity_of it
-  std::string preprocess;          // JSON, see data/preprocess.h
-  std::string settings;            // JSON: hyper-parameters and what was measured
+  std::string backbone;                   // where the backbone was: a path, or "builtin"
+  std::string backbone_identity;          // identity_of it
+  std::string preprocess;                 // JSON, see data/preprocess.h
+  std::string settings;                   // JSON: hyper-parameters and what was measured
   std::map<std::string, Tensor> tensors;  // prompts, head.weight, head.bias, and for `full` delta.<name>
 };
 // Safetensors; reading checks every tensor against the metadata.
@@ -47,7 +48,8 @@ class TunedVit {
   // Fresh prompts and head from `seed`: head kaiming fan-out, bias 0.
   TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype = DType::f32,
            const Memory& memory = {});
-  // From a task file: to go on training, or to predict. Throws if the backbone is not the task's (by identity).
+  // From a task file: to go on training, or to predict. Throws if the backbone is not the task's (by
+  // identity).
   TunedVit(const Backbone& backbone, const Task& task, DType dtype = DType::f32, const Memory& memory = {});
   TunedVit(const TunedVit&) = delete;
   TunedVit& operator=(const TunedVit&) = delete;

@@ -1,8 +1,8 @@
 #include "models/vit.h"
 
 #include <array>
-#include <cstdlib>
 #include <cmath>
+#include <cstdlib>
 
 #include "engine/check.h"
 #include "engine/text.h"
@@ -12,9 +12,10 @@ namespace vitrine {
 void check_config(const VitConfig& c) {
   check(c.image_size > 0 && c.patch > 0 && c.image_size % c.patch == 0 && c.image_size <= 1 << 14,
         "vit: patch ", c.patch, " does not divide image size ", c.image_size);
-  check(c.width > 0 && c.heads > 0 && c.width % c.heads == 0, "vit: ", c.heads, " heads do not divide width ", c.width);
-  check(c.depth > 0 && c.depth <= 1024 && c.mlp_width > 0 && c.classes >= 0, "vit: depth ", c.depth, ", MLP width ", c.mlp_width,
-        ", classes ", c.classes, " make no sense");
+  check(c.width > 0 && c.heads > 0 && c.width % c.heads == 0, "vit: ", c.heads, " heads do not divide width ",
+        c.width);
+  check(c.depth > 0 && c.depth <= 1024 && c.mlp_width > 0 && c.classes >= 0, "vit: depth ", c.depth,
+        ", MLP width ", c.mlp_width, ", classes ", c.classes, " make no sense");
   check(c.epsilon > 0 && c.epsilon < 1, "vit: layer norm epsilon ", c.epsilon, " makes no sense");
   check(c.class_token || c.pooling == Pooling::mean, "vit: token pooling needs a class token");
 }
@@ -25,8 +26,8 @@ struct Size {
   const char* name;
   int64_t width, depth, heads;
 };
-constexpr std::array<Size, 5> sizes{{{"ti", 192, 12, 3}, {"s", 384, 12, 6}, {"b", 768, 12, 12}, {"l", 1024, 24, 16},
-                                     {"h", 1280, 32, 16}}};
+constexpr std::array<Size, 5> sizes{
+    {{"ti", 192, 12, 3}, {"s", 384, 12, 6}, {"b", 768, 12, 12}, {"l", 1024, 24, 16}, {"h", 1280, 32, 16}}};
 constexpr std::array<int64_t, 4> patch_sizes{8, 14, 16, 32};
 
 }  // namespace
@@ -37,8 +38,12 @@ VitConfig vit_preset(const std::string& name) {
     for (const int64_t patch : patch_sizes) {
       known.push_back(text("vit-", size.name, patch));
       if (known.back() == name)
-        return {.patch = patch, .width = size.width, .depth = size.depth, .heads = size.heads,
-                .mlp_width = 4 * size.width, .classes = 1000};
+        return {.patch = patch,
+                .width = size.width,
+                .depth = size.depth,
+                .heads = size.heads,
+                .mlp_width = 4 * size.width,
+                .classes = 1000};
     }
   }
   const std::vector<std::string_view> names(known.begin(), known.end());
@@ -57,7 +62,8 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
   const auto shape_of = [&](const char* name, int rank) -> const Shape& {
     const Shape& shape = file.at(name).shape();
-    check(shape.rank() == rank && shape.numel() > 0, who, ": tensor '", name, "': expected ", rank, " extents, got ", shape);
+    check(shape.rank() == rank && shape.numel() > 0, who, ": tensor '", name, "': expected ", rank,
+          " extents, got ", shape);
     return shape;
   };
   VitConfig c;
@@ -68,7 +74,8 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   c.pooling = file.tensors.contains("fc_norm.weight") ? Pooling::mean : Pooling::token;
   const int64_t patches = shape_of("pos_embed", 3).dim(1) - (c.class_token ? 1 : 0);
   const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(patches))));
-  check(patches > 0 && side * side == patches, who, ": pos_embed has ", patches, " patch positions, which is no square");
+  check(patches > 0 && side * side == patches, who, ": pos_embed has ", patches,
+        " patch positions, which is no square");
   c.image_size = side * c.patch;
   c.depth = 0;
   while (file.tensors.contains(text("blocks.", c.depth, ".norm1.weight"))) ++c.depth;
@@ -78,7 +85,8 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   c.heads = heads;
   for (const Size& size : sizes)
     if (c.heads == 0 && size.width == c.width) c.heads = size.heads;
-  check(c.heads > 0, who, ": how many attention heads? Shapes cannot tell for width ", c.width, "; give --heads");
+  check(c.heads > 0, who, ": how many attention heads? Shapes cannot tell for width ", c.width,
+        "; give --heads");
   check_config(c);
   return c;
 }
@@ -118,19 +126,25 @@ Vit::Vit(const VitConfig& config, const Scope& scope, double drop_path) : config
   check_config(config);
   check(drop_path >= 0 && drop_path < 1, "vit: drop path ", drop_path, " is not in [0, 1)");
   patch_embed_ = PatchEmbedding(config.patch, config.width, scope / "patch_embed");
-  if (config.class_token) cls_token_ = scope.get("cls_token", {1, 1, config.width}, Role::token, Init::truncated(0.02));
-  pos_embed_ = scope.get("pos_embed", {1, config.tokens(), config.width}, Role::position, Init::truncated(0.02));
+  if (config.class_token)
+    cls_token_ = scope.get("cls_token", {1, 1, config.width}, Role::token, Init::truncated(0.02));
+  pos_embed_ =
+      scope.get("pos_embed", {1, config.tokens(), config.width}, Role::position, Init::truncated(0.02));
   for (int64_t i = 0; i < config.depth; ++i) {
-    const double rate = config.depth > 1 ? drop_path * static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0;
+    const double rate =
+        config.depth > 1 ? drop_path * static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0;
     blocks_.emplace_back(config, rate, static_cast<uint32_t>(i), scope / text("blocks.", i));
   }
-  norm_ = LayerNorm(config.width, config.epsilon, scope / (config.pooling == Pooling::token ? "norm" : "fc_norm"));
+  norm_ = LayerNorm(config.width, config.epsilon,
+                    scope / (config.pooling == Pooling::token ? "norm" : "fc_norm"));
   if (config.classes > 0) head_ = Linear(config.width, config.classes, scope / "head", Init::constant(0));
 }
 
 Variable Vit::embed(const Variable& images) const {
-  check(images.shape().rank() == 4 && images.dim(2) == config_.image_size && images.dim(3) == config_.image_size,
-        "vit: expected images (B, 3, ", config_.image_size, ", ", config_.image_size, "), got ", images.shape());
+  check(images.shape().rank() == 4 && images.dim(2) == config_.image_size &&
+            images.dim(3) == config_.image_size,
+        "vit: expected images (B, 3, ", config_.image_size, ", ", config_.image_size, "), got ",
+        images.shape());
   Variable tokens = patch_embed_(images);  // (B, N, D)
   if (config_.class_token) {
     const Variable token = repeat(reshape(cls_token_, {1, config_.width}), images.dim(0));  // (B, 1, D)

@@ -1,5 +1,5 @@
-// vit.h: the Vision Transformer (arXiv 2010.11929) as timm builds it: patch embedding, class token, position embedding,
-// pre-norm blocks, final norm, head. Tensor names are timm's.
+// vit.h: the Vision Transformer (arXiv 2010.11929) as timm builds it: patch embedding, class token, position
+// embedding, pre-norm blocks, final norm, head. Tensor names are timm's.
 #pragma once
 
 #include <string>
@@ -17,31 +17,31 @@ enum class Pooling {
 struct VitConfig {
   int64_t image_size = 224;
   int64_t patch = 16;
-  int64_t width = 768;       // D
-  int64_t depth = 12;        // L
+  int64_t width = 768;  // D
+  int64_t depth = 12;   // L
   int64_t heads = 12;
   int64_t mlp_width = 3072;  // M
   int64_t classes = 0;       // of the backbone's own head; 0: it has none
   Pooling pooling = Pooling::token;
-  bool class_token = true;   // mean pooling may go without
+  bool class_token = true;  // mean pooling may go without
   Gelu gelu = Gelu::erf;
-  double epsilon = 1e-6;     // of all layer norms
+  double epsilon = 1e-6;  // of all layer norms
 
   int64_t patches() const { return (image_size / patch) * (image_size / patch); }  // N
   int64_t tokens() const { return patches() + (class_token ? 1 : 0); }
 };
 
-// Throws unless all sizes are positive, the patch divides the image, the heads divide the width, and token pooling has
-// its class token.
+// Throws unless all sizes are positive, the patch divides the image, the heads divide the width, and token
+// pooling has its class token.
 void check_config(const VitConfig& config);
 
-// "vit-ti16", "vit-s8", "vit-b16", "vit-l14", "vit-h32", ...: widths 192, 384, 768, 1024, 1280; patches 8, 14, 16, 32; at
-// 224 pixels with 1000 classes. Throws for other names, with the nearest.
+// "vit-ti16", "vit-s8", "vit-b16", "vit-l14", "vit-h32", ...: widths 192, 384, 768, 1024, 1280; patches 8,
+// 14, 16, 32; at 224 pixels with 1000 classes. Throws for other names, with the nearest.
 VitConfig vit_preset(const std::string& name);
 
-// What the shapes and the metadata (key "config", JSON as config_to_json writes) of a checkpoint in timm's names tell.
-// Heads come from the metadata, from `heads` if not 0, or from the width (192:3, 384:6, 768:12, 1024:16, 1280:16);
-// throws if none of these settles them, or if a tensor is missing.
+// What the shapes and the metadata (key "config", JSON as config_to_json writes) of a checkpoint in timm's
+// names tell. Heads come from the metadata, from `heads` if not 0, or from the width (192:3, 384:6, 768:12,
+// 1024:16, 1280:16); throws if none of these settles them, or if a tensor is missing.
 VitConfig vit_config_of(const TensorFile& checkpoint, int64_t heads = 0);
 std::string config_to_json(const VitConfig& config);
 VitConfig config_from_json(const std::string& json);
@@ -73,8 +73,8 @@ struct VitBlock {
 
 class Vit {
  public:
-  // Asks `scope` for every weight; with config.classes > 0 also for the head. Drop-path rates grow linearly with depth
-  // from 0 to `drop_path`, as in timm; they act in training passes only.
+  // Asks `scope` for every weight; with config.classes > 0 also for the head. Drop-path rates grow linearly
+  // with depth from 0 to `drop_path`, as in timm; they act in training passes only.
   Vit(const VitConfig& config, const Scope& scope, double drop_path = 0);
 
   const VitConfig& config() const { return config_; }
@@ -98,7 +98,8 @@ class Vit {
   Linear head_;
 };
 
-// The parameters of a ViT without building it: 3 p^2 D + D + D + T D + L (4 D^2 + 2 D M + 9 D + M) + 2 D (+ (D + 1) C).
+// The parameters of a ViT without building it: 3 p^2 D + D + D + T D + L (4 D^2 + 2 D M + 9 D + M) + 2 D (+
+// (D + 1) C).
 int64_t parameter_count(const VitConfig& config);
 // Multiply-accumulates of one forward pass of one image.
 int64_t multiply_accumulates(const VitConfig& config);

@@ -22,10 +22,18 @@ int position(const char* const (&names)[N], const std::string& name, const char*
 }  // namespace
 
 std::string config_to_json(const VitConfig& c) {
-  return nlohmann::json{{"model", "vit"}, {"image_size", c.image_size}, {"patch", c.patch}, {"width", c.width}, {"depth", c.depth},
-                        {"heads", c.heads}, {"mlp_width", c.mlp_width}, {"classes", c.classes},
-                        {"pooling", pooling_names[static_cast<int>(c.pooling)]}, {"class_token", c.class_token},
-                        {"gelu", gelu_names[static_cast<int>(c.gelu)]}, {"epsilon", c.epsilon}}
+  return nlohmann::json{{"model", "vit"},
+                        {"image_size", c.image_size},
+                        {"patch", c.patch},
+                        {"width", c.width},
+                        {"depth", c.depth},
+                        {"heads", c.heads},
+                        {"mlp_width", c.mlp_width},
+                        {"classes", c.classes},
+                        {"pooling", pooling_names[static_cast<int>(c.pooling)]},
+                        {"class_token", c.class_token},
+                        {"gelu", gelu_names[static_cast<int>(c.gelu)]},
+                        {"epsilon", c.epsilon}}
       .dump();
 }
 
@@ -34,9 +42,14 @@ VitConfig config_from_json(const std::string& json) {
   try {
     const nlohmann::json j = nlohmann::json::parse(json);
     check(j.at("model").get<std::string>() == "vit", "vit config: the model is not a ViT");
-    for (const auto& [key, field] : std::initializer_list<std::pair<const char*, int64_t*>>{
-             {"image_size", &c.image_size}, {"patch", &c.patch}, {"width", &c.width}, {"depth", &c.depth},
-             {"heads", &c.heads}, {"mlp_width", &c.mlp_width}, {"classes", &c.classes}}) {
+    for (const auto& [key, field] :
+         std::initializer_list<std::pair<const char*, int64_t*>>{{"image_size", &c.image_size},
+                                                                 {"patch", &c.patch},
+                                                                 {"width", &c.width},
+                                                                 {"depth", &c.depth},
+                                                                 {"heads", &c.heads},
+                                                                 {"mlp_width", &c.mlp_width},
+                                                                 {"classes", &c.classes}}) {
       check(j.at(key).is_number_integer(), "vit config: ", key, " is not a whole number");
       *field = j.at(key).get<int64_t>();
       check(*field >= 0 && *field <= 1 << 24, "vit config: ", key, " is ", *field);

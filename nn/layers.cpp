@@ -35,7 +35,8 @@ Variable Attention::first_token(const Variable& x, const KeyValuePrefix& prefix)
 
 KeyValuePrefix Attention::keys_values(const Variable& x) const {
   const auto part = [&](int64_t i) {
-    return linear(x, slice(qkv.weight, 0, i * width, (i + 1) * width), slice(qkv.bias, 0, i * width, (i + 1) * width));
+    return linear(x, slice(qkv.weight, 0, i * width, (i + 1) * width),
+                  slice(qkv.bias, 0, i * width, (i + 1) * width));
   };
   return {part(1), part(2)};
 }
@@ -49,7 +50,8 @@ PatchEmbedding::PatchEmbedding(int64_t p, int64_t width, const Scope& scope)
 Variable PatchEmbedding::operator()(const Variable& images) const {
   const int64_t p = patch;
   check(images.shape().rank() == 4 && images.dim(1) == 3 && images.dim(2) % p == 0 && images.dim(3) % p == 0,
-        "patch embedding: expected images (B, 3, H, W) with H and W multiples of ", p, ", got ", images.shape());
+        "patch embedding: expected images (B, 3, H, W) with H and W multiples of ", p, ", got ",
+        images.shape());
   const int64_t b = images.dim(0), rows = images.dim(2) / p, columns = images.dim(3) / p;
   const Variable cut = reshape(images, {b, 3, rows, p, columns, p});
   const Variable patches = reshape(permute(cut, {0, 2, 4, 1, 3, 5}), {b, rows * columns, 3 * p * p});

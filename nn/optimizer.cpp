@@ -17,7 +17,8 @@ constexpr int64_t grain = 1 << 14;
 bool decays(Role role) { return role == Role::weight || role == Role::prompt; }
 
 template <class T>
-void sgd_step(Tensor value, const Tensor& gradient, Tensor& velocity, double lr, double momentum, double decay) {
+void sgd_step(Tensor value, const Tensor& gradient, Tensor& velocity, double lr, double momentum,
+              double decay) {
   T *w = value.mutable_data<T>().data(), *v = velocity.mutable_data<T>().data();
   const T* g = gradient.data<T>().data();
   const T rate = static_cast<T>(lr), keep = static_cast<T>(momentum), pull = static_cast<T>(decay);
@@ -32,7 +33,8 @@ void sgd_step(Tensor value, const Tensor& gradient, Tensor& velocity, double lr,
 template <class T>
 void adamw_step(Tensor value, const Tensor& gradient, Tensor& first, Tensor& second, double lr, double decay,
                 int64_t steps, const OptimizerConfig& c) {
-  T *w = value.mutable_data<T>().data(), *m = first.mutable_data<T>().data(), *v = second.mutable_data<T>().data();
+  T *w = value.mutable_data<T>().data(), *m = first.mutable_data<T>().data(),
+    *v = second.mutable_data<T>().data();
   const T* g = gradient.data<T>().data();
   const T b1 = static_cast<T>(c.beta1), b2 = static_cast<T>(c.beta2), epsilon = static_cast<T>(c.epsilon);
   const T rate = static_cast<T>(lr / (1 - std::pow(c.beta1, static_cast<double>(steps))));
@@ -49,7 +51,8 @@ void adamw_step(Tensor value, const Tensor& gradient, Tensor& first, Tensor& sec
 
 }  // namespace
 
-Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config) : parameters_(parameters), config_(config) {
+Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
+    : parameters_(parameters), config_(config) {
   check(config.weight_decay >= 0 && config.momentum >= 0 && config.momentum < 1 && config.beta1 >= 0 &&
             config.beta1 < 1 && config.beta2 >= 0 && config.beta2 < 1 && config.epsilon > 0,
         "optimizer: weight decay ", config.weight_decay, " or another setting makes no sense");
@@ -94,12 +97,13 @@ void Optimizer::load(const TensorFile& file) {
   const auto kind = file.metadata.find("optimizer.kind");
   const auto steps = file.metadata.find("optimizer.steps");
   check(kind != file.metadata.end() && steps != file.metadata.end(), file.name, ": holds no optimizer state");
-  check(kind->second == (config_.kind == OptimizerKind::sgd ? "sgd" : "adamw"), file.name, ": its optimizer is ",
-        kind->second);
+  check(kind->second == (config_.kind == OptimizerKind::sgd ? "sgd" : "adamw"), file.name,
+        ": its optimizer is ", kind->second);
   const auto restore = [&](Tensor& state, const std::string& name) {
     const Tensor& stored = file.at(name);
     check(stored.shape() == state.shape() && stored.dtype() == state.dtype(), file.name, ": tensor '", name,
-          "': expected ", state.shape(), " ", name_of(state.dtype()), ", got ", stored.shape(), " ", name_of(stored.dtype()));
+          "': expected ", state.shape(), " ", name_of(state.dtype()), ", got ", stored.shape(), " ",
+          name_of(stored.dtype()));
     std::ranges::copy(stored.raw(), state.mutable_raw().begin());
   };
   for (size_t i = 0; i < first_.size(); ++i) {
@@ -117,7 +121,8 @@ double clip_gradients(Parameters& parameters, double largest) {
     const Tensor& gradient = p.value.gradient();
     if (!gradient.defined()) continue;
     dispatch(gradient.dtype(), "clip", [&](auto zero) {
-      for (const auto g : gradient.data<decltype(zero)>()) squares += static_cast<double>(g) * static_cast<double>(g);
+      for (const auto g : gradient.data<decltype(zero)>())
+        squares += static_cast<double>(g) * static_cast<double>(g);
     });
   }
   const double norm = std::sqrt(squares);
@@ -126,7 +131,8 @@ double clip_gradients(Parameters& parameters, double largest) {
       if (!p.value.gradient().defined()) continue;
       Tensor scaled = p.value.gradient().clone();
       dispatch(scaled.dtype(), "clip", [&](auto zero) {
-        for (auto& g : scaled.mutable_data<decltype(zero)>()) g *= static_cast<decltype(zero)>(largest / norm);
+        for (auto& g : scaled.mutable_data<decltype(zero)>())
+          g *= static_cast<decltype(zero)>(largest / norm);
       });
       p.value.set_gradient(scaled);
     }

@@ -15,7 +15,7 @@ struct OptimizerConfig {
   double momentum = 0.9;              // SGD
   double beta1 = 0.9, beta2 = 0.999;  // AdamW
   double epsilon = 1e-8;              // AdamW
-  double weight_decay = 0;            // of weights and prompts; biases, norms, tokens and positions are not decayed
+  double weight_decay = 0;  // of weights and prompts; biases, norms, tokens and positions are not decayed
 };
 
 // Steps the parameters of a list that outlives it. A parameter without a gradient is left alone.
@@ -27,7 +27,8 @@ class Optimizer {
   void step(double learning_rate);
   int64_t steps() const { return steps_; }
 
-  // The state as tensors "optimizer.<slot>.<parameter>" and the metadata "optimizer.steps"; loading checks every shape.
+  // The state as tensors "optimizer.<slot>.<parameter>" and the metadata "optimizer.steps"; loading checks
+  // every shape.
   void save(TensorFile& file) const;
   void load(const TensorFile& file);
 
@@ -38,14 +39,14 @@ class Optimizer {
   std::vector<Tensor> first_, second_;  // momentum, or the two moments
 };
 
-// The Euclidean norm of all gradients together, added up in double in the order of the list. If `largest` > 0 and the
-// norm is greater, all gradients are scaled down to it. Returns the norm before.
+// The Euclidean norm of all gradients together, added up in double in the order of the list. If `largest` > 0
+// and the norm is greater, all gradients are scaled down to it. Returns the norm before.
 double clip_gradients(Parameters& parameters, double largest);
 
 enum class Schedule { cosine, constant };
 
-// The learning rate of the step after `step` steps of `total`: linear warm-up lr (s + 1) / W over the first W steps, then
-// lr (1 + cos(pi (s - W) / (T - W))) / 2, or constant.
+// The learning rate of the step after `step` steps of `total`: linear warm-up lr (s + 1) / W over the first W
+// steps, then lr (1 + cos(pi (s - W) / (T - W))) / 2, or constant.
 double learning_rate_at(Schedule schedule, double learning_rate, int64_t step, int64_t warmup, int64_t total);
 
 }  // namespace vitrine

@@ -47,7 +47,8 @@ Tensor fresh(const Shape& shape, const Init& init, uint64_t seed, const std::str
 
 void Parameters::add(Parameter parameter) {
   check(parameter.value.wants_gradient(), "parameters: '", parameter.name, "' is not a leaf");
-  for (const Parameter& other : all_) check(other.name != parameter.name, "parameters: two are named ", other.name);
+  for (const Parameter& other : all_)
+    check(other.name != parameter.name, "parameters: two are named ", other.name);
   all_.push_back(std::move(parameter));
 }
 
@@ -92,8 +93,8 @@ Scope trainable(Parameters& parameters, uint64_t seed, DType dtype, const Memory
 }
 
 Scope trainable(Parameters& parameters, const TensorFile& checkpoint, DType dtype, const Memory& memory) {
-  return Scope([&parameters, checkpoint, dtype, memory](const std::string& name, const Shape& shape, Role role,
-                                                        const Init&) {
+  return Scope([&parameters, checkpoint, dtype, memory](const std::string& name, const Shape& shape,
+                                                        Role role, const Init&) {
     Tensor copy = Tensor::empty(shape, dtype, memory);
     const Tensor converted = find(checkpoint, name, shape).to(dtype);
     std::ranges::copy(converted.raw(), copy.mutable_raw().begin());

@@ -1,8 +1,8 @@
 // scope.h: where a layer's weights come from, and thereby whether they are trained.
 //
-// A layer's constructor asks its Scope for a name, a shape and a role. `frozen(checkpoint)` answers with constants;
-// `trainable(parameters, ...)` creates leaves and lists them. There is no flag to set afterwards: only what came from
-// `trainable` can ever be stepped by an optimizer.
+// A layer's constructor asks its Scope for a name, a shape and a role. `frozen(checkpoint)` answers with
+// constants; `trainable(parameters, ...)` creates leaves and lists them. There is no flag to set afterwards:
+// only what came from `trainable` can ever be stepped by an optimizer.
 #pragma once
 
 #include <functional>
@@ -16,7 +16,8 @@
 
 namespace vitrine {
 
-// What a weight does in its layer. Optimizers decay by role (norms, biases, positions and tokens are not decayed).
+// What a weight does in its layer. Optimizers decay by role (norms, biases, positions and tokens are not
+// decayed).
 enum class Role { weight, bias, norm, position, token, prompt };
 
 // How a fresh weight starts.
@@ -26,7 +27,9 @@ struct Init {
   static Init constant(double value) { return {Kind::constant, value}; }
   static Init uniform(double bound) { return {Kind::uniform, bound}; }
   static Init normal(double deviation) { return {Kind::normal, deviation}; }
-  static Init truncated(double deviation) { return {Kind::truncated, deviation}; }  // normal, within 2 deviations
+  static Init truncated(double deviation) {
+    return {Kind::truncated, deviation};
+  }  // normal, within 2 deviations
 };
 
 // A fresh tensor. Element i is drawn from the stream of (seed, name), so it does not depend on other weights.
@@ -56,7 +59,8 @@ class Parameters {
 class Scope {
  public:
   // `name` in full, e.g. "blocks.0.attn.qkv.weight".
-  using Source = std::function<Variable(const std::string& name, const Shape& shape, Role role, const Init& init)>;
+  using Source =
+      std::function<Variable(const std::string& name, const Shape& shape, Role role, const Init& init)>;
   explicit Scope(Source source, std::string prefix = {})
       : source_(std::make_shared<Source>(std::move(source))), prefix_(std::move(prefix)) {}
 
@@ -69,7 +73,8 @@ class Scope {
   std::string prefix_;
 };
 
-// Sealed constants of the given type from a checkpoint. A missing or misshapen tensor is an error that names it.
+// Sealed constants of the given type from a checkpoint. A missing or misshapen tensor is an error that names
+// it.
 Scope frozen(const TensorFile& checkpoint, DType dtype = DType::f32, const Memory& memory = {});
 // Fresh leaves.
 Scope trainable(Parameters& parameters, uint64_t seed, DType dtype = DType::f32, const Memory& memory = {});

@@ -98,7 +98,8 @@ void pack_panels(int64_t k, int64_t n, Matrix<T> b, T* packed, int64_t first_pan
 
 // Rows [i0, i1) by panels [panel0, panel1) of the product, in this thread.
 template <class T>
-void multiply_block(const Product<T>& x, const T* packed_b, int64_t i0, int64_t i1, int64_t panel0, int64_t panel1) {
+void multiply_block(const Product<T>& x, const T* packed_b, int64_t i0, int64_t i1, int64_t panel0,
+                    int64_t panel1) {
   constexpr int64_t rows = Tile<T>::rows, columns = Tile<T>::columns;
   alignas(64) T strips[(rows_at_once + rows) * slice_of_k];
   alignas(64) T edge[rows * columns];
@@ -161,12 +162,14 @@ void multiply_packed_serially(const Product<T>& x, const T* packed_b) {
 template <class T>
 void multiply_packed(const Product<T>& x, const T* packed_b) {
   const int64_t row_blocks = (x.m + rows_at_once - 1) / rows_at_once;
-  const int64_t panels = panels_of<T>(x.n), panels_at_once = std::max<int64_t>(1, columns_at_once / Tile<T>::columns);
+  const int64_t panels = panels_of<T>(x.n),
+                panels_at_once = std::max<int64_t>(1, columns_at_once / Tile<T>::columns);
   const int64_t column_blocks = (panels + panels_at_once - 1) / panels_at_once;
   parallel_for(row_blocks * column_blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t i = block / column_blocks * rows_at_once, panel = block % column_blocks * panels_at_once;
-      multiply_block(x, packed_b, i, std::min(x.m, i + rows_at_once), panel, std::min(panels, panel + panels_at_once));
+      multiply_block(x, packed_b, i, std::min(x.m, i + rows_at_once), panel,
+                     std::min(panels, panel + panels_at_once));
     }
   });
 }

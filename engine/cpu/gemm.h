@@ -1,8 +1,9 @@
 // gemm.h: c = a b (+ c, + bias) on the CPU, in f32 and f64.
 //
-// The classic scheme (Goto and van de Geijn, TOMS 2008): b is packed into panels of `panel_width` columns, a into strips
-// of a few rows, and a register-sized tile of c is summed along a slice of K at a time. Each element of c is one chain of
-// sums in the order of K, whatever the number of threads. Frozen weights are packed once (Tensor::kept_form).
+// The classic scheme (Goto and van de Geijn, TOMS 2008): b is packed into panels of `panel_width` columns, a
+// into strips of a few rows, and a register-sized tile of c is summed along a slice of K at a time. Each
+// element of c is one chain of sums in the order of K, whatever the number of threads. Frozen weights are
+// packed once (Tensor::kept_form).
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ struct Matrix {
   Matrix transposed() const { return {data, column, row}; }
 };
 
-// c (M, N) with rows `c_row` apart = a (M, K) b (K, N). If `accumulate`, c is added to; else if `bias` is not null, the
-// result starts from bias (N).
+// c (M, N) with rows `c_row` apart = a (M, K) b (K, N). If `accumulate`, c is added to; else if `bias` is not
+// null, the result starts from bias (N).
 template <class T>
 struct Product {
   int64_t m, n, k;
@@ -32,13 +33,19 @@ struct Product {
 };
 
 // The elements that b (K, N) takes when packed.
-template <class T> int64_t packed_size(int64_t k, int64_t n);
-template <class T> void pack(int64_t k, int64_t n, Matrix<T> b, T* packed);
+template <class T>
+int64_t packed_size(int64_t k, int64_t n);
+template <class T>
+void pack(int64_t k, int64_t n, Matrix<T> b, T* packed);
 
-// The product with a packed b: on all threads, or in the caller's thread only (for loops that are parallel outside).
-template <class T> void multiply_packed(const Product<T>& product, const T* packed_b);
-template <class T> void multiply_packed_serially(const Product<T>& product, const T* packed_b);
+// The product with a packed b: on all threads, or in the caller's thread only (for loops that are parallel
+// outside).
+template <class T>
+void multiply_packed(const Product<T>& product, const T* packed_b);
+template <class T>
+void multiply_packed_serially(const Product<T>& product, const T* packed_b);
 // Packs b on the way; temporary memory comes from `memory`.
-template <class T> void multiply(const Product<T>& product, Matrix<T> b, const Memory& memory);
+template <class T>
+void multiply(const Product<T>& product, Matrix<T> b, const Memory& memory);
 
 }  // namespace vitrine::cpu

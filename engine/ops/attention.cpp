@@ -1,8 +1,9 @@
 // attention.cpp: multi-head attention whose scores are never kept.
 //
-// One task is one head of one image. Its keys and values (prefix first, then tokens) are packed once; then blocks of
-// query rows go through scores, softmax and the weighted sum while they stay in the cache. Backward computes the scores
-// again from the log-sum-exp of each row. If only the prefix wants a gradient, backward touches no other key.
+// One task is one head of one image. Its keys and values (prefix first, then tokens) are packed once; then
+// blocks of query rows go through scores, softmax and the weighted sum while they stay in the cache. Backward
+// computes the scores again from the log-sum-exp of each row. If only the prefix wants a gradient, backward
+// touches no other key.
 #include <Eigen/Core>
 #include <cmath>
 
@@ -34,7 +35,9 @@ struct Rows {
   T* data = nullptr;
   int64_t image = 0;  // from one image to the next, in elements; 0 if all images share
   int64_t row = 0;    // from one token to the next
-  T* at(int64_t b, int64_t token, int64_t head_offset) const { return data + b * image + token * row + head_offset; }
+  T* at(int64_t b, int64_t token, int64_t head_offset) const {
+    return data + b * image + token * row + head_offset;
+  }
 };
 
 template <class T>
@@ -44,7 +47,8 @@ struct Inputs {
 
 // Where the three operands lie: apart, or side by side in one tensor.
 template <class T>
-Inputs<T> inputs_of(const Sizes& s, const std::vector<Tensor>& qkv, const Tensor& prefix_k, const Tensor& prefix_v) {
+Inputs<T> inputs_of(const Sizes& s, const std::vector<Tensor>& qkv, const Tensor& prefix_k,
+                    const Tensor& prefix_v) {
   Inputs<T> in;
   const int64_t d = s.model();
   if (qkv.size() == 1) {
@@ -67,8 +71,8 @@ Inputs<T> inputs_of(const Sizes& s, const std::vector<Tensor>& qkv, const Tensor
 
 // The first `count` keys (or values) of one head, prefix first, as a (count, width) matrix.
 template <class T>
-void gather(const Sizes& s, const Rows<const T>& prefix, const Rows<const T>& tokens, int64_t b, int64_t offset,
-            int64_t count, T* out) {
+void gather(const Sizes& s, const Rows<const T>& prefix, const Rows<const T>& tokens, int64_t b,
+            int64_t offset, int64_t count, T* out) {
   for (int64_t j = 0; j < count; ++j) {
     const T* from = j < s.prefix ? prefix.at(b, j, offset) : tokens.at(b, j - s.prefix, offset);
     std::copy_n(from, s.width, out + j * s.width);
@@ -111,7 +115,8 @@ void attention_forward(const Sizes& s, const Inputs<T>& in, Tensor& out, Tensor&
       cpu::pack<T>(keys, width, {rows, width, 1}, v);
       for (int64_t i = 0; i < s.queries; i += query_rows) {
         const int64_t n = std::min(query_rows, s.queries - i);
-        cpu::multiply_packed_serially<T>({n, keys, width, {in.q.at(b, i, offset), in.q.row, 1}, scores, keys}, k);
+        cpu::multiply_packed_serially<T>({n, keys, width, {in.q.at(b, i, offset), in.q.row, 1}, scores, keys},
+                                         k);
         T* y = to + (b * s.queries + i) * d + offset;
         T sums[query_rows];
         for (int64_t r = 0; r < n; ++r) {
@@ -130,8 +135,8 @@ void attention_forward(const Sizes& s, const Inputs<T>& in, Tensor& out, Tensor&
 
 template <class T>
 struct Gradients {
-  Rows<T> q, k, v;                  // data is null where not wanted
-  Rows<T> prefix_k, prefix_v;       // always per image
+  Rows<T> q, k, v;             // data is null where not wanted
+  Rows<T> prefix_k, prefix_v;  // always per image
   bool tokens() const { return q.data || k.data || v.data; }
 };
 
@@ -141,17 +146,21 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
                         const Tensor& dy, const Gradients<T>& grad) {
   const int64_t keys = grad.tokens() ? s.keys() : s.prefix, width = s.width, d = s.model();
   const T factor = T(1) / std::sqrt(static_cast<T>(width));
-  const int64_t packed_wide = cpu::packed_size<T>(width, keys), packed_tall = cpu::packed_size<T>(keys, width);
+  const int64_t packed_wide = cpu::packed_size<T>(width, keys),
+                packed_tall = cpu::packed_size<T>(keys, width);
   const int64_t packed_rows = cpu::packed_size<T>(query_rows, width);
   const T *dys = dy.data<T>().data(), *lse = log_sum_exp.data<T>().data();
   const T* ys = grad.tokens() ? nullptr : out.data<T>().data();
   const bool wants_k = grad.k.data || grad.prefix_k.data, wants_v = grad.v.data || grad.prefix_v.data;
   const Memory memory = dy.memory();
   parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
-    Scratch<T> scratch(3 * keys * width + 2 * packed_wide + packed_tall + packed_rows + 2 * query_rows * keys, memory);
+    Scratch<T> scratch(3 * keys * width + 2 * packed_wide + packed_tall + packed_rows + 2 * query_rows * keys,
+                       memory);
     T *rows = scratch.take(keys * width), *dk = scratch.take(keys * width), *dv = scratch.take(keys * width);
-    T *k_wide = scratch.take(packed_wide), *v_wide = scratch.take(packed_wide), *k_tall = scratch.take(packed_tall);
-    T *packed = scratch.take(packed_rows), *p = scratch.take(query_rows * keys), *ds = scratch.take(query_rows * keys);
+    T *k_wide = scratch.take(packed_wide), *v_wide = scratch.take(packed_wide),
+      *k_tall = scratch.take(packed_tall);
+    T *packed = scratch.take(packed_rows), *p = scratch.take(query_rows * keys),
+      *ds = scratch.take(query_rows * keys);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t b = task / s.heads, head = task % s.heads, offset = head * width;
       gather(s, in.prefix_k, in.k, b, offset, keys, rows);
@@ -167,18 +176,20 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
         const int64_t n = std::min(query_rows, s.queries - i);
         const cpu::Matrix<T> q{in.q.at(b, i, offset), in.q.row, 1};
         const cpu::Matrix<T> dout{dys + (b * s.queries + i) * d + offset, d, 1};
-        cpu::multiply_packed_serially<T>({n, keys, width, q, p, keys}, k_wide);       // scores
-        cpu::multiply_packed_serially<T>({n, keys, width, dout, ds, keys}, v_wide);   // dP = dO V^T
+        cpu::multiply_packed_serially<T>({n, keys, width, q, p, keys}, k_wide);      // scores
+        cpu::multiply_packed_serially<T>({n, keys, width, dout, ds, keys}, v_wide);  // dP = dO V^T
         for (int64_t r = 0; r < n; ++r) {
           Row<T> probability(p + r * keys, keys), slope(ds + r * keys, keys);
           probability = (probability * factor - lse[(b * s.heads + head) * s.queries + i + r]).exp();
           const T mean = grad.tokens() ? (probability * slope).sum()
                                        : (ConstRow<T>(dout.data + r * d, width) *
-                                          ConstRow<T>(ys + (b * s.queries + i + r) * d + offset, width)).sum();
+                                          ConstRow<T>(ys + (b * s.queries + i + r) * d + offset, width))
+                                             .sum();
           slope = probability * (slope - mean) * factor;
         }
         if (grad.q.data)
-          cpu::multiply_packed_serially<T>({n, width, keys, {ds, keys, 1}, grad.q.at(b, i, offset), grad.q.row}, k_tall);
+          cpu::multiply_packed_serially<T>(
+              {n, width, keys, {ds, keys, 1}, grad.q.at(b, i, offset), grad.q.row}, k_tall);
         if (wants_k) {  // dK = dS^T Q
           cpu::pack<T>(n, width, q, packed);
           cpu::multiply_packed_serially<T>({keys, width, n, {ds, 1, keys}, dk, width, i > 0}, packed);
@@ -233,7 +244,8 @@ std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
 
   Gradients<T> grad;
   const auto rows = [&](int64_t i, int64_t offset, int64_t tokens, int64_t row) {
-    return result[i].defined() ? Rows<T>{result[i].mutable_data<T>().data() + offset, tokens * row, row} : Rows<T>{};
+    return result[i].defined() ? Rows<T>{result[i].mutable_data<T>().data() + offset, tokens * row, row}
+                               : Rows<T>{};
   };
   const bool joined = operands == 1;
   grad.q = rows(0, 0, s.queries, joined ? 3 * d : d);
@@ -241,7 +253,8 @@ std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
   grad.v = rows(joined ? 0 : 2, joined ? 2 * d : 0, s.tokens, joined ? 3 * d : d);
   grad.prefix_k = rows(operands, 0, s.prefix, d);
   grad.prefix_v = rows(operands + 1, 0, s.prefix, d);
-  attention_backward<T>(s, inputs_of<T>(s, kept.qkv, kept.prefix_k, kept.prefix_v), kept.out, kept.log_sum_exp, dy, grad);
+  attention_backward<T>(s, inputs_of<T>(s, kept.qkv, kept.prefix_k, kept.prefix_v), kept.out,
+                        kept.log_sum_exp, dy, grad);
   if (kept.prefix_k.defined() && kept.prefix_k.shape().rank() == 2) {
     for (int64_t i = operands; i < operands + 2; ++i)
       if (result[i].defined()) result[i] = sum_images<T>(result[i]);
@@ -249,7 +262,8 @@ std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
   return result;
 }
 
-Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv, const KeyValuePrefix& prefix) {
+Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv,
+                const KeyValuePrefix& prefix) {
   const DType dtype = qkv[0].dtype();
   std::vector<Variable> inputs = qkv;
   inputs.push_back(prefix.keys);
@@ -269,28 +283,33 @@ Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv
     kept.wanted = wanted;
     if (!tokens_wanted) kept.out = out;
     return [kept](const Tensor& dy) {
-      return dispatch(dy.dtype(), "attention", [&](auto zero) { return gradients_of<decltype(zero)>(kept, dy); });
+      return dispatch(dy.dtype(), "attention",
+                      [&](auto zero) { return gradients_of<decltype(zero)>(kept, dy); });
     };
   });
 }
 
-int64_t check_prefix(const char* op, const KeyValuePrefix& prefix, int64_t batch, int64_t model, DType dtype) {
+int64_t check_prefix(const char* op, const KeyValuePrefix& prefix, int64_t batch, int64_t model,
+                     DType dtype) {
   check(prefix.defined() || !prefix.values.defined(), op, ": prefix values without keys");
   if (!prefix.defined()) return 0;
   const Shape& shape = prefix.keys.shape();
-  check(shape.rank() >= 2 && (shape == Shape{shape.dim(-2), model} || shape == Shape{batch, shape.dim(-2), model}) &&
+  check(shape.rank() >= 2 &&
+            (shape == Shape{shape.dim(-2), model} || shape == Shape{batch, shape.dim(-2), model}) &&
             prefix.values.shape() == shape && prefix.keys.dtype() == dtype && prefix.values.dtype() == dtype,
-        op, ": expected prefix keys and values (P, ", model, ") or (", batch, ", P, ", model, "), got ", shape, " and ",
-        prefix.values.shape());
+        op, ": expected prefix keys and values (P, ", model, ") or (", batch, ", P, ", model, "), got ",
+        shape, " and ", prefix.values.shape());
   return shape.dim(-2);
 }
 
 }  // namespace
 
-Variable attention(const Variable& q, const Variable& k, const Variable& v, int64_t heads, const KeyValuePrefix& prefix) {
+Variable attention(const Variable& q, const Variable& k, const Variable& v, int64_t heads,
+                   const KeyValuePrefix& prefix) {
   check(q.shape().rank() == 3 && k.shape().rank() == 3 && k.dim(0) == q.dim(0) && k.dim(2) == q.dim(2) &&
             v.shape() == k.shape() && k.dtype() == q.dtype() && v.dtype() == q.dtype(),
-        "attention: expected q (B, Tq, D), k and v (B, T, D), got ", q.shape(), ", ", k.shape(), ", ", v.shape());
+        "attention: expected q (B, Tq, D), k and v (B, T, D), got ", q.shape(), ", ", k.shape(), ", ",
+        v.shape());
   check(heads > 0 && q.dim(2) % heads == 0, "attention: ", heads, " heads do not divide width ", q.dim(2));
   const int64_t p = check_prefix("attention", prefix, q.dim(0), q.dim(2), q.dtype());
   check(p + k.dim(1) > 0, "attention: no keys");
@@ -300,9 +319,11 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v, int6
 Variable self_attention(const Variable& qkv, int64_t heads, const KeyValuePrefix& prefix) {
   check(qkv.shape().rank() == 3 && heads > 0 && qkv.dim(2) % 3 == 0 && qkv.dim(2) / 3 % heads == 0,
         "self_attention: expected qkv (B, T, 3 D) with D a multiple of ", heads, " heads, got ", qkv.shape());
-  const int64_t model = qkv.dim(2) / 3, p = check_prefix("self_attention", prefix, qkv.dim(0), model, qkv.dtype());
+  const int64_t model = qkv.dim(2) / 3,
+                p = check_prefix("self_attention", prefix, qkv.dim(0), model, qkv.dtype());
   check(qkv.dim(1) > 0, "self_attention: no tokens");
-  return attend("self_attention", {qkv.dim(0), qkv.dim(1), qkv.dim(1), p, heads, model / heads}, {qkv}, prefix);
+  return attend("self_attention", {qkv.dim(0), qkv.dim(1), qkv.dim(1), p, heads, model / heads}, {qkv},
+                prefix);
 }
 
 }  // namespace vitrine

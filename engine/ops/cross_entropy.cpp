@@ -58,8 +58,8 @@ double cross_entropy_forward(const Tensor& logits, std::span<const int64_t> labe
 
 // dlogits = dloss ((1 - s) w_label (p - onehot) + s/C (p sum(w) - w)) / sum of the labels' weights
 template <class T>
-Tensor cross_entropy_backward(const Tensor& probabilities, std::span<const int64_t> labels, const Weights& weights,
-                              double smoothing, double dloss) {
+Tensor cross_entropy_backward(const Tensor& probabilities, std::span<const int64_t> labels,
+                              const Weights& weights, double smoothing, double dloss) {
   const int64_t classes = probabilities.dim(1);
   Tensor out = Tensor::empty(probabilities.shape(), probabilities.dtype(), probabilities.memory());
   const T* p = probabilities.data<T>().data();
@@ -82,28 +82,30 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const Cross
   check(logits.shape().rank() == 2 && logits.dim(0) > 0 && logits.dim(1) > 0,
         "cross_entropy: expected logits (B, C), got ", logits.shape());
   check(labels.defined() && labels.dtype() == DType::i64 && labels.shape() == Shape{logits.dim(0)},
-        "cross_entropy: expected i64 labels (", logits.dim(0), "), got ", name_of(labels.dtype()), " ", labels.shape());
+        "cross_entropy: expected i64 labels (", logits.dim(0), "), got ", name_of(labels.dtype()), " ",
+        labels.shape());
   check(options.smoothing >= 0 && options.smoothing < 1, "cross_entropy: expected smoothing in [0, 1), got ",
         options.smoothing);
   const Tensor& class_weights = options.class_weights;
-  check(!class_weights.defined() || (class_weights.shape() == Shape{logits.dim(1)} &&
-                                     class_weights.dtype() == logits.dtype()),
+  check(!class_weights.defined() ||
+            (class_weights.shape() == Shape{logits.dim(1)} && class_weights.dtype() == logits.dtype()),
         "cross_entropy: expected ", name_of(logits.dtype()), " class weights (", logits.dim(1), "), got ",
         name_of(class_weights.dtype()), " ", class_weights.shape());
   for (const int64_t label : labels.data<int64_t>())
-    check(label >= 0 && label < logits.dim(1), "cross_entropy: label ", label, " is not below ", logits.dim(1));
+    check(label >= 0 && label < logits.dim(1), "cross_entropy: label ", label, " is not below ",
+          logits.dim(1));
 
   const Weights weights = weights_of(options, labels.data<int64_t>(), logits.dim(1));
   Tensor probabilities = Tensor::empty(logits.shape(), logits.dtype(), logits.value().memory());
   const double loss = dispatch(logits.dtype(), "cross_entropy", [&](auto zero) {
-    return cross_entropy_forward<decltype(zero)>(logits.value(), labels.data<int64_t>(), weights, options.smoothing,
-                                                 probabilities);
+    return cross_entropy_forward<decltype(zero)>(logits.value(), labels.data<int64_t>(), weights,
+                                                 options.smoothing, probabilities);
   });
   return record(Tensor::full({}, loss, logits.dtype(), logits.value().memory()),
                 {{logits, [=, smoothing = options.smoothing](const Tensor& dy) {
                     return dispatch(dy.dtype(), "cross_entropy", [&](auto zero) {
-                      return cross_entropy_backward<decltype(zero)>(probabilities, labels.data<int64_t>(), weights,
-                                                                    smoothing, dy.item());
+                      return cross_entropy_backward<decltype(zero)>(probabilities, labels.data<int64_t>(),
+                                                                    weights, smoothing, dy.item());
                     });
                   }}});
 }

@@ -65,19 +65,22 @@ Tensor combine(const Broadcast& b, const Tensor& x, const Tensor& y, const F& f)
   const int64_t length = row_length(b.result);
   const bool x_moves = b.result.rank() && b.x_stride[b.result.rank() - 1] != 0;
   const bool y_moves = b.result.rank() && b.y_stride[b.result.rank() - 1] != 0;
-  parallel_for(row_count(b.result), grain / std::max<int64_t>(length, 1) + 1, [&](int64_t begin, int64_t end) {
-    for_each_row(b, begin, end, [&](int64_t o, int64_t ix, int64_t iy) {
-      if (x_moves && y_moves) {
-        for (int64_t j = 0; j < length; ++j) to[o + j] = f(px[ix + j], py[iy + j]);
-      } else {
-        for (int64_t j = 0; j < length; ++j) to[o + j] = f(px[ix + (x_moves ? j : 0)], py[iy + (y_moves ? j : 0)]);
-      }
-    });
-  });
+  parallel_for(row_count(b.result), grain / std::max<int64_t>(length, 1) + 1,
+               [&](int64_t begin, int64_t end) {
+                 for_each_row(b, begin, end, [&](int64_t o, int64_t ix, int64_t iy) {
+                   if (x_moves && y_moves) {
+                     for (int64_t j = 0; j < length; ++j) to[o + j] = f(px[ix + j], py[iy + j]);
+                   } else {
+                     for (int64_t j = 0; j < length; ++j)
+                       to[o + j] = f(px[ix + (x_moves ? j : 0)], py[iy + (y_moves ? j : 0)]);
+                   }
+                 });
+               });
   return out;
 }
 
-// Sums dy over the extents along which an operand of `shape` was repeated. `stride` says how that operand moves.
+// Sums dy over the extents along which an operand of `shape` was repeated. `stride` says how that operand
+// moves.
 template <class T>
 Tensor sum_to(const Tensor& dy, const Shape& shape, const std::array<int64_t, Shape::max_rank>& stride) {
   if (dy.shape() == shape) return dy;
@@ -129,7 +132,8 @@ Tensor scaled(const Tensor& x, double factor) {
 
 void check_types(const char* op, const Variable& x, const Variable& y) {
   check(x.defined() && y.defined(), op, ": undefined");
-  check(x.dtype() == y.dtype(), op, ": expected one type, got ", name_of(x.dtype()), " and ", name_of(y.dtype()));
+  check(x.dtype() == y.dtype(), op, ": expected one type, got ", name_of(x.dtype()), " and ",
+        name_of(y.dtype()));
 }
 
 }  // namespace
@@ -151,7 +155,8 @@ Variable mul(const Variable& x, const Variable& y) {
   const Broadcast b = broadcast("mul", x.shape(), y.shape());
   const Tensor vx = x.value(), vy = y.value();
   return record(multiply(b, vx, vy),
-                {{x, [b, vy, shape = x.shape()](const Tensor& dy) {
+                {{x,
+                  [b, vy, shape = x.shape()](const Tensor& dy) {
                     const Tensor product = multiply(broadcast("mul", dy.shape(), vy.shape()), dy, vy);
                     return sum_to(product, shape, b.x_stride);
                   }},
@@ -175,12 +180,12 @@ Variable relu(const Variable& x) {
     return map<T>(value, [](T v) { return v < T(0) ? T(0) : v; });
   });
   return record(std::move(out), {{x, [value](const Tensor& dy) {
-                   return dispatch(dy.dtype(), "relu", [&](auto zero) {
-                     using T = decltype(zero);
-                     return combine<T>(broadcast("relu", dy.shape(), value.shape()), dy, value,
-                                       [](T d, T v) { return v > T(0) ? d : T(0); });
-                   });
-                 }}});
+                                    return dispatch(dy.dtype(), "relu", [&](auto zero) {
+                                      using T = decltype(zero);
+                                      return combine<T>(broadcast("relu", dy.shape(), value.shape()), dy,
+                                                        value, [](T d, T v) { return v > T(0) ? d : T(0); });
+                                    });
+                                  }}});
 }
 
 }  // namespace vitrine

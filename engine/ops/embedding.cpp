@@ -38,7 +38,8 @@ Tensor embedding_add_backward(const Tensor& dy, const Shape& table, const std::v
 }  // namespace
 
 Variable embedding_add(const Variable& x, const Variable& table, std::span<const int64_t> rows) {
-  check(x.shape().rank() >= 2 && table.shape().rank() == 2 && table.dim(1) == x.dim(-1) && table.dtype() == x.dtype(),
+  check(x.shape().rank() >= 2 && table.shape().rank() == 2 && table.dim(1) == x.dim(-1) &&
+            table.dtype() == x.dtype(),
         "embedding_add: expected x (..., N, D) and table (R, D), got ", x.shape(), " and ", table.shape());
   std::vector<int64_t> taken(rows.begin(), rows.end());
   if (taken.empty()) {

@@ -74,11 +74,13 @@ Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
 Variable gelu(const Variable& x, Gelu form) {
   check(x.defined(), "gelu: undefined");
   const Tensor value = x.value();
-  Tensor out = dispatch(x.dtype(), "gelu", [&](auto zero) { return gelu_forward<decltype(zero)>(value, form); });
+  Tensor out =
+      dispatch(x.dtype(), "gelu", [&](auto zero) { return gelu_forward<decltype(zero)>(value, form); });
   return record(std::move(out), {{x, [value, form](const Tensor& dy) {
-                   return dispatch(dy.dtype(), "gelu",
-                                   [&](auto zero) { return gelu_backward<decltype(zero)>(value, dy, form); });
-                 }}});
+                                    return dispatch(dy.dtype(), "gelu", [&](auto zero) {
+                                      return gelu_backward<decltype(zero)>(value, dy, form);
+                                    });
+                                  }}});
 }
 
 }  // namespace vitrine

@@ -1,4 +1,5 @@
-// layout.cpp: ops that move elements without changing them: reshape, permute, slice, concat, repeat; and mean.
+// layout.cpp: ops that move elements without changing them: reshape, permute, slice, concat, repeat; and
+// mean.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -46,7 +47,8 @@ Tensor permuted(const Tensor& x, std::span<const int> order) {
 }
 
 // Copies `count` runs of `bytes` bytes, `from_step` and `to_step` bytes apart.
-void copy_runs(const std::byte* from, size_t from_step, std::byte* to, size_t to_step, size_t bytes, int64_t count) {
+void copy_runs(const std::byte* from, size_t from_step, std::byte* to, size_t to_step, size_t bytes,
+               int64_t count) {
   for (int64_t i = 0; i < count && bytes > 0; ++i) std::memcpy(to + i * to_step, from + i * from_step, bytes);
 }
 
@@ -55,8 +57,8 @@ Tensor sliced(const Tensor& x, int axis, int64_t begin, int64_t end) {
   if (axis == 0) return x.rows(begin, end);
   Tensor out = Tensor::empty(x.shape().with(axis, end - begin), x.dtype(), x.memory());
   const size_t entry = static_cast<size_t>(x.shape().columns_from(axis + 1)) * size_of(x.dtype());
-  copy_runs(x.raw().data() + begin * entry, x.dim(axis) * entry, out.mutable_raw().data(), (end - begin) * entry,
-            (end - begin) * entry, x.shape().rows_before(axis));
+  copy_runs(x.raw().data() + begin * entry, x.dim(axis) * entry, out.mutable_raw().data(),
+            (end - begin) * entry, (end - begin) * entry, x.shape().rows_before(axis));
   return out;
 }
 
@@ -70,7 +72,8 @@ void place(const Tensor& part, Tensor& whole, int axis, int64_t begin) {
 // The sum over one axis times `factor`: x seen as (outer, n, inner) -> (outer, inner), in the order of n.
 template <class T>
 Tensor summed(const Tensor& x, int axis, T factor) {
-  const int64_t outer = x.shape().rows_before(axis), n = x.dim(axis), inner = x.shape().columns_from(axis + 1);
+  const int64_t outer = x.shape().rows_before(axis), n = x.dim(axis),
+                inner = x.shape().columns_from(axis + 1);
   Tensor out = Tensor::zeros(x.shape().without(axis), x.dtype(), x.memory());
   const T* from = x.data<T>().data();
   T* to = out.mutable_data<T>().data();
@@ -101,7 +104,8 @@ Tensor spread(const Tensor& x, const Shape& shape, int axis, T factor) {
 
 Variable reshape(const Variable& x, const Shape& shape) {
   check(x.defined(), "reshape: undefined");
-  return record(x.value().reshape(shape), {{x, [from = x.shape()](const Tensor& dy) { return dy.reshape(from); }}});
+  return record(x.value().reshape(shape),
+                {{x, [from = x.shape()](const Tensor& dy) { return dy.reshape(from); }}});
 }
 
 Variable permute(const Variable& x, std::span<const int> order) {
@@ -110,9 +114,10 @@ Variable permute(const Variable& x, std::span<const int> order) {
   for (size_t i = 0; i < order.size(); ++i)
     if (order[i] >= 0 && order[i] < rank) inverse[order[i]] = static_cast<int>(i);
   check(x.defined(), "permute: undefined");
-  check(static_cast<int>(order.size()) == rank && std::ranges::find(inverse, -1) == inverse.end(), "permute: expected an order of the ", rank,
-        " axes of ", x.shape());
-  return record(permuted(x.value(), order), {{x, [inverse](const Tensor& dy) { return permuted(dy, inverse); }}});
+  check(static_cast<int>(order.size()) == rank && std::ranges::find(inverse, -1) == inverse.end(),
+        "permute: expected an order of the ", rank, " axes of ", x.shape());
+  return record(permuted(x.value(), order),
+                {{x, [inverse](const Tensor& dy) { return permuted(dy, inverse); }}});
 }
 
 Variable permute(const Variable& x, std::initializer_list<int> order) {
@@ -121,13 +126,14 @@ Variable permute(const Variable& x, std::initializer_list<int> order) {
 
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end) {
   const int at = position("slice", x.shape(), axis);
-  check(0 <= begin && begin <= end && end <= x.dim(at), "slice: [", begin, ", ", end, ") is not inside axis ", at,
-        " of ", x.shape());
+  check(0 <= begin && begin <= end && end <= x.dim(at), "slice: [", begin, ", ", end, ") is not inside axis ",
+        at, " of ", x.shape());
   return record(sliced(x.value(), at, begin, end), {{x, [shape = x.shape(), at, begin](const Tensor& dy) {
-                   Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.memory());
-                   place(dy, dx, at, begin);
-                   return dx;
-                 }}});
+                                                       Tensor dx =
+                                                           Tensor::zeros(shape, dy.dtype(), dy.memory());
+                                                       place(dy, dx, at, begin);
+                                                       return dx;
+                                                     }}});
 }
 
 Variable concat(const std::vector<Variable>& parts, int axis) {
@@ -136,8 +142,8 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
   int64_t entries = 0;
   std::vector<int64_t> ends;
   for (const Variable& part : parts) {
-    check(part.shape().rank() == parts[0].shape().rank() && part.shape().with(at, 0) == parts[0].shape().with(at, 0) &&
-              part.dtype() == parts[0].dtype(),
+    check(part.shape().rank() == parts[0].shape().rank() &&
+              part.shape().with(at, 0) == parts[0].shape().with(at, 0) && part.dtype() == parts[0].dtype(),
           "concat: ", part.shape(), " does not fit ", parts[0].shape(), " along axis ", at);
     ends.push_back(entries += part.dim(at));
   }
@@ -163,9 +169,10 @@ Variable repeat(const Variable& x, int64_t count) {
   Tensor out = Tensor::empty(Shape(std::span<const int64_t>(extents)), x.dtype(), x.value().memory());
   copy_runs(x.value().raw().data(), 0, out.mutable_raw().data(), x.value().bytes(), x.value().bytes(), count);
   return record(std::move(out), {{x, [](const Tensor& dy) {
-                   return dispatch(dy.dtype(), "repeat",
-                                   [&](auto zero) { return summed<decltype(zero)>(dy, 0, decltype(zero)(1)); });
-                 }}});
+                                    return dispatch(dy.dtype(), "repeat", [&](auto zero) {
+                                      return summed<decltype(zero)>(dy, 0, decltype(zero)(1));
+                                    });
+                                  }}});
 }
 
 Variable mean(const Variable& x, int axis) {
@@ -177,11 +184,11 @@ Variable mean(const Variable& x, int axis) {
     return summed<T>(x.value(), at, static_cast<T>(factor));
   });
   return record(std::move(out), {{x, [shape = x.shape(), at, factor](const Tensor& dy) {
-                   return dispatch(dy.dtype(), "mean", [&](auto zero) {
-                     using T = decltype(zero);
-                     return spread<T>(dy, shape, at, static_cast<T>(factor));
-                   });
-                 }}});
+                                    return dispatch(dy.dtype(), "mean", [&](auto zero) {
+                                      using T = decltype(zero);
+                                      return spread<T>(dy, shape, at, static_cast<T>(factor));
+                                    });
+                                  }}});
 }
 
 }  // namespace vitrine

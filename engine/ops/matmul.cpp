@@ -12,10 +12,11 @@ namespace {
 
 using cpu::Matrix;
 
-// One or `batch` products: x (batch, m, k) y (k, n) or (batch, k, n) -> (batch, m, n). Strides tell transposed operands.
+// One or `batch` products: x (batch, m, k) y (k, n) or (batch, k, n) -> (batch, m, n). Strides tell
+// transposed operands.
 template <class T>
-Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t k, const Tensor& x, bool x_transposed,
-               const Tensor& y, bool y_transposed) {
+Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t k, const Tensor& x,
+               bool x_transposed, const Tensor& y, bool y_transposed) {
   Tensor out = Tensor::empty(shape, x.dtype(), x.memory());
   const T *px = x.data<T>().data(), *py = y.data<T>().data();
   T* to = out.mutable_data<T>().data();
@@ -27,8 +28,8 @@ Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t 
   return out;
 }
 
-Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t k, const Tensor& x, bool x_transposed,
-               const Tensor& y, bool y_transposed) {
+Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t k, const Tensor& x,
+               bool x_transposed, const Tensor& y, bool y_transposed) {
   return dispatch(x.dtype(), "matmul", [&](auto zero) {
     return product<decltype(zero)>(shape, batch, m, n, k, x, x_transposed, y, y_transposed);
   });
@@ -37,8 +38,9 @@ Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t 
 // The two packed forms of a frozen weight (N, K).
 enum PackedForm { for_forward = 0, for_backward = 1 };
 
-// c (m, n) = a (m, k) b (k, n) + bias, where b is the weight seen through `b`. A sealed weight is packed once for all;
-// k stands in the name of the form, since views of one block as (2, 6) and (3, 4) are packed differently.
+// c (m, n) = a (m, k) b (k, n) + bias, where b is the weight seen through `b`. A sealed weight is packed once
+// for all; k stands in the name of the form, since views of one block as (2, 6) and (3, 4) are packed
+// differently.
 template <class T>
 void multiply_by_weight(const cpu::Product<T>& p, const Tensor& weight, Matrix<T> b, PackedForm form,
                         const Memory& memory) {
@@ -91,45 +93,50 @@ Tensor linear_backward_bias(const Tensor& dy) {
 Variable matmul(const Variable& x, const Variable& y) {
   const Shape &sx = x.shape(), &sy = y.shape();
   check(sx.rank() >= 2 && sy.rank() >= 2 && sx.dim(-1) == sy.dim(-2) && x.dtype() == y.dtype() &&
-            (sy.rank() == 2 || (sx.rank() == sy.rank() && std::ranges::equal(sx.extents().first(sx.rank() - 2),
-                                                                             sy.extents().first(sy.rank() - 2)))),
-        "matmul: ", sx, " ", name_of(x.dtype()), " and ", sy, " ", name_of(y.dtype()), " do not fit each other");
+            (sy.rank() == 2 ||
+             (sx.rank() == sy.rank() &&
+              std::ranges::equal(sx.extents().first(sx.rank() - 2), sy.extents().first(sy.rank() - 2)))),
+        "matmul: ", sx, " ", name_of(x.dtype()), " and ", sy, " ", name_of(y.dtype()),
+        " do not fit each other");
   // A shared right side sees one tall left side.
   const int64_t batch = sy.rank() == 2 ? 1 : sy.rows_before(-2);
   const int64_t k = sx.dim(-1), n = sy.dim(-1), m = sx.rows_before(-1) / std::max<int64_t>(batch, 1);
   const Tensor vx = x.value(), vy = y.value();
-  return record(product(sx.with(-1, n), batch, m, n, k, vx, false, vy, false),
-                {{x, [=, shape = sx](const Tensor& dy) { return product(shape, batch, m, k, n, dy, false, vy, true); }},
-                 {y, [=, shape = sy](const Tensor& dy) { return product(shape, batch, k, n, m, vx, true, dy, false); }}});
+  return record(
+      product(sx.with(-1, n), batch, m, n, k, vx, false, vy, false),
+      {{x, [=, shape = sx](const Tensor& dy) { return product(shape, batch, m, k, n, dy, false, vy, true); }},
+       {y,
+        [=, shape = sy](const Tensor& dy) { return product(shape, batch, k, n, m, vx, true, dy, false); }}});
 }
 
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
   check(x.shape().rank() >= 1, "linear: expected x (..., K), got ", x.shape());
-  check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1), "linear: expected weight (out, ", x.dim(-1), "), got ",
-        weight.shape());
+  check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1), "linear: expected weight (out, ", x.dim(-1),
+        "), got ", weight.shape());
   check(weight.dtype() == x.dtype(), "linear: expected a weight of ", name_of(x.dtype()), ", got ",
         name_of(weight.dtype()));
-  check(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, "linear: expected bias (", weight.dim(0), "), got ",
-        bias.shape());
-  check(!bias.defined() || bias.dtype() == x.dtype(), "linear: expected a bias of ", name_of(x.dtype()), ", got ",
-        name_of(bias.dtype()));
+  check(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, "linear: expected bias (", weight.dim(0),
+        "), got ", bias.shape());
+  check(!bias.defined() || bias.dtype() == x.dtype(), "linear: expected a bias of ", name_of(x.dtype()),
+        ", got ", name_of(bias.dtype()));
   const Tensor vx = x.value(), w = weight.value();
   Tensor out = dispatch(x.dtype(), "linear",
                         [&](auto zero) { return linear_forward<decltype(zero)>(vx, w, bias.value()); });
-  return record(std::move(out), {{x, [w](const Tensor& dy) {
-                                    return dispatch(dy.dtype(), "linear", [&](auto zero) {
-                                      return linear_backward_x<decltype(zero)>(w, dy);
-                                    });
-                                  }},
-                                 {weight, [vx](const Tensor& dy) {  // dw (N, K) = dy^T x
-                                    const int64_t n = dy.dim(-1), k = vx.dim(-1), m = dy.shape().rows_before(-1);
-                                    return product({n, k}, 1, n, k, m, dy, true, vx, false);
-                                  }},
-                                 {bias, [](const Tensor& dy) {
-                                    return dispatch(dy.dtype(), "linear", [&](auto zero) {
-                                      return linear_backward_bias<decltype(zero)>(dy);
-                                    });
-                                  }}});
+  return record(std::move(out),
+                {{x,
+                  [w](const Tensor& dy) {
+                    return dispatch(dy.dtype(), "linear",
+                                    [&](auto zero) { return linear_backward_x<decltype(zero)>(w, dy); });
+                  }},
+                 {weight,
+                  [vx](const Tensor& dy) {  // dw (N, K) = dy^T x
+                    const int64_t n = dy.dim(-1), k = vx.dim(-1), m = dy.shape().rows_before(-1);
+                    return product({n, k}, 1, n, k, m, dy, true, vx, false);
+                  }},
+                 {bias, [](const Tensor& dy) {
+                    return dispatch(dy.dtype(), "linear",
+                                    [&](auto zero) { return linear_backward_bias<decltype(zero)>(dy); });
+                  }}});
 }
 
 }  // namespace vitrine

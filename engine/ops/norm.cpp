@@ -26,7 +26,8 @@ Tensor layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& be
   mean = Tensor::empty({m}, x.dtype(), x.memory());
   rstd = Tensor::empty({m}, x.dtype(), x.memory());
   const T* from = x.data<T>().data();
-  T *to = out.mutable_data<T>().data(), *means = mean.mutable_data<T>().data(), *rstds = rstd.mutable_data<T>().data();
+  T *to = out.mutable_data<T>().data(), *means = mean.mutable_data<T>().data(),
+    *rstds = rstd.mutable_data<T>().data();
   const ConstRow<T> g(gamma.data<T>().data(), d), b(beta.data<T>().data(), d);
   parallel_for(m, rows_per_task(d), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -70,7 +71,8 @@ Tensor layer_norm_backward_gamma(const Tensor& x, const Tensor& mean, const Tens
   T* to = out.mutable_data<T>().data();
   parallel_for(d, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = begin; j < end; ++j) to[j] += dys[i * d + j] * ((from[i * d + j] - means[i]) * rstds[i]);
+      for (int64_t j = begin; j < end; ++j)
+        to[j] += dys[i * d + j] * ((from[i * d + j] - means[i]) * rstds[i]);
   });
   return out;
 }
@@ -127,9 +129,10 @@ Tensor softmax_backward(const Tensor& y, const Tensor& dy) {
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon) {
   check(x.shape().rank() >= 1 && x.dim(-1) > 0, "layer_norm: expected x (..., D), got ", x.shape());
   const Shape row{x.dim(-1)};
-  check(gamma.shape() == row && beta.shape() == row && gamma.dtype() == x.dtype() && beta.dtype() == x.dtype(),
-        "layer_norm: expected gamma and beta ", row, " ", name_of(x.dtype()), ", got ", gamma.shape(), " and ",
-        beta.shape());
+  check(
+      gamma.shape() == row && beta.shape() == row && gamma.dtype() == x.dtype() && beta.dtype() == x.dtype(),
+      "layer_norm: expected gamma and beta ", row, " ", name_of(x.dtype()), ", got ", gamma.shape(), " and ",
+      beta.shape());
   const Tensor value = x.value(), g = gamma.value();
   Tensor mean, rstd;
   Tensor out = dispatch(x.dtype(), "layer_norm", [&](auto zero) {
@@ -156,7 +159,8 @@ Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& be
 
 Variable softmax(const Variable& x) {
   check(x.shape().rank() >= 1 && x.dim(-1) > 0, "softmax: expected x (..., D), got ", x.shape());
-  const Tensor y = dispatch(x.dtype(), "softmax", [&](auto zero) { return softmax_forward<decltype(zero)>(x.value()); });
+  const Tensor y =
+      dispatch(x.dtype(), "softmax", [&](auto zero) { return softmax_forward<decltype(zero)>(x.value()); });
   return record(y, {{x, [y](const Tensor& dy) {
                        return dispatch(dy.dtype(), "softmax",
                                        [&](auto zero) { return softmax_backward<decltype(zero)>(y, dy); });

@@ -61,7 +61,8 @@ std::optional<TensorFile> newest_checkpoint(const std::string& folder,
     try {
       TensorFile file = load_safetensors(found.path);
       const auto digest = file.metadata.find("digest");
-      check(digest != file.metadata.end() && digest->second == digest_of(file), found.path, ": its digest is wrong");
+      check(digest != file.metadata.end() && digest->second == digest_of(file), found.path,
+            ": its digest is wrong");
       return file;
     } catch (const Error& error) {
       if (note) note(text("passing over a damaged checkpoint: ", error.what()));

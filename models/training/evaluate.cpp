@@ -7,8 +7,9 @@
 
 namespace vitrine {
 
-Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> dataset, const std::vector<int64_t>& samples,
-                    const Preprocess& preprocess, int64_t batch_size, int workers, int64_t max_bad, Tensor* logits,
+Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> dataset,
+                    const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
+                    int workers, int64_t max_bad, Tensor* logits,
                     const std::function<void(int64_t, int64_t)>& progress) {
   Loader loader(std::move(dataset), samples, preprocess,
                 {.batch_size = batch_size, .workers = workers, .max_bad = max_bad, .cache_bytes = 0});
@@ -53,7 +54,8 @@ MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& confi
     memory.reset_peak();
     const int64_t side = backbone.config.image_size;
     const Tensor blank = Tensor::zeros({images, 3, side, side}, DType::f32, memory);
-    const Pass pass{.training = true, .noise = {.samples = std::vector<int64_t>(static_cast<size_t>(images), 0)}};
+    const Pass pass{.training = true,
+                    .noise = {.samples = std::vector<int64_t>(static_cast<size_t>(images), 0)}};
     const Tensor labels = Tensor::of<int64_t>({images}, std::vector<int64_t>(static_cast<size_t>(images), 0));
     backward(cross_entropy(model.logits(blank, pass), labels));
     return memory.statistics().peak;
@@ -71,7 +73,8 @@ Preprocess preprocess_of(const Backbone& backbone) {
   Preprocess out{.size = size, .resize = static_cast<int>(std::floor(size / 0.875))};
   if (const auto stored = backbone.file.metadata.find("preprocess"); stored != backbone.file.metadata.end())
     out = preprocess_from_json(stored->second);
-  check(out.size == size, backbone.source, ": its metadata prepares images of ", out.size, " pixels, the net sees ", size);
+  check(out.size == size, backbone.source, ": its metadata prepares images of ", out.size,
+        " pixels, the net sees ", size);
   return out;
 }
 

@@ -19,11 +19,13 @@ constexpr int64_t side = kFormulaSide, pixels = 3 * side * side;
 struct FormulaBatch {
   Tensor images;      // (B, 3, 32, 32)
   Tensor labels;      // (B)
+  Tensor families;    // (B)
   Tensor attributes;  // (B, A)
 };
 
 FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count) {
   FormulaBatch batch{Tensor::empty({count, 3, side, side}, DType::f32), Tensor::empty({count}, DType::i64),
+                     Tensor::empty({count}, DType::i64),
                      Tensor::empty({count, kFormulaAttributes}, DType::f32)};
   for (int64_t i = 0; i < count; ++i) {
     const FormulaPicture picture = draw_formula_picture(seed, first + i);
@@ -31,7 +33,9 @@ FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count) {
     for (int64_t j = 0; j < pixels; ++j)
       to[j] = (static_cast<float>(picture.rgb[j]) / 255.0f - formula_mean) / formula_std;
     batch.labels.mutable_data<int64_t>()[i] = picture.label;
-    std::ranges::copy(picture.attributes, batch.attributes.mutable_data<float>().begin() + i * kFormulaAttributes);
+    batch.families.mutable_data<int64_t>()[i] = picture.family;
+    std::ranges::copy(picture.attributes,
+                      batch.attributes.mutable_data<float>().begin() + i * kFormulaAttributes);
   }
   return batch;
 }
@@ -46,20 +50,22 @@ int64_t hits(const Tensor& logits, const Tensor& labels) {
   return right;
 }
 
-// The net with the two heads that only pretraining knows.
+// The net with the heads that only pretraining knows.
 struct Learner {
   Parameters parameters;
   Vit vit;
-  Linear classes, attributes;
+  Linear classes, families, attributes;
   Learner(const PretrainConfig& c, const Scope& scope)
       : vit(c.vit, scope),
         classes(c.vit.width, formula_class_count(), scope / "pretrain_classes"),
+        families(c.vit.width, formula_family_count(), scope / "pretrain_families"),
         attributes(c.vit.width, kFormulaAttributes, scope / "pretrain_attributes") {}
   explicit Learner(const PretrainConfig& c) : Learner(c, trainable(parameters, c.seed)) {}
 };
 
 #ifdef VITRINE_FILES
-void save_state(const std::string& path, const Learner& learner, const Optimizer& optimizer, const std::string& config) {
+void save_state(const std::string& path, const Learner& learner, const Optimizer& optimizer,
+                const std::string& config) {
   TensorFile file;
   for (const Parameter& p : learner.parameters.all()) file.tensors["model." + p.name] = p.value.value();
   optimizer.save(file);
@@ -71,11 +77,12 @@ void load_state(const std::string& path, Learner& learner, Optimizer& optimizer,
   const TensorFile file = load_safetensors(path);
   const auto stored = file.metadata.find("pretrain");
   check(stored != file.metadata.end() && stored->second == config, path,
-        ": holds the state of a run with other settings: ", stored == file.metadata.end() ? "none" : stored->second);
+        ": holds the state of a run with other settings: ",
+        stored == file.metadata.end() ? "none" : stored->second);
   for (Parameter& p : learner.parameters.all()) {
     const Tensor& value = file.at("model." + p.name);
-    check(value.shape() == p.value.shape() && value.dtype() == p.value.dtype(), path, ": tensor 'model.", p.name,
-          "': expected ", p.value.shape(), ", got ", value.shape());
+    check(value.shape() == p.value.shape() && value.dtype() == p.value.dtype(), path, ": tensor 'model.",
+          p.name, "': expected ", p.value.shape(), ", got ", value.shape());
     Tensor target = p.value.value();
     std::ranges::copy(value.raw(), target.mutable_raw().begin());
   }
@@ -84,9 +91,10 @@ void load_state(const std::string& path, Learner& learner, Optimizer& optimizer,
 #endif
 
 std::string settings(const PretrainConfig& c) {
-  return text("steps ", c.steps, ", batch ", c.batch, ", AdamW lr ", c.learning_rate, ", weight decay ", c.weight_decay, ", warm-up ",
-              c.warmup, ", clip ", c.clip, ", smoothing ", c.smoothing, ", attribute weight ", c.attribute_weight,
-              ", seed ", c.seed, ", ", config_to_json(c.vit));
+  return text("steps ", c.steps, ", batch ", c.batch, ", AdamW lr ", c.learning_rate, ", weight decay ",
+              c.weight_decay, ", warm-up ", c.warmup, ", clip ", c.clip, ", smoothing ", c.smoothing,
+              ", family weight ", c.family_weight, ", attribute weight ", c.attribute_weight, ", seed ",
+              c.seed, ", ", config_to_json(c.vit));
 }
 
 TensorFile result(const Learner& learner, const PretrainConfig& c) {
@@ -95,7 +103,10 @@ TensorFile result(const Learner& learner, const PretrainConfig& c) {
     if (!p.name.starts_with("pretrain_")) file.tensors[p.name] = p.value.value().clone();
   file.metadata["config"] = config_to_json(c.vit);
   const int size = static_cast<int>(c.vit.image_size);
-  file.metadata["preprocess"] = to_json(Preprocess{.size = size, .resize = size, .squash = true, .filter = Filter::bilinear,
+  file.metadata["preprocess"] = to_json(Preprocess{.size = size,
+                                                   .resize = size,
+                                                   .squash = true,
+                                                   .filter = Filter::bilinear,
                                                    .mean = {formula_mean, formula_mean, formula_mean},
                                                    .std = {formula_std, formula_std, formula_std}});
   file.metadata["provenance"] = "vitrine pretrain: formula-driven pictures, " + settings(c);
@@ -105,9 +116,12 @@ TensorFile result(const Learner& learner, const PretrainConfig& c) {
 }  // namespace
 
 TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& state_path,
-                    const std::function<void(const PretrainReport&)>& report, const std::function<bool()>& stop) {
-  check(c.vit.image_size == side, "pretrain: formula pictures are ", side, " pixels wide, not ", c.vit.image_size);
-  check(c.steps > 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ", c.batch, " make no sense");
+                    const std::function<void(const PretrainReport&)>& report,
+                    const std::function<bool()>& stop) {
+  check(c.vit.image_size == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
+        c.vit.image_size);
+  check(c.steps > 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
+        c.batch, " make no sense");
   Learner learner(c);
   Optimizer optimizer(learner.parameters, {.kind = OptimizerKind::adamw, .weight_decay = c.weight_decay});
   const auto save = [&] {
@@ -116,7 +130,8 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
 #endif
   };
 #ifdef VITRINE_FILES
-  if (!state_path.empty() && std::filesystem::exists(state_path)) load_state(state_path, learner, optimizer, settings(c));
+  if (!state_path.empty() && std::filesystem::exists(state_path))
+    load_state(state_path, learner, optimizer, settings(c));
 #else
   check(state_path.empty(), "pretrain: this build has no files to save a state in");
 #endif
@@ -134,19 +149,24 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
     const Variable features = learner.vit.features(batch.images, {.training = true});
     const Variable logits = learner.classes(features);
     const Variable class_loss = cross_entropy(logits, batch.labels, {.smoothing = c.smoothing});
+    const Variable family_loss = cross_entropy(learner.families(features), batch.families);
     const Variable error = add(learner.attributes(features), scale(batch.attributes, -1));
     const Variable attribute_loss = mean(mean(mul(error, error), 1), 0);
-    const Variable loss = add(class_loss, scale(attribute_loss, c.attribute_weight));
+    const Variable loss =
+        add(add(class_loss, scale(family_loss, c.family_weight)), scale(attribute_loss, c.attribute_weight));
     if (!std::isfinite(loss.value().item()))
-      fail(Fault::diverged, "pretrain: the loss became ", loss.value().item(), " in step ", optimizer.steps() + 1);
+      fail(Fault::diverged, "pretrain: the loss became ", loss.value().item(), " in step ",
+           optimizer.steps() + 1);
     sums.loss += loss.value().item();
     sums.class_loss += class_loss.value().item();
+    sums.family_loss += family_loss.value().item();
     sums.attribute_loss += attribute_loss.value().item();
     sums.accuracy += static_cast<double>(hits(logits.value(), batch.labels)) / static_cast<double>(c.batch);
     learner.parameters.clear_gradients();
     backward(loss);
     clip_gradients(learner.parameters, c.clip);
-    const double lr = learning_rate_at(Schedule::cosine, c.learning_rate, optimizer.steps(), c.warmup, c.steps);
+    const double lr =
+        learning_rate_at(Schedule::cosine, c.learning_rate, optimizer.steps(), c.warmup, c.steps);
     optimizer.step(lr);
     ++sums.steps;
 
@@ -154,10 +174,11 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
     if (optimizer.steps() % every == 0 || optimizer.steps() == c.steps || stopping) {
       save();
       const auto now = std::chrono::steady_clock::now();
-      const double seconds = std::chrono::duration<double>(now - since).count(), n = static_cast<double>(sums.steps);
+      const double seconds = std::chrono::duration<double>(now - since).count(),
+                   n = static_cast<double>(sums.steps);
       if (report) {
-        report({optimizer.steps(), c.steps, sums.loss / n, sums.class_loss / n, sums.attribute_loss / n,
-                sums.accuracy / n, lr, n * static_cast<double>(c.batch) / seconds});
+        report({optimizer.steps(), c.steps, sums.loss / n, sums.class_loss / n, sums.family_loss / n,
+                sums.attribute_loss / n, sums.accuracy / n, lr, n * static_cast<double>(c.batch) / seconds});
       }
       sums = {};
       since = now;

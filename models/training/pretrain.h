@@ -1,7 +1,9 @@
-// pretrain.h: a backbone from nothing: supervised training on formula-driven pictures (data/formula_images.h).
+// pretrain.h: a backbone from nothing: supervised training on formula-driven pictures
+// (data/formula_images.h).
 //
-// The net learns to name the class of a picture, out of about a thousand classes, and to read off its attributes
-// (rotation, scale, place, contrast ...). Both heads are thrown away afterwards; the backbone is what remains.
+// The net learns to name the class of a picture, out of about a thousand, and its family (the generating
+// process), and to read off its attributes (rotation, scale, place, contrast ...). These heads are thrown
+// away; the backbone remains.
 #pragma once
 
 #include <functional>
@@ -14,31 +16,35 @@ namespace vitrine {
 
 struct PretrainConfig {
   VitConfig vit{.image_size = 32, .patch = 4, .width = 128, .depth = 6, .heads = 4, .mlp_width = 512};
-  int64_t steps = 10000;
-  int64_t batch = 64;
+  int64_t steps = 9000;
+  int64_t batch = 32;
   double learning_rate = 1e-3;
   double weight_decay = 0.05;
   int64_t warmup = 500;           // steps
   double clip = 1.0;              // largest gradient norm
   double smoothing = 0;           // of the class labels
-  double attribute_weight = 1.0;  // of the attributes' mean squared error beside the cross entropy
+  double family_weight = 0.5;     // of the family's cross entropy beside the class's
+  double attribute_weight = 1.0;  // of the attributes' mean squared error
   uint64_t seed = 1;
 };
 
 struct PretrainReport {
   int64_t step, steps;
-  double loss, class_loss, attribute_loss, accuracy;  // means since the last report; accuracy of naming the class
+  double loss, class_loss, family_loss, attribute_loss;  // means since the last report
+  double accuracy;                                       // of naming the class
   double learning_rate, images_per_second;
 };
 
 // The mean and deviation by which pictures are normalised, for all three channels.
 inline constexpr float formula_mean = 0.5f, formula_std = 0.25f;
 
-// Trains and returns the backbone: f32 tensors in timm's names, with the metadata that vit_config_of and tune read
-// (configuration, preprocessing, provenance). `report` is called every `every` steps. If `state_path` is not empty, the
-// whole state is saved there at the same time, and a run that finds a state there goes on from it, bit for bit as if it
-// had never stopped. `stop` is asked after each step; true ends the run after saving (the result is then undefined).
+// Trains and returns the backbone: f32 tensors in timm's names, with the metadata that vit_config_of and tune
+// read (configuration, preprocessing, provenance). `report` is called every `every` steps. If `state_path` is
+// not empty, the whole state is saved there at the same time, and a run that finds a state there goes on from
+// it, bit for bit as if it had never stopped. `stop` is asked after each step; true ends the run after saving
+// (the result is then undefined).
 TensorFile pretrain(const PretrainConfig& config, int64_t every, const std::string& state_path,
-                    const std::function<void(const PretrainReport&)>& report, const std::function<bool()>& stop = {});
+                    const std::function<void(const PretrainReport&)>& report,
+                    const std::function<bool()>& stop = {});
 
 }  // namespace vitrine

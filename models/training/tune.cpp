@@ -19,7 +19,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 int64_t count_hits(const Tensor& logits, std::span<const int64_t> labels) {
   const int64_t classes = logits.dim(1);
@@ -44,9 +46,9 @@ struct Progress {
   int64_t position = 0;  // batches done of the next one
   double loss = 0;       // sums over the present epoch's samples
   int64_t hits = 0, samples = 0;
-  double best = -1;      // best validation accuracy so far, with keep_best
+  double best = -1;  // best validation accuracy so far, with keep_best
   std::map<std::string, Tensor> best_tensors;
-  std::string metrics;   // the lines of metrics.jsonl
+  std::string metrics;  // the lines of metrics.jsonl
 };
 
 // Tells runs on other data apart: samples and their labels.
@@ -68,7 +70,11 @@ class Run {
  public:
   Run(const Backbone& backbone, const TuneData& data, const TuneConfig& config, const std::string& folder,
       const TuneHooks& hooks, const Task* start, const Memory& memory)
-      : backbone_(backbone), data_(data), config_(config), folder_(folder), hooks_(hooks),
+      : backbone_(backbone),
+        data_(data),
+        config_(config),
+        folder_(folder),
+        hooks_(hooks),
         model_(make_model(backbone, config, start, memory)),
         optimizer_(model_->parameters(), config.optimizer),
         loader_(data.dataset, data.train, data.preprocess, loader_options(memory)) {
@@ -82,14 +88,20 @@ class Run {
   TuneResult result();
 
  private:
-  static std::unique_ptr<TunedVit> make_model(const Backbone& backbone, const TuneConfig& config, const Task* start,
-                                              const Memory& memory) {
+  static std::unique_ptr<TunedVit> make_model(const Backbone& backbone, const TuneConfig& config,
+                                              const Task* start, const Memory& memory) {
     if (start) return std::make_unique<TunedVit>(backbone, *start, DType::f32, memory);
     return std::make_unique<TunedVit>(backbone, config.model, config.seed, DType::f32, memory);
   }
   LoaderOptions loader_options(const Memory& memory) const {
-    return {.batch_size = config_.batch, .shuffle = !config_.sequential, .seed = config_.seed, .augment = config_.augment,
-            .workers = config_.workers, .max_bad = config_.max_bad, .on_bad = hooks_.note, .memory = memory};
+    return {.batch_size = config_.batch,
+            .shuffle = !config_.sequential,
+            .seed = config_.seed,
+            .augment = config_.augment,
+            .workers = config_.workers,
+            .max_bad = config_.max_bad,
+            .on_bad = hooks_.note,
+            .memory = memory};
   }
   void step(const Batch& batch, double learning_rate);
   void save();
@@ -118,12 +130,14 @@ void Run::step(const Batch& batch, double learning_rate) {
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = n * part / parts, end = n * (part + 1) / parts;
     const Pass pass{.training = true,
-                    .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(progress_.epoch),
+                    .noise = {.seed = config_.seed,
+                              .epoch = static_cast<uint32_t>(progress_.epoch),
                               .samples = {batch.samples.begin() + begin, batch.samples.begin() + end}}};
     const Variable logits = model_->logits(batch.images.rows(begin, end), pass);
     const Tensor labels = batch.labels.rows(begin, end);
     const Variable loss = cross_entropy(logits, labels, loss_);
-    const double value = loss.value().item(), share = static_cast<double>(end - begin) / static_cast<double>(n);
+    const double value = loss.value().item(),
+                 share = static_cast<double>(end - begin) / static_cast<double>(n);
     if (!std::isfinite(value)) {
       fail(Fault::diverged, "tune: the loss became ", value, " in step ", optimizer_.steps() + 1, " (epoch ",
            progress_.epoch + 1, "); a smaller learning rate may help. The last checkpoint is untouched");
@@ -167,13 +181,13 @@ void Run::restore(const TensorFile& state) {
     return found->second;
   };
   check(entry("format") == "vitrine checkpoint 1", state.name, ": is not a checkpoint of this version");
-  check(entry("config") == to_json(config_), "resume: the run in '", folder_, "' has other settings: ", entry("config"),
-        ", but these were given: ", to_json(config_));
+  check(entry("config") == to_json(config_), "resume: the run in '", folder_,
+        "' has other settings: ", entry("config"), ", but these were given: ", to_json(config_));
   check(entry("data") == digest_of(data_), "resume: the run in '", folder_, "' was made on other data");
   for (Parameter& p : model_->parameters().all()) {
     const Tensor& stored = state.at("model." + p.name);
-    check(stored.shape() == p.value.shape() && stored.dtype() == p.value.dtype(), state.name, ": tensor 'model.", p.name,
-          "': expected ", p.value.shape(), ", got ", stored.shape());
+    check(stored.shape() == p.value.shape() && stored.dtype() == p.value.dtype(), state.name,
+          ": tensor 'model.", p.name, "': expected ", p.value.shape(), ", got ", stored.shape());
     Tensor target = p.value.value();
     std::ranges::copy(stored.raw(), target.mutable_raw().begin());
   }
@@ -187,13 +201,20 @@ void Run::restore(const TensorFile& state) {
   progress_.samples = std::strtoll(entry("samples").c_str(), nullptr, 10);
   progress_.best = std::strtod(entry("best").c_str(), nullptr);
   progress_.metrics = entry("metrics");
-  if (hooks_.note) hooks_.note(text("going on after step ", optimizer_.steps(), " (", progress_.epoch, " epochs done)"));
+  if (hooks_.note)
+    hooks_.note(text("going on after step ", optimizer_.steps(), " (", progress_.epoch, " epochs done)"));
 }
 
 void Run::end_epoch(double seconds, int64_t samples_seen, double learning_rate) {
   const double n = static_cast<double>(std::max<int64_t>(progress_.samples, 1));
-  EpochReport report{++progress_.epoch, config_.epochs, progress_.loss / n, static_cast<double>(progress_.hits) / n,
-                     learning_rate, seconds, static_cast<double>(samples_seen) / seconds, std::nullopt};
+  EpochReport report{++progress_.epoch,
+                     config_.epochs,
+                     progress_.loss / n,
+                     static_cast<double>(progress_.hits) / n,
+                     learning_rate,
+                     seconds,
+                     static_cast<double>(samples_seen) / seconds,
+                     std::nullopt};
   if (!data_.val.empty()) {
     report.val = evaluate(*model_, data_.val_set ? data_.val_set : data_.dataset, data_.val, data_.preprocess,
                           config_.batch, config_.workers, config_.max_bad);
@@ -202,8 +223,11 @@ void Run::end_epoch(double seconds, int64_t samples_seen, double learning_rate) 
       progress_.best_tensors = model_->task_tensors();
     }
   }
-  nlohmann::ordered_json line{{"epoch", report.epoch}, {"step", optimizer_.steps()}, {"loss", report.loss},
-                              {"accuracy", report.accuracy}, {"learning_rate", learning_rate}};
+  nlohmann::ordered_json line{{"epoch", report.epoch},
+                              {"step", optimizer_.steps()},
+                              {"loss", report.loss},
+                              {"accuracy", report.accuracy},
+                              {"learning_rate", learning_rate}};
   if (report.val) {
     line["val_loss"] = report.val->loss;
     line["val_accuracy"] = report.val->accuracy;
@@ -226,7 +250,8 @@ void Run::end_epoch(double seconds, int64_t samples_seen, double learning_rate) 
 
 bool Run::train() {
   const int64_t total = steps_per_epoch_ * config_.epochs;
-  const auto warmup = static_cast<int64_t>(std::llround(config_.warmup_epochs * static_cast<double>(steps_per_epoch_)));
+  const auto warmup =
+      static_cast<int64_t>(std::llround(config_.warmup_epochs * static_cast<double>(steps_per_epoch_)));
   while (progress_.epoch < config_.epochs) {
     loader_.start_epoch(progress_.epoch);
     loader_.skip(progress_.position);
@@ -257,8 +282,13 @@ TuneResult Run::result() {
   out.epochs = reports_;
   TunedConfig model = model_->config();
   model.prompts.projection = 0;  // the file holds the product
-  out.task = {model, data_.dataset->class_names(), backbone_.source, identity_of(backbone_), to_json(data_.preprocess),
-              to_json(config_), config_.keep_best && progress_.best >= 0 ? progress_.best_tensors : model_->task_tensors()};
+  out.task = {model,
+              data_.dataset->class_names(),
+              backbone_.source,
+              identity_of(backbone_),
+              to_json(data_.preprocess),
+              to_json(config_),
+              config_.keep_best && progress_.best >= 0 ? progress_.best_tensors : model_->task_tensors()};
 #ifdef VITRINE_FILES
   if (!folder_.empty())
     save_safetensors((std::filesystem::path(folder_) / "task.safetensors").string(), to_file(out.task));
@@ -270,29 +300,32 @@ TuneConfig completed(const TuneConfig& given, const TuneData& data, const Task* 
   TuneConfig config = given;
   if (start) {
     const TunedConfig& from = start->config;
-    check(from.method == config.model.method && from.prompts.count == config.model.prompts.count, "tune: the task to start from is ",
-          name_of(from.method), " with ", from.prompts.count, " prompts, but ", name_of(config.model.method), " with ",
-          config.model.prompts.count, " was asked for");
+    check(from.method == config.model.method && from.prompts.count == config.model.prompts.count,
+          "tune: the task to start from is ", name_of(from.method), " with ", from.prompts.count,
+          " prompts, but ", name_of(config.model.method), " with ", config.model.prompts.count,
+          " was asked for");
     check(config.model.prompts.projection == 0, "tune: a task file holds prompts without their projection");
     config.model.classes = from.classes;
   }
   if (config.model.classes == 0) config.model.classes = data.dataset->classes();
-  check(config.model.classes == data.dataset->classes(), "tune: the model has ", config.model.classes, " classes, the data ",
-        data.dataset->classes());
+  check(config.model.classes == data.dataset->classes(), "tune: the model has ", config.model.classes,
+        " classes, the data ", data.dataset->classes());
   check_config(config);
   return config;
 }
 
 }  // namespace
 
-TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& given, const std::string& folder,
-                bool resume, const TuneHooks& hooks, const Task* start, const Memory& memory) {
+TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& given,
+                const std::string& folder, bool resume, const TuneHooks& hooks, const Task* start,
+                const Memory& memory) {
   check(data.dataset != nullptr && !data.train.empty(), "tune: no training images");
-  check(data.preprocess.size == backbone.config.image_size, "tune: the backbone sees ", backbone.config.image_size,
-        " pixels, the preprocessing gives ", data.preprocess.size);
+  check(data.preprocess.size == backbone.config.image_size, "tune: the backbone sees ",
+        backbone.config.image_size, " pixels, the preprocessing gives ", data.preprocess.size);
   const TuneConfig config = completed(given, data, start);
   if (start) {
-    check(start->class_names == data.dataset->class_names(), "tune: the classes of the task to start from are not those of the data");
+    check(start->class_names == data.dataset->class_names(),
+          "tune: the classes of the task to start from are not those of the data");
   }
   std::optional<TensorFile> state;
 #ifdef VITRINE_FILES

@@ -1,8 +1,8 @@
 // tune.h: the training loop: a task from a backbone and a data set.
 //
-// The run folder holds metrics.jsonl (one line per epoch), checkpoint-<steps>.safetensors (the last two) and, at the end,
-// task.safetensors. A run that was stopped at any point goes on from its newest sound checkpoint and ends with the very
-// bytes of a run that never stopped.
+// The run folder holds metrics.jsonl (one line per epoch), checkpoint-<steps>.safetensors (the last two) and,
+// at the end, task.safetensors. A run that was stopped at any point goes on from its newest sound checkpoint
+// and ends with the very bytes of a run that never stopped.
 #pragma once
 
 #include <functional>
@@ -18,23 +18,23 @@
 namespace vitrine {
 
 struct TuneConfig {
-  TunedConfig model;                       // classes: filled from the data set if 0
-  int64_t epochs = 50;                     // 0: only the starting task
-  int64_t batch = 64;                      // images per optimizer step
-  int64_t accumulate = 1;                  // micro-batches that a batch is split into, added up in their order
+  TunedConfig model;       // classes: filled from the data set if 0
+  int64_t epochs = 50;     // 0: only the starting task
+  int64_t batch = 64;      // images per optimizer step
+  int64_t accumulate = 1;  // micro-batches that a batch is split into, added up in their order
   OptimizerConfig optimizer{};
-  double learning_rate = 1e-3;             // absolute
+  double learning_rate = 1e-3;  // absolute
   Schedule schedule = Schedule::cosine;
-  double warmup_epochs = 5;                // linear, per step
-  double clip = 0;                         // largest gradient norm; 0: none
-  double smoothing = 0;                    // label smoothing
-  bool balance_classes = false;            // weigh classes by 1 / their count
+  double warmup_epochs = 5;      // linear, per step
+  double clip = 0;               // largest gradient norm; 0: none
+  double smoothing = 0;          // label smoothing
+  bool balance_classes = false;  // weigh classes by 1 / their count
   uint64_t seed = 0;
-  bool sequential = false;                 // samples in data-set order instead of shuffled
+  bool sequential = false;  // samples in data-set order instead of shuffled
   Augment augment{};
   int workers = 1;
-  int64_t max_bad = 0;                     // damaged images to leave out
-  bool keep_best = false;                  // the task of the best validation accuracy (first of equals), not the last
+  int64_t max_bad = 0;     // damaged images to leave out
+  bool keep_best = false;  // the task of the best validation accuracy (first of equals), not the last
 };
 // Every field as JSON: for the task's settings and to tell whether a checkpoint belongs to this run.
 std::string to_json(const TuneConfig& config);
@@ -44,54 +44,58 @@ void check_config(const TuneConfig& config);
 // The data of a run. `val` may be empty.
 struct TuneData {
   std::shared_ptr<const Dataset> dataset;
-  std::vector<int64_t> train, val;          // samples of `dataset`
-  std::shared_ptr<const Dataset> val_set;   // where `val` points to, if not into `dataset`
+  std::vector<int64_t> train, val;         // samples of `dataset`
+  std::shared_ptr<const Dataset> val_set;  // where `val` points to, if not into `dataset`
   Preprocess preprocess;
 };
 
 struct Evaluation {
-  double accuracy = 0, loss = 0;            // of `samples`; accuracy in [0, 1]
+  double accuracy = 0, loss = 0;  // of `samples`; accuracy in [0, 1]
   int64_t samples = 0;
-  std::vector<BadImage> bad;                // left out
+  std::vector<BadImage> bad;  // left out
 };
 
 struct EpochReport {
-  int64_t epoch, epochs;                    // epochs done
-  double loss, accuracy;                    // mean over the epoch's training samples, in training mode
-  double learning_rate;                     // of the last step
+  int64_t epoch, epochs;  // epochs done
+  double loss, accuracy;  // mean over the epoch's training samples, in training mode
+  double learning_rate;   // of the last step
   double seconds, images_per_second;
   std::optional<Evaluation> val;
 };
 
 struct StepReport {
-  int64_t step, steps, epoch, epochs;       // steps done, of all
-  double loss;                              // of this step
-  double images_per_second;                 // over this epoch
+  int64_t step, steps, epoch, epochs;  // steps done, of all
+  double loss;                         // of this step
+  double images_per_second;            // over this epoch
 };
 
 struct TuneHooks {
   std::function<void(const StepReport&)> step;
   std::function<void(const EpochReport&)> epoch;
-  std::function<void(const std::string&)> note;   // remarks: a damaged image left out, a damaged checkpoint passed over
-  std::function<bool()> stop;                     // asked after each step; true: save and end (Stopped below)
+  std::function<void(const std::string&)>
+      note;                    // remarks: a damaged image left out, a damaged checkpoint passed over
+  std::function<bool()> stop;  // asked after each step; true: save and end (Stopped below)
 };
 
 struct TuneResult {
-  bool stopped = false;                     // by the hook; the state is saved, there is no task yet
+  bool stopped = false;  // by the hook; the state is saved, there is no task yet
   Task task;
   std::vector<EpochReport> epochs;
 };
 
-// Trains. `start`: a task to go on from instead of fresh prompts and head. `folder`: the run folder, which must exist;
-// empty: nothing is written. `resume`: go on from the folder's checkpoint if there is one; without it a folder that
-// holds a checkpoint is an error. Throws Fault::diverged when a loss is not finite: the last checkpoint stays.
-TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& config, const std::string& folder,
-                bool resume, const TuneHooks& hooks, const Task* start = nullptr, const Memory& memory = {});
+// Trains. `start`: a task to go on from instead of fresh prompts and head. `folder`: the run folder, which
+// must exist; empty: nothing is written. `resume`: go on from the folder's checkpoint if there is one;
+// without it a folder that holds a checkpoint is an error. Throws Fault::diverged when a loss is not finite:
+// the last checkpoint stays.
+TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& config,
+                const std::string& folder, bool resume, const TuneHooks& hooks, const Task* start = nullptr,
+                const Memory& memory = {});
 
 // Accuracy and mean cross entropy; `logits`, if given, receives (N, C) in the order of `samples`.
-Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> dataset, const std::vector<int64_t>& samples,
-                    const Preprocess& preprocess, int64_t batch, int workers, int64_t max_bad = 0,
-                    Tensor* logits = nullptr, const std::function<void(int64_t done, int64_t all)>& progress = {});
+Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> dataset,
+                    const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch,
+                    int workers, int64_t max_bad = 0, Tensor* logits = nullptr,
+                    const std::function<void(int64_t done, int64_t all)>& progress = {});
 
 struct MemoryForecast {
   size_t weights;       // the frozen backbone as it is kept, packed forms included
