@@ -316,7 +316,7 @@ Layout lay_out(const TensorFile& file) {
     append(json, ":{\"dtype\":\"");
     append(json, name_in_file(tensor.dtype()));
     append(json, "\",\"shape\":[");
-    for (int i = 0; i < tensor.shape().rank(); ++i) json += (i ? "," : "") + std::to_string(tensor.dim(i));
+    for (int i = 0; i < tensor.shape().rank(); ++i) json += text(i ? "," : "", tensor.dim(i));
     json += text("],\"data_offsets\":[", offset, ",", end, "]}");
     layout.tensors.push_back(&tensor);
     offset = end;
