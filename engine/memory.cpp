@@ -1,6 +1,8 @@
 #include "engine/memory.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <mutex>
 #include <new>
 
@@ -17,8 +19,25 @@ struct Memory::Pool {
   HostAllocator host;
   std::mutex mutex;
   MemoryStatistics statistics;
+  std::multimap<size_t, void*> idle;  // by size
 
-  void reserve(size_t bytes) {
+  Pool() = default;
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  ~Pool() { release_idle(0); }
+
+  // Gives idle blocks back to the system, largest first, until no more than `keep` bytes of them are left.
+  void release_idle(size_t keep) {
+    while (statistics.idle > keep) {
+      const auto largest = std::prev(idle.end());
+      statistics.idle -= largest->first;
+      ::operator delete(largest->second, alignment);
+      idle.erase(largest);
+    }
+  }
+
+  // Counts a block, and returns an idle one of its size if there is one, else nullptr.
+  void* reserve(size_t bytes) {
     const std::lock_guard lock(mutex);
     if (limit != 0 && (bytes > limit || statistics.current > limit - bytes)) {
       fail(Fault::resources, "memory: ", bytes, " more bytes would pass the limit of ", limit,
@@ -28,11 +47,33 @@ struct Memory::Pool {
     statistics.peak = std::max(statistics.peak, statistics.current);
     statistics.total += bytes;
     ++statistics.allocations;
+    void* block = nullptr;
+    if (const auto found = idle.find(bytes); found != idle.end()) {
+      block = found->second;
+      statistics.idle -= bytes;
+      idle.erase(found);
+    }
+    release_idle(statistics.peak - statistics.current);
+    return block;
   }
 
-  void give_back(size_t bytes) {
+  // The block was not to be had after all.
+  void cancel(size_t bytes) {
     const std::lock_guard lock(mutex);
     statistics.current -= bytes;
+  }
+
+  void give_back(void* block, size_t bytes) {
+    if (host.release) host.release(block, std::max<size_t>(bytes, 1));
+    const std::lock_guard lock(mutex);
+    statistics.current -= bytes;
+    if (host.release) return;
+    try {
+      idle.emplace(bytes, block);
+      statistics.idle += bytes;
+    } catch (const std::bad_alloc&) {
+      ::operator delete(block, alignment);
+    }
   }
 };
 
@@ -48,24 +89,24 @@ Memory Memory::counted(size_t limit, HostAllocator host) {
 
 std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   const std::shared_ptr<Pool> pool = pool_;
-  if (pool) pool->reserve(bytes);
-  void* pointer = nullptr;
-  if (pool && pool->host.allocate) {
+  void* pointer = pool ? pool->reserve(bytes) : nullptr;
+  if (pointer != nullptr) {
+    // An idle block.
+  } else if (pool && pool->host.allocate) {
     pointer = pool->host.allocate(std::max<size_t>(bytes, 1));
   } else {
     pointer = ::operator new(std::max<size_t>(bytes, 1), alignment, std::nothrow);
   }
   if (pointer == nullptr) {
-    if (pool) pool->give_back(bytes);
+    if (pool) pool->cancel(bytes);
     fail(Fault::resources, "memory: the system has no ", bytes, " bytes left");
   }
   return {static_cast<std::byte*>(pointer), [pool, bytes](std::byte* p) {
-            if (pool && pool->host.release) {
-              pool->host.release(p, std::max<size_t>(bytes, 1));
+            if (pool) {
+              pool->give_back(p, bytes);
             } else {
               ::operator delete(p, alignment);
             }
-            if (pool) pool->give_back(bytes);
           }};
 }
 
@@ -78,6 +119,7 @@ MemoryStatistics Memory::statistics() const {
 void Memory::reset_peak() const {
   if (!pool_) return;
   const std::lock_guard lock(pool_->mutex);
+  pool_->release_idle(0);
   pool_->statistics.peak = pool_->statistics.current;
 }
 

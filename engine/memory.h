@@ -19,13 +19,18 @@ struct HostAllocator {
 };
 
 struct MemoryStatistics {
-  size_t current = 0;      // bytes alive now
-  size_t peak = 0;         // most bytes ever alive at once since the last reset_peak
-  size_t total = 0;        // bytes handed out in all
+  size_t current = 0;  // bytes alive now
+  size_t idle = 0;     // bytes given back and kept for the next block of their size; current + idle <= peak
+  size_t peak = 0;     // most bytes ever alive at once since the last reset_peak
+  size_t total = 0;    // bytes handed out in all
   size_t allocations = 0;  // blocks handed out in all
 };
 
 // A handle to one pool; copies share it. Thread-safe.
+//
+// A training step asks for the same sizes again and again, and fresh pages from the system cost more than
+// most ops. So a counting pool without a host's allocator keeps blocks that were given back, but never more
+// than fits under its peak.
 class Memory {
  public:
   Memory() = default;  // the plain heap
@@ -36,7 +41,7 @@ class Memory {
   std::shared_ptr<std::byte> allocate(size_t bytes) const;
 
   MemoryStatistics statistics() const;  // all zero for the plain heap
-  void reset_peak() const;              // peak = current
+  void reset_peak() const;              // peak = current; idle blocks go back to the system
 
  private:
   struct Pool;

@@ -14,8 +14,8 @@ struct Tensor::Block {
   std::shared_ptr<const std::byte> bytes;
   Memory memory;
   bool sealed = false;
-  std::mutex mutex;                                          // guards `forms`
-  std::map<std::tuple<int, size_t, int64_t>, Tensor> forms;  // (kind, offset, numel) -> packed form
+  std::mutex mutex;                                                   // guards `forms`
+  std::map<std::tuple<int, size_t, int64_t, int64_t>, Tensor> forms;  // (kind, offset, rows, numel)
 };
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, const Memory& memory) {
@@ -196,7 +196,7 @@ bool Tensor::unique() const { return block_ && !block_->sealed && block_.use_cou
 Tensor Tensor::kept_form(int kind, const std::function<Tensor()>& make) const {
   check(sealed(), "tensor: only a sealed tensor keeps packed forms");
   const std::lock_guard lock(block_->mutex);
-  Tensor& form = block_->forms[{kind, offset_, numel()}];
+  Tensor& form = block_->forms[{kind, offset_, shape_.rank() ? dim(0) : 1, numel()}];
   if (!form.defined()) form = make();
   return form;
 }

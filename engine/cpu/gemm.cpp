@@ -30,9 +30,11 @@ constexpr int64_t slice_of_k = 256;   // a slice of one panel of b stays in the 
 constexpr int64_t rows_at_once = 96;  // a block of a (96 x 256) stays in the second-level cache
 constexpr int64_t columns_at_once = 512;
 
-// The sum over one slice of K for one register tile, added to c.
-template <class T>
-void multiply_tile(int64_t k, const T* __restrict a, const T* __restrict b, T* __restrict c, int64_t c_row) {
+// The sum over one slice of K for one register tile, added to c. `a` is either a packed strip ([k][rows]) or,
+// if `Direct`, the rows of the matrix itself, `a_row` apart.
+template <class T, bool Direct>
+void multiply_tile(int64_t k, const T* __restrict a, int64_t a_row, const T* __restrict b, T* __restrict c,
+                   int64_t c_row) {
   using Vector = typename Tile<T>::Vector;
   constexpr int64_t rows = Tile<T>::rows, width = Tile<T>::width;
   Vector sum[rows][2];
@@ -45,10 +47,11 @@ void multiply_tile(int64_t k, const T* __restrict a, const T* __restrict b, T* _
     const Vector b0 = *reinterpret_cast<const Vector*>(b), b1 = *reinterpret_cast<const Vector*>(b + width);
 #pragma GCC unroll 12
     for (int64_t i = 0; i < rows; ++i) {
-      sum[i][0] += b0 * a[i];
-      sum[i][1] += b1 * a[i];
+      const T factor = Direct ? a[i * a_row] : a[i];
+      sum[i][0] += b0 * factor;
+      sum[i][1] += b1 * factor;
     }
-    a += rows;
+    a += Direct ? 1 : rows;
     b += 2 * width;
   }
 #pragma GCC unroll 12
@@ -64,12 +67,11 @@ void pack_strips(int64_t m, int64_t k, Matrix<T> a, T* out) {
   constexpr int64_t rows = Tile<T>::rows;
   for (int64_t i = 0; i < m; i += rows) {
     const int64_t height = std::min(rows, m - i);
-    for (int64_t r = 0; r < height; ++r) {
-      const T* from = a.data + (i + r) * a.row;
-      for (int64_t p = 0; p < k; ++p) out[p * rows + r] = from[p * a.column];
+    for (int64_t p = 0; p < k; ++p) {
+      const T* from = a.data + i * a.row + p * a.column;
+      for (int64_t r = 0; r < height; ++r) out[p * rows + r] = from[r * a.row];
+      for (int64_t r = height; r < rows; ++r) out[p * rows + r] = T(0);
     }
-    for (int64_t r = height; r < rows; ++r)
-      for (int64_t p = 0; p < k; ++p) out[p * rows + r] = T(0);
     out += k * rows;
   }
 }
@@ -101,6 +103,9 @@ template <class T>
 void multiply_block(const Product<T>& x, const T* packed_b, int64_t i0, int64_t i1, int64_t panel0,
                     int64_t panel1) {
   constexpr int64_t rows = Tile<T>::rows, columns = Tile<T>::columns;
+  // Rows that lie in memory as the tile wants them are read in place; only the last, incomplete strip is
+  // packed then.
+  const bool direct = x.a.column == 1;
   alignas(64) T strips[(rows_at_once + rows) * slice_of_k];
   alignas(64) T edge[rows * columns];
   for (int64_t i = i0; i < i1; i += rows_at_once) {
@@ -116,21 +121,28 @@ void multiply_block(const Product<T>& x, const T* packed_b, int64_t i0, int64_t 
     }
     for (int64_t p = 0; p < x.k; p += slice_of_k) {
       const int64_t depth = std::min(slice_of_k, x.k - p);
-      pack_strips<T>(height, depth, {x.a.data + i * x.a.row + p * x.a.column, x.a.row, x.a.column}, strips);
+      const Matrix<T> slice{x.a.data + i * x.a.row + p * x.a.column, x.a.row, x.a.column};
+      const int64_t in_place = direct ? height / rows * rows : 0;
+      pack_strips<T>(height - in_place, depth, {slice.data + in_place * slice.row, slice.row, slice.column},
+                     strips);
       for (int64_t panel = panel0; panel < panel1; ++panel) {
         const T* b = packed_b + (panel * x.k + p) * columns;
         const int64_t j = panel * columns, width = std::min(columns, x.n - j);
         for (int64_t r = 0; r < height; r += rows) {
-          const T* a = strips + r * depth;
           T* c = x.c + (i + r) * x.c_row + j;
           const int64_t tall = std::min(rows, height - r);
-          if (tall == rows && width == columns) {
-            multiply_tile<T>(depth, a, b, c, x.c_row);
-            continue;
+          const bool whole = tall == rows && width == columns;
+          T* to = whole ? c : edge;
+          const int64_t to_row = whole ? x.c_row : columns;
+          for (int64_t y = 0; y < tall && !whole; ++y)
+            std::copy_n(c + y * x.c_row, width, edge + y * columns);
+          if (r < in_place) {
+            multiply_tile<T, true>(depth, slice.data + r * slice.row, slice.row, b, to, to_row);
+          } else {
+            multiply_tile<T, false>(depth, strips + (r - in_place) * depth, 0, b, to, to_row);
           }
-          for (int64_t y = 0; y < tall; ++y) std::copy_n(c + y * x.c_row, width, edge + y * columns);
-          multiply_tile<T>(depth, a, b, edge, columns);
-          for (int64_t y = 0; y < tall; ++y) std::copy_n(edge + y * columns, width, c + y * x.c_row);
+          for (int64_t y = 0; y < tall && !whole; ++y)
+            std::copy_n(edge + y * columns, width, c + y * x.c_row);
         }
       }
     }

@@ -39,13 +39,12 @@ Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t 
 enum PackedForm { for_forward = 0, for_backward = 1 };
 
 // c (m, n) = a (m, k) b (k, n) + bias, where b is the weight seen through `b`. A sealed weight is packed once
-// for all; k stands in the name of the form, since views of one block as (2, 6) and (3, 4) are packed
-// differently.
+// for all.
 template <class T>
 void multiply_by_weight(const cpu::Product<T>& p, const Tensor& weight, Matrix<T> b, PackedForm form,
                         const Memory& memory) {
   if (!weight.sealed()) return cpu::multiply<T>(p, b, memory);
-  const Tensor packed = weight.kept_form(static_cast<int>(2 * p.k) + form, [&] {
+  const Tensor packed = weight.kept_form(form, [&] {
     Tensor made = Tensor::empty({cpu::packed_size<T>(p.k, p.n)}, weight.dtype(), weight.memory());
     cpu::pack<T>(p.k, p.n, b, made.mutable_data<T>().data());
     return made;

@@ -23,9 +23,9 @@ struct FormulaBatch {
   Tensor attributes;  // (B, A)
 };
 
-FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count) {
-  FormulaBatch batch{Tensor::empty({count, 3, side, side}, DType::f32), Tensor::empty({count}, DType::i64),
-                     Tensor::empty({count}, DType::i64),
+FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count, const Memory& memory) {
+  FormulaBatch batch{Tensor::empty({count, 3, side, side}, DType::f32, memory),
+                     Tensor::empty({count}, DType::i64), Tensor::empty({count}, DType::i64),
                      Tensor::empty({count, kFormulaAttributes}, DType::f32)};
   for (int64_t i = 0; i < count; ++i) {
     const FormulaPicture picture = draw_formula_picture(seed, first + i);
@@ -60,7 +60,8 @@ struct Learner {
         classes(c.vit.width, formula_class_count(), scope / "pretrain_classes"),
         families(c.vit.width, formula_family_count(), scope / "pretrain_families"),
         attributes(c.vit.width, kFormulaAttributes, scope / "pretrain_attributes") {}
-  explicit Learner(const PretrainConfig& c) : Learner(c, trainable(parameters, c.seed)) {}
+  Learner(const PretrainConfig& c, const Memory& memory)
+      : Learner(c, trainable(parameters, c.seed, DType::f32, memory)) {}
 };
 
 #ifdef VITRINE_FILES
@@ -120,9 +121,10 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
                     const std::function<bool()>& stop) {
   check(c.vit.image_size == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
         c.vit.image_size);
-  check(c.steps > 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
+  check(c.steps >= 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
         c.batch, " make no sense");
-  Learner learner(c);
+  const Memory memory = Memory::counted();
+  Learner learner(c, memory);
   Optimizer optimizer(learner.parameters, {.kind = OptimizerKind::adamw, .weight_decay = c.weight_decay});
   const auto save = [&] {
 #ifdef VITRINE_FILES
@@ -138,11 +140,12 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
 
   // The next batch is drawn while the net learns from this one.
   const auto draw = [&](int64_t step) {
-    return std::async(std::launch::async, draw_batch, c.seed, step * c.batch, c.batch);
+    return std::async(std::launch::async, draw_batch, c.seed, step * c.batch, c.batch, memory);
   };
   PretrainReport sums{};
   auto since = std::chrono::steady_clock::now();
-  std::future<FormulaBatch> next = draw(optimizer.steps());
+  std::future<FormulaBatch> next;
+  if (optimizer.steps() < c.steps) next = draw(optimizer.steps());
   while (optimizer.steps() < c.steps) {
     const FormulaBatch batch = next.get();
     if (optimizer.steps() + 1 < c.steps) next = draw(optimizer.steps() + 1);

@@ -16,7 +16,7 @@ namespace vitrine {
 
 struct PretrainConfig {
   VitConfig vit{.image_size = 32, .patch = 4, .width = 128, .depth = 6, .heads = 4, .mlp_width = 512};
-  int64_t steps = 9000;
+  int64_t steps = 9000;  // 0: the untrained start
   int64_t batch = 32;
   double learning_rate = 1e-3;
   double weight_decay = 0.05;
