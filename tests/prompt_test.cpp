@@ -1,4 +1,5 @@
-// prompt_test.cpp: prompts as keys and values against the textbook form with full tokens; counts; what stays frozen.
+// prompt_test.cpp: prompts as keys and values against the textbook form with full tokens; counts; what stays
+// frozen.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -21,8 +22,9 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   return largest;
 }
 
-// VPT-deep as the paper says it: in every block the prompts are full tokens behind the class token; what the block
-// makes of them is replaced by the next block's own. `noise` is given when prompts are dropped per image.
+// VPT-deep as the paper says it: in every block the prompts are full tokens behind the class token; what the
+// block makes of them is replaced by the next block's own. `noise` is given when prompts are dropped per
+// image.
 Variable textbook_deep(const Vit& vit, const std::vector<Variable>& prompts, const Variable& images) {
   Variable x = vit.embed(images);  // (B, T, D)
   const int64_t first = vit.config().class_token ? 1 : 0, tokens = x.dim(1);
@@ -89,7 +91,8 @@ TEST_CASE("VPT-deep with prompt dropout equals the textbook form under the same 
   const TensorFile file = sine_vit(small);
   const Vit vit(small, frozen(file, DType::f64));
   Parameters parameters;
-  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .dropout = 0.5}, small, trainable(parameters, 5, DType::f64));
+  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .dropout = 0.5}, small,
+                        trainable(parameters, 5, DType::f64));
   const Pass pass{.training = true, .noise = {.seed = 3, .epoch = 1, .samples = {7, 8}}};
   std::vector<Variable> layers;
   for (int64_t i = 0; i < small.depth; ++i) layers.push_back(prompts.layer(i, pass));
@@ -104,18 +107,22 @@ TEST_CASE("VPT-deep with prompt dropout equals the textbook form under the same 
   CHECK(prompts.layer(0, {}).shape() == Shape{4, 16});
 }
 
-TEST_CASE("VPT-shallow: an image's features do not depend on its batch mates; gradients by finite differences") {
+TEST_CASE(
+    "VPT-shallow: an image's features do not depend on its batch mates; gradients by finite differences") {
   const TensorFile file = sine_vit(small);
   const Vit vit(small, frozen(file, DType::f64));
   Parameters parameters;
-  const Prompts prompts({.kind = PromptKind::shallow, .count = 3}, small, trainable(parameters, 5, DType::f64));
+  const Prompts prompts({.kind = PromptKind::shallow, .count = 3}, small,
+                        trainable(parameters, 5, DType::f64));
   const Tensor images = sine_image(2, 32);
   const Tensor together = prompted_features(vit, prompts, images, {}).value();
   for (int64_t b = 0; b < 2; ++b) {
     const Tensor alone = prompted_features(vit, prompts, images.rows(b, b + 1), {}).value();
     CHECK(largest_difference(alone, together.rows(b, b + 1)) < 1e-14);
   }
-  const auto loss = [&] { return cross_entropy(prompted_features(vit, prompts, images, {}), Tensor::of<int64_t>({2}, {1, 9})); };
+  const auto loss = [&] {
+    return cross_entropy(prompted_features(vit, prompts, images, {}), Tensor::of<int64_t>({2}, {1, 9}));
+  };
   backward(loss());
   const Variable& leaf = parameters.all()[0].value;
   Tensor value = leaf.value();
@@ -133,9 +140,11 @@ TEST_CASE("VPT-shallow: an image's features do not depend on its batch mates; gr
 
 TEST_CASE("projected prompts: the product is what the blocks see") {
   Parameters parameters;
-  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .projection = 5}, small, trainable(parameters, 5, DType::f64));
+  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .projection = 5}, small,
+                        trainable(parameters, 5, DType::f64));
   CHECK(prompts.product().shape() == Shape{3, 4, 16});
-  CHECK(largest_difference(prompts.product().rows(1, 2).reshape({4, 16}), prompts.layer(1, {}).value()) < 1e-15);
+  CHECK(largest_difference(prompts.product().rows(1, 2).reshape({4, 16}), prompts.layer(1, {}).value()) <
+        1e-15);
   CHECK(parameters.count() == 3 * 4 * 5 + 5 * 16 + 16);
   CHECK(parameters.count() == parameter_count(prompts.config(), small));
 }
@@ -156,15 +165,19 @@ TEST_CASE("fresh prompts are uniform in the paper's bound") {
 }
 
 TEST_CASE("what is trained: L P D + D C + C scalars, and nothing else") {
-  // ViT-B with 100 prompts and 6 classes: the count that the paper's authors print, without allocating the backbone.
-  CHECK(parameter_count({.kind = PromptKind::deep, .count = 100}, vit_preset("vit-b16")) + 768 * 6 + 6 == 926214);
-  CHECK(parameter_count({.kind = PromptKind::deep, .count = 5}, vit_preset("vit-b16")) + 768 * 397 + 397 == 351373);
+  // ViT-B with 100 prompts and 6 classes: the count that the paper's authors print, without allocating the
+  // backbone.
+  CHECK(parameter_count({.kind = PromptKind::deep, .count = 100}, vit_preset("vit-b16")) + 768 * 6 + 6 ==
+        926214);
+  CHECK(parameter_count({.kind = PromptKind::deep, .count = 5}, vit_preset("vit-b16")) + 768 * 397 + 397 ==
+        351373);
   TensorFile file = sine_vit(small);
   file.metadata["config"] = config_to_json(small);
   const Backbone backbone = make_backbone(file, "sine");
   const TunedVit deep(backbone, TunedConfig{.prompts = {.count = 7}, .classes = 5}, 1);
   CHECK(deep.parameters().count() == 3 * 7 * 16 + 16 * 5 + 5);
-  const TunedVit shallow(backbone, TunedConfig{.method = Method::vpt_shallow, .prompts = {.count = 7}, .classes = 5}, 1);
+  const TunedVit shallow(
+      backbone, TunedConfig{.method = Method::vpt_shallow, .prompts = {.count = 7}, .classes = 5}, 1);
   CHECK(shallow.parameters().count() == 7 * 16 + 16 * 5 + 5);
   const TunedVit head_only(backbone, TunedConfig{.method = Method::linear, .classes = 5}, 1);
   CHECK(head_only.parameters().count() == 16 * 5 + 5);
@@ -218,7 +231,8 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
   const TunedVit again(backbone, back);
   const Tensor images = sine_image(1, 32).to(DType::f32);
   for (int i = 0; i < 2; ++i)
-    CHECK(std::abs(again.logits(images).value().data<float>()[i] - model.logits(images).value().data<float>()[i]) < 1e-6f);
+    CHECK(std::abs(again.logits(images).value().data<float>()[i] -
+                   model.logits(images).value().data<float>()[i]) < 1e-6f);
 
   Backbone other = backbone;
   other.file.tensors["norm.bias"] = other.file.tensors["norm.bias"].clone();

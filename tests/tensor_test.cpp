@@ -58,14 +58,20 @@ TEST_CASE("memory: statistics and limit") {
 TEST_CASE("memory: a host's allocator serves every block") {
   int alive = 0;
   {
-    const Memory memory = Memory::counted(
-        0, {[&](size_t n) { ++alive; return ::operator new(n, std::align_val_t{64}); },
-            [&](void* p, size_t) { --alive; ::operator delete(p, std::align_val_t{64}); }});
+    const Memory memory = Memory::counted(0, {[&](size_t n) {
+                                                ++alive;
+                                                return ::operator new (n, std::align_val_t{64});
+                                              },
+                                              [&](void* p, size_t) {
+                                                --alive;
+                                                ::operator delete (p, std::align_val_t{64});
+                                              }});
     const Tensor a = Tensor::zeros({10}, DType::f32, memory), b = a.clone();
     CHECK(alive == 2);
   }
   CHECK(alive == 0);
-  const Memory empty_host = Memory::counted(0, {[](size_t) -> void* { return nullptr; }, [](void*, size_t) {}});
+  const Memory empty_host =
+      Memory::counted(0, {[](size_t) -> void* { return nullptr; }, [](void*, size_t) {}});
   CHECK_THROWS_AS(Tensor::zeros({10}, DType::f32, empty_host), Error);
   CHECK(empty_host.statistics().current == 0);
 }
@@ -77,7 +83,7 @@ TEST_CASE("half-width floats: every bit pattern survives the way through f32") {
     if (!std::isnan(to_float(b))) CHECK_EQ(to_bf16(to_float(b)).bits, bits);
     if (!std::isnan(to_float(h))) CHECK_EQ(to_f16(to_float(h)).bits, bits);
   }
-  CHECK(to_float(to_bf16(1.00390625f)) == 1.0f);      // a tie goes to the even neighbour
+  CHECK(to_float(to_bf16(1.00390625f)) == 1.0f);  // a tie goes to the even neighbour
   CHECK(to_float(to_f16(65519.0f)) == 65504.0f);
   CHECK(std::isinf(to_float(to_f16(65520.0f))));
   CHECK(std::isnan(to_float(to_bf16(NAN))));
@@ -98,7 +104,8 @@ TEST_CASE("random: seek, independence of streams, moments") {
   std::set<uint32_t> first;
   for (uint32_t epoch = 0; epoch < 4; ++epoch)
     for (uint32_t sample = 0; sample < 4; ++sample)
-      for (uint32_t lane = 0; lane < 4; ++lane) first.insert(Random(7, Purpose::test, epoch, sample, lane).bits());
+      for (uint32_t lane = 0; lane < 4; ++lane)
+        first.insert(Random(7, Purpose::test, epoch, sample, lane).bits());
   CHECK(first.size() == 64);
   double sum = 0, squares = 0;
   for (int i = 0; i < 20000; ++i) {

@@ -1,4 +1,5 @@
-// vit_files.h: small ViTs and images by a rule, so that an independent implementation can make the very same ones.
+// vit_files.h: small ViTs and images by a rule, so that an independent implementation can make the very same
+// ones.
 #pragma once
 
 #include <cmath>
@@ -7,7 +8,8 @@
 
 #include "models/vit.h"
 
-// Weight i of the net (in torchvision's order), element k: 0.1 sin(0.7 k + 1.3 i), plus 1 for the gains of layer norms.
+// Weight i of the net (in torchvision's order), element k: 0.1 sin(0.7 k + 1.3 i), plus 1 for the gains of
+// layer norms.
 inline vitrine::TensorFile sine_vit(const vitrine::VitConfig& c) {
   using namespace vitrine;
   TensorFile file;
@@ -16,7 +18,8 @@ inline vitrine::TensorFile sine_vit(const vitrine::VitConfig& c) {
     Tensor t = Tensor::empty(shape, DType::f64);
     const auto values = t.mutable_data<double>();
     for (size_t k = 0; k < values.size(); ++k)
-      values[k] = 0.1 * std::sin(0.7 * static_cast<double>(k) + 1.3 * static_cast<double>(index)) + (gain ? 1 : 0);
+      values[k] =
+          0.1 * std::sin(0.7 * static_cast<double>(k) + 1.3 * static_cast<double>(index)) + (gain ? 1 : 0);
     file.tensors[name] = t;
     ++index;
   };

@@ -1,4 +1,5 @@
-// vit_test.cpp: parameter counts, known answers of an independent implementation, presets and refusals of the ViT.
+// vit_test.cpp: parameter counts, known answers of an independent implementation, presets and refusals of the
+// ViT.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -12,11 +13,11 @@ using namespace vitrine;
 TEST_CASE("vit: parameter counts of all presets, built and computed") {
   // Counts that timm reports for 224 pixels and 1000 classes.
   const std::vector<std::pair<const char*, int64_t>> known{
-      {"vit-ti8", 5719720},   {"vit-ti14", 5694376},  {"vit-ti16", 5717416},  {"vit-ti32", 6131560},
-      {"vit-s8", 22055272},   {"vit-s14", 22004584},  {"vit-s16", 22050664},  {"vit-s32", 22878952},
-      {"vit-b8", 86576872},   {"vit-b14", 86475496},  {"vit-b16", 86567656},  {"vit-b32", 88224232},
-      {"vit-l8", 304338920},  {"vit-l14", 304203752}, {"vit-l16", 304326632}, {"vit-l32", 306535400},
-      {"vit-h8", 632214760},  {"vit-h14", 632045800}, {"vit-h16", 632199400}, {"vit-h32", 634960360}};
+      {"vit-ti8", 5719720},  {"vit-ti14", 5694376},  {"vit-ti16", 5717416},  {"vit-ti32", 6131560},
+      {"vit-s8", 22055272},  {"vit-s14", 22004584},  {"vit-s16", 22050664},  {"vit-s32", 22878952},
+      {"vit-b8", 86576872},  {"vit-b14", 86475496},  {"vit-b16", 86567656},  {"vit-b32", 88224232},
+      {"vit-l8", 304338920}, {"vit-l14", 304203752}, {"vit-l16", 304326632}, {"vit-l32", 306535400},
+      {"vit-h8", 632214760}, {"vit-h14", 632045800}, {"vit-h16", 632199400}, {"vit-h32", 634960360}};
   for (const auto& [name, count] : known) {
     CAPTURE(name);
     const VitConfig config = vit_preset(name);
@@ -40,7 +41,8 @@ TEST_CASE("vit: parameter counts of all presets, built and computed") {
 }
 
 TEST_CASE("vit: logits equal those of torchvision's VisionTransformer") {
-  const VitConfig config{.image_size = 32, .patch = 8, .width = 16, .depth = 2, .heads = 2, .mlp_width = 32, .classes = 5};
+  const VitConfig config{
+      .image_size = 32, .patch = 8, .width = 16, .depth = 2, .heads = 2, .mlp_width = 32, .classes = 5};
   // torch 1.13, float64, weights by the sine rule of vit_files.h
   const std::vector<double> expected{-0.010306632259075466, 0.22306368707012147, 0.08304863195578639,
                                      -0.2744503123461872, -0.3068381619338075};
@@ -56,9 +58,12 @@ TEST_CASE("vit: logits equal those of torchvision's VisionTransformer") {
 }
 
 TEST_CASE("vit: configuration from shapes and from metadata") {
-  const VitConfig config{.image_size = 32, .patch = 8, .width = 192, .depth = 2, .heads = 3, .mlp_width = 32, .classes = 5};
+  const VitConfig config{
+      .image_size = 32, .patch = 8, .width = 192, .depth = 2, .heads = 3, .mlp_width = 32, .classes = 5};
   TensorFile file = sine_vit(config);
-  const auto same = [](const VitConfig& a, const VitConfig& b) { return config_to_json(a) == config_to_json(b); };
+  const auto same = [](const VitConfig& a, const VitConfig& b) {
+    return config_to_json(a) == config_to_json(b);
+  };
   CHECK(same(vit_config_of(file), config));
   VitConfig odd = config;
   odd.heads = 6;
@@ -71,14 +76,21 @@ TEST_CASE("vit: configuration from shapes and from metadata") {
 
   const VitConfig narrow{.image_size = 32, .patch = 8, .width = 16, .depth = 2, .heads = 2, .mlp_width = 32};
   const TensorFile small = sine_vit(narrow);
-  CHECK_THROWS_WITH(vit_config_of(small), "checkpoint: how many attention heads? Shapes cannot tell for width 16; give --heads");
+  CHECK_THROWS_WITH(vit_config_of(small),
+                    "checkpoint: how many attention heads? Shapes cannot tell for width 16; give --heads");
   CHECK(same(vit_config_of(small, 2), narrow));
 }
 
 TEST_CASE("vit: mean pooling, with and without a class token") {
   for (const bool class_token : {true, false}) {
-    const VitConfig config{.image_size = 16, .patch = 8, .width = 16, .depth = 1, .heads = 2, .mlp_width = 32,
-                           .pooling = Pooling::mean, .class_token = class_token};
+    const VitConfig config{.image_size = 16,
+                           .patch = 8,
+                           .width = 16,
+                           .depth = 1,
+                           .heads = 2,
+                           .mlp_width = 32,
+                           .pooling = Pooling::mean,
+                           .class_token = class_token};
     const Vit vit(config, frozen(sine_vit(config), DType::f64));
     const Tensor image = sine_image(2, 16);
     const Variable features = vit.features(image);
@@ -86,7 +98,8 @@ TEST_CASE("vit: mean pooling, with and without a class token") {
     // By hand: the block on all tokens, the mean of the patches, the norm.
     const Variable x = vit.blocks()[0](vit.embed(image), {}, {});
     const Variable by_hand = vit.pool(x);
-    for (size_t i = 0; i < 32; ++i) CHECK(features.value().data<double>()[i] == by_hand.value().data<double>()[i]);
+    for (size_t i = 0; i < 32; ++i)
+      CHECK(features.value().data<double>()[i] == by_hand.value().data<double>()[i]);
   }
 }
 
@@ -100,16 +113,19 @@ TEST_CASE("backbone: what does not fit is named") {
   CHECK_THROWS_AS(make_backbone(missing, "here"), Error);
   TensorFile misshapen = good;
   misshapen.tensors["norm.bias"] = Tensor::zeros({7}, DType::f64);
-  CHECK_THROWS_WITH(make_backbone(misshapen, "here"), "checkpoint: tensor 'norm.bias': expected (192), got (7)");
+  CHECK_THROWS_WITH(make_backbone(misshapen, "here"),
+                    "checkpoint: tensor 'norm.bias': expected (192), got (7)");
   TensorFile left_over = good;
   left_over.tensors["blocks.1.ls1.gamma"] = Tensor::zeros({192}, DType::f64);
   CHECK_THROWS_AS(make_backbone(left_over, "here"), Error);
-  CHECK_THROWS_WITH(vit_preset("vit-b15"),
-                    "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are vit-{ti,s,b,l,h}{8,14,16,32}");
+  CHECK_THROWS_WITH(
+      vit_preset("vit-b15"),
+      "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are vit-{ti,s,b,l,h}{8,14,16,32}");
 }
 
 TEST_CASE("backbone: the identity depends on the weights, not on the file") {
-  const VitConfig config{.image_size = 32, .patch = 8, .width = 192, .depth = 1, .heads = 3, .mlp_width = 32, .classes = 5};
+  const VitConfig config{
+      .image_size = 32, .patch = 8, .width = 192, .depth = 1, .heads = 3, .mlp_width = 32, .classes = 5};
   TensorFile file = sine_vit(config);
   for (auto& [name, tensor] : file.tensors) tensor = tensor.to(DType::f32);
   const std::string identity = identity_of(make_backbone(file, "a"));
