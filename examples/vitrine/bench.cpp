@@ -90,7 +90,7 @@ int bench(const BenchOptions& o, Console& console) {
                fastest = batch / *std::ranges::min_element(times.whole);
   const size_t peak = memory.statistics().peak;
   console.item("Model", fmt::format("{}; {}{}, {} trained parameters", model_text(model.vit()), name_of(o.method),
-                                    prompts ? ", " + plural(o.prompts, "prompt") : "", count_text(model.parameters().count())));
+                                    prompts ? text(", ", plural(o.prompts, "prompt")) : "", count_text(model.parameters().count())));
   console.item("Step", fmt::format("batch {}, {} steps after {}, {}", o.batch, o.steps, o.warmup, plural(thread_count(), "thread")));
   console.item("Speed", fmt::format("{:.2f} images/s (median; {:.2f} to {:.2f})", middle, slowest, fastest));
   console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}", median(times.whole), median(times.forward),
@@ -113,7 +113,7 @@ int bench(const BenchOptions& o, Console& console) {
                                     {"optimizer_seconds", median(times.optimizer)},
                                     {"trained_parameters", model.parameters().count()},
                                     {"peak_bytes", peak}};
-  console.result(json.dump());
+  console.result(json);
   return 0;
 }
 

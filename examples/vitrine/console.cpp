@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 namespace vitrine::cli {
@@ -120,9 +121,10 @@ void Console::clear() {
   running_ = false;
 }
 
-void Console::result(std::string_view json) {
+void Console::result(const nlohmann::ordered_json& json) {
   erase_bar();
-  if (json_) out(std::string(json) + "\n");
+  // File names may hold anything; what is no UTF-8 is replaced.
+  if (json_) out(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
 void Console::finish() {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -30,7 +31,7 @@ class Console {
   // Takes the bar away and starts the next one's clock anew.
   void clear();
   // The one JSON object of --json; otherwise nothing happens.
-  void result(std::string_view json);
+  void result(const nlohmann::ordered_json& json);
   bool json() const { return json_; }
 
   // Flushes. Throws Error{Fault::output} if anything could not be written to standard output; without a message if that

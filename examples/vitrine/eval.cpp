@@ -54,7 +54,7 @@ int eval(const EvalOptions& o, Console& console) {
                               {"accuracy", result.accuracy}, {"loss", result.loss}, {"bad", result.bad.size()},
                               {"images_per_second", rate}};
   if (o.logits_out) json["logits"] = *o.logits_out;
-  console.result(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  console.result(json);
   return 0;
 }
 

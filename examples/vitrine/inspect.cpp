@@ -50,6 +50,14 @@ std::string preprocess_text(const Preprocess& p) {
                      p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2]);
 }
 
+// "batch 64, clip 0.0, ..."
+std::string pairs_text(const Json& object) {
+  std::string all;
+  for (const auto& [key, value] : object.items())
+    all += text(all.empty() ? "" : ", ", key, " ", value.is_string() ? value.get<std::string>() : value.dump());
+  return all;
+}
+
 Json inspect_task(const TensorFile& file, Console& console) {
   const Task task = task_from_file(file);
   int64_t parameters = 0;
@@ -60,7 +68,7 @@ Json inspect_task(const TensorFile& file, Console& console) {
   console.item("Classes", text(task.config.classes, ": ", class_list(task.class_names)));
   console.item("Backbone", text(task.backbone, ", identity ", task.backbone_identity));
   console.item("Images", preprocess_text(preprocess_from_json(task.preprocess)));
-  console.item("Settings", task.settings);
+  console.item("Settings", pairs_text(Json::parse(task.settings)));
   console.line("Tensors");
   list_tensors(file, console);
   return {{"kind", "task"},
@@ -89,7 +97,7 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
   console.item("Work", fmt::format("{:.3g} GMACs for an image", gmacs));
   console.item("Stored", text(dtypes(backbone.file), ", ", bytes_text(total_bytes(backbone.file)), ", ", backbone.file.tensors.size(), " tensors"));
   console.item("Images", preprocess_text(preprocess));
-  console.item("Config", config_to_json(backbone.config));
+  console.item("Config", pairs_text(Json::parse(config_to_json(backbone.config))));
   console.item("Identity", identity);
   const auto provenance = backbone.file.metadata.find("provenance");
   if (provenance != backbone.file.metadata.end()) console.item("From", provenance->second);
@@ -131,7 +139,7 @@ int inspect(const InspectOptions& o, Console& console) {
   }
   Json result{{"command", "inspect"}, {"file", o.file}};
   result.update(json);
-  console.result(result.dump(-1, ' ', false, Json::error_handler_t::replace));
+  console.result(result);
   return 0;
 }
 

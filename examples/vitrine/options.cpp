@@ -90,9 +90,9 @@ std::string help_of(const CLI::App& app, const std::string& usage) {
       if (option->get_group() != group || option->get_positional()) continue;
       if (left != "  ") left += ", ";
       left += option->get_name();
-      if (!option->get_type_name().empty()) left += " " + option->get_type_name();
+      if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
       if (option->get_description().empty()) continue;
-      left += left.size() < column ? std::string(column - left.size(), ' ') : "\n" + std::string(column, ' ');
+      left += left.size() < column ? std::string(column - left.size(), ' ') : text("\n", std::string(column, ' '));
       out += left + option->get_description() + "\n";
       left = "  ";
     }
@@ -195,8 +195,8 @@ class Adder {
 constexpr const char* backbone_what = "ViT as safetensors in timm's names, or builtin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* heads_what = "attention heads, for a file whose width does not tell";
-constexpr const char* data_what = "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR, tensors:FILE,\n"
-                                  "                                  synthetic:shapes, synthetic:stripes, synthetic:colors (required)";
+constexpr const char* data_what = "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
+                                  "                                  tensors:FILE, synthetic:shapes|stripes|colors (required)";
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
@@ -215,39 +215,40 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
-  add.count("--prompts", "P", "", o.prompts, 1, 1 << 20);
-  add.count("--prompt-projection", "K", "prompt tokens [10]; through K dimensions", o.prompt_projection, 1, 1 << 20);
-  add.number("--prompt-dropout", "R", "", o.prompt_dropout, 0, 0.999999);
-  add.number("--drop-path", "R", "rates of noise in training [0]", o.drop_path, 0, 0.999999);
+  add.count("--prompts", "P", "prompt tokens; vpt-deep has as many for each block [10]", o.prompts, 1, 1 << 20);
+  add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width", o.prompt_projection, 1, 1 << 20);
+  add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0, 0.999999);
+  add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0, 0.999999);
   add.path("--init", "TASK", "start from this task file, with its method and prompts", o.init);
   add.group("How it is trained");
-  add.count("--epochs", "E", "", o.epochs, 0, 1 << 20);
-  add.count("--batch", "B", "epochs (0: write the untrained task); images per step [64]", o.batch, 1, 1 << 20);
-  add.count("--accumulate", "N", "split each batch in N to save memory [1]", c.accumulate, 1, 1 << 20);
+  add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0, 1 << 20);
+  add.count("--batch", "B", "", o.batch, 1, 1 << 20);
+  add.count("--accumulate", "N", "images per step [64], N parts one after the other [1]", c.accumulate, 1, 1 << 20);
   add.optimizer("", o.optimizer);
-  add.number("--wd", "W", "weight decay [by method]", o.weight_decay);
-  add.number("--momentum", "M", "of sgd [0.9]", o.momentum, 0, 0.999999);
+  add.number("--momentum", "M", "which [adamw]; of sgd [0.9]", o.momentum, 0, 0.999999);
   CLI::Option* absolute = add.number("--lr", "R", "", o.learning_rate);
-  add.number("--base-lr", "R", "learning rate [by method]; or per 256 images of batch", o.base_learning_rate)
+  add.number("--base-lr", "R", "learning rate [by method]; the same for 256 images per step", o.base_learning_rate)
       ->excludes(absolute);
-  add.one_of<Schedule>("--schedule", "cosine|constant", "", c.schedule,
+  add.number("--wd", "W", "", o.weight_decay);
+  add.number("--clip", "G", "weight decay [by method]; largest gradient norm [none]", c.clip);
+  add.one_of<Schedule>("--schedule", "cosine|constant", "learning rate after the warm-up [cosine]", c.schedule,
                        {{"cosine", Schedule::cosine}, {"constant", Schedule::constant}});
-  add.number("--warmup", "E", "epochs of rising learning rate", o.warmup, 0, 1 << 20);
-  add.number("--clip", "G", "", c.clip);
-  add.number("--label-smoothing", "S", "largest gradient norm; smoothed targets [off]", c.smoothing, 0, 0.999999);
+  add.number("--warmup", "E", "epochs of rising learning rate [a tenth, at most 5]", o.warmup, 0, 1 << 20);
+  add.number("--label-smoothing", "S", "share of the target spread over all classes [0]", c.smoothing, 0, 0.999999);
   add.one_of<bool>("--class-weights", "balanced|none", "weigh rare classes more [none]", c.balance_classes,
                    {{"balanced", true}, {"none", false}});
-  add.one_of<bool>("--order", "shuffled|sequential", "", c.sequential, {{"shuffled", false}, {"sequential", true}});
-  add.seed("--seed", "of everything random [0]", c.seed);
+  add.one_of<bool>("--order", "shuffled|sequential", "of the images in an epoch [shuffled]", c.sequential,
+                   {{"shuffled", false}, {"sequential", true}});
+  add.seed("--seed", "of everything random but --data-seed's choice [0]", c.seed);
   add.one_of<bool>("--keep", "last|best", "which epoch's task, best by validation [last]", c.keep_best,
                    {{"last", false}, {"best", true}});
   add.group("The run");
   add.path("--out", "DIR", "", o.out);
   add.flag("--resume", "run folder [runs/DATA-METHOD-n]; go on in it", o.resume);
   add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
-  add.words("--memory-limit", "BYTES", "",
+  add.words("--memory-limit", "BYTES", "stop before tensors take more, such as 800M or 2G [none]",
             [&o](const std::string& words) { o.memory_limit = bytes("--memory-limit", words); });
-  add.count("--workers", "W", "such as 2G; threads that load images [1]", c.workers, 0, 256);
+  add.count("--workers", "W", "threads that load images [1]", c.workers, 0, 256);
   add.common(o.common);
 }
 
@@ -271,7 +272,7 @@ void add_eval(Adder& add, EvalOptions& o) {
 
 void add_predict(Adder& add, PredictOptions& o) {
   add.group("What");
-  add.path("--task", "FILE", "task file of vitrine tune; without it the backbone's own head names classes", o.task);
+  add.path("--task", "FILE", "task file; without it the backbone's own head is used", o.task);
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines", o.class_names);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
@@ -310,7 +311,7 @@ void add_inspect(Adder& add, InspectOptions& o) {
 
 void add_bench(Adder& add, BenchOptions& o) {
   add.group("The model");
-  add.path("--model", "NAME", "vit-ti16, vit-s16, vit-b16, vit-l14, ... with random weights, or builtin [vit-ti16]", o.model);
+  add.path("--model", "NAME", "vit-b16 and the like, weights random; or builtin [vit-ti16]", o.model);
   add.path("--backbone", "FILE", "this file instead", o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
@@ -332,7 +333,7 @@ void add_bench(Adder& add, BenchOptions& o) {
 void check_names(const CLI::App& app, const std::vector<std::string>& words) {
   std::vector<std::string> known{"--help"};
   for (const CLI::Option* option : app.get_options())
-    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    for (const std::string& name : option->get_lnames()) known.push_back(text("--", name));
   const std::vector<std::string_view> names(known.begin(), known.end());
   for (size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
     if (words[i].size() < 2 || words[i][0] != '-') continue;

@@ -135,7 +135,7 @@ int predict(const PredictOptions& o, Console& console) {
     }
     all.push_back(entry);
   }
-  console.result(nlohmann::ordered_json{{"command", "predict"}, {"images", all}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  console.result(nlohmann::ordered_json{{"command", "predict"}, {"images", all}});
   return status;
 }
 

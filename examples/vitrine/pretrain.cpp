@@ -92,7 +92,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
     console.item("Loss", fmt::format("{:.4f}, accuracy {}", last.loss, percent_text(last.accuracy)));
     console.item("File", text(o.out, " (", bytes_text(std::filesystem::file_size(o.out)), ")"));
   }
-  console.result(json.dump());
+  console.result(json);
   return stopped;
 }
 

@@ -212,8 +212,10 @@ int tune(const TuneOptions& o, Console& console) {
   open.note = note;
   Chosen chosen = choose_data(o, backbone, open);
   const TuneData& data = chosen.data;
+  const auto test_set = !o.no_test && has_split(o.data, Split::test) ? open_dataset(o.data, Split::test, open) : nullptr;
   if (start) check_classes(*start, *data.dataset, o.data);
   const TuneConfig config = config_of(o, model_of(o, start ? &*start : nullptr, data.dataset->classes()));
+  if (start) start->config = config.model;  // its noise may have been changed
   check(!config.keep_best || !data.val.empty(), "--keep best: needs validation images; --val N splits some off");
   const std::string folder = folder_of(o, config.model.method);
 
@@ -221,7 +223,8 @@ int tune(const TuneOptions& o, Console& console) {
   console.item("Backbone", text(quote(backbone.source), ": ", model_text(vit), ", ", million_text(backbone_parameters), " parameters"));
   console.item("Data", text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"), ", ",
                             data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())), " for validation",
-                            chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"), ", ", data.dataset->classes(),
+                            chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
+                            test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ", data.dataset->classes(),
                             " classes: ", class_list(data.dataset->class_names())));
   console.item("Trains", text(start ? text(name_of(config.model.method), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, vit, backbone_parameters)));
@@ -268,7 +271,7 @@ int tune(const TuneOptions& o, Console& console) {
   if (result.stopped) {
     console.line(text("Stopped after step ", last.step, " of ", last.steps, "; the state is saved in ", folder, "."));
     console.line(text("The same command with --out ", shell_word(folder), " --resume goes on from there."));
-    console.result(json.dump());
+    console.result(json);
     return SignalGuard::exit_code();
   }
 
@@ -293,10 +296,7 @@ int tune(const TuneOptions& o, Console& console) {
       accuracy = text("val ", evaluation_text(*end.val));
     }
   }
-  const bool testing = !o.no_test && has_split(o.data, Split::test);
-  if (testing) {
-    const auto test_set = open_dataset(o.data, Split::test, open);
-    check_classes(result.task, *test_set, o.data);
+  if (test_set) {
     const TunedVit model(backbone, result.task, DType::f32, pool);
     const Evaluation test = evaluate(model, test_set, all_samples(*test_set), data.preprocess, config.batch, config.workers, config.max_bad,
                                      nullptr, [&](int64_t done, int64_t all) { console.progress(done, all, 0, "test images"); });
@@ -309,13 +309,14 @@ int tune(const TuneOptions& o, Console& console) {
   std::error_code ignored;
   const auto size = fs::file_size(task_path, ignored);
   if (!accuracy.empty()) console.item("Accuracy", accuracy);
+  console.item("Time", text(time_text(seconds), ", at most ", bytes_text(pool.statistics().peak), " in tensors beside the frozen weights"));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
-                             (fs::path(folder) / "metrics.jsonl").string(), "; ", time_text(seconds), " in all"));
-  const std::string from = o.backbone && *o.backbone != result.task.backbone ? " --backbone " + shell_word(*o.backbone) : "";
+                             (fs::path(folder) / "metrics.jsonl").string()));
+  const std::string from = o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "";
   console.item("Next", text("vitrine predict --task ", shell_word(task_path), from, " IMAGE..."));
-  console.item("", text("vitrine eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data), testing ? "" : " --split train"));
+  console.item("", text("vitrine eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data), test_set ? "" : " --split train"));
   console.item("", text("vitrine inspect ", shell_word(task_path)));
-  console.result(json.dump());
+  console.result(json);
   return 0;
 }
 

@@ -1,0 +1,220 @@
+#!/usr/bin/env bash
+# cli_test.sh: the vitrine program from outside: messages, exit codes, files, interruptions.
+#
+#   tests/cli_test.sh build/examples/vitrine
+set -u
+
+vitrine=$(realpath "${1:?usage: cli_test.sh PROGRAM}")
+work=$(mktemp -d)
+mounted=
+cleanup() {
+  [[ -n $mounted ]] && umount "$mounted" 2>/dev/null
+  rm -rf "$work"
+}
+trap cleanup EXIT
+cd "$work" || exit 1
+
+passed=0 failed=0 skipped=0
+ok() { echo "ok      $1"; passed=$((passed + 1)); }
+bad() {
+  echo "FAILED  $1: $2"
+  failed=$((failed + 1))
+  sed 's/^/        | /' out err 2>/dev/null | tail -n 12
+}
+skip() { echo "SKIPPED $1: $2"; skipped=$((skipped + 1)); }
+
+# expect NAME EXIT-CODE REGEX COMMAND...: the command's exit code, and a line of its output that matches
+expect() {
+  local name=$1 code=$2 regex=$3 got
+  shift 3
+  "$@" >out 2>err </dev/null
+  got=$?
+  if ((got != code)); then bad "$name" "expected exit code $code, got $got"; return; fi
+  if ! cat out err | grep -Eq -- "$regex"; then bad "$name" "no line matches /$regex/"; return; fi
+  # An error is one line that says which program speaks.
+  if ((code >= 1 && code <= 4)) && ! tail -n 1 err | grep -q '^vitrine'; then bad "$name" "the last line is no error message"; return; fi
+  ok "$name"
+}
+# same NAME FILE FILE
+same() { if cmp -s "$2" "$3"; then ok "$1"; else bad "$1" "$2 and $3 differ"; fi; }
+# json NAME EXPRESSION: the output is one JSON object `j` for which the Python expression holds
+json() {
+  if python3 -c 'import json,sys; j=json.load(open("out")); sys.exit(not eval(sys.argv[1]))' "$2" 2>>err; then ok "$1"
+  else bad "$1" "not so: $2"; fi
+}
+
+# --- options ---
+expect 'no command' 1 'expected a command' "$vitrine"
+expect 'version' 0 '^vitrine [0-9]+\.[0-9]+' "$vitrine" --version
+expect 'unknown command' 1 'did you mean tune' "$vitrine" tunne
+expect 'unknown option, nearest' 1 "^vitrine tune: unknown option '--prompst'; did you mean --prompts" "$vitrine" tune --prompst 3
+expect 'missing value' 1 '--out: expected a value' "$vitrine" tune --data synthetic:shapes --out
+expect 'value left out' 1 '--out: expected a value' "$vitrine" tune --out --data synthetic:shapes
+expect 'missing option' 1 '--data is required' "$vitrine" tune
+expect 'number with a tail' 1 "--prompts: expected a whole number .*'12abc'" "$vitrine" tune --data synthetic:shapes --prompts 12abc
+expect 'negative count' 1 "--batch: .*got '-3'" "$vitrine" tune --data synthetic:shapes --batch -3
+expect 'overflow' 1 '--seed: expected a whole number' "$vitrine" tune --data synthetic:shapes --seed 99999999999999999999
+expect 'not a number' 1 "--lr: expected a number .*'nan'" "$vitrine" tune --data synthetic:shapes --lr nan
+expect 'unknown word' 1 'did you mean cosine' "$vitrine" tune --data synthetic:shapes --schedule cosin
+expect 'excluding options' 1 'lr excludes' "$vitrine" tune --data synthetic:shapes --lr 1 --base-lr 1
+expect 'senseless bytes' 1 '--memory-limit: expected' "$vitrine" tune --data synthetic:shapes --memory-limit 2Q
+expect 'prompts without prompts' 1 'linear has no prompts' "$vitrine" tune --data synthetic:shapes --method linear --prompts 3
+expect 'unknown data scheme' 1 "did you mean 'folder:'" "$vitrine" tune --data foldr:x
+expect 'resume what' 1 'with --out' "$vitrine" tune --data synthetic:shapes --resume
+for command in tune eval predict inspect pretrain bench; do
+  expect "help of $command" 0 "^vitrine $command" "$vitrine" "$command" --help
+  if (($(wc -l <out) > 60)) || awk 'length > 100 { exit 1 }' out; then ok "help of $command fits a screen"
+  else bad "help of $command fits a screen" "too long or too wide"; fi
+done
+
+# --- backbones and pictures to test with ---
+expect 'pretrain' 0 'tiny.safetensors' "$vitrine" pretrain --out tiny.safetensors --width 16 --depth 2 --heads 2 --patch 8 \
+  --steps 4 --batch 4 --warmup 1 --every 2 --f32
+"$vitrine" pretrain --out other.safetensors --width 16 --depth 2 --heads 2 --patch 8 --steps 1 --batch 2 --seed 2 >/dev/null 2>&1
+if [[ $(wc -l <tiny.log.jsonl) == 2 ]]; then ok 'pretrain log'; else bad 'pretrain log' 'expected 2 lines'; fi
+expect 'inspect as JSON' 0 . "$vitrine" inspect tiny.safetensors --json
+json 'inspect as JSON: content' 'j["kind"] == "backbone" and j["config"]["depth"] == 2 and len(j["identity"]) == 64'
+expect 'inspect the built-in' 0 'Parameters' "$vitrine" inspect builtin
+expect 'inspect a missing file' 2 "^vitrine inspect: .*nowhere.*No such file" "$vitrine" inspect nowhere.safetensors
+head -c 5000 tiny.safetensors >cut.safetensors
+expect 'truncated backbone' 1 "^vitrine tune: .*cut.safetensors" "$vitrine" tune --data synthetic:shapes --backbone cut.safetensors --out never
+if [[ -e never ]]; then bad 'no folder after an error' 'it was made'; else ok 'no folder after an error'; fi
+
+python3 - <<'PYTHON'
+import os, struct, zlib
+def png(path, colour):
+    rows = b"".join(b"\0" + bytes(colour) * 32 for _ in range(32))
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    with open(path, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0))
+                + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+for split, n in (("train", 12), ("test", 5)):
+    for c, name in enumerate(("blue", "green", "red")):
+        os.makedirs(f"pictures/{split}/{name}")
+        for i in range(n + c):
+            colour = [(7 * i) % 40 + 10 * (split == "test")] * 3
+            colour[2 - c] = 255 - 9 * i
+            png(f"pictures/{split}/{name}/{i:02}.png", colour)
+PYTHON
+tune() { "$vitrine" tune --backbone tiny.safetensors "$@"; }
+
+# --- a run and what follows it ---
+expect 'tune on a folder' 0 'test .* of 18 images' tune --data folder:pictures --epochs 8 --batch 8 --lr 0.01 --out colours --json
+json 'tune as JSON' 'j["test"]["samples"] == 18 and j["steps"] == 40 and j["classes"] == 3 and j["task"] == "colours/task.safetensors"'
+expect 'metrics' 0 . python3 -c 'import json; l=[json.loads(x) for x in open("colours/metrics.jsonl")]; print(len(l)); assert len(l) == 8'
+expect 'the folder is taken' 1 "holds the checkpoints of a run.*--resume" tune --data folder:pictures --out colours
+expect 'resume with other settings' 1 'other settings' tune --data folder:pictures --epochs 9 --batch 8 --lr 0.01 --out colours --resume
+expect 'eval' 0 'Accuracy +[0-9.]+ % of 18 images' "$vitrine" eval --task colours/task.safetensors --data folder:pictures
+expect 'eval with logits' 0 . "$vitrine" eval --task colours/task.safetensors --data folder:pictures --split train --batch 7 --logits-out logits.safetensors --json
+cp out eval.json
+expect 'predict as JSON' 0 . "$vitrine" predict --task colours/task.safetensors --json --top 2 pictures/train/*/*.png
+cp out predict.json
+cat >logits.py <<'PYTHON'
+import glob, json, struct
+raw = open("logits.safetensors", "rb").read()
+size = struct.unpack("<Q", raw[:8])[0]
+header = json.loads(raw[8:8 + size])
+def tensor(name, kind, width):
+    begin, end = (8 + size + x for x in header[name]["data_offsets"])
+    return struct.unpack(f"<{(end - begin) // width}{kind}", raw[begin:end])
+n, classes = header["logits"]["shape"]
+flat, labels = tensor("logits", "f", 4), tensor("labels", "q", 8)
+rows = [flat[i * classes:(i + 1) * classes] for i in range(n)]
+paths = sorted(glob.glob("pictures/train/*/*.png"))
+assert list(labels) == [["blue", "green", "red"].index(p.split("/")[2]) for p in paths], "labels in the data's order"
+guesses = json.load(open("predict.json"))["images"]
+assert [g["image"] for g in guesses] == paths
+assert [g["classes"][0]["class"] for g in guesses] == [r.index(max(r)) for r in rows], "predict agrees with eval"
+assert all(len(g["classes"]) == 2 for g in guesses)
+accuracy = sum(r.index(max(r)) == y for r, y in zip(rows, labels)) / n
+assert abs(accuracy - json.load(open("eval.json"))["accuracy"]) < 1e-12, "accuracy from the logits"
+print("agree")
+PYTHON
+expect 'logits, labels and predictions agree' 0 agree python3 logits.py
+expect 'inspect a task' 0 'vpt-deep, 10 prompts' "$vitrine" inspect colours/task.safetensors
+expect 'wrong backbone for a task' 1 'another backbone' "$vitrine" eval --task colours/task.safetensors --backbone other.safetensors --data folder:pictures
+expect 'wrong data for a task' 1 'tells 3 classes apart.* has 8' "$vitrine" eval --task colours/task.safetensors --data synthetic:shapes
+expect 'not a task file' 1 'not a task file' "$vitrine" eval --task tiny.safetensors --data folder:pictures
+expect 'predict without a head' 1 'no head of its own' "$vitrine" predict --backbone tiny.safetensors pictures/test/red/00.png
+mkdir -p renamed && cp -r pictures/train renamed/train && mv renamed/train/red renamed/train/violet
+expect 'other class names' 1 "class 2 is 'red' in the task, but 'violet'" "$vitrine" eval --task colours/task.safetensors --data folder:renamed --split train
+
+# --- damaged and missing things ---
+mkdir -p damaged && cp -r pictures/train damaged/train && head -c 70 pictures/train/red/03.png >damaged/train/red/03.png
+expect 'a damaged image is named' 1 'damaged/train/red/03.png' tune --data folder:damaged --epochs 1 --out d1
+expect 'a damaged image may be left out' 0 'note: .*red/03.png' tune --data folder:damaged --epochs 1 --max-bad 1 --out d2
+expect 'predict goes on after a damaged image' 1 'pictures/test/red/00.png' "$vitrine" predict --task colours/task.safetensors \
+  pictures/test/blue/00.png damaged/train/red/03.png pictures/test/red/00.png
+expect 'predict: a missing image' 2 'nowhere.png' "$vitrine" predict --task colours/task.safetensors nowhere.png
+mkdir -p lacking && cp -r pictures/train pictures/test lacking && rm -r lacking/test/green
+expect 'class missing in a split' 1 "lacks class 'green'" tune --data folder:lacking --epochs 1 --out d3
+expect 'too few for each class' 1 'at least one sample for each of the 3 classes' tune --data folder:pictures --train-limit 2 --out d3
+expect 'not enough memory' 4 '--memory-limit is' tune --data folder:pictures --memory-limit 100K --out d3
+expect 'diverged' 3 'loss became' tune --data folder:pictures --method full --optimizer sgd --lr 1e5 --epochs 30 --schedule constant --warmup 0 --out d4
+
+# --- writing fails ---
+touch file
+expect 'unwritable run folder' 2 "cannot make the folder 'file/run'" tune --data folder:pictures --epochs 1 --out file/run
+if [[ -e /dev/full ]]; then
+  expect 'standard output is full' 2 'standard output' bash -c '"$1" inspect tiny.safetensors >/dev/full' - "$vitrine"
+else skip 'standard output is full' 'no /dev/full'; fi
+bash -c '"$1" tune --backbone tiny.safetensors --data folder:pictures --epochs 3 --out piped; echo $? >code' - "$vitrine" 2>err | true
+if [[ $(<code) == 2 && -s piped/task.safetensors ]]; then ok 'a run outlives its reader'; else bad 'a run outlives its reader' "exit code $(<code)"; fi
+mkdir disk
+if mount -t tmpfs -o size=24k tmpfs disk 2>/dev/null; then
+  mounted=$work/disk
+  expect 'disk full' 2 'No space left' tune --data folder:pictures --epochs 3 --out disk/run
+  if [[ -e disk/run/task.safetensors ]]; then bad 'no half task on a full disk' 'there is one'; else ok 'no half task on a full disk'; fi
+  umount disk && mounted=
+else
+  skip 'disk full' 'no file system can be mounted here'
+fi
+expect 'file too large' 2 'File too large' bash -c 'trap "" XFSZ; ulimit -f 1; "$1" tune --backbone tiny.safetensors --data folder:pictures --epochs 1 --out large' - "$vitrine"
+
+# --- the same bytes on every way ---
+expect 'untrained task' 0 . tune --data folder:pictures --epochs 0 --out zero
+expect 'from the untrained task' 0 . tune --data folder:pictures --init zero/task.safetensors --epochs 2 --batch 16 --out from-zero
+expect 'directly' 0 . tune --data folder:pictures --epochs 2 --batch 16 --out direct
+same 'the untrained task is where a run starts' from-zero/task.safetensors direct/task.safetensors
+expect 'another method than the task' 1 'the task to start from has vpt-deep' tune --data folder:pictures --init zero/task.safetensors --method full --out d5
+for threads in 1 2; do
+  tune --data synthetic:shapes --train-limit 64 --val 16 --epochs 1 --no-test --prompt-dropout 0.1 --flip --threads $threads --workers $threads --out "threads-$threads" >out 2>err
+done
+same 'one thread and two' threads-1/task.safetensors threads-2/task.safetensors
+
+# A plain command and no function: $! must be the program itself.
+long=("$vitrine" tune --backbone tiny.safetensors --data folder:pictures --epochs 150 --batch 4 --flip --no-test --workers 0 --threads 1)
+started=$(date +%s%N)
+"${long[@]}" --out whole >out 2>err
+took=$((($(date +%s%N) - started) / 1000000))
+await() { for ((i = 0; i < 400; ++i)); do compgen -G "$1" >/dev/null && return; sleep 0.02; done; }
+for signal in INT:130 TERM:143; do
+  run=stopped-${signal%:*}
+  "${long[@]}" --out "$run" >out 2>err &
+  await "$run/checkpoint-*"
+  kill "-${signal%:*}" $!
+  wait $!
+  code=$?
+  if ((code == ${signal#*:})) && grep -q -- "--out $run --resume" out; then ok "$signal saves the state and tells how to go on"
+  else bad "$signal saves the state and tells how to go on" "exit code $code"; fi
+  expect "resume after $signal" 0 'going on after step' "${long[@]}" --out "$run" --resume
+  same "resumed after $signal: same task" whole/task.safetensors "$run/task.safetensors"
+done
+kills=0
+for ((round = 0; round < 6; ++round)); do
+  "${long[@]}" --out killed --resume >out 2>err &
+  sleep "0.$((100 + RANDOM % (took < 900 ? took : 800)))"
+  kill -9 $! 2>/dev/null
+  wait $! 2>/dev/null
+  (($? == 137)) && kills=$((kills + 1))
+done
+expect "resume after $kills times kill -9" 0 . "${long[@]}" --out killed --resume
+same 'killed at random moments: same task' whole/task.safetensors killed/task.safetensors
+
+# --- bench ---
+expect 'bench step' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --prompts 3 --classes 5 --steps 3 --warmup 1 --threads 1 --json
+json 'bench step as JSON' 'j["images_per_second"] > 0 and len(j["seconds_per_step"]) == 3 and j["peak_bytes"] > 0'
+expect 'bench of an unknown model' 1 'did you mean vit-b' "$vitrine" bench step --model vit-b1
+
+echo "$passed passed, $failed failed$( ((skipped)) && echo ", $skipped skipped")"
+((failed == 0))
