@@ -85,8 +85,8 @@ TunedVit::TunedVit(const Backbone& backbone, const Task& task, DType dtype, cons
   build(backbone, trainable(parameters_, trained_tensors(task, ""), dtype, memory), inside);
 }
 
-Variable TunedVit::logits(const Variable& images, const Pass& pass) const {
-  return head_(prompted_features(*vit_, prompts_, images, pass));
+Variable TunedVit::features(const Variable& images, const Pass& pass) const {
+  return prompted_features(*vit_, prompts_, images, pass);
 }
 
 int64_t TunedVit::backbone_count() const { return parameter_count(vit_->config()); }

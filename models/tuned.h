@@ -55,7 +55,12 @@ class TunedVit {
   TunedVit& operator=(const TunedVit&) = delete;
 
   // images (B, 3, H, W) -> logits (B, C)
-  Variable logits(const Variable& images, const Pass& pass = {}) const;
+  Variable logits(const Variable& images, const Pass& pass = {}) const {
+    return classify(features(images, pass));
+  }
+  // Its two halves: what the backbone makes of images under the prompts (B, D), and the head.
+  Variable features(const Variable& images, const Pass& pass = {}) const;
+  Variable classify(const Variable& features) const { return head_(features); }
 
   const TunedConfig& config() const { return config_; }
   const VitConfig& vit() const { return vit_->config(); }

@@ -103,6 +103,7 @@ class Run {
             .on_bad = hooks_.note,
             .memory = memory};
   }
+  Variable logits_of(const Batch& batch, int64_t begin, int64_t end);
   void step(const Batch& batch, double learning_rate);
   void save();
   void end_epoch(double seconds, int64_t samples_seen, double learning_rate);
@@ -116,11 +117,35 @@ class Run {
   Optimizer optimizer_;
   Loader loader_;
   CrossEntropy loss_;
+  std::map<int64_t, Tensor> features_;  // by sample, each (1, D); see logits_of
   Progress progress_;
   int64_t steps_per_epoch_ = 0;
   double last_loss_ = 0;
   std::vector<EpochReport> reports_;
 };
+
+// The logits of images [begin, end) of the batch. Where only the head learns and images never change, neither
+// do their features: they are computed once per image.
+Variable Run::logits_of(const Batch& batch, int64_t begin, int64_t end) {
+  const Tensor images = batch.images.rows(begin, end);
+  const std::vector<int64_t> samples(batch.samples.begin() + begin, batch.samples.begin() + end);
+  const TunedConfig& model = model_->config();
+  const bool constant = model.method == Method::linear && model.drop_path == 0 && !config_.augment.flip &&
+                        !config_.augment.crop;
+  if (!constant) {
+    return model_->logits(images, {.training = true,
+                                   .noise = {.seed = config_.seed,
+                                             .epoch = static_cast<uint32_t>(progress_.epoch),
+                                             .samples = samples}});
+  }
+  if (!std::ranges::all_of(samples, [&](int64_t i) { return features_.contains(i); })) {
+    const Tensor fresh = model_->features(images).value();
+    for (int64_t b = 0; b < end - begin; ++b) features_[samples[b]] = fresh.rows(b, b + 1).clone();
+  }
+  std::vector<Variable> rows;
+  for (const int64_t i : samples) rows.emplace_back(features_.at(i));
+  return model_->classify(concat(rows, 0));
+}
 
 // One optimizer step from one batch, its micro-batches added up in their order.
 void Run::step(const Batch& batch, double learning_rate) {
@@ -129,11 +154,7 @@ void Run::step(const Batch& batch, double learning_rate) {
   last_loss_ = 0;
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = n * part / parts, end = n * (part + 1) / parts;
-    const Pass pass{.training = true,
-                    .noise = {.seed = config_.seed,
-                              .epoch = static_cast<uint32_t>(progress_.epoch),
-                              .samples = {batch.samples.begin() + begin, batch.samples.begin() + end}}};
-    const Variable logits = model_->logits(batch.images.rows(begin, end), pass);
+    const Variable logits = logits_of(batch, begin, end);
     const Tensor labels = batch.labels.rows(begin, end);
     const Variable loss = cross_entropy(logits, labels, loss_);
     const double value = loss.value().item(),
