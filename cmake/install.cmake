@@ -1,0 +1,18 @@
+# install.cmake: what `cmake --install` puts where, so that another project can say find_package(Vitrine) and link
+# Vitrine::vitrine (and Vitrine::vitrine_builtin for the backbone inside). The program is installed by examples/.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(TARGETS vitrine vitrine_builtin EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+foreach(folder engine nn models models/training data)
+  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.h)
+  install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/${folder})
+endforeach()
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+set(where ${CMAKE_INSTALL_LIBDIR}/cmake/Vitrine)
+configure_package_config_file(cmake/VitrineConfig.cmake.in VitrineConfig.cmake INSTALL_DESTINATION ${where})
+write_basic_package_version_file(VitrineConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/VitrineConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/VitrineConfigVersion.cmake
+        DESTINATION ${where})
+install(EXPORT VitrineTargets NAMESPACE Vitrine:: DESTINATION ${where})

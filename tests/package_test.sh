@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# package_test.sh: installs the build and lets an outside project use it with find_package, in a path with spaces.
+#
+#   tests/package_test.sh [BUILD]     BUILD: a finished build folder [build]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/tests/cases.sh"
+build=${1:-$root/build}
+place=$(mktemp -d)/"a place with spaces"
+trap 'rm -rf "$(dirname "$place")"' EXIT
+mkdir "$place"
+
+installs() { cmake --install "$build" --prefix "$place/installed"; }
+
+# Without Eigen and nlohmann-json: whoever uses the library needs neither.
+configures() {
+  cmake -S "$root/tests/package" -B "$place/$1" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$place/installed" \
+    -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON -DVITRINE_VERSION="$2"
+}
+builds() { configures outside 0.1 && cmake --build "$place/outside"; }
+runs() { diff <("$place/outside/outside" || echo "exit status $?") <(echo "0.250000 0.750000"); }
+refuses_another_version() { ! configures newer 99 && ! configures older 0.0; }
+
+# The installed tree must not point back to where it was built.
+stands_alone() { ! grep -rlF -e "$root" -e "$build" "$place/installed/lib/"*/cmake "$place/installed/lib/cmake" 2>/dev/null; }
+program_runs() { cd / && "$place/installed/bin/vitrine" --version; }
+
+check_case "the library installs" installs
+check_case "an outside project builds with it, without Eigen and nlohmann-json" builds
+check_case "its program runs" runs
+check_case "another version is refused" refuses_another_version
+check_case "the installed CMake files name no build folder" stands_alone
+if grep -q '^VITRINE_EXAMPLES:BOOL=ON' "$build/CMakeCache.txt"; then
+  check_case "the installed vitrine program runs" program_runs
+fi
+end_cases

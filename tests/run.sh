@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# run.sh: builds Vitrine in build/ and runs every test. Installs the Debian packages it misses (as root; otherwise it says
+# which). The last line is the count, the exit status 1 if a test failed.
+#
+#   tests/run.sh
+#
+# JOBS (all cores)    how many compilers run at once
+# CI=true             makes warnings errors
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/cmake/packages.sh"
+build=$root/build
+export JOBS=${JOBS:-$(nproc)}
+
+# shellcheck disable=SC2154,SC2086  # lists of words
+have_packages $packages_library $packages_program $packages_tests || exit 1
+
+options=(-DCMAKE_BUILD_TYPE=Release -DVITRINE_TESTS=ON -DVITRINE_EXAMPLES=ON)
+[[ ${CI:-} != true ]] || options+=(-DVITRINE_WERROR=ON)
+cmake -S "$root" -B "$build" -G Ninja "${options[@]}"
+cmake --build "$build" -j "$JOBS"
+
+passed=0 failed=0
+# part NAME COUNTER COMMAND... : runs the command; COUNTER finds "<passed> <failed>" in what it printed. A command that
+# does not come to its count has failed, too.
+part() {
+  local name=$1 counter=$2 status=0 count
+  shift 2
+  echo
+  echo "=== $name"
+  "$@" 2>&1 | tee "$printed" || status=$?
+  count=$($counter <"$printed")
+  if [[ ! $count =~ ^[0-9]+\ [0-9]+$ ]] || [[ $status != 0 && $count == *" 0" ]]; then
+    echo "FAILED: $name ended with status $status"
+    count="0 1"
+  fi
+  passed=$((passed + ${count% *})) failed=$((failed + ${count#* }))
+}
+doctest_count() { sed -nE 's/^\[doctest\] test cases: +[0-9]+ \| +([0-9]+) passed \| +([0-9]+) failed.*/\1 \2/p'; }
+shell_count() { tail -n 1 | sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p'; }
+# The tours check what they show and fail if it is not so.
+tours() (
+  . "$root/tests/cases.sh"
+  for tour in hello_tensor hello_gradient hello_prompts; do check_case "$tour" "$build/examples/$tour"; done
+  end_cases
+)
+
+printed=$(mktemp)
+trap 'rm -f "$printed"' EXIT
+part "library" doctest_count "$build/tests/vitrine_tests" --no-colors
+part "guided tours" shell_count tours
+part "include direction" shell_count "$root/tests/include_direction.sh"
+part "vitrine program" shell_count "$root/tests/cli_test.sh" "$build/examples/vitrine"
+part "package" shell_count "$root/tests/package_test.sh" "$build"
+part "variants" shell_count "$root/tests/variants_test.sh"
+
+echo
+echo "$passed passed, $failed failed"
+((failed == 0))

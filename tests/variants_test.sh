@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# variants_test.sh: builds of the library for other places, each running tests/embedded/embedded.cpp: without OpenMP, files
+# and this machine's own instructions, natively and for 64-bit ARM under qemu. Both must give the same numbers.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/tests/cases.sh"
+. "$root/cmake/packages.sh"
+
+# Kept for the next time; -O1 because building takes longer than running.
+variant() {
+  local folder=$root/build-$1
+  shift
+  cmake -S "$root/tests/embedded" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 "$@" &&
+    cmake --build "$folder" --target embedded -j "${JOBS:-$(nproc)}"
+}
+cross() { variant aarch64 -DCMAKE_TOOLCHAIN_FILE="$root/cmake/aarch64.cmake"; }
+emulated() { qemu-aarch64-static -L /usr/aarch64-linux-gnu "$root/build-aarch64/embedded"; }
+
+# Keeps what the program printed; a program that failed printed too few logits.
+runs() { "$@" >"$logits" || { cat "$logits"; return 1; }; [[ $(grep -Ec '^(before|after) ' "$logits") == 32 ]]; }
+changed_by_tuning() { ! diff -q <(sed -n 's/^before //p' "$1") <(sed -n 's/^after //p' "$1"); }
+within() { # FILE FILE LIMIT
+  paste -d ' ' <(grep -E '^(before|after) ' "$1") <(grep -E '^(before|after) ' "$2") |
+    awk -v limit="$3" '{ d = $2 - $4; if (d < 0) d = -d; if ($1 != $3 || !(d <= limit)) { print; bad = 1 } }
+                       END { exit bad || NR != 32 }'
+}
+touches_no_files() {
+  ! ldd "$root/build-embedded/embedded" | grep -E 'gomp|libz|jpeg' &&
+    ! nm --undefined-only "$root/build-embedded/embedded" | grep -E ' (fopen|open|openat|mmap|opendir)(64)?(@|$)'
+}
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+logits=$folder/native
+check_case "a host without OpenMP and files builds" variant embedded
+check_case "it tunes and gives all its memory back" runs "$root/build-embedded/embedded"
+check_case "tuning changed its logits" changed_by_tuning "$logits"
+check_case "it opens no file and needs neither OpenMP nor zlib nor turbojpeg" touches_no_files
+
+# shellcheck disable=SC2154,SC2086  # a list of words
+if have_packages $packages_cross && command -v aarch64-linux-gnu-g++ qemu-aarch64-static >/dev/null; then
+  logits=$folder/aarch64
+  check_case "the same host builds for aarch64" cross
+  check_case "it runs there" runs emulated
+  check_case "its logits are the native ones within 1e-5" within "$folder/native" "$folder/aarch64" 1e-5
+  # A comparison that cannot fail proves nothing.
+  sed '1s/ .*/ 9/' "$folder/native" >"$folder/other"
+  check_case "the comparison tells other numbers apart" eval '! within "$folder/native" "$folder/other" 1e-5'
+else
+  skip_cases "aarch64: no cross compiler and emulator here"
+fi
+end_cases
