@@ -13,7 +13,9 @@ namespace vitrine::cli {
 
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -44,7 +46,8 @@ StepTimes time_steps(TunedVit& model, const BenchOptions& o, const Memory& memor
   Tensor images = Tensor::empty(Shape{o.batch, 3, side, side}, DType::f32, memory);
   for (float& value : images.mutable_data<float>()) value = static_cast<float>(random.normal());
   Tensor labels = Tensor::empty(Shape{o.batch}, DType::i64, memory);
-  for (int64_t& label : labels.mutable_data<int64_t>()) label = random.below(static_cast<uint32_t>(o.classes));
+  for (int64_t& label : labels.mutable_data<int64_t>())
+    label = random.below(static_cast<uint32_t>(o.classes));
   Pass pass{.training = true};
   for (int64_t i = 0; i < o.batch; ++i) pass.noise.samples.push_back(i);
   Optimizer optimizer(model.parameters(), {.kind = o.optimizer});
@@ -66,7 +69,8 @@ StepTimes time_steps(TunedVit& model, const BenchOptions& o, const Memory& memor
       times.backward.push_back(backwards - forward);
       times.optimizer.push_back(end - backwards);
     }
-    console.progress(step + o.warmup + 1, o.steps + o.warmup, static_cast<double>(o.batch) / (end - begin), step < 0 ? "warming up" : "timing");
+    console.progress(step + o.warmup + 1, o.steps + o.warmup, static_cast<double>(o.batch) / (end - begin),
+                     step < 0 ? "warming up" : "timing");
   }
   console.clear();
   return times;
@@ -89,12 +93,15 @@ int bench(const BenchOptions& o, Console& console) {
   const double middle = batch / median(times.whole), slowest = batch / *std::ranges::max_element(times.whole),
                fastest = batch / *std::ranges::min_element(times.whole);
   const size_t peak = memory.statistics().peak;
-  console.item("Model", fmt::format("{}; {}{}, {} trained parameters", model_text(model.vit()), name_of(o.method),
-                                    prompts ? text(", ", plural(o.prompts, "prompt")) : "", count_text(model.parameters().count())));
-  console.item("Step", fmt::format("batch {}, {} steps after {}, {}", o.batch, o.steps, o.warmup, plural(thread_count(), "thread")));
+  console.item("Model", fmt::format("{}; {}{}, {} trained parameters", model_text(model.vit()),
+                                    name_of(o.method), prompts ? text(", ", plural(o.prompts, "prompt")) : "",
+                                    count_text(model.parameters().count())));
+  console.item("Step", fmt::format("batch {}, {} steps after {}, {}", o.batch, o.steps, o.warmup,
+                                   plural(thread_count(), "thread")));
   console.item("Speed", fmt::format("{:.2f} images/s (median; {:.2f} to {:.2f})", middle, slowest, fastest));
-  console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}", median(times.whole), median(times.forward),
-                                   median(times.backward), median(times.optimizer)));
+  console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}",
+                                   median(times.whole), median(times.forward), median(times.backward),
+                                   median(times.optimizer)));
   console.item("Memory", text("at most ", bytes_text(peak), " in tensors"));
   const nlohmann::ordered_json json{{"command", "bench step"},
                                     {"model", o.backbone.value_or(o.model)},

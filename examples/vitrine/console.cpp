@@ -37,7 +37,8 @@ void put_error(std::string_view words) {
 // An error is one line, whatever came in with it.
 std::string one_line(std::string_view words) {
   std::string line(words);
-  std::replace_if(line.begin(), line.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
   return line;
 }
 
@@ -50,7 +51,8 @@ void Console::erase_bar() {
 
 void Console::out(std::string_view words) {
   if (failure_ != 0) return;
-  if (std::fwrite(words.data(), 1, words.size(), stdout) != words.size() || std::fflush(stdout) != 0) failure_ = errno;
+  if (std::fwrite(words.data(), 1, words.size(), stdout) != words.size() || std::fflush(stdout) != 0)
+    failure_ = errno;
 }
 
 void Console::line(std::string_view words) {
@@ -99,7 +101,8 @@ void Console::progress(int64_t done, int64_t all, double images_per_second, std:
   shown_ = now;
   std::string state = fmt::format("{}/{}", done, all);
   if (!words.empty()) state += fmt::format("  {}", words);
-  if (images_per_second > 0) state += fmt::format("  {:.{}f} images/s", images_per_second, images_per_second < 10 ? 2 : 0);
+  if (images_per_second > 0)
+    state += fmt::format("  {:.{}f} images/s", images_per_second, images_per_second < 10 ? 2 : 0);
   if (done > first_done_ && done < all) {
     const double each = seconds_between(started_, now) / static_cast<double>(done - first_done_);
     state += fmt::format("  {} left", time_text(each * static_cast<double>(all - done)));
@@ -109,7 +112,8 @@ void Console::progress(int64_t done, int64_t all, double images_per_second, std:
     return;
   }
   constexpr size_t cells = 20;
-  const auto full = static_cast<size_t>(all > 0 ? static_cast<double>(cells) * static_cast<double>(done) / static_cast<double>(all) : 0);
+  const auto full = static_cast<size_t>(
+      all > 0 ? static_cast<double>(cells) * static_cast<double>(done) / static_cast<double>(all) : 0);
   std::string drawn = fmt::format("[{:#<{}}{:.<{}}] {}", "", full, "", cells - std::min(full, cells), state);
   drawn.resize(std::min(drawn.size(), terminal_width() - 1));
   put_error("\r\x1b[K" + drawn);
@@ -131,7 +135,8 @@ void Console::finish() {
   clear();
   if (failure_ == 0 && std::fflush(stdout) != 0) failure_ = errno;
   if (failure_ == EPIPE) throw Error(Fault::output, "");
-  if (failure_ != 0) fail(Fault::output, "cannot write to standard output: ", std::generic_category().message(failure_));
+  if (failure_ != 0)
+    fail(Fault::output, "cannot write to standard output: ", std::generic_category().message(failure_));
 }
 
 std::string count_text(int64_t value) {
@@ -168,7 +173,10 @@ std::string percent_text(double share) {
 }
 
 std::string plural(int64_t value, std::string_view one, std::string_view many) {
-  return fmt::format("{} {}", count_text(value), value == 1 ? std::string(one) : many.empty() ? std::string(one) + "s" : std::string(many));
+  return fmt::format("{} {}", count_text(value),
+                     value == 1     ? std::string(one)
+                     : many.empty() ? std::string(one) + "s"
+                                    : std::string(many));
 }
 
 }  // namespace vitrine::cli

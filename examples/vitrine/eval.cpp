@@ -21,18 +21,22 @@ int eval(const EvalOptions& o, Console& console) {
     split = Split::test;
   else if (has_split(o.data, Split::val))
     split = Split::val;
-  const auto dataset = open_dataset(o.data, split, {.exif = o.exif, .note = [&](const std::string& w) { console.note(w); }});
+  const auto dataset =
+      open_dataset(o.data, split, {.exif = o.exif, .note = [&](const std::string& w) { console.note(w); }});
   check_classes(task, *dataset, o.data);
   const TunedVit model(backbone, task);
 
   const auto samples = all_samples(*dataset);
   Tensor logits;
   const auto began = std::chrono::steady_clock::now();
-  const auto since = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count(); };
-  const Evaluation result = evaluate(model, dataset, samples, preprocess_from_json(task.preprocess), o.batch, o.workers, o.max_bad,
-                                     o.logits_out ? &logits : nullptr, [&](int64_t done, int64_t all) {
-                                       console.progress(done, all, static_cast<double>(done) / std::max(since(), 1e-9), "images");
-                                     });
+  const auto since = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  };
+  const Evaluation result =
+      evaluate(model, dataset, samples, preprocess_from_json(task.preprocess), o.batch, o.workers, o.max_bad,
+               o.logits_out ? &logits : nullptr, [&](int64_t done, int64_t all) {
+                 console.progress(done, all, static_cast<double>(done) / std::max(since(), 1e-9), "images");
+               });
   console.clear();
   const double rate = static_cast<double>(result.samples) / std::max(since(), 1e-9);
   for (const BadImage& bad : result.bad) console.note(bad.message);
@@ -43,16 +47,20 @@ int eval(const EvalOptions& o, Console& console) {
     save_safetensors(*o.logits_out, file);
   }
 
-  console.item("Task", text(quote(o.task), ": ", name_of(task.config.method), ", ", task.config.classes, " classes; ", quote(backbone.source)));
+  console.item("Task", text(quote(o.task), ": ", name_of(task.config.method), ", ", task.config.classes,
+                            " classes; ", quote(backbone.source)));
   console.item("Data", text(quote(o.data), ", split ", name_of(split)));
-  console.item("Accuracy", fmt::format("{} of {}, loss {:.4f}{}", percent_text(result.accuracy), plural(result.samples, "image"), result.loss,
-                                       result.bad.empty() ? "" : fmt::format("; {} damaged", result.bad.size())));
+  console.item(
+      "Accuracy",
+      fmt::format("{} of {}, loss {:.4f}{}", percent_text(result.accuracy), plural(result.samples, "image"),
+                  result.loss, result.bad.empty() ? "" : fmt::format("; {} damaged", result.bad.size())));
   console.item("Speed", fmt::format("{:.0f} images/s", rate));
   if (o.logits_out) console.item("Logits", quote(*o.logits_out));
-  nlohmann::ordered_json json{{"command", "eval"},          {"task", o.task},     {"backbone", backbone.source},
-                              {"data", o.data},             {"split", name_of(split)}, {"samples", result.samples},
-                              {"accuracy", result.accuracy}, {"loss", result.loss}, {"bad", result.bad.size()},
-                              {"images_per_second", rate}};
+  nlohmann::ordered_json json{{"command", "eval"},           {"task", o.task},
+                              {"backbone", backbone.source}, {"data", o.data},
+                              {"split", name_of(split)},     {"samples", result.samples},
+                              {"accuracy", result.accuracy}, {"loss", result.loss},
+                              {"bad", result.bad.size()},    {"images_per_second", rate}};
   if (o.logits_out) json["logits"] = *o.logits_out;
   console.result(json);
   return 0;

@@ -25,7 +25,8 @@ void list_tensors(const TensorFile& file, Console& console) {
   size_t longest = 0;
   for (const auto& [name, tensor] : file.tensors) longest = std::max(longest, name.size());
   for (const auto& [name, tensor] : file.tensors)
-    console.line(fmt::format("  {:<{}}  {:<4}  {}", name, std::min<size_t>(longest, 60), name_of(tensor.dtype()), tensor.shape().str()));
+    console.line(fmt::format("  {:<{}}  {:<4}  {}", name, std::min<size_t>(longest, 60),
+                             name_of(tensor.dtype()), tensor.shape().str()));
 }
 
 std::string dtypes(const TensorFile& file) {
@@ -44,17 +45,20 @@ size_t total_bytes(const TensorFile& file) {
 
 std::string preprocess_text(const Preprocess& p) {
   const std::string geometry = p.squash ? text("squashed to ", p.size, " x ", p.size)
-                               : p.resize == p.size ? text("shorter side and central square ", p.size)
-                                                    : text("shorter side ", p.resize, ", central square ", p.size);
-  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}", geometry, p.filter == Filter::bicubic ? "bicubic" : "bilinear",
-                     p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2]);
+                               : p.resize == p.size
+                                   ? text("shorter side and central square ", p.size)
+                                   : text("shorter side ", p.resize, ", central square ", p.size);
+  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}", geometry,
+                     p.filter == Filter::bicubic ? "bicubic" : "bilinear", p.mean[0], p.mean[1], p.mean[2],
+                     p.std[0], p.std[1], p.std[2]);
 }
 
 // "batch 64, clip 0.0, ..."
 std::string pairs_text(const Json& object) {
   std::string all;
   for (const auto& [key, value] : object.items())
-    all += text(all.empty() ? "" : ", ", key, " ", value.is_string() ? value.get<std::string>() : value.dump());
+    all +=
+        text(all.empty() ? "" : ", ", key, " ", value.is_string() ? value.get<std::string>() : value.dump());
   return all;
 }
 
@@ -63,8 +67,9 @@ Json inspect_task(const TensorFile& file, Console& console) {
   int64_t parameters = 0;
   for (const auto& [name, tensor] : task.tensors) parameters += tensor.numel();
   const int64_t prompts = task.tensors.contains("prompts") ? task.config.prompts.count : 0;
-  console.item("Task", text(name_of(task.config.method), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "", ", ",
-                            count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
+  console.item("Task",
+               text(name_of(task.config.method), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "",
+                    ", ", count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
   console.item("Classes", text(task.config.classes, ": ", class_list(task.class_names)));
   console.item("Backbone", text(task.backbone, ", identity ", task.backbone_identity));
   console.item("Images", preprocess_text(preprocess_from_json(task.preprocess)));
@@ -91,11 +96,13 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
   const double gmacs = static_cast<double>(multiply_accumulates(headless)) / 1e9;
   console.item("Backbone", model_text(backbone.config));
   console.item("Parameters", text(count_text(parameter_count(headless)),
-                                  backbone.config.classes > 0 ? text(", with its head of ", backbone.config.classes, " classes ",
-                                                                     count_text(parameter_count(backbone.config)))
-                                                              : ", no head"));
+                                  backbone.config.classes > 0
+                                      ? text(", with its head of ", backbone.config.classes, " classes ",
+                                             count_text(parameter_count(backbone.config)))
+                                      : ", no head"));
   console.item("Work", fmt::format("{:.3g} GMACs for an image", gmacs));
-  console.item("Stored", text(dtypes(backbone.file), ", ", bytes_text(total_bytes(backbone.file)), ", ", backbone.file.tensors.size(), " tensors"));
+  console.item("Stored", text(dtypes(backbone.file), ", ", bytes_text(total_bytes(backbone.file)), ", ",
+                              backbone.file.tensors.size(), " tensors"));
   console.item("Images", preprocess_text(preprocess));
   console.item("Config", pairs_text(Json::parse(config_to_json(backbone.config))));
   console.item("Identity", identity);
@@ -132,7 +139,8 @@ int inspect(const InspectOptions& o, Console& console) {
     TensorFile file = load_safetensors(o.file);
     if (is_task_file(file))
       json = inspect_task(file, console);
-    else if (file.tensors.contains("patch_embed.proj.weight") && file.tensors.contains("blocks.0.attn.qkv.weight"))
+    else if (file.tensors.contains("patch_embed.proj.weight") &&
+             file.tensors.contains("blocks.0.attn.qkv.weight"))
       json = inspect_backbone(make_backbone(std::move(file), o.file, o.heads), console);
     else
       json = inspect_tensors(file, console);

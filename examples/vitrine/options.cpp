@@ -15,7 +15,8 @@ namespace vitrine::cli {
 
 namespace {
 
-// --- values ----------------------------------------------------------------------------------------------------------
+// --- values
+// ----------------------------------------------------------------------------------------------------------
 
 constexpr int64_t most = int64_t{1} << 40;  // of any count; far above what makes sense, far below an overflow
 
@@ -25,8 +26,10 @@ T whole(const std::string& option, const std::string& words, T low, T high) {
   T value{};
   const char* end = words.data() + words.size();
   const auto [stopped, problem] = std::from_chars(words.data(), end, value);
-  check(problem == std::errc{} && stopped == end && value >= low && value <= high, option, ": expected a whole number",
-        high == most || high == std::numeric_limits<T>::max() ? text(" from ", low) : text(" from ", low, " to ", high),
+  check(problem == std::errc{} && stopped == end && value >= low && value <= high, option,
+        ": expected a whole number",
+        high == most || high == std::numeric_limits<T>::max() ? text(" from ", low)
+                                                              : text(" from ", low, " to ", high),
         ", got ", quote(words));
   return value;
 }
@@ -35,9 +38,9 @@ double real(const std::string& option, const std::string& words, double low, dou
   double value{};
   const char* end = words.data() + words.size();
   const auto [stopped, problem] = std::from_chars(words.data(), end, value);
-  check(problem == std::errc{} && stopped == end && std::isfinite(value) && value >= low && value <= high, option,
-        ": expected a number", high < 1e9 ? text(" from ", low, " to ", high) : text(" from ", low), ", got ",
-        quote(words));
+  check(problem == std::errc{} && stopped == end && std::isfinite(value) && value >= low && value <= high,
+        option, ": expected a number", high < 1e9 ? text(" from ", low, " to ", high) : text(" from ", low),
+        ", got ", quote(words));
   return value;
 }
 
@@ -47,7 +50,8 @@ size_t bytes(const std::string& option, const std::string& words) {
   std::string number = words;
   if (!number.empty()) {
     constexpr std::string_view units = "KMG";
-    const size_t found = units.find(static_cast<char>(std::toupper(static_cast<unsigned char>(number.back()))));
+    const size_t found =
+        units.find(static_cast<char>(std::toupper(static_cast<unsigned char>(number.back()))));
     if (found != std::string_view::npos) {
       unit = std::ldexp(1.0, 10 * static_cast<int>(found + 1));
       number.pop_back();
@@ -55,15 +59,16 @@ size_t bytes(const std::string& option, const std::string& words) {
   }
   double value{};
   const auto [stopped, problem] = std::from_chars(number.data(), number.data() + number.size(), value);
-  check(problem == std::errc{} && stopped == number.data() + number.size() && value > 0 && value * unit >= 1 &&
-            value * unit < 0x1p60,
+  check(problem == std::errc{} && stopped == number.data() + number.size() && value > 0 &&
+            value * unit >= 1 && value * unit < 0x1p60,
         option, ": expected a number of bytes such as 800M or 2G, got ", quote(words));
   return static_cast<size_t>(value * unit);
 }
 
 // One of several words.
 template <class T>
-T choice(const std::string& option, const std::string& words, const std::vector<std::pair<std::string_view, T>>& choices) {
+T choice(const std::string& option, const std::string& words,
+         const std::vector<std::pair<std::string_view, T>>& choices) {
   std::vector<std::string_view> names;
   std::string all;
   for (const auto& [name, value] : choices) {
@@ -77,7 +82,8 @@ T choice(const std::string& option, const std::string& words, const std::vector<
        meant.empty() ? "" : text("; did you mean ", meant, "?"));
 }
 
-// --- help ------------------------------------------------------------------------------------------------------------
+// --- help
+// ------------------------------------------------------------------------------------------------------------
 
 // One option a line; an option without a description shares the line of the one after it.
 std::string help_of(const CLI::App& app, const std::string& usage) {
@@ -92,7 +98,8 @@ std::string help_of(const CLI::App& app, const std::string& usage) {
       left += option->get_name();
       if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
       if (option->get_description().empty()) continue;
-      left += left.size() < column ? std::string(column - left.size(), ' ') : text("\n", std::string(column, ' '));
+      left += left.size() < column ? std::string(column - left.size(), ' ')
+                                   : text("\n", std::string(column, ' '));
       out += left + option->get_description() + "\n";
       left = "  ";
     }
@@ -113,7 +120,8 @@ constexpr const char* overview =
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
     "4 not enough memory, 130 or 143 stopped by a signal with the state saved.\n";
 
-// --- the options -----------------------------------------------------------------------------------------------------
+// --- the options
+// -----------------------------------------------------------------------------------------------------
 
 // Adds options to a command; each keeps what it reads in a field that outlives the parsing.
 class Adder {
@@ -139,14 +147,14 @@ class Adder {
     return words(name, label, what, [&field](const std::string& words) { field = words; });
   }
   template <class Field>
-  CLI::Option* count(const std::string& name, const char* label, const char* what, Field& field, int64_t low = 1,
-                     int64_t high = most) {
+  CLI::Option* count(const std::string& name, const char* label, const char* what, Field& field,
+                     int64_t low = 1, int64_t high = most) {
     return words(name, label, what, [=, &field](const std::string& words) {
       field = static_cast<std::decay_t<decltype(Field(0))>>(whole<int64_t>(name, words, low, high));
     });
   }
-  CLI::Option* count(const std::string& name, const char* label, const char* what, std::optional<int64_t>& field,
-                     int64_t low = 1, int64_t high = most) {
+  CLI::Option* count(const std::string& name, const char* label, const char* what,
+                     std::optional<int64_t>& field, int64_t low = 1, int64_t high = most) {
     return words(name, label, what,
                  [=, &field](const std::string& words) { field = whole<int64_t>(name, words, low, high); });
   }
@@ -156,17 +164,22 @@ class Adder {
     });
   }
   template <class Field>
-  CLI::Option* number(const std::string& name, const char* label, const char* what, Field& field, double low = 0,
-                      double high = 1e12) {
-    return words(name, label, what, [=, &field](const std::string& words) { field = real(name, words, low, high); });
+  CLI::Option* number(const std::string& name, const char* label, const char* what, Field& field,
+                      double low = 0, double high = 1e12) {
+    return words(name, label, what,
+                 [=, &field](const std::string& words) { field = real(name, words, low, high); });
   }
   template <class T, class Field>
   CLI::Option* one_of(const std::string& name, const char* label, const char* what, Field& field,
                       const std::vector<std::pair<std::string_view, T>>& choices) {
-    return words(name, label, what, [=, &field](const std::string& words) { field = choice<T>(name, words, choices); });
+    return words(name, label, what,
+                 [=, &field](const std::string& words) { field = choice<T>(name, words, choices); });
   }
   CLI::Option* flag(const std::string& name, const char* what, bool& field, bool value = true) {
-    return app_.add_flag_callback(name, [&field, value] { field = value; }, what)->group(group_);
+    return app_
+        .add_flag_callback(
+            name, [&field, value] { field = value; }, what)
+        ->group(group_);
   }
   template <class Field>
   void method(const char* what, Field& field) {
@@ -195,8 +208,9 @@ class Adder {
 constexpr const char* backbone_what = "ViT as safetensors in timm's names, or builtin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* heads_what = "attention heads, for a file whose width does not tell";
-constexpr const char* data_what = "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
-                                  "                                  tensors:FILE, synthetic:shapes|stripes|colors (required)";
+constexpr const char* data_what =
+    "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
+    "                                  tensors:FILE, synthetic:shapes|stripes|colors (required)";
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
@@ -215,26 +229,34 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
-  add.count("--prompts", "P", "prompt tokens; vpt-deep has as many for each block [10]", o.prompts, 1, 1 << 20);
-  add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width", o.prompt_projection, 1, 1 << 20);
-  add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0, 0.999999);
-  add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0, 0.999999);
+  add.count("--prompts", "P", "prompt tokens; vpt-deep has as many for each block [10]", o.prompts, 1,
+            1 << 20);
+  add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width",
+            o.prompt_projection, 1, 1 << 20);
+  add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0,
+             0.999999);
+  add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
+             0.999999);
   add.path("--init", "TASK", "start from this task file, with its method and prompts", o.init);
   add.group("How it is trained");
-  add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0, 1 << 20);
+  add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0,
+            1 << 20);
   add.count("--batch", "B", "", o.batch, 1, 1 << 20);
-  add.count("--accumulate", "N", "images per step [64], N parts one after the other [1]", c.accumulate, 1, 1 << 20);
+  add.count("--accumulate", "N", "images per step [64], N parts one after the other [1]", c.accumulate, 1,
+            1 << 20);
   add.optimizer("", o.optimizer);
   add.number("--momentum", "M", "which [adamw]; of sgd [0.9]", o.momentum, 0, 0.999999);
   CLI::Option* absolute = add.number("--lr", "R", "", o.learning_rate);
-  add.number("--base-lr", "R", "learning rate [by method]; the same for 256 images per step", o.base_learning_rate)
+  add.number("--base-lr", "R", "learning rate [by method]; the same for 256 images per step",
+             o.base_learning_rate)
       ->excludes(absolute);
   add.number("--wd", "W", "", o.weight_decay);
   add.number("--clip", "G", "weight decay [by method]; largest gradient norm [none]", c.clip);
-  add.one_of<Schedule>("--schedule", "cosine|constant", "learning rate after the warm-up [cosine]", c.schedule,
-                       {{"cosine", Schedule::cosine}, {"constant", Schedule::constant}});
+  add.one_of<Schedule>("--schedule", "cosine|constant", "learning rate after the warm-up [cosine]",
+                       c.schedule, {{"cosine", Schedule::cosine}, {"constant", Schedule::constant}});
   add.number("--warmup", "E", "epochs of rising learning rate [a tenth, at most 5]", o.warmup, 0, 1 << 20);
-  add.number("--label-smoothing", "S", "share of the target spread over all classes [0]", c.smoothing, 0, 0.999999);
+  add.number("--label-smoothing", "S", "share of the target spread over all classes [0]", c.smoothing, 0,
+             0.999999);
   add.one_of<bool>("--class-weights", "balanced|none", "weigh rare classes more [none]", c.balance_classes,
                    {{"balanced", true}, {"none", false}});
   add.one_of<bool>("--order", "shuffled|sequential", "of the images in an epoch [shuffled]", c.sequential,
@@ -256,14 +278,17 @@ void add_eval(Adder& add, EvalOptions& o) {
   add.group("What");
   add.path("--task", "FILE", "task file of vitrine tune (required)", o.task)->required();
   add.path("--data", "SPEC", data_what, o.data)->required();
-  add.one_of<Split>("--split", "S", "test, val, train or all [test if there is one]", o.split,
-                    {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.one_of<Split>(
+      "--split", "S", "test, val, train or all [test if there is one]", o.split,
+      {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
-  CLI::Option* bad = add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
+  CLI::Option* bad =
+      add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
   add.group("How");
-  add.path("--logits-out", "FILE", "safetensors with logits (N, C) and labels (N) in the data's order", o.logits_out)
+  add.path("--logits-out", "FILE", "safetensors with logits (N, C) and labels (N) in the data's order",
+           o.logits_out)
       ->excludes(bad);
   add.count("--batch", "B", "images at once [64]", o.batch, 1, 1 << 20);
   add.count("--workers", "W", "threads that load images [1]", o.workers, 0, 256);
@@ -274,7 +299,8 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.group("What");
   add.path("--task", "FILE", "task file; without it the backbone's own head is used", o.task);
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
-  add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines", o.class_names);
+  add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines",
+           o.class_names);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
@@ -284,7 +310,8 @@ void add_predict(Adder& add, PredictOptions& o) {
 
 void add_pretrain(Adder& add, PretrainOptions& o) {
   add.group("The model");
-  add.path("--out", "FILE", "where the backbone goes (required); beside it a log, .log.jsonl", o.out)->required();
+  add.path("--out", "FILE", "where the backbone goes (required); beside it a log, .log.jsonl", o.out)
+      ->required();
   add.count("--width", "D", "of the tokens [128]", o.width, 1, 1 << 14);
   add.count("--depth", "L", "blocks [8]", o.depth, 1, 1024);
   add.count("--heads", "H", "attention heads [4]", o.heads, 1, 4096);
@@ -326,10 +353,11 @@ void add_bench(Adder& add, BenchOptions& o) {
   add.common(o.common);
 }
 
-// --- before CLI11 ----------------------------------------------------------------------------------------------------
+// --- before CLI11
+// ----------------------------------------------------------------------------------------------------
 
-// Unknown options and missing values, told by name: CLI11 would take `--data` in `--out --data x` for a folder, and speaks
-// of the first missing option before the first unknown one.
+// Unknown options and missing values, told by name: CLI11 would take `--data` in `--out --data x` for a
+// folder, and speaks of the first missing option before the first unknown one.
 void check_names(const CLI::App& app, const std::vector<std::string>& words) {
   std::vector<std::string> known{"--help"};
   for (const CLI::Option* option : app.get_options())
@@ -341,7 +369,8 @@ void check_names(const CLI::App& app, const std::vector<std::string>& words) {
     const std::string name = words[i].substr(0, equals);
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       const std::string meant = nearest(name, names);
-      fail(Fault::input, "unknown option ", quote(name), meant.empty() ? "" : text("; did you mean ", meant, "?"));
+      fail(Fault::input, "unknown option ", quote(name),
+           meant.empty() ? "" : text("; did you mean ", meant, "?"));
     }
     const CLI::Option* option = app.get_option_no_throw(name);
     const bool takes_value = option != nullptr && option->get_items_expected_max() > 0;
@@ -354,9 +383,10 @@ void check_names(const CLI::App& app, const std::vector<std::string>& words) {
 
 // Fills `options` from the words behind the command, or gives the help.
 template <class Options>
-Request read(const std::string& command, const std::string& usage, const char* what, const std::vector<std::string>& words,
-             void (*add)(Adder&, Options&), std::vector<std::string> Options::* many = nullptr,
-             std::string Options::* one = nullptr, const char* positional = "") {
+Request read(const std::string& command, const std::string& usage, const char* what,
+             const std::vector<std::string>& words, void (*add)(Adder&, Options&),
+             std::vector<std::string> Options::*many = nullptr, std::string Options::*one = nullptr,
+             const char* positional = "") {
   Options options;
   options.common.command = command;
   CLI::App app(what);
@@ -382,7 +412,9 @@ Request read(const std::string& command, const std::string& usage, const char* w
 
 Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
-  if (words.empty()) fail(Fault::input, "expected a command: tune, eval, predict, inspect, pretrain or bench; see vitrine --help");
+  if (words.empty())
+    fail(Fault::input,
+         "expected a command: tune, eval, predict, inspect, pretrain or bench; see vitrine --help");
   if (words[0] == "--version") return Show{text("vitrine ", VITRINE_VERSION, "\n")};
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
     words.erase(words.begin());
@@ -390,7 +422,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 
-  constexpr std::array<std::string_view, 6> commands{"tune", "eval", "predict", "inspect", "pretrain", "bench"};
+  constexpr std::array<std::string_view, 6> commands{"tune",    "eval",     "predict",
+                                                     "inspect", "pretrain", "bench"};
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
@@ -403,27 +436,29 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     if (word == "--version") return Show{text("vitrine ", VITRINE_VERSION, "\n")};
 
   if (name == "tune")
-    return read<TuneOptions>(name, "tune --data SPEC [options]", "Trains prompts and a head; the backbone stays as it is.",
-                             words, add_tune);
+    return read<TuneOptions>(name, "tune --data SPEC [options]",
+                             "Trains prompts and a head; the backbone stays as it is.", words, add_tune);
   if (name == "eval")
-    return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]", "The accuracy of a task on a data set.", words,
-                             add_eval);
+    return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]",
+                             "The accuracy of a task on a data set.", words, add_eval);
   if (name == "predict")
     return read<PredictOptions>(name, "predict --task FILE IMAGE...  or  predict --backbone FILE IMAGE...",
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
                                 &PredictOptions::images, nullptr, "IMAGE");
   if (name == "inspect")
-    return read<InspectOptions>(name, "inspect FILE  or  inspect builtin", "What a safetensors file holds.", words,
-                                add_inspect, nullptr, &InspectOptions::file, "FILE");
+    return read<InspectOptions>(name, "inspect FILE  or  inspect builtin", "What a safetensors file holds.",
+                                words, add_inspect, nullptr, &InspectOptions::file, "FILE");
   if (name == "pretrain")
     return read<PretrainOptions>(name, "pretrain --out FILE [options]",
-                                 "Trains a small backbone from nothing, on pictures drawn by formulas.", words, add_pretrain);
+                                 "Trains a small backbone from nothing, on pictures drawn by formulas.",
+                                 words, add_pretrain);
   if (words.empty() || (words[0] != "step" && words[0] != "--help" && words[0] != "-h"))
     fail(Fault::input, "expected `vitrine bench step`", words.empty() ? "" : text(", got ", quote(words[0])));
   words.erase(words.begin(), words.begin() + (words[0] == "step" ? 1 : 0));
-  return read<BenchOptions>(name, "bench step [options]",
-                            "Times one training step (forward, loss, backward, optimizer) on a fixed random batch.", words,
-                            add_bench);
+  return read<BenchOptions>(
+      name, "bench step [options]",
+      "Times one training step (forward, loss, backward, optimizer) on a fixed random batch.", words,
+      add_bench);
 }
 
 }  // namespace vitrine::cli

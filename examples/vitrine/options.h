@@ -1,5 +1,5 @@
-// options.h: what the command line said, as plain structs. An option that was not given and whose default depends on
-// another one is empty here; tune.cpp holds those defaults.
+// options.h: what the command line said, as plain structs. An option that was not given and whose default
+// depends on another one is empty here; tune.cpp holds those defaults.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@ namespace vitrine::cli {
 
 // What all commands share.
 struct Common {
-  std::string command;        // "tune", ...
+  std::string command;         // "tune", ...
   std::optional<int> threads;  // empty: all cores
-  bool json = false;          // one JSON object on standard output, everything else on standard error
+  bool json = false;           // one JSON object on standard output, everything else on standard error
 };
 
 enum class ResizeMode { own, crop, squash };  // own: as the backbone's preprocessing has it
@@ -37,7 +37,8 @@ struct TuneOptions {
   std::optional<int64_t> epochs, batch;
   std::optional<OptimizerKind> optimizer;
   std::optional<double> learning_rate, base_learning_rate, weight_decay, momentum, warmup;
-  TuneConfig config;  // the rest: accumulate, schedule, clip, smoothing, weights, seed, order, augment, workers, ...
+  TuneConfig
+      config;  // the rest: accumulate, schedule, clip, smoothing, weights, seed, order, augment, workers, ...
   std::optional<std::string> out;
   bool resume = false, no_test = false;
   size_t memory_limit = 0;  // bytes; 0: none
@@ -91,11 +92,12 @@ struct Show {
   std::string text;
 };
 
-using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions, BenchOptions>;
+using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
+                             BenchOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
-// Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the option takes;
-// for options that are missing or exclude each other.
+// Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the
+// option takes; for options that are missing or exclude each other.
 Request parse(int argc, const char* const* argv, std::string& command);
 
 }  // namespace vitrine::cli

@@ -28,11 +28,12 @@ std::vector<std::string> names_from_json(std::string_view content, const std::st
   std::vector<std::string> names;
   try {
     std::vector<std::string> keys;
-    const auto json = nlohmann::json::parse(content, [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& value) {
-      check(depth <= 1, who, ": expected names, not lists or objects in a list or an object");
-      if (event == nlohmann::json::parse_event_t::key) keys.push_back(value.get<std::string>());
-      return true;
-    });
+    const auto json = nlohmann::json::parse(
+        content, [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& value) {
+          check(depth <= 1, who, ": expected names, not lists or objects in a list or an object");
+          if (event == nlohmann::json::parse_event_t::key) keys.push_back(value.get<std::string>());
+          return true;
+        });
     if (json.is_array()) return json.get<std::vector<std::string>>();
     check(keys.size() == json.size(), who, ": a key appears twice");
     for (size_t c = 0; c < json.size(); ++c) {
@@ -50,7 +51,8 @@ std::vector<std::string> read_names(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
   std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const size_t first = content.find_first_not_of(" \t\r\n");
-  if (first != std::string_view::npos && (content[first] == '[' || content[first] == '{')) return names_from_json(content, path);
+  if (first != std::string_view::npos && (content[first] == '[' || content[first] == '{'))
+    return names_from_json(content, path);
   std::vector<std::string> names;
   while (!content.empty()) {
     const size_t end = std::min(content.find('\n'), content.size());
@@ -67,18 +69,20 @@ Classifier by_task(const PredictOptions& o) {
   const Task task = load_task(*o.task);
   const Backbone backbone = open_backbone_of(task, o.backbone, o.heads);
   const auto model = std::make_shared<TunedVit>(backbone, task);
-  return {[model](const Variable& images) { return model->logits(images); }, preprocess_from_json(task.preprocess), backbone.config.image_size, task.class_names};
+  return {[model](const Variable& images) { return model->logits(images); },
+          preprocess_from_json(task.preprocess), backbone.config.image_size, task.class_names};
 }
 
 Classifier by_backbone(const PredictOptions& o) {
   check(o.backbone.has_value(), "expected --task FILE or --backbone FILE");
   const Backbone backbone = open_backbone(*o.backbone, o.heads);
-  check(backbone.config.classes > 0, quote(backbone.source), " has no head of its own; --task names a task file with one");
+  check(backbone.config.classes > 0, quote(backbone.source),
+        " has no head of its own; --task names a task file with one");
   Classifier c{{}, preprocess_of(backbone), backbone.config.image_size, {}};
   if (o.class_names) {
     c.class_names = read_names(*o.class_names);
-    check(static_cast<int64_t>(c.class_names.size()) == backbone.config.classes, quote(*o.class_names), " names ", c.class_names.size(),
-          " classes, but the backbone's head has ", backbone.config.classes);
+    check(static_cast<int64_t>(c.class_names.size()) == backbone.config.classes, quote(*o.class_names),
+          " names ", c.class_names.size(), " classes, but the backbone's head has ", backbone.config.classes);
   } else {
     for (int64_t i = 0; i < backbone.config.classes; ++i) c.class_names.push_back(std::to_string(i));
   }
@@ -111,21 +115,23 @@ std::vector<Guess> best(std::span<const float> row, int64_t top) {
 
 int predict(const PredictOptions& o, Console& console) {
   const Classifier model = o.task ? by_task(o) : by_backbone(o);
-  check(model.preprocess.size == model.image_size, "the preprocessing makes images of ", model.preprocess.size, " pixels, but the model takes ",
-        model.image_size);
+  check(model.preprocess.size == model.image_size, "the preprocessing makes images of ",
+        model.preprocess.size, " pixels, but the model takes ", model.image_size);
   int status = 0;
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const std::string& path : o.images) {
     nlohmann::ordered_json entry{{"image", path}};
     try {
       Tensor pixels = Tensor::empty(Shape{1, 3, model.image_size, model.image_size}, DType::f32);
-      normalise(prepare(load_image(path, o.exif), model.preprocess), model.preprocess, pixels.mutable_data<float>());
+      normalise(prepare(load_image(path, o.exif), model.preprocess), model.preprocess,
+                pixels.mutable_data<float>());
       const Variable logits = model.logits(pixels);
       console.line(path);
       for (const Guess& guess : best(logits.value().data<float>(), o.top)) {
         const std::string& name = model.class_names[static_cast<size_t>(guess.label)];
         console.line(fmt::format("  {:>8}  {}", percent_text(guess.probability), name));
-        entry["classes"].push_back({{"class", guess.label}, {"name", name}, {"probability", guess.probability}});
+        entry["classes"].push_back(
+            {{"class", guess.label}, {"name", name}, {"probability", guess.probability}});
       }
     } catch (const Error& e) {
       if (e.fault() != Fault::input && e.fault() != Fault::output) throw;

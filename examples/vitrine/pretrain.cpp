@@ -18,12 +18,15 @@ namespace {
 // A file of JSON lines that grows while the run goes on.
 class Log {
  public:
-  Log(const std::string& path, bool append) : path_(path), file_(std::fopen(path.c_str(), append ? "a" : "w"), &std::fclose) {
+  Log(const std::string& path, bool append)
+      : path_(path), file_(std::fopen(path.c_str(), append ? "a" : "w"), &std::fclose) {
     if (!file_) fail_here();
   }
   void line(const nlohmann::ordered_json& json) {
     const std::string words = json.dump() + "\n";
-    if (std::fwrite(words.data(), 1, words.size(), file_.get()) != words.size() || std::fflush(file_.get()) != 0) fail_here();
+    if (std::fwrite(words.data(), 1, words.size(), file_.get()) != words.size() ||
+        std::fflush(file_.get()) != 0)
+      fail_here();
   }
 
  private:
@@ -60,15 +63,23 @@ int pretrain(const PretrainOptions& o, Console& console) {
   if (!o.state.empty()) make_parent(o.state);
   const bool resumed = !o.state.empty() && std::filesystem::exists(o.state);
   Log log(std::filesystem::path(o.out).replace_extension(".log.jsonl").string(), resumed);
-  console.item("Model", text(model_text(config.vit), ", ", million_text(parameter_count(config.vit)), " parameters"));
-  console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures", resumed ? text("; goes on from ", quote(o.state)) : ""));
+  console.item("Model",
+               text(model_text(config.vit), ", ", million_text(parameter_count(config.vit)), " parameters"));
+  console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures",
+                             resumed ? text("; goes on from ", quote(o.state)) : ""));
 
   PretrainReport last{};
   const auto report = [&](const PretrainReport& r) {
     last = r;
-    log.line({{"step", r.step}, {"loss", r.loss}, {"class_loss", r.class_loss}, {"attribute_loss", r.attribute_loss}, {"accuracy", r.accuracy},
-              {"learning_rate", r.learning_rate}, {"images_per_second", r.images_per_second}});
-    console.progress(r.step, r.steps, r.images_per_second, fmt::format("loss {:.3f}  accuracy {}", r.loss, percent_text(r.accuracy)));
+    log.line({{"step", r.step},
+              {"loss", r.loss},
+              {"class_loss", r.class_loss},
+              {"attribute_loss", r.attribute_loss},
+              {"accuracy", r.accuracy},
+              {"learning_rate", r.learning_rate},
+              {"images_per_second", r.images_per_second}});
+    console.progress(r.step, r.steps, r.images_per_second,
+                     fmt::format("loss {:.3f}  accuracy {}", r.loss, percent_text(r.accuracy)));
   };
   TensorFile file;
   int stopped = 0;
@@ -78,8 +89,9 @@ int pretrain(const PretrainOptions& o, Console& console) {
     if (SignalGuard::caught() && last.step < last.steps) stopped = SignalGuard::exit_code();
   }
   console.clear();
-  nlohmann::ordered_json json{{"command", "pretrain"}, {"stopped", stopped != 0}, {"step", last.step}, {"steps", o.steps}, {"loss", last.loss},
-                              {"accuracy", last.accuracy}};
+  nlohmann::ordered_json json{{"command", "pretrain"}, {"stopped", stopped != 0},
+                              {"step", last.step},     {"steps", o.steps},
+                              {"loss", last.loss},     {"accuracy", last.accuracy}};
   if (stopped != 0) {
     console.line(text("Stopped after step ", last.step, " of ", o.steps,
                       o.state.empty() ? "; without --state nothing was saved."

@@ -26,7 +26,8 @@ Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wa
   try {
     return open_backbone(task.backbone, heads);
   } catch (const Error& e) {
-    fail(e.fault(), e.what(), "; this backbone is the one that the task file names, --backbone names another place");
+    fail(e.fault(), e.what(),
+         "; this backbone is the one that the task file names, --backbone names another place");
   }
 }
 
@@ -43,7 +44,8 @@ bool has_split(const std::string& spec, Split split) {
   if (scheme == "tensors") return false;  // one list of images, which opens as any split
   if (scheme == "synthetic") return true;
   if (scheme != "folder") return split == Split::test;
-  const std::filesystem::path folder = std::filesystem::path(spec.substr(spec.find(':') + 1)) / name_of(split);
+  const std::filesystem::path folder =
+      std::filesystem::path(spec.substr(spec.find(':') + 1)) / name_of(split);
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
     if (entry.is_directory(ignored)) return true;
@@ -53,11 +55,11 @@ bool has_split(const std::string& spec, Split split) {
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec) {
   const auto& expected = task.class_names;
   const auto& found = dataset.class_names();
-  check(expected.size() == found.size(), "the task tells ", expected.size(), " classes apart, but ", quote(spec), " has ",
-        found.size());
+  check(expected.size() == found.size(), "the task tells ", expected.size(), " classes apart, but ",
+        quote(spec), " has ", found.size());
   for (size_t c = 0; c < found.size(); ++c)
-    check(expected[c] == found[c], "class ", c, " is ", quote(expected[c]), " in the task, but ", quote(found[c]), " in ",
-          quote(spec));
+    check(expected[c] == found[c], "class ", c, " is ", quote(expected[c]), " in the task, but ",
+          quote(found[c]), " in ", quote(spec));
 }
 
 std::string preset_name(const VitConfig& config) {
@@ -74,8 +76,9 @@ std::string preset_name(const VitConfig& config) {
 
 std::string model_text(const VitConfig& config) {
   const std::string preset = preset_name(config);
-  return text("ViT, width ", config.width, ", depth ", config.depth, ", ", config.heads, " heads, patch ", config.patch, ", ",
-              config.image_size, " pixels", preset.empty() ? "" : text(" (", preset, ")"));
+  return text("ViT, width ", config.width, ", depth ", config.depth, ", ", config.heads, " heads, patch ",
+              config.patch, ", ", config.image_size, " pixels",
+              preset.empty() ? "" : text(" (", preset, ")"));
 }
 
 std::string class_list(const std::vector<std::string>& names) {

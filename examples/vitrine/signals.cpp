@@ -11,7 +11,8 @@ namespace {
 
 // A handler can reach nothing else. Only SignalGuard uses them.
 volatile std::sig_atomic_t received = 0;
-struct sigaction before_int {}, before_term {};
+struct sigaction before_int {
+}, before_term{};
 
 void on_signal(int number) {
   if (received != 0) _exit(128 + number);

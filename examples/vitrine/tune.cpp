@@ -1,4 +1,5 @@
-// tune.cpp: `vitrine tune`. Says what it is about to do, lets models/training/tune.h do it, and says what came out.
+// tune.cpp: `vitrine tune`. Says what it is about to do, lets models/training/tune.h do it, and says what
+// came out.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// --- defaults --------------------------------------------------------------------------------------------------------
+// --- defaults
+// --------------------------------------------------------------------------------------------------------
 
 // All defaults that depend on the method or the optimizer.
 struct Defaults {
@@ -28,9 +30,12 @@ struct Defaults {
 Defaults defaults_of(Method method) {
   switch (method) {
     case Method::vpt_deep:
-    case Method::vpt_shallow: return {50, 64, 10, 1e-3, 1e-4, 0.1, 1e-4};
-    case Method::linear: return {50, 64, 0, 1e-3, 1e-4, 0.1, 0};
-    case Method::full: return {20, 64, 0, 1e-4, 0.05, 0.01, 1e-4};
+    case Method::vpt_shallow:
+      return {50, 64, 10, 1e-3, 1e-4, 0.1, 1e-4};
+    case Method::linear:
+      return {50, 64, 0, 1e-3, 1e-4, 0.1, 0};
+    case Method::full:
+      return {20, 64, 0, 1e-4, 0.05, 0.01, 1e-4};
   }
   return {};
 }
@@ -42,11 +47,12 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
   TunedConfig model;
   if (start) {
     model = start->config;
-    check(!o.method || *o.method == model.method, "--method ", name_of(*o.method), ": the task to start from has ",
-          name_of(model.method));
-    check(!o.prompts || *o.prompts == model.prompts.count, "--prompts ", *o.prompts, ": the task to start from has ",
-          model.prompts.count);
-    check(!o.prompt_projection, "--prompt-projection: the task to start from holds its prompts as they came out of one");
+    check(!o.method || *o.method == model.method, "--method ", name_of(*o.method),
+          ": the task to start from has ", name_of(model.method));
+    check(!o.prompts || *o.prompts == model.prompts.count, "--prompts ", *o.prompts,
+          ": the task to start from has ", model.prompts.count);
+    check(!o.prompt_projection,
+          "--prompt-projection: the task to start from holds its prompts as they came out of one");
   } else {
     model.method = o.method.value_or(Method::vpt_deep);
     model.prompts.projection = o.prompt_projection.value_or(0);
@@ -81,7 +87,8 @@ TuneConfig config_of(const TuneOptions& o, const TunedConfig& model) {
   return c;
 }
 
-// --- data ------------------------------------------------------------------------------------------------------------
+// --- data
+// ------------------------------------------------------------------------------------------------------------
 
 struct Chosen {
   TuneData data;
@@ -92,7 +99,8 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
   Chosen chosen;
   TuneData& data = chosen.data;
   data.dataset = open_dataset(o.data, Split::train, open);
-  data.train = o.train_limit ? class_balanced(*data.dataset, *o.train_limit, o.data_seed) : all_samples(*data.dataset);
+  data.train =
+      o.train_limit ? class_balanced(*data.dataset, *o.train_limit, o.data_seed) : all_samples(*data.dataset);
   if (o.val) {
     if (*o.val > 0) {
       TrainVal parts = split_validation(data.train, *data.dataset, *o.val, o.data_seed);
@@ -110,7 +118,8 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
   return chosen;
 }
 
-// --- the run folder --------------------------------------------------------------------------------------------------
+// --- the run folder
+// --------------------------------------------------------------------------------------------------
 
 bool holds_checkpoint(const fs::path& folder) {
   std::error_code ignored;
@@ -129,7 +138,8 @@ std::string folder_of(const TuneOptions& o, Method method) {
     return *o.out;
   }
   for (int n = 1;; ++n) {
-    const std::string folder = text("runs/", o.data.substr(0, o.data.find(':')), "-", name_of(method), "-", n);
+    const std::string folder =
+        text("runs/", o.data.substr(0, o.data.find(':')), "-", name_of(method), "-", n);
     std::error_code ignored;
     if (!fs::exists(folder, ignored)) return folder;
   }
@@ -138,11 +148,13 @@ std::string folder_of(const TuneOptions& o, Method method) {
 void make_folder(const std::string& folder) {
   std::error_code problem;
   fs::create_directories(folder, problem);
-  if (!problem && !fs::is_directory(folder, problem) && !problem) problem = std::make_error_code(std::errc::not_a_directory);
+  if (!problem && !fs::is_directory(folder, problem) && !problem)
+    problem = std::make_error_code(std::errc::not_a_directory);
   if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
 }
 
-// --- words -----------------------------------------------------------------------------------------------------------
+// --- words
+// -----------------------------------------------------------------------------------------------------------
 
 int64_t head_count(const TuneConfig& c, const VitConfig& vit) { return (vit.width + 1) * c.model.classes; }
 
@@ -156,17 +168,21 @@ std::string trained_text(const TuneConfig& c, const VitConfig& vit, int64_t back
   std::string what;
   if (c.model.method == Method::full) what = text("all weights (", count_text(backbone), ") and ");
   if (has_prompts(c.model.method))
-    what = text(plural(prompts.count, "prompt"), c.model.method == Method::vpt_deep ? text(" for each of ", vit.depth, " blocks") : "",
+    what = text(plural(prompts.count, "prompt"),
+                c.model.method == Method::vpt_deep ? text(" for each of ", vit.depth, " blocks") : "",
                 prompts.projection > 0 ? text(" through ", prompts.projection, " dimensions") : "", " (",
                 count_text(parameter_count(prompts, vit)), ") and ");
   const int64_t trained = trained_count(c, vit, backbone);
   return text(what, "a head (", count_text(head_count(c, vit)), "): ", count_text(trained), " parameters, ",
-              percent_text(static_cast<double>(trained) / static_cast<double>(backbone)), " of the backbone's");
+              percent_text(static_cast<double>(trained) / static_cast<double>(backbone)),
+              " of the backbone's");
 }
 
 std::string optimizer_text(const TuneConfig& c) {
   return fmt::format("{}, learning rate {:g} ({}, {:g} warm-up epochs), weight decay {:g}",
-                     c.optimizer.kind == OptimizerKind::sgd ? fmt::format("SGD with momentum {:g}", c.optimizer.momentum) : "AdamW",
+                     c.optimizer.kind == OptimizerKind::sgd
+                         ? fmt::format("SGD with momentum {:g}", c.optimizer.momentum)
+                         : "AdamW",
                      c.learning_rate, c.schedule == Schedule::cosine ? "cosine" : "constant", c.warmup_epochs,
                      c.optimizer.weight_decay);
 }
@@ -174,7 +190,8 @@ std::string optimizer_text(const TuneConfig& c) {
 // A word that a shell takes as it is.
 std::string shell_word(const std::string& word) {
   const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char ch) {
-    return std::isalnum(ch) || std::string_view("-_./:,+=@%").find(static_cast<char>(ch)) != std::string_view::npos;
+    return std::isalnum(ch) ||
+           std::string_view("-_./:,+=@%").find(static_cast<char>(ch)) != std::string_view::npos;
   });
   if (plain) return word;
   std::string quoted = "'";
@@ -191,7 +208,11 @@ nlohmann::ordered_json evaluation_json(const Evaluation& e) {
 }
 
 nlohmann::ordered_json memory_json(const MemoryForecast& m) {
-  return {{"peak", m.peak()}, {"weights", m.weights}, {"trained", m.trained}, {"per_image", m.per_image}, {"images", m.batch_images}};
+  return {{"peak", m.peak()},
+          {"weights", m.weights},
+          {"trained", m.trained},
+          {"per_image", m.per_image},
+          {"images", m.batch_images}};
 }
 
 }  // namespace
@@ -201,8 +222,8 @@ int tune(const TuneOptions& o, Console& console) {
   check(!o.resume || o.out, "--resume: which run? Name its folder with --out");
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
-  const Backbone backbone =
-      start ? open_backbone_of(*start, o.backbone, o.heads) : open_backbone(o.backbone.value_or("builtin"), o.heads);
+  const Backbone backbone = start ? open_backbone_of(*start, o.backbone, o.heads)
+                                  : open_backbone(o.backbone.value_or("builtin"), o.heads);
   VitConfig vit = backbone.config;
   vit.classes = 0;
   const int64_t backbone_parameters = parameter_count(vit);
@@ -212,32 +233,38 @@ int tune(const TuneOptions& o, Console& console) {
   open.note = note;
   Chosen chosen = choose_data(o, backbone, open);
   const TuneData& data = chosen.data;
-  const auto test_set = !o.no_test && has_split(o.data, Split::test) ? open_dataset(o.data, Split::test, open) : nullptr;
+  const auto test_set =
+      !o.no_test && has_split(o.data, Split::test) ? open_dataset(o.data, Split::test, open) : nullptr;
   if (start) check_classes(*start, *data.dataset, o.data);
   const TuneConfig config = config_of(o, model_of(o, start ? &*start : nullptr, data.dataset->classes()));
   if (start) start->config = config.model;  // its noise may have been changed
-  check(!config.keep_best || !data.val.empty(), "--keep best: needs validation images; --val N splits some off");
+  check(!config.keep_best || !data.val.empty(),
+        "--keep best: needs validation images; --val N splits some off");
   const std::string folder = folder_of(o, config.model.method);
 
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
-  console.item("Backbone", text(quote(backbone.source), ": ", model_text(vit), ", ", million_text(backbone_parameters), " parameters"));
-  console.item("Data", text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"), ", ",
-                            data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())), " for validation",
-                            chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
-                            test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ", data.dataset->classes(),
-                            " classes: ", class_list(data.dataset->class_names())));
+  console.item("Backbone", text(quote(backbone.source), ": ", model_text(vit), ", ",
+                                million_text(backbone_parameters), " parameters"));
+  console.item("Data",
+               text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
+                    ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
+                    " for validation", chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
+                    test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ",
+                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
   console.item("Trains", text(start ? text(name_of(config.model.method), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, vit, backbone_parameters)));
   const MemoryForecast memory = forecast_memory(backbone, config);
-  console.item("Memory", text("about ", bytes_text(memory.peak()), ": ", bytes_text(memory.weights), " frozen weights, ",
-                              bytes_text(memory.trained), " for what is trained with gradients and optimizer state, ",
-                              bytes_text(memory.per_image), " for each of ",
-                              plural(static_cast<int64_t>(memory.batch_images), "image"), " at once"));
+  console.item("Memory",
+               text("about ", bytes_text(memory.peak()), ": ", bytes_text(memory.weights),
+                    " frozen weights, ", bytes_text(memory.trained),
+                    " for what is trained with gradients and optimizer state, ", bytes_text(memory.per_image),
+                    " for each of ", plural(static_cast<int64_t>(memory.batch_images), "image"), " at once"));
   if (o.memory_limit > 0 && memory.peak() > o.memory_limit)
     fail(Fault::resources, "a step needs about ", bytes_text(memory.peak()), ", but --memory-limit is ",
          bytes_text(o.memory_limit), "; a smaller --batch or a greater --accumulate needs less");
-  console.item("Steps", text(count_text(per_epoch * config.epochs), ": ", plural(config.epochs, "epoch"), " of ",
-                             count_text(per_epoch), " with batches of ", config.batch, "; ", optimizer_text(config)));
+  console.item("Steps",
+               text(count_text(per_epoch * config.epochs), ": ", plural(config.epochs, "epoch"), " of ",
+                    count_text(per_epoch), " with batches of ", config.batch, "; ", optimizer_text(config)));
   console.item("Folder", folder);
   make_folder(folder);
 
@@ -247,12 +274,14 @@ int tune(const TuneOptions& o, Console& console) {
   StepReport last{};
   hooks.step = [&](const StepReport& r) {
     last = r;
-    console.progress(r.step, r.steps, r.images_per_second, fmt::format("epoch {}/{}  loss {:.4f}", std::min(r.epoch + 1, r.epochs), r.epochs, r.loss));
+    console.progress(
+        r.step, r.steps, r.images_per_second,
+        fmt::format("epoch {}/{}  loss {:.4f}", std::min(r.epoch + 1, r.epochs), r.epochs, r.loss));
   };
   hooks.epoch = [&](const EpochReport& r) {
     const std::string val = r.val ? text("  val ", percent_text(r.val->accuracy)) : "";
-    console.line(fmt::format("epoch {}/{}  loss {:.4f}  train {}{}  {:.0f} images/s", r.epoch, r.epochs, r.loss,
-                             percent_text(r.accuracy), val, r.images_per_second));
+    console.line(fmt::format("epoch {}/{}  loss {:.4f}  train {}{}  {:.0f} images/s", r.epoch, r.epochs,
+                             r.loss, percent_text(r.accuracy), val, r.images_per_second));
   };
 
   const Memory pool = Memory::counted(o.memory_limit);
@@ -260,7 +289,8 @@ int tune(const TuneOptions& o, Console& console) {
   {
     const SignalGuard guard;
     try {
-      result = vitrine::tune(backbone, data, config, folder, o.resume, hooks, start ? &*start : nullptr, pool);
+      result =
+          vitrine::tune(backbone, data, config, folder, o.resume, hooks, start ? &*start : nullptr, pool);
     } catch (const Error& e) {
       if (e.fault() != Fault::diverged) throw;
       fail(Fault::diverged, e.what(), "; a smaller --lr, a longer --warmup or --clip 1 may help");
@@ -269,7 +299,8 @@ int tune(const TuneOptions& o, Console& console) {
   console.clear();
   nlohmann::ordered_json json{{"command", "tune"}, {"folder", folder}, {"stopped", result.stopped}};
   if (result.stopped) {
-    console.line(text("Stopped after step ", last.step, " of ", last.steps, "; the state is saved in ", folder, "."));
+    console.line(
+        text("Stopped after step ", last.step, " of ", last.steps, "; the state is saved in ", folder, "."));
     console.line(text("The same command with --out ", shell_word(folder), " --resume goes on from there."));
     console.result(json);
     return SignalGuard::exit_code();
@@ -298,8 +329,10 @@ int tune(const TuneOptions& o, Console& console) {
   }
   if (test_set) {
     const TunedVit model(backbone, result.task, DType::f32, pool);
-    const Evaluation test = evaluate(model, test_set, all_samples(*test_set), data.preprocess, config.batch, config.workers, config.max_bad,
-                                     nullptr, [&](int64_t done, int64_t all) { console.progress(done, all, 0, "test images"); });
+    const Evaluation test = evaluate(model, test_set, all_samples(*test_set), data.preprocess, config.batch,
+                                     config.workers, config.max_bad, nullptr, [&](int64_t done, int64_t all) {
+                                       console.progress(done, all, 0, "test images");
+                                     });
     console.clear();
     json["test"] = evaluation_json(test);
     accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
@@ -309,12 +342,15 @@ int tune(const TuneOptions& o, Console& console) {
   std::error_code ignored;
   const auto size = fs::file_size(task_path, ignored);
   if (!accuracy.empty()) console.item("Accuracy", accuracy);
-  console.item("Time", text(time_text(seconds), ", at most ", bytes_text(pool.statistics().peak), " in tensors beside the frozen weights"));
+  console.item("Time", text(time_text(seconds), ", at most ", bytes_text(pool.statistics().peak),
+                            " in tensors beside the frozen weights"));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
-  const std::string from = o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "";
+  const std::string from =
+      o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "";
   console.item("Next", text("vitrine predict --task ", shell_word(task_path), from, " IMAGE..."));
-  console.item("", text("vitrine eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data), test_set ? "" : " --split train"));
+  console.item("", text("vitrine eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
+                        test_set ? "" : " --split train"));
   console.item("", text("vitrine inspect ", shell_word(task_path)));
   console.result(json);
   return 0;
