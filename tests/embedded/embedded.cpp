@@ -1,5 +1,6 @@
-// embedded.cpp: a host without files: a backbone and pictures from memory, all bytes from the host's own allocator. Tunes
-// two steps and prints the logits before and after; tests/variants_test.sh compares them between machines.
+// embedded.cpp: a host without files: a backbone and pictures from memory, all bytes from the host's own
+// allocator. Tunes two steps and prints the logits before and after; tests/variants_test.sh compares them
+// between machines.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -49,7 +50,8 @@ void print_logits(const char* when, const TunedVit& model, const TuneData& data,
   Batch batch;
   loader.next(batch);
   const Variable logits = model.logits(batch.images);
-  for (const float value : logits.value().data<float>()) std::printf("%s %.9g\n", when, static_cast<double>(value));
+  for (const float value : logits.value().data<float>())
+    std::printf("%s %.9g\n", when, static_cast<double>(value));
 }
 
 size_t run(const Memory& memory) {
@@ -60,7 +62,8 @@ size_t run(const Memory& memory) {
   data.train = {0, 1, 2, 3, 4, 5, 6, 7};
   data.preprocess = {.size = 16, .resize = 16};
   TuneConfig config;
-  config.model = {.method = Method::vpt_deep, .prompts = {.kind = PromptKind::deep, .count = 3}, .classes = 2};
+  config.model = {
+      .method = Method::vpt_deep, .prompts = {.kind = PromptKind::deep, .count = 3}, .classes = 2};
   config.epochs = 1;
   config.batch = 4;  // two steps
   config.optimizer = {.kind = OptimizerKind::sgd};
