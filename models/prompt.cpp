@@ -31,7 +31,7 @@ Variable Prompts::projected(const Variable& prompts) const {
 Variable Prompts::layer(int64_t i, const Pass& pass) const {
   const bool deep = config_.kind == PromptKind::deep;
   const Variable own = deep ? reshape(slice(prompts_, 0, i, i + 1), prompts_.shape().without(0)) : prompts_;
-  const Variable tokens = projected(own);
+  Variable tokens = projected(own);
   if (!pass.training || config_.dropout == 0) return tokens;
   NoiseKey key = pass.noise;
   key.lane = static_cast<uint32_t>(i);

@@ -86,7 +86,7 @@ Scope frozen(const TensorFile& checkpoint, DType dtype, const Memory& memory) {
 Scope trainable(Parameters& parameters, uint64_t seed, DType dtype, const Memory& memory) {
   return Scope([&parameters, seed, dtype, memory](const std::string& name, const Shape& shape, Role role,
                                                   const Init& init) {
-    const Variable leaf = Variable::leaf(fresh(shape, init, seed, name, dtype, memory));
+    Variable leaf = Variable::leaf(fresh(shape, init, seed, name, dtype, memory));
     parameters.add({name, role, leaf});
     return leaf;
   });
@@ -98,7 +98,7 @@ Scope trainable(Parameters& parameters, const TensorFile& checkpoint, DType dtyp
     Tensor copy = Tensor::empty(shape, dtype, memory);
     const Tensor converted = find(checkpoint, name, shape).to(dtype);
     std::ranges::copy(converted.raw(), copy.mutable_raw().begin());
-    const Variable leaf = Variable::leaf(copy);
+    Variable leaf = Variable::leaf(copy);
     parameters.add({name, role, leaf});
     return leaf;
   });
