@@ -23,7 +23,7 @@ Method method_of(const std::string& name);  // "vpt-deep", ...; throws for other
 
 struct TunedConfig {
   Method method = Method::vpt_deep;
-  PromptConfig prompts;  // the kind is set from the method
+  PromptConfig prompts{};  // the kind is set from the method
   int64_t classes = 0;
   double drop_path = 0;  // of the backbone, in training
 };
