@@ -34,8 +34,10 @@ PromptConfig prompts_for(const TunedConfig& config) {
   return prompts;
 }
 
-// Before the head is drawn: kaiming with fan-out.
-Init head_init(int64_t classes) { return Init::normal(std::sqrt(2.0 / static_cast<double>(classes))); }
+Init head_init(const TunedConfig& config) {
+  return config.zero_head ? Init::constant(0)
+                          : Init::normal(std::sqrt(2.0 / static_cast<double>(config.classes)));
+}
 
 // A TensorFile that holds a task's own tensors under the names that a fresh model would ask for.
 TensorFile trained_tensors(const Task& task, const std::string& prefix) {
@@ -60,7 +62,7 @@ void TunedVit::build(const Backbone& backbone, const Scope& fresh_scope, const S
   config_.prompts = prompts_for(config_);
   vit_ = std::make_unique<Vit>(without_head(backbone.config), backbone_scope, config_.drop_path);
   prompts_ = Prompts(config_.prompts, vit_->config(), fresh_scope);
-  head_ = Linear(vit_->config().width, config_.classes, fresh_scope / "head", head_init(config_.classes));
+  head_ = Linear(vit_->config().width, config_.classes, fresh_scope / "head", head_init(config_));
 }
 
 TunedVit::TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype,

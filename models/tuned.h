@@ -26,6 +26,10 @@ struct TunedConfig {
   PromptConfig prompts{};  // the kind is set from the method
   int64_t classes = 0;
   double drop_path = 0;  // of the backbone, in training
+  // The head starts kaiming normal with fan-out, as the paper's code has it. For narrow backbones and few
+  // classes that is large (logits of deviation sqrt(2 D / C)) and few images do not wash it out; a head of
+  // zeros starts neutral.
+  bool zero_head = false;
 };
 
 // What one task stores: a file of some hundred kilobytes beside a backbone of some hundred megabytes.
@@ -45,7 +49,7 @@ Task task_from_file(const TensorFile& file);
 // The model. The frozen parts are sealed constants; `parameters` lists all that is trained.
 class TunedVit {
  public:
-  // Fresh prompts and head from `seed`: head kaiming fan-out, bias 0.
+  // Fresh prompts and head from `seed`; the head's bias starts at 0.
   TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype = DType::f32,
            const Memory& memory = {});
   // From a task file: to go on training, or to predict. Throws if the backbone is not the task's (by

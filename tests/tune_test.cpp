@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "data/subset.h"
+#include "engine/file.h"
 #include "engine/parallel.h"
 #include "engine/sha256.h"
 #include "models/training/checkpoint.h"
@@ -209,6 +210,7 @@ TEST_CASE("forecast_memory: a real step stays below it, and not far below") {
     TuneConfig config = small_config();
     config.model.method = method;
     config.accumulate = 1;
+    config.model.classes = data.dataset->classes();
     const MemoryForecast forecast = forecast_memory(backbone, config);
     const Memory memory = Memory::counted();
     Backbone counted = backbone;

@@ -237,6 +237,8 @@ void add_tune(Adder& add, TuneOptions& o) {
              0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
              0.999999);
+  add.one_of<bool>("--head-init", "paper|zero", "how the head starts: kaiming normal, or zeros [paper]",
+                   o.zero_head, {{"paper", false}, {"zero", true}});
   add.path("--init", "TASK", "start from this task file, with its method and prompts", o.init);
   add.group("How it is trained");
   add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0,
@@ -313,17 +315,20 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.path("--out", "FILE", "where the backbone goes (required); beside it a log, .log.jsonl", o.out)
       ->required();
   add.count("--width", "D", "of the tokens [128]", o.width, 1, 1 << 14);
-  add.count("--depth", "L", "blocks [8]", o.depth, 1, 1024);
+  add.count("--depth", "L", "blocks [6]", o.depth, 1, 1024);
   add.count("--heads", "H", "attention heads [4]", o.heads, 1, 4096);
   add.count("--patch", "P", "side of a patch in the 32 pixels of a picture [4]", o.patch, 1, 32);
   add.flag("--bf16", "", o.bf16);
   add.flag("--f32", "how weights are stored [bf16]", o.bf16, false);
   add.group("The training");
-  add.count("--steps", "N", "", o.steps);
-  add.count("--batch", "B", "steps [10000] of so many pictures [64]", o.batch, 1, 1 << 20);
+  add.path("--init", "FILE", "start from this backbone of the same configuration [fresh weights]", o.init);
+  add.count("--steps", "N", "", o.steps, 0);
+  add.count("--batch", "B", "steps [9000] of so many pictures [32]; 0: fresh weights", o.batch, 1, 1 << 20);
   add.number("--lr", "R", "", o.learning_rate);
   add.number("--wd", "W", "AdamW's learning rate [0.001] and weight decay [0.05]", o.weight_decay);
   add.count("--warmup", "N", "steps of rising learning rate [500]", o.warmup, 0);
+  add.number("--thumbnail-weight", "W", "of reading a thumbnail off the picture, besides its class [0]",
+             o.thumbnail_weight);
   add.seed("--seed", "of weights and pictures [1]", o.seed);
   add.count("--every", "N", "steps between reports and saved states [100]", o.every);
   add.path("--state", "FILE", "saved state; if it exists, the run goes on from it", o.state);

@@ -33,6 +33,7 @@ struct TuneOptions {
   std::optional<Method> method;
   std::optional<int64_t> prompts, prompt_projection;
   std::optional<double> prompt_dropout, drop_path;
+  bool zero_head = false;
   std::optional<std::string> init;
   std::optional<int64_t> epochs, batch;
   std::optional<OptimizerKind> optimizer;
@@ -64,9 +65,9 @@ struct PredictOptions {
 
 struct PretrainOptions {
   Common common;
-  std::string out, state;
-  int64_t steps = 10000, batch = 64, width = 128, depth = 8, heads = 4, patch = 4, warmup = 500, every = 100;
-  double learning_rate = 1e-3, weight_decay = 0.05;
+  std::string out, state, init;
+  int64_t steps = 9000, batch = 32, width = 128, depth = 6, heads = 4, patch = 4, warmup = 500, every = 100;
+  double learning_rate = 1e-3, weight_decay = 0.05, thumbnail_weight = 0;
   uint64_t seed = 1;
   bool bf16 = true;
 };

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "commands.h"
 #include "engine/text.h"
@@ -56,6 +57,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
   config.learning_rate = o.learning_rate;
   config.weight_decay = o.weight_decay;
   config.warmup = o.warmup;
+  config.thumbnail_weight = o.thumbnail_weight;
   config.seed = o.seed;
   check_config(config.vit);
 
@@ -68,13 +70,18 @@ int pretrain(const PretrainOptions& o, Console& console) {
   console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures",
                              resumed ? text("; goes on from ", quote(o.state)) : ""));
 
+  std::optional<TensorFile> start;
+  if (!o.init.empty()) start = load_safetensors(o.init);
+
   PretrainReport last{};
   const auto report = [&](const PretrainReport& r) {
     last = r;
     log.line({{"step", r.step},
               {"loss", r.loss},
               {"class_loss", r.class_loss},
+              {"family_loss", r.family_loss},
               {"attribute_loss", r.attribute_loss},
+              {"thumbnail_loss", r.thumbnail_loss},
               {"accuracy", r.accuracy},
               {"learning_rate", r.learning_rate},
               {"images_per_second", r.images_per_second}});
@@ -85,7 +92,8 @@ int pretrain(const PretrainOptions& o, Console& console) {
   int stopped = 0;
   {
     const SignalGuard guard;
-    file = vitrine::pretrain(config, o.every, o.state, report, [] { return SignalGuard::caught(); });
+    file = vitrine::pretrain(
+        config, o.every, o.state, report, [] { return SignalGuard::caught(); }, start ? &*start : nullptr);
     if (SignalGuard::caught() && last.step < last.steps) stopped = SignalGuard::exit_code();
   }
   console.clear();

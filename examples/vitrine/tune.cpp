@@ -53,6 +53,7 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
           ": the task to start from has ", model.prompts.count);
     check(!o.prompt_projection,
           "--prompt-projection: the task to start from holds its prompts as they came out of one");
+    check(!o.zero_head, "--head-init: the task to start from has a head");
   } else {
     model.method = o.method.value_or(Method::vpt_deep);
     model.prompts.projection = o.prompt_projection.value_or(0);
@@ -65,6 +66,7 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
                                                              : PromptKind::none;
   if (o.prompt_dropout) model.prompts.dropout = *o.prompt_dropout;
   if (o.drop_path) model.drop_path = *o.drop_path;
+  model.zero_head = o.zero_head;
   model.classes = classes;
   return model;
 }
@@ -208,11 +210,8 @@ nlohmann::ordered_json evaluation_json(const Evaluation& e) {
 }
 
 nlohmann::ordered_json memory_json(const MemoryForecast& m) {
-  return {{"peak", m.peak()},
-          {"weights", m.weights},
-          {"trained", m.trained},
-          {"per_image", m.per_image},
-          {"images", m.batch_images}};
+  return {{"peak", m.peak()},         {"weights", m.weights},     {"trained", m.trained},
+          {"per_image", m.per_image}, {"images", m.batch_images}, {"loader", m.loader}};
 }
 
 }  // namespace

@@ -65,6 +65,11 @@ MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& confi
   out.per_image = two > one ? two - one : one;
   out.trained = one > out.per_image ? one - out.per_image : 0;
   out.batch_images = static_cast<size_t>((config.batch + config.accumulate - 1) / config.accumulate);
+  // The loader's ring holds one batch more than it has workers (loader.cpp).
+  const auto batches = static_cast<size_t>(config.workers > 0 ? config.workers + 2 : 1);
+  const auto side = static_cast<size_t>(backbone.config.image_size);
+  out.loader =
+      batches * static_cast<size_t>(config.batch) * (3 * side * side * sizeof(float) + sizeof(int64_t));
   return out;
 }
 

@@ -15,29 +15,42 @@ namespace vitrine {
 namespace {
 
 constexpr int64_t side = kFormulaSide, pixels = 3 * side * side;
+constexpr int64_t thumb = 8, cell = side / thumb, thumb_pixels = 3 * thumb * thumb;
 
 struct FormulaBatch {
   Tensor images;      // (B, 3, 32, 32)
   Tensor labels;      // (B)
   Tensor families;    // (B)
   Tensor attributes;  // (B, A)
+  Tensor thumbnails;  // (B, 3 * 8 * 8): means of 4 x 4 pixels
 };
 
 FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count, const Memory& memory) {
   FormulaBatch batch{Tensor::empty({count, 3, side, side}, DType::f32, memory),
                      Tensor::empty({count}, DType::i64), Tensor::empty({count}, DType::i64),
-                     Tensor::empty({count, kFormulaAttributes}, DType::f32)};
+                     Tensor::empty({count, kFormulaAttributes}, DType::f32),
+                     Tensor::zeros({count, thumb_pixels}, DType::f32)};
   for (int64_t i = 0; i < count; ++i) {
     const FormulaPicture picture = draw_formula_picture(seed, first + i);
     float* to = batch.images.mutable_data<float>().data() + i * pixels;
     for (int64_t j = 0; j < pixels; ++j)
       to[j] = (static_cast<float>(picture.rgb[j]) / 255.0f - formula_mean) / formula_std;
+    float* small = batch.thumbnails.mutable_data<float>().data() + i * thumb_pixels;
+    for (int64_t j = 0; j < pixels; ++j) {
+      const int64_t x = j % side / cell, y = j / side % side / cell, channel = j / (side * side);
+      small[(channel * thumb + y) * thumb + x] += to[j] / static_cast<float>(cell * cell);
+    }
     batch.labels.mutable_data<int64_t>()[i] = picture.label;
     batch.families.mutable_data<int64_t>()[i] = picture.family;
     std::ranges::copy(picture.attributes,
                       batch.attributes.mutable_data<float>().begin() + i * kFormulaAttributes);
   }
   return batch;
+}
+
+Variable mean_squared_error(const Variable& prediction, const Tensor& target) {
+  const Variable error = add(prediction, scale(target, -1));
+  return mean(mean(mul(error, error), 1), 0);
 }
 
 int64_t hits(const Tensor& logits, const Tensor& labels) {
@@ -54,15 +67,30 @@ int64_t hits(const Tensor& logits, const Tensor& labels) {
 struct Learner {
   Parameters parameters;
   Vit vit;
-  Linear classes, families, attributes;
+  Linear classes, families, attributes, thumbnails;
   Learner(const PretrainConfig& c, const Scope& scope)
       : vit(c.vit, scope),
         classes(c.vit.width, formula_class_count(), scope / "pretrain_classes"),
         families(c.vit.width, formula_family_count(), scope / "pretrain_families"),
-        attributes(c.vit.width, kFormulaAttributes, scope / "pretrain_attributes") {}
+        attributes(c.vit.width, kFormulaAttributes, scope / "pretrain_attributes") {
+    if (c.thumbnail_weight > 0) thumbnails = Linear(c.vit.width, thumb_pixels, scope / "pretrain_thumbnails");
+  }
   Learner(const PretrainConfig& c, const Memory& memory)
       : Learner(c, trainable(parameters, c.seed, DType::f32, memory)) {}
 };
+
+void copy_into(Parameter& p, const TensorFile& file, const std::string& name) {
+  const Tensor& stored = file.at(name);
+  check(stored.shape() == p.value.shape(), file.name, ": tensor '", name, "': expected ", p.value.shape(),
+        ", got ", stored.shape());
+  Tensor target = p.value.value();
+  std::ranges::copy(stored.to(DType::f32).data<float>(), target.mutable_data<float>().begin());
+}
+
+void start_from(Learner& learner, const TensorFile& backbone) {
+  for (Parameter& p : learner.parameters.all())
+    if (!p.name.starts_with("pretrain_")) copy_into(p, backbone, p.name);
+}
 
 #ifdef VITRINE_FILES
 void save_state(const std::string& path, const Learner& learner, const Optimizer& optimizer,
@@ -81,11 +109,7 @@ void load_state(const std::string& path, Learner& learner, Optimizer& optimizer,
         ": holds the state of a run with other settings: ",
         stored == file.metadata.end() ? "none" : stored->second);
   for (Parameter& p : learner.parameters.all()) {
-    const Tensor& value = file.at("model." + p.name);
-    check(value.shape() == p.value.shape() && value.dtype() == p.value.dtype(), path, ": tensor 'model.",
-          p.name, "': expected ", p.value.shape(), ", got ", value.shape());
-    Tensor target = p.value.value();
-    std::ranges::copy(value.raw(), target.mutable_raw().begin());
+    copy_into(p, file, "model." + p.name);
   }
   optimizer.load(file);
 }
@@ -94,11 +118,12 @@ void load_state(const std::string& path, Learner& learner, Optimizer& optimizer,
 std::string settings(const PretrainConfig& c) {
   return text("steps ", c.steps, ", batch ", c.batch, ", AdamW lr ", c.learning_rate, ", weight decay ",
               c.weight_decay, ", warm-up ", c.warmup, ", clip ", c.clip, ", smoothing ", c.smoothing,
-              ", family weight ", c.family_weight, ", attribute weight ", c.attribute_weight, ", seed ",
+              ", family weight ", c.family_weight, ", attribute weight ", c.attribute_weight,
+              c.thumbnail_weight > 0 ? text(", thumbnail weight ", c.thumbnail_weight) : "", ", seed ",
               c.seed, ", ", config_to_json(c.vit));
 }
 
-TensorFile result(const Learner& learner, const PretrainConfig& c) {
+TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorFile* start) {
   TensorFile file;
   for (const Parameter& p : learner.parameters.all())
     if (!p.name.starts_with("pretrain_")) file.tensors[p.name] = p.value.value().clone();
@@ -111,6 +136,11 @@ TensorFile result(const Learner& learner, const PretrainConfig& c) {
                                                    .mean = {formula_mean, formula_mean, formula_mean},
                                                    .std = {formula_std, formula_std, formula_std}});
   file.metadata["provenance"] = "vitrine pretrain: formula-driven pictures, " + settings(c);
+  if (start) {
+    const auto before = start->metadata.find("provenance");
+    file.metadata["provenance"] +=
+        "; started from: " + (before == start->metadata.end() ? "a file" : before->second);
+  }
   return file;
 }
 
@@ -118,13 +148,14 @@ TensorFile result(const Learner& learner, const PretrainConfig& c) {
 
 TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& state_path,
                     const std::function<void(const PretrainReport&)>& report,
-                    const std::function<bool()>& stop) {
+                    const std::function<bool()>& stop, const TensorFile* start) {
   check(c.vit.image_size == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
         c.vit.image_size);
   check(c.steps >= 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
         c.batch, " make no sense");
   const Memory memory = Memory::counted();
   Learner learner(c, memory);
+  if (start) start_from(learner, *start);
   Optimizer optimizer(learner.parameters, {.kind = OptimizerKind::adamw, .weight_decay = c.weight_decay});
   const auto save = [&] {
 #ifdef VITRINE_FILES
@@ -153,10 +184,14 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
     const Variable logits = learner.classes(features);
     const Variable class_loss = cross_entropy(logits, batch.labels, {.smoothing = c.smoothing});
     const Variable family_loss = cross_entropy(learner.families(features), batch.families);
-    const Variable error = add(learner.attributes(features), scale(batch.attributes, -1));
-    const Variable attribute_loss = mean(mean(mul(error, error), 1), 0);
-    const Variable loss =
+    const Variable attribute_loss = mean_squared_error(learner.attributes(features), batch.attributes);
+    Variable loss =
         add(add(class_loss, scale(family_loss, c.family_weight)), scale(attribute_loss, c.attribute_weight));
+    if (c.thumbnail_weight > 0) {
+      const Variable thumbnail_loss = mean_squared_error(learner.thumbnails(features), batch.thumbnails);
+      sums.thumbnail_loss += thumbnail_loss.value().item();
+      loss = add(loss, scale(thumbnail_loss, c.thumbnail_weight));
+    }
     if (!std::isfinite(loss.value().item()))
       fail(Fault::diverged, "pretrain: the loss became ", loss.value().item(), " in step ",
            optimizer.steps() + 1);
@@ -181,14 +216,15 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
                    n = static_cast<double>(sums.steps);
       if (report) {
         report({optimizer.steps(), c.steps, sums.loss / n, sums.class_loss / n, sums.family_loss / n,
-                sums.attribute_loss / n, sums.accuracy / n, lr, n * static_cast<double>(c.batch) / seconds});
+                sums.attribute_loss / n, sums.thumbnail_loss / n, sums.accuracy / n, lr,
+                n * static_cast<double>(c.batch) / seconds});
       }
       sums = {};
       since = now;
     }
     if (stopping) return {};
   }
-  return result(learner, c);
+  return result(learner, c, start);
 }
 
 }  // namespace vitrine

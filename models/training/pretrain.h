@@ -25,13 +25,14 @@ struct PretrainConfig {
   double smoothing = 0;           // of the class labels
   double family_weight = 0.5;     // of the family's cross entropy beside the class's
   double attribute_weight = 1.0;  // of the attributes' mean squared error
+  double thumbnail_weight = 0;    // of the thumbnail's mean squared error
   uint64_t seed = 1;
 };
 
 struct PretrainReport {
   int64_t step, steps;
-  double loss, class_loss, family_loss, attribute_loss;  // means since the last report
-  double accuracy;                                       // of naming the class
+  double loss, class_loss, family_loss, attribute_loss, thumbnail_loss;  // means since the last report
+  double accuracy;                                                       // of naming the class
   double learning_rate, images_per_second;
 };
 
@@ -41,10 +42,11 @@ inline constexpr float formula_mean = 0.5f, formula_std = 0.25f;
 // Trains and returns the backbone: f32 tensors in timm's names, with the metadata that vit_config_of and tune
 // read (configuration, preprocessing, provenance). `report` is called every `every` steps. If `state_path` is
 // not empty, the whole state is saved there at the same time, and a run that finds a state there goes on from
-// it, bit for bit as if it had never stopped. `stop` is asked after each step; true ends the run after saving
-// (the result is then undefined).
+// it, bit for bit as if it had never stopped. `start`: a backbone of this configuration to go on from, with a
+// fresh optimizer. `stop` is asked after each step; true ends the run after saving (the result is then
+// undefined).
 TensorFile pretrain(const PretrainConfig& config, int64_t every, const std::string& state_path,
                     const std::function<void(const PretrainReport&)>& report,
-                    const std::function<bool()>& stop = {});
+                    const std::function<bool()>& stop = {}, const TensorFile* start = nullptr);
 
 }  // namespace vitrine

@@ -102,7 +102,8 @@ struct MemoryForecast {
   size_t trained;       // prompts and head with gradients and optimizer state
   size_t per_image;     // of a micro-batch: activations kept for backward and working space
   size_t batch_images;  // the images of a micro-batch
-  size_t peak() const { return weights + trained + per_image * batch_images; }
+  size_t loader;        // batches of images, the present one and those made ahead
+  size_t peak() const { return weights + trained + per_image * batch_images + loader; }
 };
 // What a step will take, found by running forward and backward once on one and once on two blank images.
 MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config);

@@ -14,6 +14,7 @@ std::string to_json(const TuneConfig& c) {
                    {"prompt_projection", c.model.prompts.projection},
                    {"classes", c.model.classes},
                    {"drop_path", c.model.drop_path},
+                   {"head_init", c.model.zero_head ? "zero" : "paper"},
                    {"epochs", c.epochs},
                    {"batch", c.batch},
                    {"accumulate", c.accumulate},
