@@ -257,7 +257,8 @@ int tune(const TuneOptions& o, Console& console) {
                text("about ", bytes_text(memory.peak()), ": ", bytes_text(memory.weights),
                     " frozen weights, ", bytes_text(memory.trained),
                     " for what is trained with gradients and optimizer state, ", bytes_text(memory.per_image),
-                    " for each of ", plural(static_cast<int64_t>(memory.batch_images), "image"), " at once"));
+                    " for each of ", plural(static_cast<int64_t>(memory.batch_images), "image"), " at once, ",
+                    bytes_text(memory.loader), " for batches of images"));
   if (o.memory_limit > 0 && memory.peak() > o.memory_limit)
     fail(Fault::resources, "a step needs about ", bytes_text(memory.peak()), ", but --memory-limit is ",
          bytes_text(o.memory_limit), "; a smaller --batch or a greater --accumulate needs less");
