@@ -12,7 +12,7 @@
 namespace vitrine {
 namespace {
 
-class MemoryDataset : public Dataset {
+class MemoryDataset final : public Dataset {
  public:
   MemoryDataset(std::vector<Image> images, std::vector<int64_t> labels, std::vector<std::string> class_names)
       : Dataset("memory data set", std::move(labels), std::move(class_names)), images_(std::move(images)) {
