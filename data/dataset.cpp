@@ -18,7 +18,8 @@ class MemoryDataset : public Dataset {
       : Dataset("memory data set", std::move(labels), std::move(class_names)), images_(std::move(images)) {
     check(static_cast<int64_t>(images_.size()) == size(), "memory data set: ", images_.size(), " images but ",
           size(), " labels");
-    for (size_t i = 0; i < images_.size(); ++i) check_image(images_[i], MemoryDataset::name(static_cast<int64_t>(i)));
+    for (size_t i = 0; i < images_.size(); ++i)
+      check_image(images_[i], MemoryDataset::name(static_cast<int64_t>(i)));
   }
   Image image(int64_t i) const override { return images_[checked(i)]; }
   std::string name(int64_t i) const override { return text("image ", i, " in memory"); }
