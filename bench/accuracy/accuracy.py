@@ -4,7 +4,8 @@
 Each method searches its own grid on 800 training and 200 validation images (the 1,000 of VTAB's protocol); the best
 validation accuracy of the last epoch wins, the earlier line of the grid among equals. Then every seed trains on all 1,000
 images with these settings and is tested once. Everything goes through the `vitrine` program; each run's JSON is one
-line of OUT/runs.jsonl, and a run that stands there is not done again.
+line of OUT/runs.jsonl, and a run that stands there is not done again. UNTRAINED in a grid stands for the built-in net's
+fresh weights.
 
   bench/accuracy/accuracy.py --vitrine build/examples/vitrine --data fashion-mnist:DIR --grid bench/accuracy/fashion.json --out OUT
 """
@@ -42,6 +43,9 @@ def run(name, options, stage):
         return known[key]
     folder = out / "folder"
     subprocess.run(["rm", "-rf", folder], check=True)
+    if "UNTRAINED" in options and not (out / "untrained.safetensors").exists():
+        subprocess.run([arguments.vitrine, "pretrain", "--steps", "0", "--f32", "--out", out / "untrained.safetensors"], check=True)
+    options = options.replace("UNTRAINED", str(out / "untrained.safetensors"))
     command = [arguments.vitrine, "tune", "--data", arguments.data, "--train-limit", str(arguments.limit), "--json",
                "--out", str(folder)] + options.split() + stage.split()
     start = time.time()
