@@ -1,6 +1,7 @@
 #include "models/backbone.h"
 
 #include <algorithm>
+#include <set>
 
 #include "engine/check.h"
 #include "engine/sha256.h"
@@ -32,7 +33,9 @@ std::vector<std::string> expected_names(const Backbone& backbone) {
 }  // namespace
 
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads, const Memory& memory) {
-  Backbone backbone{source, std::move(file), {}};
+  Backbone backbone;
+  backbone.source = source;
+  backbone.file = std::move(file);
   backbone.config = vit_config_of(backbone.file, heads);
   const std::vector<std::string> names = expected_names(backbone);
   for (const auto& [name, tensor] : backbone.file.tensors) {
@@ -42,7 +45,10 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
     fail(Fault::input, source, ": tensor ", quote(name), " belongs to no ViT",
          guess.empty() ? "" : "; nearest: " + guess);
   }
+  std::set<std::string_view> types;
   for (auto& [name, tensor] : backbone.file.tensors) {
+    backbone.stored_bytes += tensor.bytes();
+    types.insert(name_of(tensor.dtype()));
     if (tensor.dtype() == DType::f32 && tensor.sealed()) {
       tensor = tensor.with_memory(memory);
     } else {
@@ -50,6 +56,8 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
       tensor = Tensor::of(tensor.shape(), converted.data<float>(), memory).seal();
     }
   }
+  for (const std::string_view type : types)
+    backbone.stored_types += text(backbone.stored_types.empty() ? "" : ", ", type);
   return backbone;
 }
 

@@ -12,6 +12,8 @@ struct Backbone {
   std::string source;  // where it came from: a path, or "builtin"
   TensorFile file;     // timm's names; sealed f32, shared by all models built on it, packed forms included
   VitConfig config;
+  std::string stored_types;  // of the tensors as they came, e.g. "bf16"
+  size_t stored_bytes = 0;
 };
 
 // Reads a ViT in timm's key names and finds out its configuration (models/vit.h: vit_config_of). Throws if a

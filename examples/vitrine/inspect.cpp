@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "commands.h"
 #include "engine/text.h"
@@ -27,14 +26,6 @@ void list_tensors(const TensorFile& file, Console& console) {
   for (const auto& [name, tensor] : file.tensors)
     console.line(fmt::format("  {:<{}}  {:<4}  {}", name, std::min<size_t>(longest, 60),
                              name_of(tensor.dtype()), tensor.shape().str()));
-}
-
-std::string dtypes(const TensorFile& file) {
-  std::set<std::string_view> found;
-  for (const auto& [name, tensor] : file.tensors) found.insert(name_of(tensor.dtype()));
-  std::string all;
-  for (const std::string_view name : found) all += text(all.empty() ? "" : ", ", name);
-  return all;
 }
 
 size_t total_bytes(const TensorFile& file) {
@@ -101,7 +92,7 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
                                              count_text(parameter_count(backbone.config)))
                                       : ", no head"));
   console.item("Work", fmt::format("{:.3g} GMACs for an image", gmacs));
-  console.item("Stored", text(dtypes(backbone.file), ", ", bytes_text(total_bytes(backbone.file)), ", ",
+  console.item("Stored", text(backbone.stored_types, ", ", bytes_text(backbone.stored_bytes), ", ",
                               backbone.file.tensors.size(), " tensors"));
   console.item("Images", preprocess_text(preprocess));
   console.item("Config", pairs_text(Json::parse(config_to_json(backbone.config))));
@@ -115,8 +106,8 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
             {"gmacs", gmacs},
             {"config", Json::parse(config_to_json(backbone.config))},
             {"preprocess", Json::parse(to_json(preprocess))},
-            {"dtypes", dtypes(backbone.file)},
-            {"bytes", total_bytes(backbone.file)},
+            {"dtypes", backbone.stored_types},
+            {"bytes", backbone.stored_bytes},
             {"identity", identity},
             {"metadata", backbone.file.metadata}};
   return json;
