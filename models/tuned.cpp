@@ -15,6 +15,12 @@ constexpr std::array<const char*, 4> method_names{"vpt-deep", "vpt-shallow", "li
 
 const char* name_of(Method method) { return method_names[static_cast<size_t>(method)]; }
 
+PromptKind prompt_kind(Method method) {
+  return method == Method::vpt_deep      ? PromptKind::deep
+         : method == Method::vpt_shallow ? PromptKind::shallow
+                                         : PromptKind::none;
+}
+
 Method method_of(const std::string& name) {
   for (size_t i = 0; i < method_names.size(); ++i)
     if (name == method_names[i]) return static_cast<Method>(i);
@@ -25,14 +31,6 @@ Method method_of(const std::string& name) {
 }
 
 namespace {
-
-PromptConfig prompts_for(const TunedConfig& config) {
-  PromptConfig prompts = config.prompts;
-  prompts.kind = config.method == Method::vpt_deep      ? PromptKind::deep
-                 : config.method == Method::vpt_shallow ? PromptKind::shallow
-                                                        : PromptKind::none;
-  return prompts;
-}
 
 Init head_init(const TunedConfig& config) {
   return config.zero_head ? Init::constant(0)
@@ -59,7 +57,7 @@ VitConfig without_head(VitConfig config) {
 void TunedVit::build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope) {
   check(config_.classes >= 2 && config_.classes <= 1 << 20, "tuned: expected at least 2 classes, got ",
         config_.classes);
-  config_.prompts = prompts_for(config_);
+  config_.prompts.kind = prompt_kind(config_.method);
   vit_ = std::make_unique<Vit>(without_head(backbone.config), backbone_scope, config_.drop_path);
   prompts_ = Prompts(config_.prompts, vit_->config(), fresh_scope);
   head_ = Linear(vit_->config().width, config_.classes, fresh_scope / "head", head_init(config_));

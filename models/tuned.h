@@ -19,6 +19,7 @@ enum class Method {
   full          // every weight of the backbone, and the head
 };
 const char* name_of(Method method);
+PromptKind prompt_kind(Method method);      // the prompts of its own that the method trains, or none
 Method method_of(const std::string& name);  // "vpt-deep", ...; throws for others, with the nearest
 
 struct TunedConfig {

@@ -40,7 +40,7 @@ Defaults defaults_of(Method method) {
   return {};
 }
 
-bool has_prompts(Method method) { return method == Method::vpt_deep || method == Method::vpt_shallow; }
+bool has_prompts(Method method) { return prompt_kind(method) != PromptKind::none; }
 
 // What is trained: by options, or as the task to start from has it.
 TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
@@ -61,9 +61,7 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
   }
   check(has_prompts(model.method) || !(o.prompts || o.prompt_projection || o.prompt_dropout), "method ",
         name_of(model.method), " has no prompts");
-  model.prompts.kind = model.method == Method::vpt_deep      ? PromptKind::deep
-                       : model.method == Method::vpt_shallow ? PromptKind::shallow
-                                                             : PromptKind::none;
+  model.prompts.kind = prompt_kind(model.method);
   if (o.prompt_dropout) model.prompts.dropout = *o.prompt_dropout;
   if (o.drop_path) model.drop_path = *o.drop_path;
   model.zero_head = o.zero_head;

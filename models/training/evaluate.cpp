@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "models/training/hits.h"
 #include "models/training/tune.h"
 
 namespace vitrine {
@@ -16,22 +17,20 @@ Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> datase
   const int64_t classes = model.config().classes;
   Evaluation out;
   std::vector<float> all;
-  double hits = 0;
+  int64_t hits = 0;
   loader.start_epoch(0);
   for (Batch batch; loader.next(batch);) {
     const Variable y = model.logits(batch.images);
     const int64_t n = y.dim(0);
     out.loss += cross_entropy(y.detach(), batch.labels).value().item() * static_cast<double>(n);
-    for (int64_t b = 0; b < n; ++b) {
-      const auto row = y.value().data<float>().subspan(b * classes, classes);
-      hits += std::ranges::max_element(row) - row.begin() == batch.labels.data<int64_t>()[b] ? 1 : 0;
-      if (logits) all.insert(all.end(), row.begin(), row.end());
-    }
+    hits += count_hits(y.value(), batch.labels.data<int64_t>());
+    const auto values = y.value().data<float>();
+    if (logits) all.insert(all.end(), values.begin(), values.end());
     out.samples += n;
     if (progress) progress(out.samples, static_cast<int64_t>(samples.size()));
   }
   check(out.samples > 0, "evaluate: no image could be read");
-  out.accuracy = hits / static_cast<double>(out.samples);
+  out.accuracy = static_cast<double>(hits) / static_cast<double>(out.samples);
   out.loss /= static_cast<double>(out.samples);
   out.bad = loader.bad();
   if (logits) *logits = Tensor::of<float>({out.samples, classes}, all);

@@ -9,6 +9,7 @@
 #include "data/formula_images.h"
 #include "data/preprocess.h"
 #include "engine/check.h"
+#include "models/training/hits.h"
 
 namespace vitrine {
 
@@ -51,16 +52,6 @@ FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count, const Memor
 Variable mean_squared_error(const Variable& prediction, const Tensor& target) {
   const Variable error = add(prediction, scale(target, -1));
   return mean(mean(mul(error, error), 1), 0);
-}
-
-int64_t hits(const Tensor& logits, const Tensor& labels) {
-  int64_t right = 0;
-  const int64_t classes = logits.dim(1);
-  for (int64_t b = 0; b < logits.dim(0); ++b) {
-    const auto row = logits.data<float>().subspan(b * classes, classes);
-    right += std::ranges::max_element(row) - row.begin() == labels.data<int64_t>()[b];
-  }
-  return right;
 }
 
 // The net with the heads that only pretraining knows.
@@ -199,7 +190,8 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
     sums.class_loss += class_loss.value().item();
     sums.family_loss += family_loss.value().item();
     sums.attribute_loss += attribute_loss.value().item();
-    sums.accuracy += static_cast<double>(hits(logits.value(), batch.labels)) / static_cast<double>(c.batch);
+    sums.accuracy += static_cast<double>(count_hits(logits.value(), batch.labels.data<int64_t>())) /
+                     static_cast<double>(c.batch);
     learner.parameters.clear_gradients();
     backward(loss);
     clip_gradients(learner.parameters, c.clip);

@@ -12,6 +12,7 @@
 #include "engine/file.h"
 #include "engine/sha256.h"
 #include "models/training/checkpoint.h"
+#include "models/training/hits.h"
 
 namespace vitrine {
 
@@ -21,16 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-int64_t count_hits(const Tensor& logits, std::span<const int64_t> labels) {
-  const int64_t classes = logits.dim(1);
-  int64_t hits = 0;
-  for (size_t b = 0; b < labels.size(); ++b) {
-    const auto row = logits.data<float>().subspan(b * classes, classes);
-    hits += std::ranges::max_element(row) - row.begin() == labels[b];
-  }
-  return hits;
 }
 
 // A double as text that gives the same bits back.
