@@ -178,7 +178,7 @@ expect 'directly' 0 . tune --data folder:pictures --epochs 2 --batch 16 --out di
 same 'the untrained task is where a run starts' from-zero/task.safetensors direct/task.safetensors
 expect 'another method than the task' 1 'the task to start from has vpt-deep' tune --data folder:pictures --init zero/task.safetensors --method full --out d5
 for threads in 1 2; do
-  tune --data synthetic:shapes --train-limit 64 --val 16 --epochs 1 --no-test --prompt-dropout 0.1 --flip --threads $threads --workers $threads --out "threads-$threads" >out 2>err
+  tune --data synthetic:shapes --train-limit 64 --val 16 --epochs 1 --no-test --prompt-dropout 0.1 --flip --random-crop 0.5 --threads $threads --workers $threads --out "threads-$threads" >out 2>err
 done
 same 'one thread and two' threads-1/task.safetensors threads-2/task.safetensors
 

@@ -13,18 +13,23 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
+import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--vitrine", default="build/examples/vitrine")
+parser.add_argument("--backbone", default="builtin", help="for the methods whose options name none")
 parser.add_argument("--data", required=True, help="data specification, as vitrine tune takes it")
 parser.add_argument("--grid", required=True, help="JSON: method name -> {always: options, try: [options, ...]}")
 parser.add_argument("--out", required=True, help="folder for runs.jsonl and table.md")
 parser.add_argument("--seeds", type=int, default=3)
 parser.add_argument("--limit", type=int, default=1000)
 parser.add_argument("--val", type=int, default=200)
+parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
+parser.add_argument("--threads", type=int, default=2, help="processor threads of each")
 parser.add_argument("--only", help="comma-separated methods of the grid")
 arguments = parser.parse_args()
 
@@ -34,58 +39,62 @@ log = out / "runs.jsonl"
 known = {}
 if log.exists():
     known = {line["key"]: line for line in map(json.loads, log.read_text().splitlines())}
+writing = threading.Lock()
+untrained = out / "untrained.safetensors"
 
 
-def run(name, options, stage):
-    """One `vitrine tune`; returns its JSON result, from the log if it was done before."""
+def run(job):
+    """One `vitrine tune` of (method, options, stage); returns its JSON result, from the log if it was done before."""
+    name, options, stage = job
     key = f"{name} | {options} | {stage}"
     if key in known:
         return known[key]
-    folder = out / "folder"
-    subprocess.run(["rm", "-rf", folder], check=True)
-    if "UNTRAINED" in options and not (out / "untrained.safetensors").exists():
-        subprocess.run([arguments.vitrine, "pretrain", "--steps", "0", "--f32", "--out", out / "untrained.safetensors"], check=True)
-    options = options.replace("UNTRAINED", str(out / "untrained.safetensors"))
-    command = [arguments.vitrine, "tune", "--data", arguments.data, "--train-limit", str(arguments.limit), "--json",
-               "--out", str(folder)] + options.split() + stage.split()
-    start = time.time()
-    done = subprocess.run(command, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        command = [arguments.vitrine, "tune", "--data", arguments.data, "--train-limit", str(arguments.limit), "--json",
+                   "--threads", str(arguments.threads), "--out", f"{folder}/run"]
+        command += options.replace("UNTRAINED", str(untrained)).split() + stage.split()
+        command += [] if "--backbone" in command else ["--backbone", arguments.backbone]
+        start = time.time()
+        done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode not in (0, 3):
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
     result = {"key": key, "name": name, "options": options, "stage": stage, "wall": round(time.time() - start, 1)}
     if done.returncode == 3:
         result["diverged"] = True
     else:
         result.update(json.loads(done.stdout.strip().splitlines()[-1]))
-    with log.open("a") as lines:
-        lines.write(json.dumps(result) + "\n")
-    known[key] = result
     score = "diverged" if result.get("diverged") else {k: round(result[k]["accuracy"], 4) for k in ("train", "val", "test") if k in result}
-    print(f"{name:12} {options} {stage} -> {score} in {result['wall']} s", flush=True)
+    with writing:
+        with log.open("a") as lines:
+            lines.write(json.dumps(result) + "\n")
+        print(f"{name:12} {options} {stage} -> {score} in {result['wall']} s", flush=True)
     return result
 
 
-rows = []
-for name, grid in json.loads(Path(arguments.grid).read_text()).items():
-    if arguments.only and name not in arguments.only.split(","):
-        continue
-    tried = []
-    for choice in grid["try"]:
-        options = f"{grid['always']} {choice}".strip()
-        result = run(name, options, f"--val {arguments.val} --no-test --seed 0")
-        tried.append((-1 if result.get("diverged") else result["val"]["accuracy"], options))
-    best = max(tried, key=lambda pair: pair[0])  # max keeps the first of equals
-    finals = [run(name, best[1], f"--val 0 --seed {seed}") for seed in range(arguments.seeds)]
-    tests = [100 * final["test"]["accuracy"] for final in finals]
-    rows.append((name, best, tests, finals[0], len(tried)))
+methods = json.loads(Path(arguments.grid).read_text())
+if arguments.only:
+    methods = {name: methods[name] for name in arguments.only.split(",")}
+choices = {name: [f"{grid['always']} {choice}".strip() for choice in grid["try"]] for name, grid in methods.items()}
+if "UNTRAINED" in str(choices) and not untrained.exists():
+    subprocess.run([arguments.vitrine, "pretrain", "--steps", "0", "--f32", "--out", untrained], check=True)
+
+with ThreadPoolExecutor(arguments.jobs) as pool:
+    search = f"--val {arguments.val} --no-test --seed 0"
+    jobs = [(name, options, search) for name, tried in choices.items() for options in tried]
+    validation = {job[:2]: -1 if result.get("diverged") else result["val"]["accuracy"] for job, result in zip(jobs, pool.map(run, jobs))}
+    best = {name: max(tried, key=lambda options: validation[name, options]) for name, tried in choices.items()}  # the first of equals
+    jobs = [(name, options, f"--val 0 --seed {seed}") for name, options in best.items() for seed in range(arguments.seeds)]
+    finals = {}
+    for job, result in zip(jobs, pool.map(run, jobs)):
+        finals.setdefault(job[0], []).append(result)
 
 table = ["| method | test accuracy, % (mean ± deviation over seeds) | seeds | tuned | settings chosen | tried | validation, % | training, s |",
          "|---|---|---|---|---|---|---|---|"]
-for name, (validation, options), tests, final, tried in rows:
+for name, results in finals.items():
+    tests = [100 * result["test"]["accuracy"] for result in results]
     spread = statistics.stdev(tests) if len(tests) > 1 else 0
-    trained = final["trained_parameters"]
-    count = trained if isinstance(trained, int) else sum(v for v in trained.values() if isinstance(v, int))
-    table.append(f"| {name} | {statistics.mean(tests):.2f} ± {spread:.2f} | {', '.join(f'{t:.2f}' for t in tests)} | {count:,} | "
-                 f"`{options}` | {tried} | {100 * validation:.1f} | {final['seconds']:.0f} |")
+    table.append(f"| {name} | {statistics.mean(tests):.2f} ± {spread:.2f} | {', '.join(f'{t:.2f}' for t in tests)} | "
+                 f"{results[0]['trained_parameters']:,} | `{best[name]}` | {len(choices[name])} | {100 * validation[name, best[name]]:.1f} | "
+                 f"{statistics.mean(result['seconds'] for result in results):.0f} |")
 (out / "table.md").write_text("\n".join(table) + "\n")
 print("\n".join(table))

@@ -225,7 +225,11 @@ void add_tune(Adder& add, TuneOptions& o) {
                          {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
   add.flag("--exif", "how images become squares; turn photos as EXIF says", o.exif);
   add.flag("--flip", "", c.augment.flip);
-  add.flag("--random-crop", "augment by mirroring; by random crops", c.augment.crop);
+  add.words("--random-crop", "S", "augment by mirroring; by crops of at least S of the area (0.08 is usual)",
+            [&c](const std::string& words) {
+              c.augment.crop_scale_min = real("--random-crop", words, 0.01, 1);
+              c.augment.crop = true;
+            });
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
@@ -327,8 +331,8 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.number("--lr", "R", "", o.learning_rate);
   add.number("--wd", "W", "AdamW's learning rate [0.001] and weight decay [0.05]", o.weight_decay);
   add.count("--warmup", "N", "steps of rising learning rate [500]", o.warmup, 0);
-  add.number("--thumbnail-weight", "W", "of reading a thumbnail off the picture, besides its class [0]",
-             o.thumbnail_weight);
+  add.number("--thumbnail-weight", "W", "", o.thumbnail_weight);
+  add.number("--edge-weight", "W", "of reading a thumbnail and edges off the picture [0] [0]", o.edge_weight);
   add.seed("--seed", "of weights and pictures [1]", o.seed);
   add.count("--every", "N", "steps between reports and saved states [100]", o.every);
   add.path("--state", "FILE", "saved state; if it exists, the run goes on from it", o.state);

@@ -58,6 +58,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
   config.weight_decay = o.weight_decay;
   config.warmup = o.warmup;
   config.thumbnail_weight = o.thumbnail_weight;
+  config.edge_weight = o.edge_weight;
   config.seed = o.seed;
   check_config(config.vit);
 
@@ -82,6 +83,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
               {"family_loss", r.family_loss},
               {"attribute_loss", r.attribute_loss},
               {"thumbnail_loss", r.thumbnail_loss},
+              {"edge_loss", r.edge_loss},
               {"accuracy", r.accuracy},
               {"learning_rate", r.learning_rate},
               {"images_per_second", r.images_per_second}});
@@ -97,9 +99,9 @@ int pretrain(const PretrainOptions& o, Console& console) {
     if (SignalGuard::caught() && last.step < last.steps) stopped = SignalGuard::exit_code();
   }
   console.clear();
-  nlohmann::ordered_json json{{"command", "pretrain"}, {"stopped", stopped != 0},
-                              {"step", last.step},     {"steps", o.steps},
-                              {"loss", last.loss},     {"accuracy", last.accuracy}};
+  nlohmann::ordered_json json{
+      {"command", "pretrain"}, {"stopped", stopped != 0}, {"step", last.step}, {"steps", o.steps}};
+  if (last.step > 0) json.update({{"loss", last.loss}, {"accuracy", last.accuracy}});
   if (stopped != 0) {
     console.line(text("Stopped after step ", last.step, " of ", o.steps,
                       o.state.empty() ? "; without --state nothing was saved."
@@ -109,7 +111,8 @@ int pretrain(const PretrainOptions& o, Console& console) {
       for (auto& [name, tensor] : file.tensors) tensor = tensor.to(DType::bf16);
     save_safetensors(o.out, file);
     json["out"] = o.out;
-    console.item("Loss", fmt::format("{:.4f}, accuracy {}", last.loss, percent_text(last.accuracy)));
+    if (last.step > 0)
+      console.item("Loss", fmt::format("{:.4f}, accuracy {}", last.loss, percent_text(last.accuracy)));
     console.item("File", text(o.out, " (", bytes_text(std::filesystem::file_size(o.out)), ")"));
   }
   console.result(json);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <future>
 
+#include "data/edge_histogram.h"
 #include "data/formula_images.h"
 #include "data/preprocess.h"
 #include "engine/check.h"
@@ -17,6 +18,9 @@ namespace {
 
 constexpr int64_t side = kFormulaSide, pixels = 3 * side * side;
 constexpr int64_t thumb = 8, cell = side / thumb, thumb_pixels = 3 * thumb * thumb;
+constexpr int edge_bins = 8, edge_cell = 4;
+constexpr int64_t edge_values = edge_bins * (side / edge_cell) * (side / edge_cell);
+constexpr float edge_scale = 8;  // brings the histograms' deviation near 1, that of the other targets
 
 struct FormulaBatch {
   Tensor images;      // (B, 3, 32, 32)
@@ -24,13 +28,16 @@ struct FormulaBatch {
   Tensor families;    // (B)
   Tensor attributes;  // (B, A)
   Tensor thumbnails;  // (B, 3 * 8 * 8): means of 4 x 4 pixels
+  Tensor edges;       // (B, 8 * 8 * 8): edge histograms of 4 x 4 pixels
 };
 
 FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count, const Memory& memory) {
   FormulaBatch batch{Tensor::empty({count, 3, side, side}, DType::f32, memory),
-                     Tensor::empty({count}, DType::i64), Tensor::empty({count}, DType::i64),
+                     Tensor::empty({count}, DType::i64),
+                     Tensor::empty({count}, DType::i64),
                      Tensor::empty({count, kFormulaAttributes}, DType::f32),
-                     Tensor::zeros({count, thumb_pixels}, DType::f32)};
+                     Tensor::zeros({count, thumb_pixels}, DType::f32),
+                     Tensor::empty({count, edge_values}, DType::f32)};
   for (int64_t i = 0; i < count; ++i) {
     const FormulaPicture picture = draw_formula_picture(seed, first + i);
     float* to = batch.images.mutable_data<float>().data() + i * pixels;
@@ -41,6 +48,9 @@ FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count, const Memor
       const int64_t x = j % side / cell, y = j / side % side / cell, channel = j / (side * side);
       small[(channel * thumb + y) * thumb + x] += to[j] / static_cast<float>(cell * cell);
     }
+    const auto edges = batch.edges.mutable_data<float>().subspan(i * edge_values, edge_values);
+    edge_histogram(picture.rgb, side, edge_cell, edge_bins, edges);
+    for (float& value : edges) value *= edge_scale;
     batch.labels.mutable_data<int64_t>()[i] = picture.label;
     batch.families.mutable_data<int64_t>()[i] = picture.family;
     std::ranges::copy(picture.attributes,
@@ -58,13 +68,14 @@ Variable mean_squared_error(const Variable& prediction, const Tensor& target) {
 struct Learner {
   Parameters parameters;
   Vit vit;
-  Linear classes, families, attributes, thumbnails;
+  Linear classes, families, attributes, thumbnails, edges;
   Learner(const PretrainConfig& c, const Scope& scope)
       : vit(c.vit, scope),
         classes(c.vit.width, formula_class_count(), scope / "pretrain_classes"),
         families(c.vit.width, formula_family_count(), scope / "pretrain_families"),
         attributes(c.vit.width, kFormulaAttributes, scope / "pretrain_attributes") {
     if (c.thumbnail_weight > 0) thumbnails = Linear(c.vit.width, thumb_pixels, scope / "pretrain_thumbnails");
+    if (c.edge_weight > 0) edges = Linear(c.vit.width, edge_values, scope / "pretrain_edges");
   }
   Learner(const PretrainConfig& c, const Memory& memory)
       : Learner(c, trainable(parameters, c.seed, DType::f32, memory)) {}
@@ -110,8 +121,9 @@ std::string settings(const PretrainConfig& c) {
   return text("steps ", c.steps, ", batch ", c.batch, ", AdamW lr ", c.learning_rate, ", weight decay ",
               c.weight_decay, ", warm-up ", c.warmup, ", clip ", c.clip, ", smoothing ", c.smoothing,
               ", family weight ", c.family_weight, ", attribute weight ", c.attribute_weight,
-              c.thumbnail_weight > 0 ? text(", thumbnail weight ", c.thumbnail_weight) : "", ", seed ",
-              c.seed, ", ", config_to_json(c.vit));
+              c.thumbnail_weight > 0 ? text(", thumbnail weight ", c.thumbnail_weight) : "",
+              c.edge_weight > 0 ? text(", edge weight ", c.edge_weight) : "", ", seed ", c.seed, ", ",
+              config_to_json(c.vit));
 }
 
 TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorFile* start) {
@@ -183,6 +195,11 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
       sums.thumbnail_loss += thumbnail_loss.value().item();
       loss = add(loss, scale(thumbnail_loss, c.thumbnail_weight));
     }
+    if (c.edge_weight > 0) {
+      const Variable edge_loss = mean_squared_error(learner.edges(features), batch.edges);
+      sums.edge_loss += edge_loss.value().item();
+      loss = add(loss, scale(edge_loss, c.edge_weight));
+    }
     if (!std::isfinite(loss.value().item()))
       fail(Fault::diverged, "pretrain: the loss became ", loss.value().item(), " in step ",
            optimizer.steps() + 1);
@@ -208,7 +225,7 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
                    n = static_cast<double>(sums.steps);
       if (report) {
         report({optimizer.steps(), c.steps, sums.loss / n, sums.class_loss / n, sums.family_loss / n,
-                sums.attribute_loss / n, sums.thumbnail_loss / n, sums.accuracy / n, lr,
+                sums.attribute_loss / n, sums.thumbnail_loss / n, sums.edge_loss / n, sums.accuracy / n, lr,
                 n * static_cast<double>(c.batch) / seconds});
       }
       sums = {};

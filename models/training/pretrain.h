@@ -1,9 +1,9 @@
 // pretrain.h: a backbone from nothing: supervised training on formula-driven pictures
 // (data/formula_images.h).
 //
-// The net learns to name the class of a picture, out of about a thousand, and its family (the generating
-// process), and to read off its attributes (rotation, scale, place, contrast ...). These heads are thrown
-// away; the backbone remains.
+// The net learns to name the class of a picture, out of 1,280, and its family (the generating
+// process), and to read off its attributes (rotation, scale, place, contrast ...), if
+// wanted also a thumbnail and the edges of its parts. These heads are thrown away; the backbone remains.
 #pragma once
 
 #include <functional>
@@ -26,13 +26,15 @@ struct PretrainConfig {
   double family_weight = 0.5;     // of the family's cross entropy beside the class's
   double attribute_weight = 1.0;  // of the attributes' mean squared error
   double thumbnail_weight = 0;    // of the thumbnail's mean squared error
+  double edge_weight = 0;         // of the edge histograms' mean squared error
   uint64_t seed = 1;
 };
 
 struct PretrainReport {
   int64_t step, steps;
-  double loss, class_loss, family_loss, attribute_loss, thumbnail_loss;  // means since the last report
-  double accuracy;                                                       // of naming the class
+  double loss, class_loss, family_loss, attribute_loss, thumbnail_loss,
+      edge_loss;    // means since the last report
+  double accuracy;  // of naming the class
   double learning_rate, images_per_second;
 };
 
