@@ -1,5 +1,5 @@
-// ops.cpp: how fast each op of the table is, forward and backward in f32, and the matrix product at the
-// shapes of ViTs.
+// ops.cpp: how fast each op of the table is, forward and backward in f32, and the matrix product
+// at the shapes of ViTs.
 //
 //   vitrine_bench --benchmark_filter=gemm
 #include <benchmark/benchmark.h>

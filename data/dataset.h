@@ -54,16 +54,16 @@ struct OpenOptions {
 
 // Opens `scheme:where`:
 //   folder:DIR         class folders of .jpg, .jpeg, .png, .bmp files, directly in DIR (all of them are the
-//   train split)
-//                      or below DIR/train, DIR/val, DIR/test; classes in bytewise order, the train split
-//                      names them
+//                      train split) or below DIR/train, DIR/val, DIR/test; classes in bytewise order, the
+//                      train split names them
 //   fashion-mnist:DIR  the four IDX files, plain or .gz; splits train and test
-//   cifar10:DIR, cifar100:DIR  the binary versions (fine labels); splits train and test
-//   tensors:FILE       safetensors with `images` f32 (N, 3, H, W), ready for the network, and `labels` i64
-//   (N); class
-//                      names as a JSON list in the metadata entry `classes`, if there; serves as any split
-//   synthetic:NAME     made up, no files: `shapes`, `stripes`, `colors`; 32 x 32; train 1000, val 200, test
-//   500 samples
+//   cifar10:DIR, cifar100:DIR
+//                      the binary versions (fine labels); splits train and test
+//   tensors:FILE       safetensors with `images` f32 (N, 3, H, W), ready for the network, and `labels`
+//                      i64 (N); class names as a JSON list in the metadata entry `classes`, if there;
+//                      serves as any split
+//   synthetic:NAME     made up, no files: `shapes`, `stripes`, `colors`; 32 x 32; train 1000, val 200,
+//                      test 500 samples
 // Split::all is every split that there is, train first. A split that the data set lacks is an error that says
 // so. Without VITRINE_FILES only `synthetic:` can be opened.
 std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split,

@@ -95,8 +95,8 @@ uint32_t little_endian(Bytes b, size_t at, size_t width) {
   return value;
 }
 
-// stb_image reads past missing bytes and ignores check sums: see that every chunk is whole, up to the last
-// one.
+// stb_image reads past missing bytes and ignores check sums: see that every chunk is whole,
+// up to the last one.
 void check_png(Bytes file, const std::string& name) {
   for (size_t at = 8;;) {
     check(file.size() - at >= 12, name, ": truncated PNG");

@@ -52,8 +52,8 @@ uint32_t big_endian(const Bytes& bytes, size_t at) {
   return value;
 }
 
-// Reads DIR/name or DIR/name.gz, checks the IDX header (type byte 8, the extents) and leaves the data behind
-// it.
+// Reads DIR/name or DIR/name.gz, checks the IDX header (type byte 8, the extents) and leaves
+// the data behind it.
 Bytes read_idx(const std::filesystem::path& folder, const std::string& name, size_t extents,
                size_t item_bytes) {
   std::string path = (folder / name).string();

@@ -1,5 +1,5 @@
-// formats.h: one function per data-set format, for open_dataset alone. `where` is what follows the scheme's
-// colon.
+// formats.h: one function per data-set format, for open_dataset alone. `where` is what follows
+// the scheme's colon.
 #pragma once
 
 #include <memory>

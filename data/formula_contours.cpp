@@ -20,8 +20,8 @@ void add_pair(Sketch& sketch, Ink ink, const Path& right, float tone) {
 
 }  // namespace
 
-// Radial contours: a polygon or star whose radius also carries harmonics; one of them, an outline, or nested
-// ones.
+// Radial contours: a polygon or star whose radius also carries harmonics; one of them,
+// an outline, or nested ones.
 void draw_contour(Genes& genes, Sketch& sketch) {
   sketch.pose = object_pose(genes, 0.5f);
   const int corners = 3 + genes.kind(8), mode = genes.kind(4), waves = genes.kind(4);
@@ -135,8 +135,8 @@ void draw_garment(Genes& genes, Sketch& sketch) {
                         {handle_x, -half + 0.1f}},
                        false, 4),
                 strap, strap);
-  if (top == 2)
-    sketch.fill(Ink::add, ellipse({0, -half}, handle_x, handle_y * 0.6f), 0.3f);  // a hood, a lid, a head
+  if (top == 2)  // a hood, a lid, a head
+    sketch.fill(Ink::add, ellipse({0, -half}, handle_x, handle_y * 0.6f), 0.3f);
   if (top == 3) {  // a neck: bottles and turtlenecks
     sketch.fill(Ink::add, box({0, -half}, handle_x * 0.5f, handle_y * 0.6f), 0.0f);
   }

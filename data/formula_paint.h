@@ -23,8 +23,8 @@ struct Point {
 };
 using Path = std::vector<Point>;
 
-// Where the parameters of a picture come from. The class's stream must be read in an order that only class
-// draws decide.
+// Where the parameters of a picture come from. The class's stream must be read in an order that
+// only class draws decide.
 class Genes {
  public:
   Genes(Random of_class, Random of_picture) : class_(of_class), own_(of_picture) {}

@@ -110,8 +110,8 @@ void draw_metaballs(Genes& genes, Sketch& sketch) {
   sketch.fine_fill = genes.maybe(0.25f);
 }
 
-// One to four boxes, wedges or pyramids that stand in space; the nearer hide the farther, each face is lit by
-// its normal.
+// One to four boxes, wedges or pyramids that stand in space; the nearer hide the farther, each face
+// is lit by its normal.
 void draw_boxes(Genes& genes, Sketch& sketch) {
   sketch.pose = object_pose(genes, 0.12f);
   sketch.fine_fill = genes.maybe(0.3f);

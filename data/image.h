@@ -35,9 +35,9 @@ Image decode_image(std::span<const std::byte> file, const std::string& name);
 
 // The orientation 1..8 that a JPEG's EXIF block asks for; 1 if there is none or it is malformed.
 int exif_orientation(std::span<const std::byte> file);
-// The image as it is meant to be seen: 1 as stored, 2 mirrored, 3 turned by 180 degrees, 4 upside down, 5
-// transposed, 6 turned clockwise by 90, 7 transposed across the other diagonal, 8 turned counter-clockwise
-// by 90.
+// The image as it is meant to be seen: 1 as stored, 2 mirrored, 3 turned by 180 degrees, 4 upside down,
+// 5 transposed, 6 turned clockwise by 90, 7 transposed across the other diagonal,
+// 8 turned counter-clockwise by 90.
 Image apply_orientation(const Image& image, int orientation);
 
 // Reads and decodes a file; `exif` applies its orientation. Only in builds with VITRINE_FILES.

@@ -1,5 +1,5 @@
-// loader.cpp: workers claim whole batches in order and put them into a small ring; next() takes them out in
-// order.
+// loader.cpp: workers claim whole batches in order and put them into a small ring; next()
+// takes them out in order.
 #include "data/loader.h"
 
 #include <algorithm>
@@ -33,8 +33,8 @@ struct Loader::State {
   Preprocess preprocess;
   LoaderOptions options;
   Tensor ready_images;  // of the data set, if it has them
-  std::vector<Image>
-      cache;  // by place in `indices`; empty if it does not fit. An image without pixels is not there yet
+  // by place in `indices`; empty if it does not fit. An image without pixels is not there yet
+  std::vector<Image> cache;
 
   int64_t epoch = -1;          // -1: none begun, or given up after an error
   std::vector<int64_t> order;  // places in `indices`

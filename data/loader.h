@@ -6,9 +6,9 @@
 //     for (Batch batch; loader.next(batch);) step(batch.images, batch.labels);
 //   }
 //
-// What a sample looks like depends on (seed, epoch, sample) alone, and the order on (seed, epoch): never on
-// the number of workers, nor on whether earlier epochs were run. Thus skip() resumes in the middle of an
-// epoch.
+// What a sample looks like depends on (seed, epoch, sample) alone, and the order on (seed, epoch):
+// never on the number of workers, nor on whether earlier epochs were run. Thus skip() resumes in
+// the middle of an epoch.
 #pragma once
 
 #include <functional>
@@ -35,10 +35,10 @@ struct LoaderOptions {
   Augment augment{};
   int workers = 1;      // threads; 0: all work is done inside next()
   int64_t max_bad = 0;  // how many different damaged images may be left out before one is an error
-  std::function<void(const std::string& message)>
-      on_bad{};  // told once of each image left out, inside next()
-  // Prepared images are kept as bytes if all of them fit in here, unless augment.crop makes them anew each
-  // time.
+  // told once of each image left out, inside next()
+  std::function<void(const std::string& message)> on_bad{};
+  // Prepared images are kept as bytes if all of them fit in here, unless augment.crop makes
+  // them anew each time.
   size_t cache_bytes = size_t{256} << 20;
   Memory memory{};  // where batches are allocated
 };

@@ -23,8 +23,8 @@ std::string list(const std::array<float, 3>& values) {
   return text('[', digits(values[0]), ", ", digits(values[1]), ", ", digits(values[2]), ']');
 }
 
-// A random part of the image: an area of a random share, a random aspect ratio (both sides' logarithms
-// alike).
+// A random part of the image: an area of a random share, a random aspect ratio (both sides'
+// logarithms alike).
 Image random_crop(const Image& image, double scale_min, Random& random) {
   constexpr double ratio_min = 3.0 / 4.0, ratio_max = 4.0 / 3.0;
   const double area = static_cast<double>(image.width) * image.height;

@@ -1,5 +1,5 @@
-// preprocess.h: from a picture to the numbers that a backbone was trained on, and the augmentations of
-// training.
+// preprocess.h: from a picture to the numbers that a backbone was trained on, and the
+// augmentations of training.
 #pragma once
 
 #include <array>
@@ -36,18 +36,18 @@ void check_augment(const Augment& augment);
 // The size x size square of evaluation: shorter side to `resize` and central square, or squashed.
 Image prepare(const Image& image, const Preprocess& preprocess);
 
-// The size x size square of training. Random crops follow torchvision's RandomResizedCrop (ten tries, then
-// the largest central part of allowed shape) and take the place of prepare's geometry. Whether to flip is
-// drawn first.
+// The size x size square of training. Random crops follow torchvision's RandomResizedCrop (ten tries,
+// then the largest central part of allowed shape) and take the place of prepare's geometry. Whether
+// to flip is drawn first.
 Image augment(const Image& image, const Preprocess& preprocess, const Augment& augment, Random& random);
 
 // (value / 255 - mean) / std into planes (3, height, width), in f32 in this very order of operations, as
 // torchvision. `chw` holds width * height * 3 floats.
 void normalise(const Image& image, const Preprocess& preprocess, std::span<float> chw);
 
-// The metadata form, e.g. {"size": 224, "resize": 256, "squash": false, "filter": "bicubic", "mean": [...],
-// "std": [...]}. Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values
-// are errors.
+// The metadata form, e.g.
+// {"size": 224, "resize": 256, "squash": false, "filter": "bicubic", "mean": [...], "std": [...]}.
+// Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values are errors.
 std::string to_json(const Preprocess& preprocess);
 Preprocess preprocess_from_json(std::string_view json);
 

@@ -10,8 +10,8 @@
 namespace vitrine {
 namespace {
 
-constexpr int fraction_bits =
-    22;  // weights are at most 1.x, bytes take 8 bits, two are left for the sum's sign and range
+// weights are at most 1.x, bytes take 8 bits, two are left for the sum's sign and range
+constexpr int fraction_bits = 22;
 
 double bilinear(double x) { return std::max(0.0, 1.0 - std::fabs(x)); }
 

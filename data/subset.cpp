@@ -47,8 +47,8 @@ std::vector<int64_t> class_balanced(const Dataset& dataset, int64_t limit, uint6
         dataset.classes(), " classes, got ", limit);
   const auto members = by_class(all_samples(dataset), dataset, data_seed, limit_samples);
   if (limit >= dataset.size()) return all_samples(dataset);
-  // Rounds: each gives one sample of every class that has more, in an order that only matters in the last
-  // round.
+  // Rounds: each gives one sample of every class that has more, in an order that only matters
+  // in the last round.
   std::vector<int64_t> chosen;
   const auto order = shuffled_classes(dataset, data_seed, limit_ties);
   for (size_t round = 0; static_cast<int64_t>(chosen.size()) < limit; ++round)
@@ -69,8 +69,8 @@ TrainVal split_validation(const std::vector<int64_t>& indices, const Dataset& da
         " validation samples from ", total, " and leave one of each of the ", dataset.classes(),
         " classes for training");
 
-  // Shares by largest remainders: the whole part first, then one more by falling remainder, ties in a random
-  // order.
+  // Shares by largest remainders: the whole part first, then one more by falling remainder,
+  // ties in a random order.
   std::vector<int64_t> order = shuffled_classes(dataset, data_seed, val_ties);
   std::vector<int64_t> take(members.size()), remainder(members.size());
   int64_t taken = 0;

@@ -21,9 +21,9 @@ struct TrainVal {
   std::vector<int64_t> val;
 };
 
-// Moves `val_count` of `indices` to a validation part in which the classes have the same shares (largest
-// remainders), drawn by `data_seed`; both parts in ascending order. Every class keeps at least one training
-// sample; throws if that is impossible or a class has none to begin with, naming it.
+// Moves `val_count` of `indices` to a validation part in which the classes have the same shares
+// (largest remainders), drawn by `data_seed`; both parts in ascending order. Every class keeps at least one
+// training sample; throws if that is impossible or a class has none to begin with, naming it.
 TrainVal split_validation(const std::vector<int64_t>& indices, const Dataset& dataset, int64_t val_count,
                           uint64_t data_seed);
 

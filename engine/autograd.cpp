@@ -46,8 +46,8 @@ void add_into(Tensor& sum, const Tensor& term) {
   for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
 }
 
-// sum += term. The first term is kept as it is (it may be shared with others), so a later one may need a copy
-// first.
+// sum += term. The first term is kept as it is (it may be shared with others), so a later one
+// may need a copy first.
 void accumulate(Tensor& sum, Tensor term) {
   if (!sum.defined()) {
     sum = std::move(term);

@@ -1,9 +1,9 @@
 // autograd.h: a Variable is a Tensor with a history; backward walks the history.
 //
-// An op computes its result as plain Tensors and records, for each input, the rule that turns the gradient of
-// the result (dy) into the gradient of that input. Rules belong to inputs: a rule whose input is a constant
-// is dropped together with all that it captured. With a frozen weight, `linear` therefore keeps no activation
-// at all.
+// An op computes its result as plain Tensors and records, for each input, the rule that turns the gradient
+// of the result (dy) into the gradient of that input. Rules belong to inputs: a rule whose input
+// is a constant is dropped together with all that it captured. With a frozen weight, `linear` therefore
+// keeps no activation at all.
 //
 // Rules capture Tensors, never Variables, so no reference cycle can form.
 #pragma once
@@ -21,16 +21,16 @@ class Variable;
 
 // Gradient of the result in, gradient of one input out (of that input's shape and type).
 using Rule = std::function<Tensor(const Tensor& dy)>;
-// The same for several inputs at once, where their gradients share work. An entry whose input was not wanted
-// is ignored.
+// The same for several inputs at once, where their gradients share work. An entry whose input was
+// not wanted is ignored.
 using JointRule = std::function<std::vector<Tensor>(const Tensor& dy)>;
 
 class Variable {
  public:
   Variable() = default;                                 // undefined
   Variable(Tensor value) : value_(std::move(value)) {}  // NOLINT: a Tensor is a constant Variable
-  // A trainable: backward leaves its gradient here. The value must be f32 or f64 and not sealed; throws
-  // otherwise.
+  // A trainable: backward leaves its gradient here. The value must be f32 or f64 and not
+  // sealed; throws otherwise.
   static Variable leaf(Tensor value);
 
   const Tensor& value() const { return value_; }

@@ -43,8 +43,8 @@ inline void append(std::string& out, unsigned long piece) { out += std::to_strin
 inline void append(std::string& out, long long piece) { out += std::to_string(piece); }
 inline void append(std::string& out, unsigned long long piece) { out += std::to_string(piece); }
 
-// Joins the pieces into one string. Other types join in by an `append(std::string&, const Type&)` of their
-// own.
+// Joins the pieces into one string.
+// Other types join in by an `append(std::string&, const Type&)` of their own.
 template <class... Pieces>
 std::string text(const Pieces&... pieces) {
   std::string out;

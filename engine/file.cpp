@@ -56,8 +56,8 @@ class Descriptor {
   int number_;
 };
 
-// Opens a regular file for reading and tells its size. O_NONBLOCK: a pipe must not hold us up before it is
-// refused.
+// Opens a regular file for reading and tells its size. O_NONBLOCK: a pipe must not hold us up
+// before it is refused.
 size_t size_of_opened(const Descriptor& file, const std::string& path) {
   if (!file.open()) fail_file("open", path, errno);
   struct stat status {};
@@ -83,8 +83,8 @@ void write_all(const Descriptor& file, std::span<const std::span<const std::byte
   }
 }
 
-// Waits until the disk has the bytes. Pipes, devices and some network folders cannot be flushed; that is no
-// error.
+// Waits until the disk has the bytes. Pipes, devices and some network folders cannot be flushed;
+// that is no error.
 void flush(const Descriptor& file, const std::string& path) {
   if (retried([&] { return ::fsync(file.number()); }) == 0) return;
   if (errno != EINVAL && errno != ENOTSUP && errno != EROFS) fail_file("write", path, errno);

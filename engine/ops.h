@@ -1,8 +1,8 @@
 // ops.h: every differentiable operation, one declaration and one formula each.
 //
-// All ops take f32 or f64 (one type per call), check their arguments, throw Error{Fault::input} that begins
-// with the op's name, and allocate their result where their first argument lives. "Constant" below means:
-// wants no gradient.
+// All ops take f32 or f64 (one type per call), check their arguments, throw Error{Fault::input} that
+// begins with the op's name, and allocate their result where their first argument lives. "Constant" below
+// means: wants no gradient.
 #pragma once
 
 #include <span>
@@ -13,42 +13,39 @@
 
 namespace vitrine {
 
-// --- elementwise
-// ---------------------------------------------------------------------------------------------------
+// --- elementwise -------------------------------------------------------------------------------------------
 
-// x + y and x * y. The smaller operand is repeated along extents that it lacks (leading) or has as 1, as
-// NumPy does.
+// x + y and x * y. The smaller operand is repeated along extents that it lacks (leading) or
+// has as 1, as NumPy does.
 Variable add(const Variable& x, const Variable& y);
 Variable mul(const Variable& x, const Variable& y);
 Variable scale(const Variable& x, double factor);  // factor * x
 Variable relu(const Variable& x);                  // max(x, 0); the gradient at 0 is 0
 
 // The Gaussian error linear unit (arXiv 1606.08415) and its two approximations:
-// erf: x (1 + erf(x / sqrt 2)) / 2;  tanh: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2;  quick: x
-// sigmoid(1.702 x).
+// erf: x (1 + erf(x / sqrt 2)) / 2;
+// tanh: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2;
+// quick: x sigmoid(1.702 x).
 enum class Gelu { erf, tanh, quick };
 Variable gelu(const Variable& x, Gelu form = Gelu::erf);
 
-// --- products
-// ------------------------------------------------------------------------------------------------------
+// --- products ----------------------------------------------------------------------------------------------
 
 // x (..., M, K) y (K, N) -> (..., M, N), or y (..., K, N) with the same leading extents as x.
 Variable matmul(const Variable& x, const Variable& y);
-// x (..., K) weight (N, K) bias (N) or undefined -> (..., N): x weight^T + bias. A constant weight keeps no
-// activation.
+// x (..., K) weight (N, K) bias (N) or undefined -> (..., N): x weight^T + bias. A constant weight
+// keeps no activation.
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});
 
-// --- normalisation
-// -------------------------------------------------------------------------------------------------
+// --- normalisation -----------------------------------------------------------------------------------------
 
-// x (..., D), gamma (D), beta (D): gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis
-// (arXiv 1607.06450).
+// x (..., D), gamma (D), beta (D): gamma (x - mean) / sqrt(variance + epsilon) + beta over the last
+// axis (arXiv 1607.06450).
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon);
 // exp(x - max) / sum along the last axis.
 Variable softmax(const Variable& x);
 
-// --- attention
-// -----------------------------------------------------------------------------------------------------
+// --- attention ---------------------------------------------------------------------------------------------
 
 // Further keys and values that stand before the tokens' own: (P, D), shared by the batch, or (B, P, D).
 struct KeyValuePrefix {
@@ -56,35 +53,32 @@ struct KeyValuePrefix {
   bool defined() const { return keys.defined(); }
 };
 
-// Multi-head attention (arXiv 1706.03762): per head softmax(q k^T / sqrt(D / heads)) v, heads side by side in
-// D. q (B, Tq, D), k and v (B, T, D) -> (B, Tq, D). The scores are never kept: backward computes them again
-// from the log-sum-exp of each row.
+// Multi-head attention (arXiv 1706.03762): per head softmax(q k^T / sqrt(D / heads)) v, heads side by side
+// in D. q (B, Tq, D), k and v (B, T, D) -> (B, Tq, D). The scores are never kept: backward computes them
+// again from the log-sum-exp of each row.
 Variable attention(const Variable& q, const Variable& k, const Variable& v, int64_t heads,
                    const KeyValuePrefix& = {});
 // The same from one tensor qkv (B, T, 3 D) whose last axis holds q, then k, then v.
 Variable self_attention(const Variable& qkv, int64_t heads, const KeyValuePrefix& = {});
 
-// --- shapes
-// --------------------------------------------------------------------------------------------------------
+// --- shapes ------------------------------------------------------------------------------------------------
 
 Variable reshape(const Variable& x, const Shape& shape);
-Variable permute(const Variable& x,
-                 std::span<const int> order);  // extent i of the result is extent order[i] of x
+// extent i of the result is extent order[i] of x
+Variable permute(const Variable& x, std::span<const int> order);
 Variable permute(const Variable& x, std::initializer_list<int> order);
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end);
 Variable concat(const std::vector<Variable>& parts, int axis);  // lives where the largest part lives
 Variable repeat(const Variable& x, int64_t count);              // x (...) -> (count, ...)
 Variable mean(const Variable& x, int axis);                     // (..., n, ...) -> (..., ...)
 
-// --- lookup
-// --------------------------------------------------------------------------------------------------------
+// --- lookup ------------------------------------------------------------------------------------------------
 
-// x (..., N, D) + table[rows[n]] (R, D) for each n; `rows` has N entries in 0 .. R-1, or none when N = R and
-// row n is n.
+// x (..., N, D) + table[rows[n]] (R, D) for each n; `rows` has N entries in 0 .. R-1, or none
+// when N = R and row n is n.
 Variable embedding_add(const Variable& x, const Variable& table, std::span<const int64_t> rows = {});
 
-// --- noise
-// ---------------------------------------------------------------------------------------------------------
+// --- noise -------------------------------------------------------------------------------------------------
 
 // Names the random numbers of one batch: batch row b draws from Random(seed, purpose, epoch, samples[b],
 // lane), so a sample's noise does not depend on its place in the batch.
@@ -95,24 +89,23 @@ struct NoiseKey {
   uint32_t lane = 0;
 };
 
-// x (B, ...): each element is zeroed with the given probability (below 1), the others are divided by 1 -
-// probability.
+// x (B, ...): each element is zeroed with the given probability (below 1), the others are divided
+// by 1 - probability.
 Variable dropout(const Variable& x, double probability, const NoiseKey& key,
                  Purpose purpose = Purpose::dropout);
 // x (B, ...): the same for whole batch rows (stochastic depth, arXiv 1603.09382).
 Variable drop_path(const Variable& x, double probability, const NoiseKey& key);
 
-// --- loss
-// ----------------------------------------------------------------------------------------------------------
+// --- loss --------------------------------------------------------------------------------------------------
 
 struct CrossEntropy {
   double smoothing = 0;  // label smoothing in [0, 1): the target is (1 - s) one-hot + s / C
-  Tensor class_weights =
-      {};  // (C), of the logits' type, or undefined; sample n weighs class_weights[label n]
+  // (C), of the logits' type, or undefined; sample n weighs class_weights[label n]
+  Tensor class_weights = {};
 };
-// logits (B, C), labels (B) i64 in 0 .. C-1 -> scalar: the weighted mean over the batch of -sum(target * log
-// softmax). With smoothing, weights apply per class inside the sum and the mean divides by the labels'
-// weights, as PyTorch does.
+// logits (B, C), labels (B) i64 in 0 .. C-1 -> scalar: the weighted mean over the batch of
+// -sum(target * log softmax). With smoothing, weights apply per class inside the sum and the mean divides by
+// the labels' weights, as PyTorch does.
 Variable cross_entropy(const Variable& logits, const Tensor& labels, const CrossEntropy& options = {});
 
 }  // namespace vitrine

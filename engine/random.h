@@ -43,8 +43,8 @@ class Random {
   bool chance(double probability) { return uniform() < probability; }
   void shuffle(std::span<int64_t> items);  // Fisher and Yates
 
-  // Goes to element `index` of the stream: the next number is the one that index earlier calls of bits()
-  // would reach.
+  // Goes to element `index` of the stream: the next number is the one that index earlier calls
+  // of bits() would reach.
   void seek(uint32_t index) { next_ = index; }
 
  private:

@@ -48,8 +48,8 @@ struct Header {
 };
 
 // Follows nlohmann's SAX events through the one structure a header may have, at most three levels deep.
-// Unlike a parsed document this shows repeated keys, and whether a number was written as a non-negative whole
-// one.
+// Unlike a parsed document this shows repeated keys, and whether a number was written as a
+// non-negative whole one.
 class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderReader(const std::string& file) : file_(file) {}
@@ -222,8 +222,8 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 };
 
 Header parse_header(std::string_view json, const std::string& file) {
-  // nlohmann's lexer takes NUL for the end of its input and skips a byte order mark; both would let bytes
-  // hide.
+  // nlohmann's lexer takes NUL for the end of its input and skips a byte order mark; both
+  // would let bytes hide.
   const size_t nul = json.find('\0');
   check(nul == std::string_view::npos, "safetensors: '", file, "': the header holds a NUL at its byte ", nul);
   const size_t first = json.find_first_not_of(" \t\r\n");

@@ -22,8 +22,8 @@ class Tensor {
   static Tensor empty(const Shape& shape, DType dtype, const Memory& memory = {});
   static Tensor zeros(const Shape& shape, DType dtype, const Memory& memory = {});
   static Tensor full(const Shape& shape, double value, DType dtype, const Memory& memory = {});
-  // Copies `values`, whose count must equal the shape's. T is float, double, int64_t, int32_t, int8_t or
-  // uint8_t.
+  // Copies `values`, whose count must equal the shape's. T is float, double, int64_t, int32_t,
+  // int8_t or uint8_t.
   template <class T>
   static Tensor of(const Shape& shape, std::span<const T> values, const Memory& memory = {});
   template <class T>
@@ -82,8 +82,8 @@ class Tensor {
 };
 
 // Calls f with a zero of the tensor's own type, float or double, so that one body serves both:
-// dispatch(x.dtype(), "relu", [&](auto zero) { using T = decltype(zero); ... }). Throws for other types,
-// naming the op.
+// dispatch(x.dtype(), "relu", [&](auto zero) { using T = decltype(zero); ... }). Throws for other
+// types, naming the op.
 template <class F>
 auto dispatch(DType dtype, const char* op, F&& f) {
   check(dtype == DType::f32 || dtype == DType::f64, op, ": expected f32 or f64, got ", name_of(dtype));

@@ -11,8 +11,8 @@ std::string quote(std::string_view words) {
   const bool cut = words.size() > longest;
   if (cut) {
     size_t end = longest;
-    while (end > 0 && (static_cast<unsigned char>(words[end]) & 0xc0) == 0x80)
-      --end;  // not inside a character
+    // not inside a character
+    while (end > 0 && (static_cast<unsigned char>(words[end]) & 0xc0) == 0x80) --end;
     words = words.substr(0, end);
   }
   std::string out = "'";

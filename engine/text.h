@@ -7,8 +7,8 @@
 
 namespace vitrine {
 
-// 'words', fit to be printed: control characters become \x1b and the like, and a long text is cut short with
-// "...".
+// 'words', fit to be printed: control characters become \x1b and the like, and a long text
+// is cut short with "...".
 std::string quote(std::string_view words);
 
 // The least number of characters to insert, remove, replace or swap with their neighbour that turns `a` into

@@ -101,8 +101,8 @@ static void learning() {
   }
   must(cross_entropy(answer(), truth).value().item() < before / 10,
        "300 steps downhill leave less than a tenth of the loss");
-  const Tensor scores =
-      answer().value();  // (4, 2): for each pair of bits a score for "equal" and for "different"
+  // (4, 2): for each pair of bits a score for "equal" and for "different"
+  const Tensor scores = answer().value();
   for (int64_t i = 0; i < 4; ++i) {
     const auto s = scores.data<double>().subspan(2 * i, 2), b = bits.data<double>().subspan(2 * i, 2);
     const bool different = s[1] > s[0];

@@ -2,9 +2,9 @@
 //
 // VPT-shallow puts P tokens behind the class token, after the position embedding, and lets them flow through
 // all blocks. VPT-deep gives each block its own P tokens; what a block makes of them is thrown away before
-// the next. A deep prompt therefore needs no query, no output projection and no MLP: it is one more key and
-// one more value, the same for all images. tests/prompt_test.cpp holds the textbook form with full tokens
-// beside this one.
+// the next. A deep prompt therefore needs no query, no output projection and no MLP: it is one more key
+// and one more value, the same for all images. tests/prompt_test.cpp holds the textbook form with full
+// tokens beside this one.
 #pragma once
 
 #include "models/vit.h"
@@ -28,8 +28,8 @@ class Prompts {
   Prompts(const PromptConfig& config, const VitConfig& vit, const Scope& scope);
 
   const PromptConfig& config() const { return config_; }
-  // The prompts of block i (0 for shallow), projected: (P, D), or with dropout (B, P, D) for the batch of
-  // `pass`.
+  // The prompts of block i (0 for shallow), projected: (P, D), or with dropout (B, P, D) for
+  // the batch of `pass`.
   Variable layer(int64_t i, const Pass& pass) const;
   // All of them after projection, as a task file stores them: (P, D) or (L, P, D).
   Tensor product() const;
@@ -41,8 +41,8 @@ class Prompts {
   Linear projection_;
 };
 
-// images (B, 3, H, W) -> features (B, D) of the backbone under these prompts. Mean pooling takes the patch
-// tokens only.
+// images (B, 3, H, W) -> features (B, D) of the backbone under these prompts. Mean pooling takes
+// the patch tokens only.
 Variable prompted_features(const Vit& vit, const Prompts& prompts, const Variable& images, const Pass& pass);
 
 // The prompts' parameters, L P D or P D, plus those of a projection.

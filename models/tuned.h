@@ -1,5 +1,5 @@
-// tuned.h: a backbone with what a task adds to it: prompts and a linear head. And the task file that stores
-// them.
+// tuned.h: a backbone with what a task adds to it: prompts and a linear head. And the task
+// file that stores them.
 #pragma once
 
 #include <map>
@@ -53,8 +53,8 @@ class TunedVit {
   // Fresh prompts and head from `seed`; the head's bias starts at 0.
   TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype = DType::f32,
            const Memory& memory = {});
-  // From a task file: to go on training, or to predict. Throws if the backbone is not the task's (by
-  // identity).
+  // From a task file: to go on training, or to predict. Throws if the backbone is not the
+  // task's (by identity).
   TunedVit(const Backbone& backbone, const Task& task, DType dtype = DType::f32, const Memory& memory = {});
   TunedVit(const TunedVit&) = delete;
   TunedVit& operator=(const TunedVit&) = delete;

@@ -35,13 +35,13 @@ struct VitConfig {
 // pooling has its class token.
 void check_config(const VitConfig& config);
 
-// "vit-ti16", "vit-s8", "vit-b16", "vit-l14", "vit-h32", ...: widths 192, 384, 768, 1024, 1280; patches 8,
-// 14, 16, 32; at 224 pixels with 1000 classes. Throws for other names, with the nearest.
+// "vit-ti16", "vit-s8", "vit-b16", "vit-l14", "vit-h32", ...: widths 192, 384, 768, 1024, 1280;
+// patches 8, 14, 16, 32; at 224 pixels with 1000 classes. Throws for other names, with the nearest.
 VitConfig vit_preset(const std::string& name);
 
-// What the shapes and the metadata (key "config", JSON as config_to_json writes) of a checkpoint in timm's
-// names tell. Heads come from the metadata, from `heads` if not 0, or from the width (192:3, 384:6, 768:12,
-// 1024:16, 1280:16); throws if none of these settles them, or if a tensor is missing.
+// What the shapes and the metadata (key "config", JSON as config_to_json writes) of a checkpoint
+// in timm's names tell. Heads come from the metadata, from `heads` if not 0, or from the width
+// (192:3, 384:6, 768:12, 1024:16, 1280:16); throws if none of these settles them, or if a tensor is missing.
 VitConfig vit_config_of(const TensorFile& checkpoint, int64_t heads = 0);
 std::string config_to_json(const VitConfig& config);
 VitConfig config_from_json(const std::string& json);
@@ -98,8 +98,8 @@ class Vit {
   Linear head_;
 };
 
-// The parameters of a ViT without building it: 3 p^2 D + D + D + T D + L (4 D^2 + 2 D M + 9 D + M) + 2 D (+
-// (D + 1) C).
+// The parameters of a ViT without building it:
+// 3 p^2 D + D + D + T D + L (4 D^2 + 2 D M + 9 D + M) + 2 D (+ (D + 1) C).
 int64_t parameter_count(const VitConfig& config);
 // Multiply-accumulates of one forward pass of one image.
 int64_t multiply_accumulates(const VitConfig& config);

@@ -27,8 +27,8 @@ class Optimizer {
   void step(double learning_rate);
   int64_t steps() const { return steps_; }
 
-  // The state as tensors "optimizer.<slot>.<parameter>" and the metadata "optimizer.steps"; loading checks
-  // every shape.
+  // The state as tensors "optimizer.<slot>.<parameter>" and the metadata "optimizer.steps";
+  // loading checks every shape.
   void save(TensorFile& file) const;
   void load(const TensorFile& file);
 

@@ -16,8 +16,8 @@
 
 namespace vitrine {
 
-// What a weight does in its layer. Optimizers decay by role (norms, biases, positions and tokens are not
-// decayed).
+// What a weight does in its layer. Optimizers decay by role (norms, biases, positions and
+// tokens are not decayed).
 enum class Role { weight, bias, norm, position, token, prompt };
 
 // How a fresh weight starts.
@@ -27,9 +27,8 @@ struct Init {
   static Init constant(double value) { return {Kind::constant, value}; }
   static Init uniform(double bound) { return {Kind::uniform, bound}; }
   static Init normal(double deviation) { return {Kind::normal, deviation}; }
-  static Init truncated(double deviation) {
-    return {Kind::truncated, deviation};
-  }  // normal, within 2 deviations
+  // normal, within 2 deviations
+  static Init truncated(double deviation) { return {Kind::truncated, deviation}; }
 };
 
 // A fresh tensor. Element i is drawn from the stream of (seed, name), so it does not depend on other weights.
@@ -73,8 +72,8 @@ class Scope {
   std::string prefix_;
 };
 
-// Sealed constants of the given type from a checkpoint. A missing or misshapen tensor is an error that names
-// it.
+// Sealed constants of the given type from a checkpoint. A missing or misshapen tensor is
+// an error that names it.
 Scope frozen(const TensorFile& checkpoint, DType dtype = DType::f32, const Memory& memory = {});
 // Fresh leaves.
 Scope trainable(Parameters& parameters, uint64_t seed, DType dtype = DType::f32, const Memory& memory = {});

@@ -235,8 +235,8 @@ TEST_CASE("autograd: a history that is never walked frees all it kept") {
 }
 
 TEST_CASE("autograd: the result of concat lives where its largest part lives") {
-  // A class token from a mapped file (the plain heap) in front of counted tokens must not pull them out of
-  // the pool.
+  // A class token from a mapped file (the plain heap) in front of counted tokens must not pull
+  // them out of the pool.
   const Memory memory = Memory::counted();
   const Variable token = random_tensor({1, 1, 4}, DType::f32, 0),
                  tokens = random_tensor({1, 9, 4}, DType::f32, 1, memory);

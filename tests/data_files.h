@@ -1,5 +1,5 @@
-// data_files.h: makes the files that tests of the data folder read: a folder that goes away, and small
-// encoders.
+// data_files.h: makes the files that tests of the data folder read: a folder that goes away,
+// and small encoders.
 #pragma once
 
 #ifdef VITRINE_FILES
@@ -23,8 +23,8 @@ namespace files {
 
 using Bytes = std::vector<std::byte>;
 
-// A new folder under the system's place for such things, removed with all that is in it at the end of the
-// scope.
+// A new folder under the system's place for such things, removed with all that is in it at
+// the end of the scope.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -151,8 +151,8 @@ inline Bytes encode_jpeg(const vitrine::Image& image) {
   return encode_jpeg(image.rgb.data(), image.width, image.height);
 }
 
-// A BMP with a 40-byte header; negative heights are stored from the top. `rows` are padded to 4 bytes
-// already.
+// A BMP with a 40-byte header; negative heights are stored from the top. `rows` are padded
+// to 4 bytes already.
 inline Bytes encode_bmp(int width, int height, int bits, const Bytes& rows, const Bytes& palette = {}) {
   Bytes out = bytes_of("BM");
   const auto start = static_cast<uint32_t>(54 + palette.size());

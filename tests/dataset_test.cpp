@@ -188,8 +188,8 @@ TEST_CASE("split_validation: equal shares of all classes, nothing lost, nothing 
   const auto counts = class_counts(val, *dataset);
   for (size_t c = 0; c < 3; ++c)  // exact shares: 25 * (c + 1) / 6
     CHECK(std::fabs(static_cast<double>(counts[c]) - 25.0 * static_cast<double>(c + 1) / 6) < 1);
-  CHECK(counts ==
-        std::vector<int64_t>{4, 8, 13});  // 4.17, 8.33, 12.5: the largest remainder gets the last one
+  // 4.17, 8.33, 12.5: the largest remainder gets the last one
+  CHECK(counts == std::vector<int64_t>{4, 8, 13});
   CHECK(val == split_validation(all_samples(*dataset), *dataset, 25, 1).val);
   CHECK(val != split_validation(all_samples(*dataset), *dataset, 25, 2).val);
   // As many as leave one of each class.

@@ -1,5 +1,5 @@
-// edge_histogram_test.cpp: directions, weights and symmetries of data/edge_histogram.h, from their
-// definition.
+// edge_histogram_test.cpp: directions, weights and symmetries of data/edge_histogram.h,
+// from their definition.
 #include "data/edge_histogram.h"
 
 #include <doctest.h>

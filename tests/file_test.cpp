@@ -54,8 +54,8 @@ std::string refusal(F&& action) {
   return "no error";
 }
 
-// While it lives, no file of this process may grow beyond `limit` bytes: the portable stand-in for a full
-// disk.
+// While it lives, no file of this process may grow beyond `limit` bytes: the portable
+// stand-in for a full disk.
 struct SizeLimit {
   explicit SizeLimit(rlim_t limit) {
     ::getrlimit(RLIMIT_FSIZE, &old);

@@ -95,9 +95,9 @@ TEST_CASE("formula pictures: no picture is blank, no two of a class are equal, m
   CHECK(std::fabs(grey - 0.5 * classes) < 6 * std::sqrt(0.25 * classes));
 }
 
-// A class must show through colour, polarity, place and background: pictures of one class are nearer to each
-// other than to those of another class, in what is left of them after the contrast's sign and size are taken
-// out.
+// A class must show through colour, polarity, place and background: pictures of one class are nearer
+// to each other than to those of another class, in what is left of them after the contrast's sign
+// and size are taken out.
 TEST_CASE("formula pictures: the class can be told from the shape") {
   const auto shape = [](int label, int64_t sample) {
     const FormulaPicture picture = draw_formula_picture(5, sample, label);

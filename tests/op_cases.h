@@ -1,8 +1,8 @@
-// op_cases.h: THE table of ops: what each is called, how to call it, on what, how exact it is, and how much
-// work it is.
+// op_cases.h: THE table of ops: what each is called, how to call it, on what, how exact it is,
+// and how much work it is.
 //
 // One line per op and per variant that takes another path. The table serves the gradient checks
-// (op_gradient_test.cpp), f32 against f64 and thread counts (op_value_test.cpp), and whoever compares devices
+// (op_gradient_test.cpp), f32 against f64 and thread counts (op_table_test.cpp), and whoever compares devices
 // or measures speed. A new op is proved by adding its line. Sizes are odd on purpose: 1, 31, 33 and 197 fill
 // no tile, register or chunk evenly.
 #pragma once
@@ -39,13 +39,13 @@ struct OpCase {
   std::string name;  // the op, then what is special
   std::vector<Input> inputs;
   std::function<Variable(const Values&)> run;
-  double tolerance;  // f32 against f64: |a - b| <= tolerance (|b| + root mean square of all b), result and
-                     // gradients
-  double flops;      // of the forward pass; an elementary function counts as one
+  // f32 against f64: |a - b| <= tolerance (|b| + root mean square of all b), result and gradients
+  double tolerance;
+  double flops;  // of the forward pass; an elementary function counts as one
 };
 
-// The numbers come from a stream of their own per `lane` and are rounded to f32, so that f32 and f64 see the
-// same ones.
+// The numbers come from a stream of their own per `lane` and are rounded to f32, so that f32 and
+// f64 see the same ones.
 inline Tensor make_input(const Input& input, DType dtype, uint32_t lane, const Memory& memory = {}) {
   Random random(20240229, Purpose::test, 0, 0, lane);
   if (input.fill == Fill::labels) {

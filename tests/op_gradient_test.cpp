@@ -1,9 +1,9 @@
-// op_gradient_test.cpp: the gradient of every op against central differences, for every choice of wanted
-// inputs.
+// op_gradient_test.cpp: the gradient of every op against central differences, for every
+// choice of wanted inputs.
 //
-// The number that is differentiated is sum(dy * y) with a random dy. Small inputs are checked element by
-// element; large ones along random directions (which every element takes part in) and at some single
-// elements.
+// The number that is differentiated is sum(dy * y) with a random dy. Small inputs are checked
+// element by element; large ones along random directions (which every element takes part in) and
+// at some single elements.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -88,7 +88,7 @@ double difference(const Tensor& left, const Tensor& right) {
 }  // namespace
 
 TEST_CASE("gradients: every op, every set of wanted inputs, against central differences") {
-  const Threads one(1);  // the count changes no bit (op_value_test.cpp), and the cases are small
+  const Threads one(1);  // the count changes no bit (op_table_test.cpp), and the cases are small
   for (const OpCase& op : op_cases()) {
     CAPTURE(op.name);
     const std::vector<Tensor> inputs = inputs_of(op, DType::f64);

@@ -1,5 +1,5 @@
-// op_table_test.cpp: the whole table of ops: f32 against f64, threads, memory; what is kept for backward;
-// sealed weights.
+// op_table_test.cpp: the whole table of ops: f32 against f64, threads, memory; what is kept for
+// backward; sealed weights.
 #include <doctest/doctest.h>
 
 #include "tests/op_checks.h"

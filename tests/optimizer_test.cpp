@@ -1,5 +1,5 @@
-// optimizer_test.cpp: SGD, AdamW, clipping and schedules against their formulas; saving and loading of the
-// state.
+// optimizer_test.cpp: SGD, AdamW, clipping and schedules against their formulas; saving and
+// loading of the state.
 #include <doctest/doctest.h>
 
 #include <cmath>

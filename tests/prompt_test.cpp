@@ -1,5 +1,5 @@
-// prompt_test.cpp: prompts as keys and values against the textbook form with full tokens; counts; what stays
-// frozen.
+// prompt_test.cpp: prompts as keys and values against the textbook form with full tokens;
+// counts; what stays frozen.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -22,9 +22,9 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   return largest;
 }
 
-// VPT-deep as the paper says it: in every block the prompts are full tokens behind the class token; what the
-// block makes of them is replaced by the next block's own. `noise` is given when prompts are dropped per
-// image.
+// VPT-deep as the paper says it: in every block the prompts are full tokens behind the class token;
+// what the block makes of them is replaced by the next block's own. `noise` is given when prompts
+// are dropped per image.
 Variable textbook_deep(const Vit& vit, const std::vector<Variable>& prompts, const Variable& images) {
   Variable x = vit.embed(images);  // (B, T, D)
   const int64_t first = vit.config().class_token ? 1 : 0, tokens = x.dim(1);
@@ -165,8 +165,8 @@ TEST_CASE("fresh prompts are uniform in the paper's bound") {
 }
 
 TEST_CASE("what is trained: L P D + D C + C scalars, and nothing else") {
-  // ViT-B with 100 prompts and 6 classes: the count that the paper's authors print, without allocating the
-  // backbone.
+  // ViT-B with 100 prompts and 6 classes: the count that the paper's authors print, without
+  // allocating the backbone.
   CHECK(parameter_count({.kind = PromptKind::deep, .count = 100}, vit_preset("vit-b16")) + 768 * 6 + 6 ==
         926214);
   CHECK(parameter_count({.kind = PromptKind::deep, .count = 5}, vit_preset("vit-b16")) + 768 * 397 + 397 ==

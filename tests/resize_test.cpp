@@ -1,5 +1,5 @@
-// resize_test.cpp: resizing against Pillow's own vectors, the definition and (where it is) Pillow; crops;
-// preprocessing.
+// resize_test.cpp: resizing against Pillow's own vectors, the definition and (where it is) Pillow;
+// crops; preprocessing.
 #include "data/resize.h"
 
 #include <doctest/doctest.h>
@@ -50,8 +50,8 @@ double kernel(Filter filter, double x) {
   return 0;
 }
 
-// Output pixel o of a line, in reals: the weighted mean of all inputs, the filter as wide as the larger
-// pixel.
+// Output pixel o of a line, in reals: the weighted mean of all inputs, the filter as wide
+// as the larger pixel.
 double textbook(const std::vector<int>& line, int outputs, int o, Filter filter) {
   const double scale = static_cast<double>(line.size()) / outputs, width = std::max(scale, 1.0);
   const double center = (o + 0.5) * scale;
@@ -256,8 +256,8 @@ TEST_CASE("augment: random crops keep to their area and shape, flips come half o
   CHECK(flips > trials * 0.4);
   CHECK(flips < trials * 0.6);
 
-  // A strip admits no crop of allowed shape in ten tries: the central part of the widest allowed shape is
-  // taken.
+  // A strip admits no crop of allowed shape in ten tries: the central part of the widest
+  // allowed shape is taken.
   const Image strip = random_picture(300, 6, 10);
   Random random(6, Purpose::augment);
   CHECK(augment(strip, p, {.crop = true, .crop_scale_min = 1.0}, random).rgb ==

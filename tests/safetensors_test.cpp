@@ -1,5 +1,5 @@
-// safetensors_test.cpp: what the format allows is read back unchanged; everything else is refused, never
-// believed.
+// safetensors_test.cpp: what the format allows is read back unchanged; everything else is
+// refused, never believed.
 #include "engine/safetensors.h"
 
 #include <doctest/doctest.h>

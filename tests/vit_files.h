@@ -1,5 +1,5 @@
-// vit_files.h: small ViTs and images by a rule, so that an independent implementation can make the very same
-// ones.
+// vit_files.h: small ViTs and images by a rule, so that an independent implementation can
+// make the very same ones.
 #pragma once
 
 #include <cmath>
@@ -8,8 +8,8 @@
 
 #include "models/vit.h"
 
-// Weight i of the net (in torchvision's order), element k: 0.1 sin(0.7 k + 1.3 i), plus 1 for the gains of
-// layer norms.
+// Weight i of the net (in torchvision's order), element k: 0.1 sin(0.7 k + 1.3 i), plus 1 for
+// the gains of layer norms.
 inline vitrine::TensorFile sine_vit(const vitrine::VitConfig& c) {
   using namespace vitrine;
   TensorFile file;

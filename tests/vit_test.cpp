@@ -1,5 +1,5 @@
-// vit_test.cpp: parameter counts, known answers of an independent implementation, presets and refusals of the
-// ViT.
+// vit_test.cpp: parameter counts, known answers of an independent implementation, presets and
+// refusals of the ViT.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -103,8 +103,8 @@ template <class T>
 void multiply_block(const Product<T>& x, const T* packed_b, int64_t i0, int64_t i1, int64_t panel0,
                     int64_t panel1) {
   constexpr int64_t rows = Tile<T>::rows, columns = Tile<T>::columns;
-  // Rows that lie in memory as the tile wants them are read in place; only the last, incomplete strip is
-  // packed then.
+  // Rows that lie in memory as the tile wants them are read in place; only the last, incomplete
+  // strip is packed then.
   const bool direct = x.a.column == 1;
   alignas(64) T strips[(rows_at_once + rows) * slice_of_k];
   alignas(64) T edge[rows * columns];

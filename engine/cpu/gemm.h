@@ -1,9 +1,9 @@
 // gemm.h: c = a b (+ c, + bias) on the CPU, in f32 and f64.
 //
-// The classic scheme (Goto and van de Geijn, TOMS 2008): b is packed into panels of `panel_width` columns, a
-// into strips of a few rows, and a register-sized tile of c is summed along a slice of K at a time. Each
-// element of c is one chain of sums in the order of K, whatever the number of threads. Frozen weights are
-// packed once (Tensor::kept_form).
+// The classic scheme (Goto and van de Geijn, TOMS 2008): b is packed into panels as wide as a tile
+// (Tile<T>::columns in gemm.cpp), a into strips of a few rows, and a register-sized tile of c is summed along
+// a slice of K at a time. Each element of c is one chain of sums in the order of K, whatever the number of
+// threads. Frozen weights are packed once (Tensor::kept_form).
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ int64_t packed_size(int64_t k, int64_t n);
 template <class T>
 void pack(int64_t k, int64_t n, Matrix<T> b, T* packed);
 
-// The product with a packed b: on all threads, or in the caller's thread only (for loops that are parallel
-// outside).
+// The product with a packed b: on all threads, or in the caller's thread only (for loops that
+// are parallel outside).
 template <class T>
 void multiply_packed(const Product<T>& product, const T* packed_b);
 template <class T>

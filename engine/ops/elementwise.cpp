@@ -79,8 +79,8 @@ Tensor combine(const Broadcast& b, const Tensor& x, const Tensor& y, const F& f)
   return out;
 }
 
-// Sums dy over the extents along which an operand of `shape` was repeated. `stride` says how that operand
-// moves.
+// Sums dy over the extents along which an operand of `shape` was repeated. `stride` says
+// how that operand moves.
 template <class T>
 Tensor sum_to(const Tensor& dy, const Shape& shape, const std::array<int64_t, Shape::max_rank>& stride) {
   if (dy.shape() == shape) return dy;

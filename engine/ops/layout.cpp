@@ -1,5 +1,5 @@
-// layout.cpp: ops that move elements without changing them: reshape, permute, slice, concat, repeat; and
-// mean.
+// layout.cpp: ops that move elements without changing them: reshape, permute, slice,
+// concat, repeat; and mean.
 #include <algorithm>
 #include <array>
 #include <cstring>

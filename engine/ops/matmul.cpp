@@ -12,8 +12,8 @@ namespace {
 
 using cpu::Matrix;
 
-// One or `batch` products: x (batch, m, k) y (k, n) or (batch, k, n) -> (batch, m, n). Strides tell
-// transposed operands.
+// One or `batch` products: x (batch, m, k) y (k, n) or (batch, k, n) -> (batch, m, n). Strides
+// tell transposed operands.
 template <class T>
 Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t k, const Tensor& x,
                bool x_transposed, const Tensor& y, bool y_transposed) {
@@ -38,8 +38,8 @@ Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t 
 // The two packed forms of a frozen weight (N, K).
 enum PackedForm { for_forward = 0, for_backward = 1 };
 
-// c (m, n) = a (m, k) b (k, n) + bias, where b is the weight seen through `b`. A sealed weight is packed once
-// for all.
+// c (m, n) = a (m, k) b (k, n) + bias, where b is the weight seen through `b`. A sealed weight
+// is packed once for all.
 template <class T>
 void multiply_by_weight(const cpu::Product<T>& p, const Tensor& weight, Matrix<T> b, PackedForm form,
                         const Memory& memory) {

@@ -1,5 +1,5 @@
-// commands.h: the commands, and what several of them need. Each throws vitrine::Error or returns the exit
-// status.
+// commands.h: the commands, and what several of them need. Each throws vitrine::Error or
+// returns the exit status.
 #pragma once
 
 #include <memory>
@@ -19,8 +19,7 @@ int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);
 int bench(const BenchOptions& options, Console& console);
 
-// --- shared.cpp
-// ------------------------------------------------------------------------------------------------------
+// --- shared.cpp --------------------------------------------------------------------------------------------
 
 // A file, or "builtin" for the one that the program carries.
 Backbone open_backbone(const std::string& where, int64_t heads);

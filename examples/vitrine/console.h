@@ -12,8 +12,8 @@
 namespace vitrine::cli {
 
 // Lines go to standard output, with --json to standard error. Progress and remarks always go to standard
-// error: a bar on a terminal, now and then a plain line elsewhere. A standard output that takes no more (disk
-// full, reader gone) never ends a run; finish() tells at the end.
+// error: a bar on a terminal, now and then a plain line elsewhere. A standard output that takes no more
+// (disk full, reader gone) never ends a run; finish() tells at the end.
 class Console {
  public:
   explicit Console(const Common& common) : command_(common.command), json_(common.json) {}
@@ -56,7 +56,7 @@ std::string million_text(int64_t value);  // 5.72 M, or as count_text below 100,
 std::string bytes_text(size_t bytes);     // 85.4 MiB
 std::string time_text(double seconds);    // 3 min 20 s
 std::string percent_text(double share);   // 84.2 %
-std::string plural(int64_t value, std::string_view one,
-                   std::string_view many = {});  // "1 image", "1,000 images"
+// "1 image", "1,000 images"
+std::string plural(int64_t value, std::string_view one, std::string_view many = {});
 
 }  // namespace vitrine::cli

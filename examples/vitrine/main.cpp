@@ -37,8 +37,8 @@ struct Runner {
 };
 
 int report(const std::string& command, std::string_view words, Fault fault) {
-  if (words.starts_with(command + ": "))
-    words.remove_prefix(command.size() + 2);  // library and command share the name
+  // library and command share the name
+  if (words.starts_with(command + ": ")) words.remove_prefix(command.size() + 2);
   if (!words.empty()) Console(Common{.command = command, .threads = {}, .json = false}).error(words);
   return static_cast<int>(fault);
 }

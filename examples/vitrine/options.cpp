@@ -15,8 +15,7 @@ namespace vitrine::cli {
 
 namespace {
 
-// --- values
-// ----------------------------------------------------------------------------------------------------------
+// --- values ------------------------------------------------------------------------------------------------
 
 constexpr int64_t most = int64_t{1} << 40;  // of any count; far above what makes sense, far below an overflow
 
@@ -82,8 +81,7 @@ T choice(const std::string& option, const std::string& words,
        meant.empty() ? "" : text("; did you mean ", meant, "?"));
 }
 
-// --- help
-// ------------------------------------------------------------------------------------------------------------
+// --- help --------------------------------------------------------------------------------------------------
 
 // One option a line; an option without a description shares the line of the one after it.
 std::string help_of(const CLI::App& app, const std::string& usage) {
@@ -120,8 +118,7 @@ constexpr const char* overview =
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
     "4 not enough memory, 130 or 143 stopped by a signal with the state saved.\n";
 
-// --- the options
-// -----------------------------------------------------------------------------------------------------
+// --- the options -------------------------------------------------------------------------------------------
 
 // Adds options to a command; each keeps what it reads in a field that outlives the parsing.
 class Adder {
@@ -362,8 +359,7 @@ void add_bench(Adder& add, BenchOptions& o) {
   add.common(o.common);
 }
 
-// --- before CLI11
-// ----------------------------------------------------------------------------------------------------
+// --- before CLI11 ------------------------------------------------------------------------------------------
 
 // Unknown options and missing values, told by name: CLI11 would take `--data` in `--out --data x` for a
 // folder, and speaks of the first missing option before the first unknown one.

@@ -38,8 +38,8 @@ struct TuneOptions {
   std::optional<int64_t> epochs, batch;
   std::optional<OptimizerKind> optimizer;
   std::optional<double> learning_rate, base_learning_rate, weight_decay, momentum, warmup;
-  TuneConfig
-      config;  // the rest: accumulate, schedule, clip, smoothing, weights, seed, order, augment, workers, ...
+  // the rest: accumulate, schedule, clip, smoothing, weights, seed, order, augment, workers, ...
+  TuneConfig config;
   std::optional<std::string> out;
   bool resume = false, no_test = false;
   size_t memory_limit = 0;  // bytes; 0: none

@@ -16,8 +16,8 @@ class SignalGuard {
   static int exit_code();  // 130 after SIGINT, 143 after SIGTERM
 };
 
-// A reader of our output that goes away shall be an error of writing (console.h), not the end of a training
-// run.
+// A reader of our output that goes away shall be an error of writing (console.h), not the
+// end of a training run.
 void ignore_broken_pipes();
 
 }  // namespace vitrine::cli

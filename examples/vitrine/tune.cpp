@@ -1,5 +1,5 @@
-// tune.cpp: `vitrine tune`. Says what it is about to do, lets models/training/tune.h do it, and says what
-// came out.
+// tune.cpp: `vitrine tune`. Says what it is about to do, lets models/training/tune.h do it,
+// and says what came out.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,8 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// --- defaults
-// --------------------------------------------------------------------------------------------------------
+// --- defaults ----------------------------------------------------------------------------------------------
 
 // All defaults that depend on the method or the optimizer.
 struct Defaults {
@@ -87,8 +86,7 @@ TuneConfig config_of(const TuneOptions& o, const TunedConfig& model) {
   return c;
 }
 
-// --- data
-// ------------------------------------------------------------------------------------------------------------
+// --- data --------------------------------------------------------------------------------------------------
 
 struct Chosen {
   TuneData data;
@@ -118,8 +116,7 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
   return chosen;
 }
 
-// --- the run folder
-// --------------------------------------------------------------------------------------------------
+// --- the run folder ----------------------------------------------------------------------------------------
 
 bool holds_checkpoint(const fs::path& folder) {
   std::error_code ignored;
@@ -153,8 +150,7 @@ void make_folder(const std::string& folder) {
   if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
 }
 
-// --- words
-// -----------------------------------------------------------------------------------------------------------
+// --- words -------------------------------------------------------------------------------------------------
 
 int64_t head_count(const TuneConfig& c, const VitConfig& vit) { return (vit.width + 1) * c.model.classes; }
 

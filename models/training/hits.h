@@ -8,8 +8,8 @@
 
 namespace vitrine {
 
-// logits (B, C) f32, one label for each row: the rows whose greatest logit (the first of equals) is the
-// label's.
+// logits (B, C) f32, one label for each row: the rows whose greatest logit (the first of
+// equals) is the label's.
 inline int64_t count_hits(const Tensor& logits, std::span<const int64_t> labels) {
   const auto classes = static_cast<size_t>(logits.dim(1));
   int64_t hits = 0;

@@ -1,9 +1,9 @@
 // pretrain.h: a backbone from nothing: supervised training on formula-driven pictures
 // (data/formula_images.h).
 //
-// The net learns to name the class of a picture, out of 1,280, and its family (the generating
-// process), and to read off its attributes (rotation, scale, place, contrast ...), if
-// wanted also a thumbnail and the edges of its parts. These heads are thrown away; the backbone remains.
+// The net learns to name the class of a picture, out of 1,280, and its family (the generating process),
+// and to read off its attributes (rotation, scale, place, contrast ...), if wanted also a thumbnail and
+// the edges of its parts. These heads are thrown away; the backbone remains.
 #pragma once
 
 #include <functional>
@@ -32,8 +32,8 @@ struct PretrainConfig {
 
 struct PretrainReport {
   int64_t step, steps;
-  double loss, class_loss, family_loss, attribute_loss, thumbnail_loss,
-      edge_loss;    // means since the last report
+  // means since the last report
+  double loss, class_loss, family_loss, attribute_loss, thumbnail_loss, edge_loss;
   double accuracy;  // of naming the class
   double learning_rate, images_per_second;
 };
@@ -41,12 +41,12 @@ struct PretrainReport {
 // The mean and deviation by which pictures are normalised, for all three channels.
 inline constexpr float formula_mean = 0.5f, formula_std = 0.25f;
 
-// Trains and returns the backbone: f32 tensors in timm's names, with the metadata that vit_config_of and tune
-// read (configuration, preprocessing, provenance). `report` is called every `every` steps. If `state_path` is
-// not empty, the whole state is saved there at the same time, and a run that finds a state there goes on from
-// it, bit for bit as if it had never stopped. `start`: a backbone of this configuration to go on from, with a
-// fresh optimizer. `stop` is asked after each step; true ends the run after saving (the result is then
-// undefined).
+// Trains and returns the backbone: f32 tensors in timm's names, with the metadata that vit_config_of
+// and tune read (configuration, preprocessing, provenance). `report` is called every `every` steps.
+// If `state_path` is not empty, the whole state is saved there at the same time, and a run that finds a state
+// there goes on from it, bit for bit as if it had never stopped. `start`: a backbone of this configuration
+// to go on from, with a fresh optimizer. `stop` is asked after each step; true ends the run after saving
+// (the result is then undefined).
 TensorFile pretrain(const PretrainConfig& config, int64_t every, const std::string& state_path,
                     const std::function<void(const PretrainReport&)>& report,
                     const std::function<bool()>& stop = {}, const TensorFile* start = nullptr);

@@ -72,8 +72,8 @@ struct StepReport {
 struct TuneHooks {
   std::function<void(const StepReport&)> step;
   std::function<void(const EpochReport&)> epoch;
-  std::function<void(const std::string&)>
-      note;                    // remarks: a damaged image left out, a damaged checkpoint passed over
+  // remarks: a damaged image left out, a damaged checkpoint passed over
+  std::function<void(const std::string&)> note;
   std::function<bool()> stop;  // asked after each step; true: save and end (Stopped below)
 };
 
@@ -108,8 +108,8 @@ struct MemoryForecast {
 // What a step will take, found by running forward and backward once on one and once on two blank images.
 MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config);
 
-// How preprocessing is found: from the checkpoint's metadata, else as timm's DeiT has it for the size (resize
-// size / 0.875, bicubic, ImageNet mean and deviation).
+// How preprocessing is found: from the checkpoint's metadata, else as timm's DeiT has it for the size
+// (resize size / 0.875, bicubic, ImageNet mean and deviation).
 Preprocess preprocess_of(const Backbone& backbone);
 
 }  // namespace vitrine

@@ -1,6 +1,6 @@
-// embedded.cpp: a host without files: a backbone and pictures from memory, all bytes from the host's own
-// allocator. Tunes two steps and prints the logits before and after; tests/variants_test.sh compares them
-// between machines.
+// embedded.cpp: a host without files: a backbone and pictures from memory, all bytes from the host's
+// own allocator. Tunes two steps and prints the logits before and after; tests/variants_test.sh compares
+// them between machines.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
