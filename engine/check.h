@@ -31,7 +31,8 @@ class Error : public std::runtime_error {
 
 // The pieces of a sentence: text, whole numbers, and reals with six digits.
 inline void append(std::string& out, std::string_view piece) { out += piece; }
-inline void append(std::string& out, const char* piece) { out += piece; }
+// A library that was asked for its reason may answer with a null pointer.
+inline void append(std::string& out, const char* piece) { out += piece ? piece : "(null)"; }
 inline void append(std::string& out, char piece) { out += piece; }
 inline void append(std::string& out, bool piece) { out += piece ? "true" : "false"; }
 void append(std::string& out, double piece);

@@ -6,25 +6,57 @@
 
 namespace vitrine {
 
+namespace {
+
+// The bytes of the well-formed UTF-8 character that `words`, which is not empty, begins with; 0 if with none.
+size_t character_length(std::string_view words) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(words[i]); };
+  const unsigned char first = byte(0);
+  if (first < 0x80) return 1;
+  if (first < 0xc2 || first > 0xf4) return 0;  // a later byte, an overlong form, beyond U+10FFFF
+  const size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  if (words.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  // After these four, the second byte tells overlong forms, surrogates and what is beyond U+10FFFF.
+  const unsigned char second = byte(1);
+  if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+      (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
+    return 0;
+  return length;
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view words) {
+  while (!words.empty()) {
+    const size_t length = character_length(words);
+    if (length == 0) return false;
+    words.remove_prefix(length);
+  }
+  return true;
+}
+
 std::string quote(std::string_view words) {
   constexpr size_t longest = 120;
   const bool cut = words.size() > longest;
   if (cut) {
-    size_t end = longest;
-    // not inside a character
-    while (end > 0 && (static_cast<unsigned char>(words[end]) & 0xc0) == 0x80) --end;
+    size_t end = longest;  // not inside a character, none of which has more than three later bytes
+    while (end > longest - 3 && (static_cast<unsigned char>(words[end]) & 0xc0) == 0x80) --end;
     words = words.substr(0, end);
   }
   std::string out = "'";
-  for (const char character : words) {
-    const auto byte = static_cast<unsigned char>(character);
-    if (byte < 0x20 || byte == 0x7f) {
+  while (!words.empty()) {
+    const auto byte = static_cast<unsigned char>(words[0]);
+    const size_t length = character_length(words);
+    if (length == 0 || byte < 0x20 || byte == 0x7f) {
       out += "\\x";
       out += "0123456789abcdef"[byte >> 4];
       out += "0123456789abcdef"[byte & 15];
     } else {
-      out += character;
+      out += words.substr(0, length);
     }
+    words.remove_prefix(std::max<size_t>(length, 1));
   }
   return out + (cut ? "...'" : "'");
 }

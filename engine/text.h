@@ -7,8 +7,12 @@
 
 namespace vitrine {
 
-// 'words', fit to be printed: control characters become \x1b and the like, and a long text
-// is cut short with "...".
+// Whether all of `words` is well-formed UTF-8 (Unicode, table 3-7): no overlong forms, no surrogates, nothing
+// beyond U+10FFFF, no character cut off. JSON can hold no other text.
+bool is_utf8(std::string_view words);
+
+// 'words', fit to be printed: control characters and bytes that are no UTF-8 become \x1b, \xe9 and the like,
+// and a long text is cut short with "...".
 std::string quote(std::string_view words);
 
 // The least number of characters to insert, remove, replace or swap with their neighbour that turns `a` into
