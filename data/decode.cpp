@@ -21,6 +21,9 @@
 #include "engine/text.h"
 
 namespace vitrine {
+
+void forget_stb_reason();  // in stb.cpp
+
 namespace {
 
 using Bytes = std::span<const std::byte>;
@@ -69,8 +72,12 @@ Image decode_jpeg(Bytes file, const std::string& name) {
   if (!handle) fail(Fault::resources, name, ": cannot start the JPEG decoder: ", tjGetErrorStr2(nullptr));
   int width = 0, height = 0, sampling = 0, space = 0;
   const auto size = static_cast<unsigned long>(file.size());
-  check(tjDecompressHeader3(handle.get(), chars(file), size, &width, &height, &sampling, &space) == 0, name,
-        ": damaged JPEG: ", tjGetErrorStr2(handle.get()));
+  const int header = tjDecompressHeader3(handle.get(), chars(file), size, &width, &height, &sampling, &space);
+  // Where the header ends before the size is told, libjpeg-turbo calls it a success without one.
+  if (header != 0 || width == 0 || height == 0)
+    fail(Fault::input, name, ": damaged JPEG: its header cannot be read: ",
+         tjGetErrorCode(handle.get()) == TJERR_WARNING || header != 0 ? tjGetErrorStr2(handle.get())
+                                                                      : "it tells no size");
   check_size(width, height, name);
   Image image = blank_image(width, height);
   const bool inks = space == TJCS_CMYK || space == TJCS_YCCK;
@@ -136,12 +143,17 @@ Image decode_with_stb(Bytes file, const std::string& name, const char* format) {
   check(file.size() <= size_t{INT32_MAX}, name, ": a ", format, " file beyond 2 GiB");
   const auto size = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
+  // Of a header stb_image only ever says that it is of no format that it knows.
   check(stbi_info_from_memory(chars(file), size, &width, &height, &channels) == 1, name, ": damaged ", format,
-        ": ", stbi_failure_reason());
+        ": its header cannot be read");
   check_size(width, std::abs(height), name);  // a BMP's may be negative still
+  forget_stb_reason();
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
       stbi_load_from_memory(chars(file), size, &width, &height, &channels, 3), stbi_image_free);
-  check(pixels != nullptr, name, ": damaged ", format, ": ", stbi_failure_reason());
+  // Asked only now: in one expression with the call, the reason may be read before there is one.
+  const char* reason = stbi_failure_reason();
+  check(pixels != nullptr, name, ": damaged ", format, ": ",
+        reason ? reason : "its pixels cannot be unpacked");
   Image image = blank_image(width, height);
   std::memcpy(image.rgb.data(), pixels.get(), image.rgb.size());
   return image;

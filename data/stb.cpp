@@ -8,4 +8,12 @@
 #define STBI_MAX_DIMENSIONS 16384
 #include <stb/stb_image.h>
 
+namespace vitrine {
+
+// stb_image keeps the last reason of each thread and gives none for some damage, so that the reason of an
+// earlier image would be told. Only the file that compiles it can see what it keeps.
+void forget_stb_reason() { stbi__g_failure_reason = nullptr; }
+
+}  // namespace vitrine
+
 #endif

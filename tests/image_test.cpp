@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <string>
+#include <thread>
 
 #include "tests/data_files.h"
 
@@ -235,6 +236,55 @@ TEST_CASE("sizes beyond the limits are refused before any memory is taken") {
     if (jpeg[i] == std::byte{0xFF} && jpeg[i + 1] == std::byte{0xC0})  // the frame header: height, width
       for (size_t k = 5; k < 9; ++k) jpeg[i + k] = std::byte{0x7F};
   CHECK(says(message_of([&] { decode_image(jpeg, "x"); }), "32639 x 32639"));
+}
+
+TEST_CASE("a decoder's reason is that of this very image") {
+  const auto refusal = [](const Bytes& file) { return message_of([&] { decode_image(file, "x"); }); };
+  // Each first in a thread of its own, for which stb_image has no reason yet.
+  const auto fresh = [&](const Bytes& file) {
+    std::string message;
+    std::thread([&] { message = refusal(file); }).join();
+    return message;
+  };
+  const Bytes no_such_color = encode_png(1, 1, 8, 5, raw({1}));
+  Bytes no_such_packing = bmp_of(random_image(4, 4, 9));
+  no_such_packing[30] = std::byte{7};
+  Bytes silent = bytes_of("\x89PNG\r\n\x1A\n"), header;  // stb_image gives no reason for a block of type 3
+  put_big(header, 4);
+  put_big(header, 4);
+  put(header, raw({8, 2, 0, 0, 0}));
+  for (const auto& [type, data] :
+       {std::pair{"IHDR", header}, std::pair{"IDAT", raw({0x78, 0x9c, 0x07})}, std::pair{"IEND", Bytes{}}})
+    put(silent, png_chunk(type, data));
+
+  const Bytes no_pixels = encode_png(4, 4, 8, 2, {});
+
+  CHECK(fresh(no_such_color) == "image 'x': damaged PNG: its header cannot be read");
+  CHECK(fresh(no_such_packing) == "image 'x': damaged BMP: its header cannot be read");
+  const std::string reasoned = fresh(no_pixels), none = fresh(silent);
+  CHECK(says(reasoned, "image 'x': damaged PNG: "));
+  CHECK(says(none, "image 'x': damaged PNG: its pixels cannot be unpacked"));
+  CHECK(reasoned != none);
+  // After others it is the same, and that of the one before never is.
+  for (int round = 0; round < 2; ++round) {
+    CHECK(refusal(no_pixels) == reasoned);
+    CHECK(refusal(silent) == none);
+    CHECK(says(refusal(no_such_color), "header"));
+    CHECK(says(refusal(no_such_packing), "header"));
+  }
+}
+
+TEST_CASE("a JPEG cut short in its header says so") {
+  const Bytes file = encode_jpeg(random_image(6, 5, 3));
+  size_t frame = 2;  // the frame header, which holds the size
+  while (!(file[frame] == std::byte{0xFF} && file[frame + 1] == std::byte{0xC0})) ++frame;
+  for (size_t length = 3; length < frame; ++length) {
+    CAPTURE(length);
+    const std::string message = message_of([&] { decode_image(std::span(file).first(length), "x"); });
+    CHECK(says(message, "image 'x': damaged JPEG: its header cannot be read: "));
+    CHECK(message.find("0 x 0") == std::string::npos);
+    CHECK(message.find("No error") == std::string::npos);
+  }
 }
 
 TEST_CASE("other formats are refused by their first bytes") {
