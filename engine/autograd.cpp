@@ -141,23 +141,29 @@ void backward(const Variable& y, Tensor dy) {
       return height != other.height ? height < other.height : arrival > other.arrival;
     }
   };
-  std::priority_queue<Waiting> waiting;
+  // Those that an exception leaves waiting lose their gradients: another walk would take such a node for one
+  // that waits already, and never visit it.
+  struct Queue : std::priority_queue<Waiting> {
+    ~Queue() {
+      for (; !empty(); pop()) top().node->gradient = Tensor();
+    }
+  } waiting;
   int64_t arrivals = 0;
   const auto give = [&](const std::shared_ptr<Node>& node, Tensor gradient) {
     const bool first = !node->gradient.defined();
-    accumulate(node->gradient, std::move(gradient));
-    // What stays at a leaf is its own: rules may hand the same memory to several inputs.
-    if (node->is_leaf && !node->gradient.unique()) node->gradient = node->gradient.clone();
     if (first && !node->is_leaf) waiting.push({node->height, arrivals++, node});
+    // What stays at a leaf is its own: rules may hand the same memory to several inputs.
+    if (first && node->is_leaf && !gradient.unique()) gradient = gradient.clone();
+    accumulate(node->gradient, std::move(gradient));
   };
 
   give(y.node_, std::move(dy));
   while (!waiting.empty()) {
     const std::shared_ptr<Node> node = waiting.top().node;
     waiting.pop();
+    const Tensor gradient = std::exchange(node->gradient, Tensor());
     check(!node->used, "backward: this history was used before; compute the result again");
     node->used = true;
-    const Tensor gradient = std::exchange(node->gradient, Tensor());
     if (node->joint_rule) {
       const JointRule rule = std::exchange(node->joint_rule, nullptr);
       std::vector<Tensor> gradients = rule(gradient);

@@ -76,7 +76,8 @@ Variable record_jointly(Tensor y, const std::vector<Variable>& inputs,
 
 // Adds d(y)/d(leaf) to the gradient of every leaf that y was computed from. `dy` is the gradient of y itself;
 // without it y must hold one element, and dy is 1. The history is used up: each node is freed as soon as its
-// rules have run. Throws if y is a constant or its history was used before. May be called inside a rule.
+// rules have run. Throws if y is a constant or its history was used before, and passes on what a rule throws;
+// what the leaves got until then stays with them, nothing else does. May be called inside a rule.
 void backward(const Variable& y, Tensor dy = {});
 
 }  // namespace vitrine

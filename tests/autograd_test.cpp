@@ -180,6 +180,27 @@ TEST_CASE("autograd: an exception in a rule reaches the caller") {
   CHECK(x.gradient().item() == 2);
 }
 
+TEST_CASE("autograd: a walk that ends in an exception leaves no gradients in the middle") {
+  const char* used = "backward: this history was used before; compute the result again";
+  Variable x = leaf({1});
+  const Variable shared = scale(x, 3);  // waits, lower than what throws
+  SUBCASE("a rule throws") {
+    const Variable bad = record(
+        numbers({1}),
+        {{scale(scale(x, 2), 2), [](const Tensor&) -> Tensor { fail(Fault::resources, "rule: no"); }}});
+    CHECK_THROWS_WITH(backward(add(shared, bad)), "rule: no");
+  }
+  SUBCASE("a part of the history was used before") {
+    const Variable spent = scale(scale(x, 2), 2);
+    backward(spent);
+    CHECK_THROWS_WITH(backward(add(shared, spent)), used);
+    CHECK_THROWS_WITH(backward(scale(spent, 7)), used);
+  }
+  x.clear_gradient();
+  backward(scale(shared, 5));
+  CHECK(x.gradient().item() == 15);
+}
+
 TEST_CASE("autograd: a chain of 200,000 adds needs neither stack nor patience") {
   const std::clock_t start = std::clock();  // the processor's time, whoever else is at work
   const Threads one(1);
