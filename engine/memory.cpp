@@ -93,7 +93,13 @@ std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   if (pointer != nullptr) {
     // An idle block.
   } else if (pool && pool->host.allocate) {
-    pointer = pool->host.allocate(std::max<size_t>(bytes, 1));
+    try {
+      pointer = pool->host.allocate(std::max<size_t>(bytes, 1));
+    } catch (const std::bad_alloc&) {  // the same as nullptr
+    } catch (...) {
+      pool->cancel(bytes);
+      throw;
+    }
   } else {
     pointer = ::operator new(std::max<size_t>(bytes, 1), alignment, std::nothrow);
   }

@@ -37,7 +37,8 @@ class Memory {
   // A counting pool with a limit in bytes (0: none) on top of the heap or of the host's allocator.
   static Memory counted(size_t limit = 0, HostAllocator host = {});
 
-  // Throws Error{Fault::resources} if the limit would be passed or the allocator has no more.
+  // Throws Error{Fault::resources} if the limit would be passed or the allocator has no more. What else a
+  // host's allocator throws is passed on.
   std::shared_ptr<std::byte> allocate(size_t bytes) const;
 
   MemoryStatistics statistics() const;  // all zero for the plain heap

@@ -10,11 +10,15 @@ namespace vitrine {
 Shape::Shape(std::span<const int64_t> extents) {
   check(extents.size() <= max_rank, "shape: at most ", max_rank, " extents, got ", extents.size());
   rank_ = static_cast<int>(extents.size());
+  int64_t product = 1;  // without zeros: strides are products of a part of the extents
+  bool empty = false;
   for (int i = 0; i < rank_; ++i) {
     check(extents[i] >= 0, "shape: extent ", i, " is negative: ", extents[i]);
     extents_[i] = extents[i];
-    numel_ = checked_multiply(numel_, extents[i], "shape");
+    empty = empty || extents[i] == 0;
+    if (extents[i] != 0) product = checked_multiply(product, extents[i], "shape");
   }
+  numel_ = empty ? 0 : product;
 }
 
 int64_t Shape::dim(int i) const {

@@ -16,7 +16,8 @@ class Shape {
 
   Shape() = default;
   Shape(std::initializer_list<int64_t> extents) : Shape(std::span(extents.begin(), extents.size())) {}
-  // Throws if there are more than eight extents, one is negative, or their product overflows.
+  // Throws if there are more than eight extents, one is negative, or the product of those other than 0
+  // overflows: so no product of some of them does, of an empty shape neither.
   explicit Shape(std::span<const int64_t> extents);
 
   int rank() const { return rank_; }

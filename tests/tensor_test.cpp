@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <new>
 #include <set>
+#include <stdexcept>
 
 #include "engine/parallel.h"
 #include "engine/random.h"
@@ -23,6 +25,14 @@ TEST_CASE("shape: extents, negative positions, refusals") {
   CHECK_THROWS_WITH(shape.dim(3), "shape: no extent 3 in (2, 3, 4)");
   CHECK_THROWS_AS((Shape{int64_t{1} << 40, int64_t{1} << 40}), Error);
   CHECK_THROWS_AS((Shape{2, -1}), Error);
+  // An empty shape has strides, too: where the 0 stands makes no difference.
+  const int64_t far = int64_t{1} << 40;
+  CHECK_THROWS_AS((Shape{0, far, far}), Error);
+  CHECK_THROWS_AS((Shape{far, 0, far}), Error);
+  CHECK_THROWS_AS((Shape{far, far, 0}), Error);
+  CHECK(Shape{0, far, 5}.numel() == 0);
+  CHECK(Shape{far, 5, 0}.columns_from(1) == 0);
+  CHECK(Shape{0, far, 5}.columns_from(1) == 5 * far);
 }
 
 TEST_CASE("tensor: views share, clones do not, sealed tensors refuse writing") {
@@ -74,6 +84,18 @@ TEST_CASE("memory: a host's allocator serves every block") {
       Memory::counted(0, {[](size_t) -> void* { return nullptr; }, [](void*, size_t) {}});
   CHECK_THROWS_AS(Tensor::zeros({10}, DType::f32, empty_host), Error);
   CHECK(empty_host.statistics().current == 0);
+  for (const bool out_of_memory : {true, false}) {
+    const Memory throwing = Memory::counted(0, {[&](size_t) -> void* {
+                                                  if (out_of_memory) throw std::bad_alloc();
+                                                  throw std::runtime_error("host: no");
+                                                },
+                                                [](void*, size_t) {}});
+    if (out_of_memory)
+      CHECK_THROWS_AS(Tensor::zeros({10}, DType::f32, throwing), Error);
+    else
+      CHECK_THROWS_WITH(Tensor::zeros({10}, DType::f32, throwing), "host: no");
+    CHECK(throwing.statistics().current == 0);
+  }
 }
 
 TEST_CASE("half-width floats: every bit pattern survives the way through f32") {

@@ -56,6 +56,7 @@ void copy_runs(const std::byte* from, size_t from_step, std::byte* to, size_t to
 Tensor sliced(const Tensor& x, int axis, int64_t begin, int64_t end) {
   if (axis == 0) return x.rows(begin, end);
   Tensor out = Tensor::empty(x.shape().with(axis, end - begin), x.dtype(), x.memory());
+  if (out.numel() == 0) return out;  // where entries would begin, there may be no memory
   const size_t entry = static_cast<size_t>(x.shape().columns_from(axis + 1)) * size_of(x.dtype());
   copy_runs(x.raw().data() + begin * entry, x.dim(axis) * entry, out.mutable_raw().data(),
             (end - begin) * entry, (end - begin) * entry, x.shape().rows_before(axis));
@@ -64,6 +65,7 @@ Tensor sliced(const Tensor& x, int axis, int64_t begin, int64_t end) {
 
 // Writes `part` into the entries from `begin` on of `whole`, along one axis.
 void place(const Tensor& part, Tensor& whole, int axis, int64_t begin) {
+  if (part.numel() == 0) return;
   const size_t entry = static_cast<size_t>(whole.shape().columns_from(axis + 1)) * size_of(whole.dtype());
   copy_runs(part.raw().data(), part.dim(axis) * entry, whole.mutable_raw().data() + begin * entry,
             whole.dim(axis) * entry, part.dim(axis) * entry, whole.shape().rows_before(axis));
@@ -145,7 +147,7 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
     check(part.shape().rank() == parts[0].shape().rank() &&
               part.shape().with(at, 0) == parts[0].shape().with(at, 0) && part.dtype() == parts[0].dtype(),
           "concat: ", part.shape(), " does not fit ", parts[0].shape(), " along axis ", at);
-    ends.push_back(entries += part.dim(at));
+    ends.push_back(entries = checked_add(entries, part.dim(at), "concat"));
   }
   // A class token from a checkpoint must not draw the tokens behind it out of their memory.
   const Variable& largest = *std::ranges::max_element(parts, {}, &Variable::numel);
