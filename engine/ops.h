@@ -41,6 +41,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias 
 
 // x (..., D), gamma (D), beta (D): gamma (x - mean) / sqrt(variance + epsilon) + beta over the last
 // axis (arXiv 1607.06450).
+// Epsilon must be finite and >= 0.
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon);
 // exp(x - max) / sum along the last axis.
 Variable softmax(const Variable& x);

@@ -90,6 +90,40 @@ TEST_CASE("empty: sums over nothing are zero, and an empty part or prefix change
   }
 }
 
+TEST_CASE("empty: extents that no memory holds are no work and no overflow") {
+  const int64_t far = int64_t{1} << 61;
+  const Variable x = Variable::leaf(Tensor::zeros({0, far}, DType::f64));
+  CHECK(slice(x, 1, far / 2, far).shape() == Shape{0, far / 2});
+  CHECK(concat({x, x, x}, 1).shape() == Shape{0, 3 * far});
+  CHECK_THROWS_AS(concat(std::vector<Variable>(8, x), 1), Error);  // 2^64 along the axis
+  CHECK(add(x, x).shape() == Shape{0, far});
+  const Variable y = concat({x, x}, 1);
+  backward(y, Tensor::zeros({0, 2 * far}, DType::f64));
+  CHECK(x.gradient().shape() == x.shape());
+}
+
+TEST_CASE("gelu: the slope is 1 far to the right, 0 far to the left, and NaN stays NaN") {
+  for (const Gelu form : {Gelu::erf, Gelu::tanh, Gelu::quick})
+    for (const DType dtype : {DType::f32, DType::f64})
+      for (const double far : {999.0, 1e4, 1e10, 1e20, 1e30, 3e38, 1e300, HUGE_VAL}) {
+        if (dtype == DType::f32 && far == 1e300) continue;
+        CAPTURE(static_cast<int>(form));
+        CAPTURE(far);
+        Doubles at(37);  // whole vectors and a rest
+        for (size_t i = 0; i < at.size(); ++i) at[i] = i % 3 == 0 ? far : i % 3 == 1 ? -far : std::nan("");
+        const Shape shape{static_cast<int64_t>(at.size())};
+        const Variable x = Variable::leaf(Tensor::of<double>(shape, at).to(dtype));
+        backward(gelu(x, form), Tensor::full(shape, 1, dtype));
+        const Doubles slope = values(x.gradient());
+        for (size_t i = 0; i < at.size(); ++i) {
+          CAPTURE(i);
+          if (i % 3 == 0) CHECK(slope[i] == 1);
+          if (i % 3 == 1) CHECK(std::abs(slope[i]) < 1e-30);
+          if (i % 3 == 2) CHECK(std::isnan(slope[i]));
+        }
+      }
+}
+
 TEST_CASE("errors: the sentences of linear") {
   const auto t = [](const Shape& shape) { return Tensor::zeros(shape, DType::f32); };
   CHECK_THROWS_WITH(linear(t({2, 768}), t({10, 192})), "linear: expected weight (out, 768), got (10, 192)");
@@ -154,6 +188,8 @@ TEST_CASE("errors: what does not fit is an Error that names the op") {
   refused("layer_norm", [&] { return layer_norm(t({2, 3}), none, t({3}), 1e-6); });
   refused("layer_norm", [&] { return layer_norm(t({2, 0}), t({0}), t({0}), 1e-6); });
   refused("layer_norm", [&] { return layer_norm(t({}), t({}), t({}), 1e-6); });
+  for (const double epsilon : {-1e-6, std::nan(""), HUGE_VAL})
+    refused("layer_norm", [&] { return layer_norm(t({2, 3}), t({3}), t({3}), epsilon); });
   refused("softmax", [&] { return softmax(t({2, 0})); });
   refused("softmax", [&] { return softmax(t({})); });
   refused("softmax", [&] { return softmax(none); });

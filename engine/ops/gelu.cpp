@@ -51,6 +51,10 @@ Tensor gelu_forward(const Tensor& x, Gelu form) {
   return out;
 }
 
+// Beyond it s is exactly 0 or 1 in every form and type, while x^2 and x^3 may overflow and the least number
+// that Eigen's exp gives, which is not 0, may be drawn up to something by a great x.
+constexpr double far = 1000;
+
 // dx = dy (s + x s')
 template <class T>
 Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
@@ -58,10 +62,11 @@ Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
   const T *from = x.data<T>().data(), *d = dy.data<T>().data();
   T* to = out.mutable_data<T>().data();
   parallel_for((x.numel() + chunk - 1) / chunk, 4, [&](int64_t begin, int64_t end) {
-    Array<T> factor, slope;
+    Array<T> in, factor, slope;
     for (int64_t i = begin * chunk; i < std::min(end * chunk, x.numel()); i += chunk) {
       const int64_t n = std::min(chunk, x.numel() - i);
-      const Eigen::Map<const Array<T>> in(from + i, n), dout(d + i, n);
+      const Eigen::Map<const Array<T>> dout(d + i, n);
+      in = Eigen::Map<const Array<T>>(from + i, n).max(T(-far)).min(T(far));  // NaN stays NaN
       gelu_factor<T>(form, in, factor, &slope);
       Eigen::Map<Array<T>>(to + i, n) = dout * (factor + in * slope);
     }

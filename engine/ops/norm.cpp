@@ -133,6 +133,7 @@ Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& be
       gamma.shape() == row && beta.shape() == row && gamma.dtype() == x.dtype() && beta.dtype() == x.dtype(),
       "layer_norm: expected gamma and beta ", row, " ", name_of(x.dtype()), ", got ", gamma.shape(), " and ",
       beta.shape());
+  check(std::isfinite(epsilon) && epsilon >= 0, "layer_norm: expected a finite epsilon >= 0, got ", epsilon);
   const Tensor value = x.value(), g = gamma.value();
   Tensor mean, rstd;
   Tensor out = dispatch(x.dtype(), "layer_norm", [&](auto zero) {
