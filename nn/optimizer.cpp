@@ -126,6 +126,8 @@ double clip_gradients(Parameters& parameters, double largest) {
     });
   }
   const double norm = std::sqrt(squares);
+  if (!std::isfinite(norm))
+    fail(Fault::diverged, "clip: expected gradients of a finite norm, got a norm of ", norm);
   if (largest > 0 && norm > largest) {
     for (Parameter& p : parameters.all()) {
       if (!p.value.gradient().defined()) continue;

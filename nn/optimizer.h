@@ -40,7 +40,8 @@ class Optimizer {
 };
 
 // The Euclidean norm of all gradients together, added up in double in the order of the list. If `largest` > 0
-// and the norm is greater, all gradients are scaled down to it. Returns the norm before.
+// and the norm is greater, all gradients are scaled down to it. Returns the norm before. A norm that
+// is NaN or infinite is Error{Fault::diverged}: no factor could mend such gradients.
 double clip_gradients(Parameters& parameters, double largest);
 
 enum class Schedule { cosine, constant };

@@ -101,6 +101,23 @@ TEST_CASE("clipping scales all gradients to the given norm, or leaves them") {
   CHECK(clip_gradients(pair.parameters, 0) == doctest::Approx(0.1));
 }
 
+TEST_CASE("clipping: a norm that is not finite is a divergence, and the gradients stay as they are") {
+  for (const double bad : {HUGE_VAL, -HUGE_VAL, std::nan(""), 1e200}) {  // the square of the last overflows
+    CAPTURE(bad);
+    Pair pair;
+    pair.set_gradients(0);
+    pair.parameters.all()[1].value.set_gradient(Tensor::of<double>({1}, {bad}));
+    Fault fault = Fault::input;
+    try {
+      clip_gradients(pair.parameters, 1);
+    } catch (const Error& error) {
+      fault = error.fault();
+    }
+    CHECK(fault == Fault::diverged);
+    CHECK(pair.parameters.all()[0].value.gradient().data<double>()[0] == std::sin(1.0));
+  }
+}
+
 TEST_CASE("schedules: linear warm-up, then cosine to zero or constant") {
   CHECK(learning_rate_at(Schedule::cosine, 2, 0, 4, 12) == 0.5);
   CHECK(learning_rate_at(Schedule::cosine, 2, 3, 4, 12) == 2);
