@@ -1,6 +1,8 @@
 #include "models/backbone.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <set>
 
 #include "engine/check.h"
@@ -30,6 +32,21 @@ std::vector<std::string> expected_names(const Backbone& backbone) {
   return names;
 }
 
+// Throws if a number is NaN or infinite: it would make every feature NaN. The greatest magnitude, as bits,
+// tells; compilers look for it in many numbers at once, so that one core keeps up with the memory.
+void check_finite(const Tensor& tensor, const std::string& who) {
+  constexpr uint32_t infinity = 0x7f800000;
+  uint32_t most = 0;
+  for (const float value : tensor.data<float>())
+    most = std::max(most, std::bit_cast<uint32_t>(value) & 0x7fffffff);
+  if (most < infinity) return;
+  int64_t place = 0;
+  for (const float value : tensor.data<float>()) {
+    check(std::isfinite(value), who, ": expected finite numbers in f32, got ", value, " at place ", place);
+    ++place;
+  }
+}
+
 }  // namespace
 
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads, const Memory& memory) {
@@ -55,6 +72,7 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
       const Tensor converted = tensor.to(DType::f32);
       tensor = Tensor::of(tensor.shape(), converted.data<float>(), memory).seal();
     }
+    check_finite(tensor, text(source, ": tensor '", name, "'"));
   }
   for (const std::string_view type : types)
     backbone.stored_types += text(backbone.stored_types.empty() ? "" : ", ", type);

@@ -17,8 +17,9 @@ struct Backbone {
 };
 
 // Reads a ViT in timm's key names and finds out its configuration (models/vit.h: vit_config_of). Throws if a
-// tensor is missing or misshapen, or if one is left over whose name no ViT has. What has to be converted to
-// f32 or packed later is allocated from `memory`; f32 stays where it is (a mapped file).
+// tensor is missing or misshapen, holds a number that is not finite in f32, or if one is left over whose name
+// no ViT has. What has to be converted to f32 or packed later is allocated from `memory`; f32 stays where it
+// is (a mapped file, which is read through once).
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0,
                        const Memory& memory = {});
 #ifdef VITRINE_FILES

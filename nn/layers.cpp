@@ -41,14 +41,23 @@ KeyValuePrefix Attention::keys_values(const Variable& x) const {
   return {part(1), part(2)};
 }
 
+namespace {
+
+int64_t checked_patch(int64_t p) {
+  check(p >= 1, "patch embedding: expected patches of at least 1 pixel, got ", p);
+  return p;
+}
+
+}  // namespace
+
 PatchEmbedding::PatchEmbedding(int64_t p, int64_t width, const Scope& scope)
-    : weight(scope.get("proj.weight", {width, 3, p, p}, Role::weight,
-                       Init::normal(1.0 / std::sqrt(3.0 * static_cast<double>(p * p))))),
+    : weight(scope.get("proj.weight", {width, 3, checked_patch(p), p}, Role::weight,
+                       Init::normal(1.0 / std::sqrt(3.0 * static_cast<double>(p) * static_cast<double>(p))))),
       bias(scope.get("proj.bias", {width}, Role::bias, Init::constant(0))),
       patch(p) {}
 
 Variable PatchEmbedding::operator()(const Variable& images) const {
-  const int64_t p = patch;
+  const int64_t p = checked_patch(patch);
   check(images.shape().rank() == 4 && images.dim(1) == 3 && images.dim(2) % p == 0 && images.dim(3) % p == 0,
         "patch embedding: expected images (B, 3, H, W) with H and W multiples of ", p, ", got ",
         images.shape());

@@ -49,8 +49,8 @@ struct Attention {
 };
 
 // images (B, 3, H, W) -> (B, N, D): non-overlapping patches in row-major order, each flattened as
-// (channel, y, x) and projected. The weight has a convolution's shape (D, 3, p, p). H and W must be multiples
-// of p; throws otherwise.
+// (channel, y, x) and projected. The weight has a convolution's shape (D, 3, p, p). p must be positive, H and
+// W multiples of it; throws otherwise.
 struct PatchEmbedding {
   Variable weight, bias;  // named proj.weight and proj.bias
   int64_t patch = 1;

@@ -3,9 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
+#include <string>
 #include <utility>
 
 #include "models/backbone.h"
+#include "nn/layers.h"
 #include "vit_files.h"
 
 using namespace vitrine;
@@ -121,6 +124,48 @@ TEST_CASE("backbone: what does not fit is named") {
   CHECK_THROWS_WITH(
       vit_preset("vit-b15"),
       "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are vit-{ti,s,b,l,h}{8,14,16,32}");
+}
+
+TEST_CASE("patch embedding: a side of no pixels is refused") {
+  Parameters parameters;
+  const Scope fresh = trainable(parameters, 1);
+  for (const int64_t side : {int64_t{0}, int64_t{-4}, int64_t{1} << 40})
+    CHECK_THROWS_AS(PatchEmbedding(side, 8, fresh), Error);
+  PatchEmbedding cut(4, 8, fresh);
+  cut.patch = 0;
+  CHECK_THROWS_AS(cut(Tensor::zeros({1, 3, 8, 8}, DType::f32)), Error);
+}
+
+TEST_CASE("backbone: a weight that is not finite is refused by its name, however it is stored") {
+  const VitConfig config{.image_size = 32, .patch = 8, .width = 192, .depth = 1, .heads = 3, .mlp_width = 32};
+  const TensorFile good = sine_vit(config);
+  const std::string name = "blocks.0.attn.qkv.weight";
+  const int64_t count = good.at(name).numel();
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
+    for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL, 1e300})  // 1e300 does not fit into f32
+      for (const int64_t place : {int64_t{0}, count / 2 + 1, count - 1}) {
+        CAPTURE(name_of(dtype));
+        CAPTURE(bad);
+        CAPTURE(place);
+        TensorFile file = good;
+        Tensor changed = good.at(name).clone();
+        changed.mutable_data<double>()[static_cast<size_t>(place)] = bad;
+        file.tensors[name] = (dtype == DType::f64 ? changed : changed.to(DType::f32).to(dtype)).seal();
+        std::string message;
+        try {
+          make_backbone(file, "here");
+        } catch (const Error& error) {
+          message = error.what();
+        }
+        CHECK(message.starts_with("here: tensor '" + name + "': expected finite numbers"));
+        CHECK(message.ends_with(" at place " + std::to_string(place)));
+      }
+  // The largest and the smallest numbers are fine.
+  TensorFile file = good;
+  file.tensors["norm.bias"] =
+      Tensor::full({192}, static_cast<double>(std::numeric_limits<float>::max()), DType::f32);
+  file.tensors["norm.bias"].mutable_data<float>()[7] = std::numeric_limits<float>::denorm_min();
+  CHECK(make_backbone(file, "here").config.heads == 3);
 }
 
 TEST_CASE("backbone: the identity depends on the weights, not on the file") {
