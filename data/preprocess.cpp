@@ -52,8 +52,9 @@ void check_preprocess(const Preprocess& p) {
   check(p.squash || (p.resize >= p.size && p.resize <= 8192), "preprocess: expected resize of ", p.size,
         " (the size) to 8192, got ", p.resize);
   for (size_t c = 0; c < 3; ++c)
-    check(std::isfinite(p.mean[c]) && std::isfinite(p.std[c]) && p.std[c] > 0,
-          "preprocess: expected finite means and positive deviations, got ", p.mean[c], " and ", p.std[c]);
+    check(std::abs(p.mean[c]) <= 1e6f && std::isfinite(p.std[c]) && p.std[c] >= 1e-6f,
+          "preprocess: expected means of -1e6 to 1e6 and finite deviations of at least 1e-6, got ", p.mean[c],
+          " and ", p.std[c]);
 }
 
 void check_augment(const Augment& a) {

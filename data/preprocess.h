@@ -29,7 +29,8 @@ struct Augment {
   double crop_scale_min = 0.08;  // smallest part of the area; the largest is 1, the aspect ratio 3/4 to 4/3
 };
 
-// Throws unless the sizes, mean, std (> 0, finite) and scale make sense.
+// Throws unless the sizes, the means (-1e6 to 1e6), the deviations (finite, at least 1e-6) and the scale make
+// sense: the numbers that normalise makes then lie within about 1e12.
 void check_preprocess(const Preprocess& preprocess);
 void check_augment(const Augment& augment);
 

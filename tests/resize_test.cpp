@@ -268,13 +268,34 @@ TEST_CASE("augment: random crops keep to their area and shape, flips come half o
   CHECK(augment(ramp, p, {}, again).rgb == prepare(ramp, p).rgb);
 }
 
+TEST_CASE("preprocessing: means and deviations that would make infinities are refused") {
+  const auto with = [](float mean, float std) {
+    Preprocess p{.size = 8, .resize = 8};
+    p.mean[1] = mean;
+    p.std[2] = std;
+    return p;
+  };
+  for (const float std : {1e-45f, 1e-38f, 9e-7f, 0.0f, -1.0f, HUGE_VALF, std::nanf("")})
+    CHECK_THROWS_AS(check_preprocess(with(0.5f, std)), Error);
+  for (const float mean : {1.1e6f, -1.1e6f, 3e38f, HUGE_VALF, std::nanf("")})
+    CHECK_THROWS_AS(check_preprocess(with(mean, 0.5f)), Error);
+  for (const float mean : {-1e6f, 0.0f, 1e6f})
+    for (const float std : {1e-6f, 1.0f, 3e38f}) {
+      Preprocess p{.size = 8, .resize = 8, .mean = {mean, mean, mean}, .std = {std, std, std}};
+      check_preprocess(p);
+      std::vector<float> out(3 * 64);
+      normalise(random_picture(8, 8, 3), p, out);
+      for (const float v : out) CHECK(std::fabs(v) <= 1.1e12f);
+    }
+}
+
 TEST_CASE("preprocessing survives its metadata form, and nothing else is taken for it") {
   const Preprocess p{.size = 384,
                      .resize = 438,
                      .squash = true,
                      .filter = Filter::bilinear,
                      .mean = {0.48145466f, 0.4578275f, 1.0f / 3},
-                     .std = {0.26862954f, 1e-7f, 3e8f}};
+                     .std = {0.26862954f, 2e-6f, 3e8f}};
   const Preprocess back = preprocess_from_json(to_json(p));
   CHECK(back.size == p.size);
   CHECK(back.resize == p.resize);
