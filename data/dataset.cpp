@@ -48,6 +48,8 @@ Dataset::Dataset(const std::string& who, std::vector<int64_t> labels, std::vecto
     : who_(who), labels_(std::move(labels)), class_names_(std::move(class_names)) {
   check(!labels_.empty(), who_, ": no samples");
   check(!class_names_.empty(), who_, ": no classes");
+  for (const std::string& name : class_names_)
+    check(is_utf8(name), who_, ": expected class names in UTF-8, got ", quote(name));
   for (size_t i = 0; i < labels_.size(); ++i)
     check(labels_[i] >= 0 && labels_[i] < classes(), who_, ": expected labels of 0 to ", classes() - 1,
           ", got ", labels_[i], " at sample ", i);

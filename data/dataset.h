@@ -34,7 +34,8 @@ class Dataset {
   virtual Tensor tensors() const { return {}; }
 
  protected:
-  // Checks that there is at least one sample and class, and every label's range; `who` opens the sentence.
+  // Checks that there is at least one sample and class, every label's range, and that the class names are
+  // UTF-8, as the JSON that they go into; `who` opens the sentence.
   Dataset(const std::string& who, std::vector<int64_t> labels, std::vector<std::string> class_names);
   // Throws unless 0 <= i < size().
   size_t checked(int64_t i) const;

@@ -60,9 +60,15 @@ std::vector<std::string> list(const fs::path& folder) {
   }
 }
 
+// A link that leads nowhere or in a circle is an error, whatever its name: where folders are looked for, it
+// may have been a class or a split, which must not be left out in silence.
 bool is_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
+  std::error_code reason, ignored;
+  const fs::file_status target = fs::status(path, reason);
+  if (reason && fs::is_symlink(fs::symlink_status(path, ignored)))
+    fail(Fault::output, "folder: ", quote(path.string()),
+         " is a link that cannot be followed: ", reason.message());
+  return fs::is_directory(target);
 }
 
 std::vector<std::string> folders_in(const fs::path& folder) {
@@ -86,12 +92,13 @@ void collect(const fs::path& folder, int64_t label, std::vector<std::string>& pa
   size_t others = 0;
   for (const std::string& name : list(folder)) {
     const fs::path path = folder / name;
-    check(!is_folder(path), "folder: ", quote(path.string()), " is a folder inside a class folder");
-    if (!is_image_name(name)) {
+    std::error_code ignored;
+    check(!fs::is_directory(path, ignored), "folder: ", quote(path.string()),
+          " is a folder inside a class folder");
+    if (!is_image_name(name)) {  // a link that leads nowhere, too: no class and no picture can be meant by it
       ++others;
       continue;
     }
-    std::error_code ignored;
     check(fs::is_regular_file(path, ignored), "folder: ", quote(path.string()), " is not a regular file");
     paths.push_back(path.string());
     labels.push_back(label);

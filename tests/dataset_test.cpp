@@ -148,6 +148,10 @@ TEST_CASE("memory data sets check what they are given") {
   CHECK_THROWS_AS(labelled({0, -1}), Error);
   CHECK_THROWS_AS(memory_dataset({blank_image(1, 1)}, {0, 0}), Error);
   CHECK_THROWS_AS(memory_dataset({Image{2, 2, {}}}, {0}), Error);
+  CHECK(labelled({0, 1}, {"caf\xc3\xa9", "\xe5\xb1\xb1"})->class_names()[0] == "caf\xc3\xa9");
+  CHECK(files::message_of([] {
+          labelled({0, 1}, {"a", "caf\xe9"});
+        }) == "memory data set: expected class names in UTF-8, got 'caf\\xe9'");
 }
 
 TEST_CASE("class_balanced: as equal as possible, seeded, ascending") {
@@ -405,6 +409,33 @@ TEST_CASE("folder: classes directly, or below train, val and test") {
   folder.write("trains/train/1.png", tiny_png(1));  // a class of that name
   folder.write("trains/bus/1.png", tiny_png(1));
   CHECK(open_dataset("folder:" + (folder / "trains"), Split::train)->class_names()[1] == "train");
+}
+
+TEST_CASE("folder: a link that leads nowhere is never a class left out in silence") {
+  const TemporaryFolder folder;
+  folder.write("a/1.png", tiny_png(1));
+  const std::string spec = "folder:" + folder.str();
+  for (const char* name : {"b", "notes.txt"})  // either may have been a folder
+    for (const char* target : {"gone", name}) {
+      CAPTURE(name);
+      CAPTURE(target);
+      std::filesystem::create_symlink(target, folder / name);
+      CHECK(says(opening_fails(spec, Split::train), folder / name));
+      std::filesystem::remove(folder / name);
+    }
+  std::filesystem::create_directory_symlink("a", folder / "b");  // one that leads to a folder is a class
+  CHECK(open_dataset(spec, Split::train)->classes() == 2);
+  std::filesystem::create_symlink("gone", folder / "a/notes");  // no class and no picture can be meant
+  CHECK(open_dataset(spec, Split::train)->size() == 2);
+  std::filesystem::create_symlink("gone", folder / "a/2.png");
+  CHECK(says(opening_fails(spec, Split::train), "2.png"));
+
+  folder.write("split/val/a/1.png", tiny_png(1));
+  std::filesystem::create_symlink("train", folder / "split/train");
+  const std::string split = "folder:" + (folder / "split");
+  CHECK(says(opening_fails(split, Split::val), folder / "split/train"));
+  std::filesystem::remove(folder / "split/train");
+  CHECK(open_dataset(split, Split::val)->size() == 1);
 }
 
 TEST_CASE("folder: what cannot be meant is an error") {
