@@ -75,8 +75,9 @@ struct Loader::State {
     try {
       while (static_cast<int>(threads.size()) < options.workers) threads.emplace_back([this] { work(); });
     } catch (const std::system_error& error) {
+      const size_t number = threads.size() + 1;  // stop() clears the list
       stop();
-      fail(Fault::resources, "loader: cannot start worker ", threads.size() + 1, ": ", error.what());
+      fail(Fault::resources, "loader: cannot start worker ", number, ": ", error.what());
     }
   }
 

@@ -10,6 +10,13 @@
 
 #include "engine/check.h"
 
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
+#endif
+
 using namespace vitrine;
 
 namespace {
@@ -309,3 +316,38 @@ TEST_CASE("loader: prepared tensors are copied, or mirrored") {
   CHECK(mirrored < 8);
   CHECK_THROWS_AS(Loader(dataset, first(8), {}, {.augment = {.crop = true}}), Error);
 }
+
+// The sanitizers' own memory would not fit under the limit.
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("loader: a worker that cannot be started is called by its number") {
+  // Room for the stacks of a few threads more than there are: the first can start, the last cannot.
+  rlimit stack{}, before{};
+  REQUIRE(::getrlimit(RLIMIT_STACK, &stack) == 0);
+  REQUIRE(::getrlimit(RLIMIT_AS, &before) == 0);
+  const rlim_t one = stack.rlim_cur == RLIM_INFINITY ? rlim_t{8} << 20 : stack.rlim_cur;
+  rlim_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  REQUIRE(pages > 0);
+  Loader loader(std::make_shared<Counted>(4), first(4), small, {.batch_size = 2, .workers = 250});
+  loader.start_epoch(0);
+  rlimit few = before;
+  few.rlim_cur = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + 4 * one;
+  REQUIRE(::setrlimit(RLIMIT_AS, &few) == 0);
+  std::string message;
+  Fault fault = Fault::input;
+  try {
+    Batch batch;
+    loader.next(batch);
+  } catch (const Error& error) {
+    message = error.what();
+    fault = error.fault();
+  }
+  REQUIRE(::setrlimit(RLIMIT_AS, &before) == 0);
+  const std::string start = "loader: cannot start worker ";
+  REQUIRE(message.starts_with(start));
+  CHECK(fault == Fault::resources);
+  const int number = std::stoi(message.substr(start.size()));
+  CHECK(number > 1);
+  CHECK(number <= 250);
+}
+#endif
