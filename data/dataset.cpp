@@ -73,26 +73,59 @@ std::shared_ptr<const Dataset> memory_dataset(std::vector<Image> images, std::ve
   return std::make_shared<MemoryDataset>(std::move(images), std::move(labels), std::move(class_names));
 }
 
-std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split,
-                                            const OpenOptions& options) {
-  constexpr std::array<std::string_view, 6> schemes{"folder",   "fashion-mnist", "cifar10",
-                                                    "cifar100", "tensors",       "synthetic"};
+namespace {
+
+// All that is known about a format beside how it is opened. A new one is a line here and one in open_dataset.
+struct Format {
+  std::string_view scheme, where;  // "scheme:where"
+  bool has_val, has_test;          // splits of its own; for `folder` its folders tell
+};
+constexpr std::array<Format, 6> formats{{{"folder", "DIR", false, false},
+                                         {"fashion-mnist", "DIR", false, true},
+                                         {"cifar10", "DIR", false, true},
+                                         {"cifar100", "DIR", false, true},
+                                         {"tensors", "FILE", false, false},
+                                         {"synthetic", "NAME", true, true}}};
+
+// The format of `spec`; `where` receives what follows the colon.
+const Format& format_of(const std::string& spec, std::string& where) {
   const size_t colon = spec.find(':');
   const std::string scheme = spec.substr(0, colon);
-  bool known = false;
-  for (const std::string_view name : schemes) known = known || name == scheme;
-  if (!known) {
-    const std::string meant = nearest(scheme, schemes);
-    fail(Fault::input, "data set: unknown scheme ", quote(scheme), " in ", quote(spec),
-         "; known are folder, fashion-mnist, cifar10, cifar100, tensors and synthetic",
-         meant.empty() ? "" : text("; did you mean '", meant, ":'?"));
+  std::vector<std::string_view> schemes;
+  std::string known;
+  for (const Format& format : formats) {
+    if (format.scheme == scheme) {
+      check(colon != std::string::npos && colon + 1 < spec.size(), "data set: expected '", scheme, ":",
+            format.where, "', got ", quote(spec));
+      where = spec.substr(colon + 1);
+      return format;
+    }
+    schemes.push_back(format.scheme);
+    known += text(known.empty() ? "" : ", ", format.scheme, ":", format.where);
   }
-  check(colon != std::string::npos && colon + 1 < spec.size(), "data set: expected '", scheme, ":",
-        scheme == "synthetic" ? "NAME"
-        : scheme == "tensors" ? "FILE"
-                              : "DIR",
-        "', got ", quote(spec));
-  const std::string where = spec.substr(colon + 1);
+  const std::string meant = nearest(scheme, schemes);
+  fail(Fault::input, "data set: unknown scheme ", quote(scheme), " in ", quote(spec), "; known are ", known,
+       !meant.empty()                ? text("; did you mean '", meant, ":'?")
+       : spec.find('/') != spec.npos ? text("; a folder of class folders is ", quote("folder:" + spec))
+                                     : "");
+}
+
+}  // namespace
+
+bool has_split(const std::string& spec, Split split) {
+  std::string where;
+  const Format& format = format_of(spec, where);
+  if (split == Split::train || split == Split::all) return true;
+#ifdef VITRINE_FILES
+  if (format.scheme == "folder") return folder_has_split(where, split);
+#endif
+  return split == Split::val ? format.has_val : format.has_test;
+}
+
+std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split,
+                                            const OpenOptions& options) {
+  std::string where;
+  const std::string_view scheme = format_of(spec, where).scheme;
   if (scheme == "synthetic") return open_synthetic(where, split);
 #ifdef VITRINE_FILES
   if (scheme == "folder") return open_folder(where, split, options);

@@ -29,6 +29,9 @@ class Dataset {
   virtual Image image(int64_t i) const = 0;
   // What messages call picture i, e.g. its path.
   virtual std::string name(int64_t i) const = 0;
+  // What tells picture i from others at low cost, wherever the data lies: for files the path inside the data
+  // set and the size in bytes, otherwise the name.
+  virtual std::string mark(int64_t i) const { return name(i); }
   // Pictures that are already prepared and normalised, f32 (N, 3, H, W); undefined for all formats but
   // `tensors:`, whose image() throws instead.
   virtual Tensor tensors() const { return {}; }
@@ -69,6 +72,10 @@ struct OpenOptions {
 // so. Without VITRINE_FILES only `synthetic:` can be opened.
 std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split,
                                             const OpenOptions& options = {});
+
+// Whether the data set has this split of its own: for `tensors:`, which opens as any split, only train.
+// Throws for an unknown scheme, not for a place that does not exist.
+bool has_split(const std::string& spec, Split split);
 
 // Pictures that the caller has in memory. Without class names the classes are called 0, 1, ...
 std::shared_ptr<const Dataset> memory_dataset(std::vector<Image> images, std::vector<int64_t> labels,

@@ -19,9 +19,10 @@ namespace fs = std::filesystem;
 
 class FolderDataset : public Dataset {
  public:
-  FolderDataset(const std::string& who, std::vector<std::string> paths, std::vector<int64_t> labels,
+  FolderDataset(const std::string& root, std::vector<std::string> paths, std::vector<int64_t> labels,
                 std::vector<std::string> class_names, const OpenOptions& options)
-      : Dataset(who, std::move(labels), std::move(class_names)),
+      : Dataset(text("folder:", root), std::move(labels), std::move(class_names)),
+        root_(root),
         paths_(std::move(paths)),
         options_(options) {}
 
@@ -38,8 +39,14 @@ class FolderDataset : public Dataset {
     return image;
   }
   std::string name(int64_t i) const override { return paths_[checked(i)]; }
+  std::string mark(int64_t i) const override {
+    const fs::path path = paths_[checked(i)];
+    std::error_code ignored;
+    return text(path.lexically_relative(root_).string(), " ", fs::file_size(path, ignored));
+  }
 
  private:
+  std::string root_;
   std::vector<std::string> paths_;
   OpenOptions options_;
   mutable std::atomic<bool> noted_ = false;
@@ -121,14 +128,19 @@ void check_same_classes(const fs::path& folder, const std::vector<std::string>& 
 
 }  // namespace
 
+// A folder `train` that itself holds folders is a split; one that holds pictures is a class of that name.
+bool folder_has_split(const std::string& where, Split split) {
+  const fs::path folder = fs::path(where) / name_of(split);
+  return is_folder(folder) && !folders_in(folder).empty();
+}
+
 DatasetPointer open_folder(const std::string& where, Split split, const OpenOptions& options) {
   const fs::path root(where);
   if (!is_folder(root)) fail(Fault::output, "folder: ", quote(where), " is not a folder that can be read");
 
-  // A folder `train` that itself holds folders is a split; one that holds pictures is a class of that name.
   std::vector<Split> present;
   for (const Split s : {Split::train, Split::val, Split::test})
-    if (is_folder(root / name_of(s)) && !folders_in(root / name_of(s)).empty()) present.push_back(s);
+    if (folder_has_split(where, s)) present.push_back(s);
 
   std::vector<fs::path> wanted;
   fs::path reference = root;  // whose class folders name the classes
@@ -154,8 +166,7 @@ DatasetPointer open_folder(const std::string& where, Split split, const OpenOpti
     for (size_t c = 0; c < classes.size(); ++c)
       collect(folder / classes[c], static_cast<int64_t>(c), paths, labels);
   }
-  return std::make_shared<FolderDataset>(text("folder:", where), std::move(paths), std::move(labels), classes,
-                                         options);
+  return std::make_shared<FolderDataset>(where, std::move(paths), std::move(labels), classes, options);
 }
 
 }  // namespace vitrine

@@ -13,11 +13,10 @@ namespace vitrine {
 
 // What kind of thing went wrong; the command line turns it into its exit code.
 enum class Fault {
-  input = 1,         // a wrong option, a malformed file, a shape that does not fit
-  output = 2,        // reading or writing failed: no such file, disk full, unwritable folder
-  diverged = 3,      // the loss became NaN or infinite
-  resources = 4,     // not enough memory, or no such device
-  interrupted = 130  // stopped by a signal after the state was saved
+  input = 1,     // a wrong option, a malformed file, a shape that does not fit
+  output = 2,    // reading or writing failed: no such file, disk full, unwritable folder
+  diverged = 3,  // the loss became NaN or infinite
+  resources = 4  // not enough memory
 };
 
 class Error : public std::runtime_error {

@@ -3,6 +3,7 @@
 #ifdef VITRINE_FILES
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <new>
 #include <stdexcept>
 #include <string_view>
@@ -22,6 +24,8 @@
 namespace vitrine {
 
 namespace {
+
+constexpr std::string_view temporary_start = ".vitrine-", temporary_end = ".tmp";
 
 [[noreturn]] void fail_file(std::string_view action, const std::string& path, int error) {
   fail(Fault::output, "cannot ", action, " '", path, "': ", std::generic_category().message(error));
@@ -112,7 +116,7 @@ class Temporary {
  private:
   int create(const std::string& path) {
     for (int attempt = 0; attempt < 1000; ++attempt) {
-      std::string name = text(".vitrine-", static_cast<long>(::getpid()), "-", attempt, ".tmp");
+      std::string name = text(temporary_start, static_cast<long>(::getpid()), "-", attempt, temporary_end);
       const int number = retried([&] {
         return ::openat(folder_.number(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       });
@@ -223,6 +227,28 @@ void write_file_atomically(const std::string& path, std::span<const std::span<co
   temporary.rename_to(name, path);
   flush(folder, path);  // the new name itself
 }
+
+void remove_temporaries(const std::string& folder) {
+  std::error_code ignored;  // a file that cannot be removed harms nobody
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(temporary_start) && name.ends_with(temporary_end))
+      std::filesystem::remove(entry.path(), ignored);
+  }
+}
+
+FolderLock::FolderLock(const std::string& folder)
+    : descriptor_(retried([&] { return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); })) {
+  if (descriptor_ < 0) fail_file("open", folder, errno);
+  if (retried([&] { return ::flock(descriptor_, LOCK_EX | LOCK_NB); }) == 0) return;
+  const int problem = errno;
+  if (problem == ENOTSUP || problem == ENOLCK || problem == EINVAL) return;  // a file system without locks
+  ::close(descriptor_);
+  if (problem == EWOULDBLOCK) fail(Fault::output, "'", folder, "' is in use by another run");
+  fail_file("lock", folder, problem);
+}
+
+FolderLock::~FolderLock() { ::close(descriptor_); }
 
 }  // namespace vitrine
 

@@ -45,6 +45,23 @@ void write_file_atomically(const std::string& path, std::span<const std::byte> b
 // The same with the content in several parts, one after the other.
 void write_file_atomically(const std::string& path, std::span<const std::span<const std::byte>> parts);
 
+// Removes the temporary files in a folder that killed programs left behind. Only for folders that no other
+// program writes to.
+void remove_temporaries(const std::string& folder);
+
+// Holds a folder for this program until it is destroyed, or the program ends in any way: a second lock on the
+// same folder throws. Nothing is written.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder);
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+  ~FolderLock();
+
+ private:
+  int descriptor_;
+};
+
 }  // namespace vitrine
 
 #endif

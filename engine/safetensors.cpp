@@ -351,7 +351,8 @@ TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<co
   uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), 8);
   check(header_size <= header_limit, "safetensors: '", name, "': expected a header of at most ", header_limit,
-        " bytes, got a length of ", header_size);
+        " bytes, got a length of ", header_size,
+        header_size > bytes.size() - 8 ? ": not a safetensors file" : "");
   check(header_size <= bytes.size() - 8, "safetensors: '", name, "': expected a header of ", header_size,
         " bytes, got a file of ", bytes.size());
   const auto json = bytes.subspan(8, static_cast<size_t>(header_size));

@@ -1,6 +1,6 @@
 // hello_prompts.cpp: a tour of visual prompt tuning. A frozen Vision Transformer learns a task through a few
 // more tokens for each of its blocks and a linear head (arXiv 2203.12119). Every claim is checked.
-// Another data set may be named on the command line: synthetic:shapes is the harder task.
+// Another data set may be named on the command line.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

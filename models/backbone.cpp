@@ -87,6 +87,9 @@ Backbone load_backbone(const std::string& path, int64_t heads, const Memory& mem
 
 std::string identity_of(const Backbone& backbone) {
   Sha256 hash;
+  VitConfig config = backbone.config;
+  config.classes = 0;
+  hash.update(config_to_json(config)).update("\n");
   for (const auto& [name, tensor] : backbone.file.tensors) {  // a map: sorted by name
     if (is_head(name)) continue;
     hash.update(name).update(" ").update(tensor.shape().str()).update("\n").update(tensor.raw());

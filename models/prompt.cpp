@@ -8,7 +8,7 @@ namespace vitrine {
 
 Prompts::Prompts(const PromptConfig& config, const VitConfig& vit, const Scope& scope) : config_(config) {
   if (config.kind == PromptKind::none) return;
-  check(config.count > 0 && config.count <= 1 << 16, "prompts: expected at least one, got ", config.count);
+  check(config.count > 0 && config.count <= 1 << 16, "prompts: expected 1 to 65536, got ", config.count);
   check(config.dropout >= 0 && config.dropout < 1, "prompts: dropout ", config.dropout, " is not in [0, 1)");
   check(config.projection >= 0 && config.projection <= 1 << 16, "prompts: projection ", config.projection,
         " makes no sense");

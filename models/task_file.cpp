@@ -18,6 +18,22 @@ const std::string& entry(const TensorFile& file, const char* key) {
   return found->second;
 }
 
+// A metadata entry as JSON. What lies deep is not ours and might exhaust the stack of whoever walks it.
+nlohmann::json parsed(const TensorFile& file, const char* key) {
+  return nlohmann::json::parse(entry(file, key),
+                               [&](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
+                                 check(depth <= 4, file.name, ": metadata '", key, "' is nested too deeply");
+                                 return true;
+                               });
+}
+
+int64_t whole(const TensorFile& file, const char* key) {
+  const nlohmann::json value = parsed(file, key);
+  check(value.is_number_integer() && value >= 0 && value <= 1 << 24, file.name, ": metadata '", key,
+        "': expected a whole number, got '", entry(file, key), "'");
+  return value.get<int64_t>();
+}
+
 // Tensors must be what the metadata says, and finite: a task file comes from anywhere.
 void check_tensors(const Task& task, const std::string& who) {
   const auto expect = [&](const char* name, auto fits, const std::string& wanted) {
@@ -48,6 +64,10 @@ void check_tensors(const Task& task, const std::string& who) {
         },
         text("(", p, ", ", d, ")"));
   for (const auto& [name, tensor] : task.tensors) {
+    const bool known = name == "head.weight" || name == "head.bias" ||
+                       (name == "prompts" && prompt_kind(task.config.method) != PromptKind::none) ||
+                       (name.starts_with("delta.") && task.config.method == Method::full);
+    check(known, who, ": tensor '", name, "' belongs to no task of method ", name_of(task.config.method));
     check(tensor.dtype() == DType::f32, who, ": tensor '", name, "': expected f32, got ",
           name_of(tensor.dtype()));
     check(std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); }), who,
@@ -68,6 +88,7 @@ TensorFile to_file(const Task& task) {
                    {"classes", nlohmann::json(task.class_names).dump()},
                    {"backbone", task.backbone},
                    {"backbone_identity", task.backbone_identity},
+                   {"heads", std::to_string(task.heads)},
                    {"preprocess", task.preprocess},
                    {"settings", task.settings}};
   return file;
@@ -80,12 +101,13 @@ Task task_from_file(const TensorFile& file) {
   task.config.method = method_of(entry(file, "method"));
   task.tensors = file.tensors;
   try {
-    task.class_names = nlohmann::json::parse(entry(file, "classes")).get<std::vector<std::string>>();
-    task.config.prompts.count = nlohmann::json::parse(entry(file, "prompts")).get<int64_t>();
-    task.config.prompts.dropout = nlohmann::json::parse(entry(file, "prompt_dropout")).get<double>();
-    task.config.drop_path = nlohmann::json::parse(entry(file, "drop_path")).get<double>();
+    task.class_names = parsed(file, "classes").get<std::vector<std::string>>();
+    task.config.prompts.count = whole(file, "prompts");
+    task.heads = whole(file, "heads");
+    task.config.prompts.dropout = parsed(file, "prompt_dropout").get<double>();
+    task.config.drop_path = parsed(file, "drop_path").get<double>();
     task.settings = entry(file, "settings");
-    check(nlohmann::json::accept(task.settings), file.name, ": metadata 'settings' is not JSON");
+    check(parsed(file, "settings").is_object(), file.name, ": metadata 'settings': expected a JSON object");
   } catch (const nlohmann::json::exception& e) {
     fail(Fault::input, file.name, ": its metadata cannot be read: ", e.what());
   }

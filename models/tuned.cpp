@@ -33,8 +33,8 @@ Method method_of(const std::string& name) {
 namespace {
 
 Init head_init(const TunedConfig& config) {
-  return config.zero_head ? Init::constant(0)
-                          : Init::normal(std::sqrt(2.0 / static_cast<double>(config.classes)));
+  return config.paper_head ? Init::normal(std::sqrt(2.0 / static_cast<double>(config.classes)))
+                           : Init::constant(0);
 }
 
 // A TensorFile that holds a task's own tensors under the names that a fresh model would ask for.

@@ -27,10 +27,10 @@ struct TunedConfig {
   PromptConfig prompts{};  // the kind is set from the method
   int64_t classes = 0;
   double drop_path = 0;  // of the backbone, in training
-  // The head starts kaiming normal with fan-out, as the paper's code has it. For narrow backbones and few
-  // classes that is large (logits of deviation sqrt(2 D / C)) and few images do not wash it out; a head of
-  // zeros starts neutral.
-  bool zero_head = false;
+  // The head starts at zeros, which is neutral. The paper's code starts it kaiming normal with fan-out: for
+  // narrow backbones and few classes that is large (logits of deviation sqrt(2 D / C)), and few images do not
+  // wash it out.
+  bool paper_head = false;
 };
 
 // What one task stores: a file of some hundred kilobytes beside a backbone of some hundred megabytes.
@@ -39,6 +39,7 @@ struct Task {
   std::vector<std::string> class_names;
   std::string backbone;                   // where the backbone was: a path, or "builtin"
   std::string backbone_identity;          // identity_of it
+  int64_t heads = 0;                      // its attention heads, which a file of weights need not tell
   std::string preprocess;                 // JSON, see data/preprocess.h
   std::string settings;                   // JSON: hyper-parameters and what was measured
   std::map<std::string, Tensor> tensors;  // prompts, head.weight, head.bias, and for `full` delta.<name>

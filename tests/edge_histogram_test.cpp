@@ -2,7 +2,7 @@
 // from their definition.
 #include "data/edge_histogram.h"
 
-#include <doctest.h>
+#include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>

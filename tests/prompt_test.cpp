@@ -38,11 +38,6 @@ Variable textbook_deep(const Vit& vit, const std::vector<Variable>& prompts, con
   return vit.pool(x);
 }
 
-struct Both {
-  Variable fast, textbook;
-  std::vector<Variable> leaves_fast, leaves_textbook;
-};
-
 }  // namespace
 
 TEST_CASE("VPT-deep as keys and values equals the textbook form, logits and all gradients, to 1e-12") {
@@ -97,9 +92,23 @@ TEST_CASE("VPT-deep with prompt dropout equals the textbook form under the same 
   std::vector<Variable> layers;
   for (int64_t i = 0; i < small.depth; ++i) layers.push_back(prompts.layer(i, pass));
   CHECK(layers[0].shape() == Shape{2, 4, 16});
-  const Tensor images = sine_image(2, 32);
-  CHECK(largest_difference(prompted_features(vit, prompts, images, pass).value(),
-                           textbook_deep(vit, layers, images).value()) < 1e-12);
+  const Tensor images = sine_image(2, 32), labels = Tensor::of<int64_t>({2}, {1, 9});
+  const Linear head(small.width, 10, trainable(parameters, 6, DType::f64) / "head");
+  std::vector<Tensor> logits, prompt_gradients, head_gradients;
+  for (const bool textbook : {false, true}) {
+    parameters.clear_gradients();
+    const Variable y =
+        head(textbook ? textbook_deep(vit, layers, images) : prompted_features(vit, prompts, images, pass));
+    backward(cross_entropy(y, labels));
+    logits.push_back(y.value());
+    prompt_gradients.push_back(parameters.all()[0].value.gradient());
+    head_gradients.push_back(parameters.all()[1].value.gradient());
+  }
+  CHECK(largest_difference(logits[0], logits[1]) < 1e-12);
+  CHECK(largest_difference(prompt_gradients[0], prompt_gradients[1]) < 1e-12);
+  CHECK(largest_difference(head_gradients[0], head_gradients[1]) < 1e-12);
+  CHECK(largest_difference(prompt_gradients[0], Tensor::zeros(prompt_gradients[0].shape(), DType::f64)) >
+        1e-6);
   // Other masks in another epoch; none outside training.
   Pass later = pass;
   later.noise.epoch = 2;
@@ -221,7 +230,14 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
   file.metadata["config"] = config_to_json(small);
   const Backbone backbone = make_backbone(file, "sine");
   const TunedVit model(backbone, TunedConfig{.prompts = {.count = 2, .projection = 3}, .classes = 2}, 1);
-  Task task{model.config(), {"cat", "dog"}, "sine", identity_of(backbone), "{}", "{}", model.task_tensors()};
+  const Task task{.config = model.config(),
+                  .class_names = {"cat", "dog"},
+                  .backbone = "sine",
+                  .backbone_identity = identity_of(backbone),
+                  .heads = small.heads,
+                  .preprocess = "{}",
+                  .settings = "{}",
+                  .tensors = model.task_tensors()};
   const TensorFile stored = read_safetensors(write_safetensors(to_file(task)), nullptr, "here");
   CHECK(stored.tensors.size() == 3);
   CHECK(stored.at("prompts").shape() == Shape{3, 2, 16});
@@ -238,6 +254,10 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
   other.file.tensors["norm.bias"] = other.file.tensors["norm.bias"].clone();
   other.file.tensors["norm.bias"].mutable_data<float>()[0] += 1;
   CHECK_THROWS_AS(TunedVit(other, back), Error);
+  // The same weights read with other heads are another net.
+  other = backbone;
+  other.config.heads = 4;
+  CHECK_THROWS_AS(TunedVit(other, back), Error);
   TensorFile broken = stored;
   broken.tensors["head.bias"] = Tensor::zeros({3}, DType::f32);
   CHECK_THROWS_WITH(task_from_file(broken), "here: tensor 'head.bias': expected (2) f32, got (3) f32");
@@ -247,4 +267,13 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
   broken = stored;
   broken.metadata.erase("method");
   CHECK_THROWS_AS(task_from_file(broken), Error);
+  broken = stored;
+  broken.metadata["prompts"] = "2.7";
+  CHECK_THROWS_WITH(task_from_file(broken), "here: metadata 'prompts': expected a whole number, got '2.7'");
+  broken = stored;
+  broken.metadata["settings"] = std::string(200000, '[') + std::string(200000, ']');
+  CHECK_THROWS_WITH(task_from_file(broken), "here: metadata 'settings' is nested too deeply");
+  broken = stored;
+  broken.tensors["norm.bias"] = Tensor::zeros({16}, DType::f32);
+  CHECK_THROWS_WITH(task_from_file(broken), "here: tensor 'norm.bias' belongs to no task of method vpt-deep");
 }

@@ -120,7 +120,7 @@ TEST_CASE("safetensors: the reference's file is read") {
         "safetensors: 'x.safetensors': expected 16 bytes of data, got 14");
   CHECK(refusal(std::string("<\0\0\0\0\xff\xff\xff", 8) + file.substr(8)) ==
         "safetensors: 'x.safetensors': expected a header of at most 100000000 bytes, got a length of "
-        "18446742974197923900");
+        "18446742974197923900: not a safetensors file");
   CHECK(refusal(file.substr(0, 67)) ==
         "safetensors: 'x.safetensors': expected a header of 60 bytes, got a file of 67");
   CHECK(refusal("") == "safetensors: 'x.safetensors': expected at least 8 bytes, got 0");

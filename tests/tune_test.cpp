@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 
 #include "data/subset.h"
@@ -36,6 +37,7 @@ TuneData small_data(const Backbone& backbone) {
 TuneConfig small_config() {
   TuneConfig config;
   config.model.prompts = {.count = 3, .dropout = 0.1};
+  config.model.paper_head = true;  // prompts learn from the first step on
   config.model.drop_path = 0.1;
   config.epochs = 3;
   config.batch = 16;
@@ -128,6 +130,173 @@ TEST_CASE("tune: a damaged checkpoint is passed over aloud; other settings or da
   TuneData fewer = data;
   fewer.train.pop_back();
   CHECK_THROWS_AS(tune(backbone, fewer, config, folder.path, true, {}), Error);
+  // Another backbone of the same shape; another task to start from.
+  Backbone changed = backbone;
+  Tensor& weight = changed.file.tensors.at("norm.weight");
+  weight = weight.clone();
+  weight.mutable_data<float>()[0] += 1;
+  CHECK_THROWS_WITH_AS(tune(changed, data, config, folder.path, true, {}),
+                       doctest::Contains("another backbone"), Error);
+  TuneConfig untrained = config;
+  untrained.epochs = 0;
+  const Task start = tune(backbone, data, untrained, "", false, {}).task;
+  CHECK_THROWS_WITH_AS(tune(backbone, data, config, folder.path, true, {}, &start),
+                       doctest::Contains("fresh prompts"), Error);
+}
+
+TEST_CASE("tune: when every checkpoint is damaged, what is saved next is kept") {
+  const Backbone backbone = small_backbone();
+  const TuneData data = small_data(backbone);
+  const TuneConfig config = small_config();
+  const Folder folder("all-damaged");
+  const std::string whole = digest(tune(backbone, data, config, folder.path, false, {}).task);
+  for (const int step : {6, 9}) {
+    const std::string path = folder.path + "/checkpoint-" + std::to_string(step) + ".safetensors";
+    std::vector<std::byte> bytes = read_file(path);
+    bytes.pop_back();
+    write_file_atomically(path, bytes);
+  }
+  int64_t done = 0;
+  TuneHooks hooks;
+  hooks.stop = [&] { return ++done == 2; };
+  CHECK(tune(backbone, data, config, folder.path, true, hooks).stopped);
+  CHECK(fs::exists(folder.path + "/checkpoint-2.safetensors"));
+  CHECK(fs::exists(folder.path + "/checkpoint-9.safetensors.damaged"));
+  hooks = {};
+  std::string notes;
+  hooks.note = [&](const std::string& note) { notes += note; };
+  CHECK(digest(tune(backbone, data, config, folder.path, true, hooks).task) == whole);
+  CHECK(notes.find("going on after step 2") != std::string::npos);
+}
+
+TEST_CASE("tune: one run at a time in a folder; what a killed one left is cleared away") {
+  const Backbone backbone = small_backbone();
+  const TuneData data = small_data(backbone);
+  const Folder folder("taken");
+  const std::string leftover = folder.path + "/.vitrine-1-0.tmp";
+  write_file_atomically(leftover, std::vector<std::byte>(3));
+  {
+    const FolderLock other(folder.path);
+    CHECK_THROWS_WITH_AS(tune(backbone, data, small_config(), folder.path, false, {}),
+                         doctest::Contains("in use by another run"), Error);
+    CHECK(fs::exists(leftover));
+  }
+  tune(backbone, data, small_config(), folder.path, false, {});
+  CHECK_FALSE(fs::exists(leftover));
+}
+
+TEST_CASE("tune: a batch in parts is the batch as a whole, with class weights, too") {
+  const Backbone backbone = small_backbone();
+  TuneData data = small_data(backbone);
+  // 12 images of the first class, 3 of each other one
+  std::vector<int64_t> seen(static_cast<size_t>(data.dataset->classes()), 0), kept;
+  const auto all = all_samples(*data.dataset);
+  for (const int64_t i : all) {
+    const int64_t label = data.dataset->label(i);
+    if (++seen[label] <= (label == 0 ? 12 : 3)) kept.push_back(i);
+  }
+  data.train = kept;
+  data.val = {};
+  for (const bool balanced : {false, true}) {
+    std::vector<float> first;
+    for (const int64_t parts : {1, 2, 4}) {
+      TuneConfig config = small_config();
+      config.keep_best = false;
+      config.model.prompts.dropout = 0;
+      config.optimizer.kind = OptimizerKind::sgd;
+      config.balance_classes = balanced;
+      config.accumulate = parts;
+      const Task task = tune(backbone, data, config, "", false, {}).task;
+      const auto head = task.tensors.at("head.weight").data<float>();
+      if (first.empty()) first.assign(head.begin(), head.end());
+      CAPTURE(balanced);
+      CAPTURE(parts);
+      for (size_t i = 0; i < first.size(); ++i) CHECK(std::abs(first[i] - head[i]) < 1e-5f);
+    }
+  }
+}
+
+TEST_CASE("tune: the metrics of a run resumed at an epoch's end are those of one that never stopped") {
+  const Backbone backbone = small_backbone();
+  const TuneData data = small_data(backbone);
+  const auto rates = [](const std::string& folder) {
+    std::ifstream lines(folder + "/metrics.jsonl");
+    std::vector<std::string> out;
+    for (std::string line; std::getline(lines, line);) {
+      const size_t at = line.find("learning_rate");
+      out.push_back(line.substr(at, line.find(',', at) - at));
+    }
+    return out;
+  };
+  const Folder whole("rates-whole"), parts("rates-parts");
+  tune(backbone, data, small_config(), whole.path, false, {});
+  int64_t done = 0;
+  TuneHooks hooks;
+  hooks.stop = [&] { return ++done == 3; };  // 3 steps are an epoch
+  CHECK(tune(backbone, data, small_config(), parts.path, false, hooks).stopped);
+  tune(backbone, data, small_config(), parts.path, true, {});
+  CHECK(rates(whole.path).size() == 3);
+  CHECK(rates(parts.path) == rates(whole.path));
+}
+
+TEST_CASE("tune: weights that became infinite are never saved") {
+  const Backbone backbone = small_backbone();
+  const TuneData data = small_data(backbone);
+  const Folder folder("infinite");
+  TuneConfig config = small_config();
+  config.model.method = Method::linear;
+  config.model.prompts = {};
+  config.model.drop_path = 0;
+  config.batch = 40;  // one step an epoch: its loss is that of the weights before it
+  config.clip = 0;
+  config.schedule = Schedule::constant;
+  config.warmup_epochs = 0;
+  config.optimizer = {.kind = OptimizerKind::sgd, .weight_decay = 1e5};
+  config.learning_rate = 1e5;
+  config.epochs = 4;
+  try {
+    tune(backbone, data, config, folder.path, false, {});
+    FAIL("it went on");
+  } catch (const Error& error) {
+    CHECK(error.fault() == Fault::diverged);
+  }
+  for (const auto& entry : fs::directory_iterator(folder.path)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("checkpoint-")) continue;
+    const TensorFile saved = load_safetensors(entry.path().string());
+    for (const auto& [tensor, value] : saved.tensors)
+      if (tensor.starts_with("model."))
+        for (const float v : value.data<float>()) CHECK(std::isfinite(v));
+  }
+  CHECK_FALSE(fs::exists(folder.path + "/task.safetensors"));
+}
+
+TEST_CASE("tune: a class without images is refused, also when all of them are damaged") {
+  const Backbone backbone = small_backbone();
+  TuneData data = small_data(backbone);
+  std::erase_if(data.train, [&](int64_t i) { return data.dataset->label(i) == 1; });
+  CHECK_THROWS_WITH_AS(tune(backbone, data, small_config(), "", false, {}),
+                       doctest::Contains("has no training images"), Error);
+
+  // Class 1 of this data set cannot be decoded.
+  struct Damaged : Dataset {
+    std::shared_ptr<const Dataset> inner;
+    explicit Damaged(std::shared_ptr<const Dataset> whole)
+        : Dataset("damaged", whole->labels(), whole->class_names()), inner(std::move(whole)) {}
+    Image image(int64_t i) const override {
+      check(label(i) != 1, "picture ", i, " is damaged");
+      return inner->image(i);
+    }
+    std::string name(int64_t i) const override { return inner->name(i); }
+  };
+  data = small_data(backbone);
+  data.dataset = std::make_shared<Damaged>(data.dataset);
+  data.val = {};
+  TuneConfig config = small_config();
+  config.keep_best = false;
+  config.max_bad = 1000;
+  CHECK_THROWS_WITH_AS(tune(backbone, data, config, "", false, {}),
+                       doctest::Contains("has no undamaged training images"), Error);
 }
 
 TEST_CASE("tune: it learns, and a task can be gone on from") {
@@ -212,7 +381,10 @@ TEST_CASE("forecast_memory: a real step stays below it, and not far below") {
     config.accumulate = 1;
     config.workers = 0;  // how far workers run ahead depends on the moment
     config.model.classes = data.dataset->classes();
-    const MemoryForecast forecast = forecast_memory(backbone, config);
+    const int before = thread_count();
+    set_thread_count(1);  // how much working space several threads take at once depends on the moment
+    const MemoryForecast forecast =
+        forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()));
     const Memory memory = Memory::counted();
     Backbone counted = backbone;
     size_t mapped = 0;
@@ -220,8 +392,6 @@ TEST_CASE("forecast_memory: a real step stays below it, and not far below") {
       tensor = tensor.with_memory(memory);
       mapped += tensor.bytes();
     }
-    const int before = thread_count();
-    set_thread_count(1);
     tune(counted, {data.dataset, data.train, {}, nullptr, data.preprocess}, config, "", false, {}, nullptr,
          memory);
     set_thread_count(before);

@@ -83,8 +83,8 @@ int bench(const BenchOptions& o, Console& console) {
   const Backbone backbone = o.backbone             ? open_backbone(*o.backbone, o.heads)
                             : o.model == "builtin" ? open_backbone(o.model, o.heads)
                                                    : random_backbone(o.model, o.seed, memory);
-  TunedConfig config{.method = o.method, .prompts = {}, .classes = o.classes};
-  const bool prompts = o.method == Method::vpt_deep || o.method == Method::vpt_shallow;
+  TunedConfig config{.method = o.method, .prompts = {}, .classes = o.classes, .paper_head = true};
+  const bool prompts = prompt_kind(o.method) != PromptKind::none;
   if (prompts) config.prompts.count = o.prompts;
   TunedVit model(backbone, config, o.seed, DType::f32, memory);
   const StepTimes times = time_steps(model, o, memory, console);
@@ -96,8 +96,8 @@ int bench(const BenchOptions& o, Console& console) {
   console.item("Model", fmt::format("{}; {}{}, {} trained parameters", model_text(model.vit()),
                                     name_of(o.method), prompts ? text(", ", plural(o.prompts, "prompt")) : "",
                                     count_text(model.parameters().count())));
-  console.item("Step", fmt::format("batch {}, {} steps after {}, {}", o.batch, o.steps, o.warmup,
-                                   plural(thread_count(), "thread")));
+  console.item("Step", fmt::format("batch {}, {} after {} untimed, {}", o.batch, plural(o.steps, "step"),
+                                   o.warmup, plural(thread_count(), "thread")));
   console.item("Speed", fmt::format("{:.2f} images/s (median; {:.2f} to {:.2f})", middle, slowest, fastest));
   console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}",
                                    median(times.whole), median(times.forward), median(times.backward),

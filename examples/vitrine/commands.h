@@ -23,13 +23,14 @@ int bench(const BenchOptions& options, Console& console);
 
 // A file, or "builtin" for the one that the program carries.
 Backbone open_backbone(const std::string& where, int64_t heads);
-// The backbone of a task: `wanted` if given, else the one that the task file names.
+// The backbone of a task: `wanted` if given, else the one that the task file names. heads 0: as the task has
+// them.
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, int64_t heads);
 Task load_task(const std::string& path);
 bool is_task_file(const TensorFile& file);
 
-// Whether the data set `spec` has a split of its own.
-bool has_split(const std::string& spec, Split split);
+// Makes the folder of a file that is written later, and throws now if the file cannot be written then.
+void prepare_output(const std::string& path);
 // Throws unless a data set's classes are those of a task, by number and name.
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -16,6 +17,8 @@ namespace vitrine::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr size_t item_column = 11;  // where an item's words begin
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -57,7 +60,11 @@ void Console::out(std::string_view words) {
 
 void Console::line(std::string_view words) {
   erase_bar();
-  const std::string whole = std::string(words) + "\n";
+  std::string whole(words);
+  // Names come from files: what would steer a terminal is not passed on.
+  std::replace_if(
+      whole.begin(), whole.end(), [](unsigned char c) { return (c < 0x20 && c != '\n') || c == 0x7f; }, '?');
+  whole += "\n";
   if (json_)
     put_error(whole);
   else
@@ -65,16 +72,20 @@ void Console::line(std::string_view words) {
 }
 
 void Console::item(std::string_view name, std::string_view words) {
-  constexpr size_t column = 11, width = 110;
+  constexpr size_t width = 110;
   std::string left(name);
-  while (left.size() + words.size() > width && words.size() > width - column) {
-    const size_t space = words.rfind(' ', width - column);
+  while (left.size() + words.size() > width && words.size() > width - item_column) {
+    const size_t space = words.rfind(' ', width - item_column);
     if (space == std::string_view::npos || space == 0) break;
-    line(fmt::format("{:<{}}{}", left, column, words.substr(0, space)));
+    line(fmt::format("{:<{}}{}", left, item_column, words.substr(0, space)));
     words.remove_prefix(space + 1);
     left.clear();
   }
-  line(fmt::format("{:<{}}{}", left, column, words));
+  line(fmt::format("{:<{}}{}", left, item_column, words));
+}
+
+void Console::command(std::string_view name, std::string_view words) {
+  line(fmt::format("{:<{}}{} {}", name, item_column, program_, words));
 }
 
 void Console::note(std::string_view words) {
@@ -177,6 +188,17 @@ std::string plural(int64_t value, std::string_view one, std::string_view many) {
                      value == 1     ? std::string(one)
                      : many.empty() ? std::string(one) + "s"
                                     : std::string(many));
+}
+
+std::string shell_word(const std::string& word) {
+  const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char ch) {
+    return std::isalnum(ch) ||
+           std::string_view("-_./:,+=@%").find(static_cast<char>(ch)) != std::string_view::npos;
+  });
+  if (plain) return word;
+  std::string quoted = "'";
+  for (const char ch : word) ch == '\'' ? quoted += "'\\''" : quoted += ch;
+  return quoted + "'";
 }
 
 }  // namespace vitrine::cli

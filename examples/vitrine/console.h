@@ -16,7 +16,8 @@ namespace vitrine::cli {
 // (disk full, reader gone) never ends a run; finish() tells at the end.
 class Console {
  public:
-  explicit Console(const Common& common) : command_(common.command), json_(common.json) {}
+  explicit Console(const Common& common)
+      : program_(common.program), command_(common.command), json_(common.json) {}
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;
   ~Console() { clear(); }
@@ -24,6 +25,8 @@ class Console {
   void line(std::string_view words);
   // "name      words", with long words wrapped at commas and spaces.
   void item(std::string_view name, std::string_view words);
+  // "name      program words": a command to copy, on one line.
+  void command(std::string_view name, std::string_view words);
   void note(std::string_view words);   // vitrine tune: note: ...
   void error(std::string_view words);  // vitrine tune: ...
   // `done` of `all` steps; `words` describe the state, e.g. "epoch 3/10, loss 1.2".
@@ -41,7 +44,7 @@ class Console {
  private:
   void out(std::string_view words);
   void erase_bar();
-  std::string command_;
+  std::string program_, command_;
   bool json_;
   bool bar_ = false;  // one stands on the terminal
   int failure_ = 0;   // errno of the first failed write
@@ -58,5 +61,7 @@ std::string time_text(double seconds);    // 3 min 20 s
 std::string percent_text(double share);   // 84.2 %
 // "1 image", "1,000 images"
 std::string plural(int64_t value, std::string_view one, std::string_view many = {});
+// Quoted where a shell would not take it as it is.
+std::string shell_word(const std::string& word);
 
 }  // namespace vitrine::cli

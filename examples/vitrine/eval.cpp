@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
@@ -24,6 +25,13 @@ int eval(const EvalOptions& o, Console& console) {
   const auto dataset =
       open_dataset(o.data, split, {.exif = o.exif, .note = [&](const std::string& w) { console.note(w); }});
   check_classes(task, *dataset, o.data);
+  if (o.logits_out) {
+    std::error_code ignored;
+    for (const std::string& input : {o.task, backbone.source})
+      check(!std::filesystem::equivalent(*o.logits_out, input, ignored),
+            "--logits-out: ", quote(*o.logits_out), " is a file that is being read");
+    prepare_output(*o.logits_out);
+  }
   const TunedVit model(backbone, task);
 
   const auto samples = all_samples(*dataset);

@@ -79,6 +79,16 @@ Json inspect_task(const TensorFile& file, Console& console) {
           {"tensors", tensors_json(file)}};
 }
 
+// JSON inside words gets spaces, so that its lines can break.
+std::string spaced(const std::string& words) {
+  std::string out;
+  for (const char ch : words) {
+    if (ch == '"' && out.ends_with(',')) out += ' ';
+    out += ch;
+  }
+  return out;
+}
+
 Json inspect_backbone(const Backbone& backbone, Console& console) {
   VitConfig headless = backbone.config;
   headless.classes = 0;
@@ -98,7 +108,7 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
   console.item("Config", pairs_text(Json::parse(config_to_json(backbone.config))));
   console.item("Identity", identity);
   const auto provenance = backbone.file.metadata.find("provenance");
-  if (provenance != backbone.file.metadata.end()) console.item("From", provenance->second);
+  if (provenance != backbone.file.metadata.end()) console.item("From", spaced(provenance->second));
   Json json{{"kind", "backbone"},
             {"preset", preset},
             {"parameters", parameter_count(headless)},

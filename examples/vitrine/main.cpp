@@ -1,4 +1,7 @@
 // main.cpp: reads the command line, runs the command, turns errors into one line and an exit status.
+#include <fcntl.h>
+
+#include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -11,6 +14,15 @@ namespace vitrine::cli {
 
 namespace {
 
+constexpr int most_threads = 1024;  // an environment may ask for more than a stack can bear
+
+// A file opened later must not become standard output because that was closed: its place is taken by something
+// that cannot be written.
+void hold_standard_streams() {
+  for (int stream = 0; stream <= 2; ++stream)
+    if (::fcntl(stream, F_GETFD) == -1) ::open("/dev/null", O_RDONLY);
+}
+
 // One overload for each command.
 int run(const TuneOptions& o, Console& console) { return tune(o, console); }
 int run(const EvalOptions& o, Console& console) { return eval(o, console); }
@@ -20,6 +32,7 @@ int run(const InspectOptions& o, Console& console) { return inspect(o, console);
 int run(const BenchOptions& o, Console& console) { return bench(o, console); }
 
 struct Runner {
+  std::string program;
   int operator()(const Show& show) const {
     Console console(Common{});
     console.line(std::string_view(show.text).substr(0, show.text.size() - 1));
@@ -29,7 +42,9 @@ struct Runner {
   template <class Options>
   int operator()(const Options& options) const {
     if (options.common.threads) set_thread_count(*options.common.threads);
-    Console console(options.common);
+    Common common = options.common;
+    common.program = program;
+    Console console(common);
     const int status = run(options, console);
     console.finish();
     return status;
@@ -39,17 +54,21 @@ struct Runner {
 int report(const std::string& command, std::string_view words, Fault fault) {
   // library and command share the name
   if (words.starts_with(command + ": ")) words.remove_prefix(command.size() + 2);
-  if (!words.empty()) Console(Common{.command = command, .threads = {}, .json = false}).error(words);
+  Common common;
+  common.command = command;
+  if (!words.empty()) Console(common).error(words);
   return static_cast<int>(fault);
 }
 
 }  // namespace
 
 int main(int argc, const char* const* argv) {
+  hold_standard_streams();
   ignore_broken_pipes();
+  set_thread_count(std::min(thread_count(), most_threads));
   std::string command;
   try {
-    return std::visit(Runner{}, parse(argc, argv, command));
+    return std::visit(Runner{argc > 0 ? shell_word(argv[0]) : "vitrine"}, parse(argc, argv, command));
   } catch (const Error& e) {
     return report(command, e.what(), e.fault());
   } catch (const std::bad_alloc&) {

@@ -83,23 +83,18 @@ T choice(const std::string& option, const std::string& words,
 
 // --- help --------------------------------------------------------------------------------------------------
 
-// One option a line; an option without a description shares the line of the one after it.
+// One option a line.
 std::string help_of(const CLI::App& app, const std::string& usage) {
-  constexpr size_t column = 34;
+  constexpr size_t column = 30;
   std::string out = text("vitrine ", usage, "\n", app.get_description(), "\n");
   for (const std::string& group : app.get_groups()) {
     out += text("\n", group, ":\n");
-    std::string left = "  ";
     for (const CLI::Option* option : app.get_options()) {
       if (option->get_group() != group || option->get_positional()) continue;
-      if (left != "  ") left += ", ";
-      left += option->get_name();
+      std::string left = "  " + option->get_name();
       if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
-      if (option->get_description().empty()) continue;
-      left += left.size() < column ? std::string(column - left.size(), ' ')
-                                   : text("\n", std::string(column, ' '));
+      left.resize(std::max(column, left.size() + 1), ' ');
       out += left + option->get_description() + "\n";
-      left = "  ";
     }
   }
   return out;
@@ -207,7 +202,7 @@ constexpr const char* task_backbone_what = "the backbone [the one that the task 
 constexpr const char* heads_what = "attention heads, for a file whose width does not tell";
 constexpr const char* data_what =
     "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
-    "                                  tensors:FILE, synthetic:shapes|stripes|colors (required)";
+    "                              tensors:FILE, synthetic:shapes|stripes|colors (required)";
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
@@ -218,11 +213,11 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.count("--train-limit", "N", "use only N training images, equally many of each class", o.train_limit);
   add.count("--val", "N", "split N training images off for validation [the data's own split]", o.val, 0);
   add.seed("--data-seed", "which images those are [0]", o.data_seed);
-  add.one_of<ResizeMode>("--resize", "crop|squash", "", o.resize,
-                         {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
-  add.flag("--exif", "how images become squares; turn photos as EXIF says", o.exif);
-  add.flag("--flip", "", c.augment.flip);
-  add.words("--random-crop", "S", "augment by mirroring; by crops of at least S of the area (0.08 is usual)",
+  add.one_of<ResizeMode>("--resize", "crop|squash", "how images become squares [as the backbone's were]",
+                         o.resize, {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
+  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.flag("--flip", "mirror half of the training images", c.augment.flip);
+  add.words("--random-crop", "S", "train on random parts, at least S of the area (0.08 is usual)",
             [&c](const std::string& words) {
               c.augment.crop_scale_min = real("--random-crop", words, 0.01, 1);
               c.augment.crop = true;
@@ -231,30 +226,31 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.group("What is trained");
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
   add.count("--prompts", "P", "prompt tokens; vpt-deep has as many for each block [10]", o.prompts, 1,
-            1 << 20);
+            1 << 16);
   add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width",
-            o.prompt_projection, 1, 1 << 20);
+            o.prompt_projection, 1, 1 << 16);
   add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0,
              0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
              0.999999);
-  add.one_of<bool>("--head-init", "paper|zero", "how the head starts: kaiming normal, or zeros [paper]",
-                   o.zero_head, {{"paper", false}, {"zero", true}});
+  add.one_of<bool>("--head-init", "paper|zero", "how the head starts: kaiming normal, or zeros [zero]",
+                   o.paper_head, {{"paper", true}, {"zero", false}});
   add.path("--init", "TASK", "start from this task file, with its method and prompts", o.init);
   add.group("How it is trained");
   add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0,
             1 << 20);
-  add.count("--batch", "B", "", o.batch, 1, 1 << 20);
-  add.count("--accumulate", "N", "images per step [64], N parts one after the other [1]", c.accumulate, 1,
+  add.count("--batch", "B", "images per step [64]", o.batch, 1, 1 << 20);
+  add.count("--accumulate", "N", "work off a batch in N parts, which takes less memory [1]", c.accumulate, 1,
             1 << 20);
-  add.optimizer("", o.optimizer);
-  add.number("--momentum", "M", "which [adamw]; of sgd [0.9]", o.momentum, 0, 0.999999);
-  CLI::Option* absolute = add.number("--lr", "R", "", o.learning_rate);
-  add.number("--base-lr", "R", "learning rate [by method]; the same for 256 images per step",
+  add.optimizer("how gradients become steps [adamw]", o.optimizer);
+  add.number("--momentum", "M", "of sgd [0.9]", o.momentum, 0, 0.999999);
+  CLI::Option* absolute = add.number(
+      "--lr", "R", "learning rate [adamw 0.001, full 0.0001; sgd 0.1, full 0.01]", o.learning_rate);
+  add.number("--base-lr", "R", "the same for 256 images per step; R * batch / 256 is taken",
              o.base_learning_rate)
       ->excludes(absolute);
-  add.number("--wd", "W", "", o.weight_decay);
-  add.number("--clip", "G", "weight decay [by method]; largest gradient norm [none]", c.clip);
+  add.number("--wd", "W", "weight decay [0.0001; adamw full 0.05; sgd linear 0]", o.weight_decay);
+  add.number("--clip", "G", "largest gradient norm [none]", c.clip);
   add.one_of<Schedule>("--schedule", "cosine|constant", "learning rate after the warm-up [cosine]",
                        c.schedule, {{"cosine", Schedule::cosine}, {"constant", Schedule::constant}});
   add.number("--warmup", "E", "epochs of rising learning rate [a tenth, at most 5]", o.warmup, 0, 1 << 20);
@@ -268,8 +264,8 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.one_of<bool>("--keep", "last|best", "which epoch's task, best by validation [last]", c.keep_best,
                    {{"last", false}, {"best", true}});
   add.group("The run");
-  add.path("--out", "DIR", "", o.out);
-  add.flag("--resume", "run folder [runs/DATA-METHOD-n]; go on in it", o.resume);
+  add.path("--out", "DIR", "run folder [runs/DATA-METHOD-n]", o.out);
+  add.flag("--resume", "go on with the run in that folder", o.resume);
   add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
   add.words("--memory-limit", "BYTES", "stop before tensors take more, such as 800M or 2G [none]",
             [&o](const std::string& words) { o.memory_limit = bytes("--memory-limit", words); });
@@ -319,17 +315,18 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.count("--depth", "L", "blocks [6]", o.depth, 1, 1024);
   add.count("--heads", "H", "attention heads [4]", o.heads, 1, 4096);
   add.count("--patch", "P", "side of a patch in the 32 pixels of a picture [4]", o.patch, 1, 32);
-  add.flag("--bf16", "", o.bf16);
-  add.flag("--f32", "how weights are stored [bf16]", o.bf16, false);
+  add.flag("--bf16", "store weights in 16 bits (this is the default)", o.bf16);
+  add.flag("--f32", "store weights in 32 bits", o.bf16, false);
   add.group("The training");
   add.path("--init", "FILE", "start from this backbone of the same configuration [fresh weights]", o.init);
-  add.count("--steps", "N", "", o.steps, 0);
-  add.count("--batch", "B", "steps [9000] of so many pictures [32]; 0: fresh weights", o.batch, 1, 1 << 20);
-  add.number("--lr", "R", "", o.learning_rate);
-  add.number("--wd", "W", "AdamW's learning rate [0.001] and weight decay [0.05]", o.weight_decay);
+  add.count("--steps", "N", "[9000]; 0 writes the fresh weights", o.steps, 0);
+  add.count("--batch", "B", "pictures in a step [32]", o.batch, 1, 1 << 20);
+  add.number("--lr", "R", "AdamW's learning rate [0.001]", o.learning_rate);
+  add.number("--wd", "W", "weight decay [0.05]", o.weight_decay);
   add.count("--warmup", "N", "steps of rising learning rate [500]", o.warmup, 0);
-  add.number("--thumbnail-weight", "W", "", o.thumbnail_weight);
-  add.number("--edge-weight", "W", "of reading a thumbnail and edges off the picture [0] [0]", o.edge_weight);
+  add.number("--thumbnail-weight", "W", "of reading a thumbnail off the picture, beside its class [0]",
+             o.thumbnail_weight);
+  add.number("--edge-weight", "W", "of reading the edges of its parts off it [0]", o.edge_weight);
   add.seed("--seed", "of weights and pictures [1]", o.seed);
   add.count("--every", "N", "steps between reports and saved states [100]", o.every);
   add.path("--state", "FILE", "saved state; if it exists, the run goes on from it", o.state);
@@ -352,24 +349,32 @@ void add_bench(Adder& add, BenchOptions& o) {
   add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
   add.group("The step");
   add.count("--batch", "B", "images [8]", o.batch, 1, 1 << 20);
-  add.count("--steps", "N", "", o.steps, 1, 1 << 20);
-  add.count("--warmup", "N", "timed steps [5], after untimed ones [2]", o.warmup, 0, 1 << 20);
-  add.optimizer("[sgd]", o.optimizer);
+  add.count("--steps", "N", "timed steps [5]", o.steps, 1, 1 << 20);
+  add.count("--warmup", "N", "untimed steps before them [2]", o.warmup, 0, 1 << 20);
+  add.optimizer("how gradients become steps [sgd]", o.optimizer);
   add.seed("--seed", "of weights and images [0]", o.seed);
   add.common(o.common);
 }
 
 // --- before CLI11 ------------------------------------------------------------------------------------------
 
-// Unknown options and missing values, told by name: CLI11 would take `--data` in `--out --data x` for a
-// folder, and speaks of the first missing option before the first unknown one.
-void check_names(const CLI::App& app, const std::vector<std::string>& words) {
-  std::vector<std::string> known{"--help"};
+// Tells unknown options and missing values by name, and takes out of `words` what belongs to no option: CLI11
+// would take `--data` in `--out --data x` for a folder, speaks of the first missing option before the first unknown
+// one, and splits a word such as [a,b].
+std::vector<std::string> take_positionals(const CLI::App& app, std::vector<std::string>& words) {
+  std::vector<std::string> known{"--help"}, positionals, rest;
   for (const CLI::Option* option : app.get_options())
     for (const std::string& name : option->get_lnames()) known.push_back(text("--", name));
   const std::vector<std::string_view> names(known.begin(), known.end());
-  for (size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
-    if (words[i].size() < 2 || words[i][0] != '-') continue;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--") {
+      positionals.insert(positionals.end(), words.begin() + static_cast<std::ptrdiff_t>(i) + 1, words.end());
+      break;
+    }
+    if (words[i].size() < 2 || words[i][0] != '-') {
+      positionals.push_back(words[i]);
+      continue;
+    }
     const size_t equals = words[i].find('=');
     const std::string name = words[i].substr(0, equals);
     if (std::find(known.begin(), known.end(), name) == known.end()) {
@@ -380,16 +385,20 @@ void check_names(const CLI::App& app, const std::vector<std::string>& words) {
     const CLI::Option* option = app.get_option_no_throw(name);
     const bool takes_value = option != nullptr && option->get_items_expected_max() > 0;
     check(takes_value || equals == std::string::npos, name, ": takes no value");
+    check(equals != words[i].size() - 1, name, ": expected a value after the equals sign");
+    rest.push_back(words[i]);
     if (!takes_value || equals != std::string::npos) continue;
     check(i + 1 < words.size() && !words[i + 1].starts_with("--"), name, ": expected a value after it");
-    ++i;
+    rest.push_back(words[++i]);
   }
+  words = std::move(rest);
+  return positionals;
 }
 
 // Fills `options` from the words behind the command, or gives the help.
 template <class Options>
 Request read(const std::string& command, const std::string& usage, const char* what,
-             const std::vector<std::string>& words, void (*add)(Adder&, Options&),
+             std::vector<std::string> words, void (*add)(Adder&, Options&),
              std::vector<std::string> Options::*many = nullptr, std::string Options::*one = nullptr,
              const char* positional = "") {
   Options options;
@@ -402,9 +411,14 @@ Request read(const std::string& command, const std::string& usage, const char* w
     if (word == "--") break;
     if (word == "--help" || word == "-h") return Show{help_of(app, usage)};
   }
-  if (many) app.add_option(positional, options.*many)->required();
-  if (one) app.add_option(positional, options.*one)->required();
-  check_names(app, words);
+  std::vector<std::string> positionals = take_positionals(app, words);
+  check(positionals.empty() ? !many && !one : many || (one && positionals.size() == 1), "expected ",
+        many  ? text("at least one ", positional)
+        : one ? text("one ", positional)
+              : "options only",
+        ", got ", positionals.empty() ? "none" : quote(positionals[one && positionals.size() > 1 ? 1 : 0]));
+  if (many) options.*many = std::move(positionals);
+  if (one) options.*one = positionals[0];
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // CLI11 takes them last first
   } catch (const CLI::ParseError& e) {

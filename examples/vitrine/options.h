@@ -14,9 +14,10 @@ namespace vitrine::cli {
 
 // What all commands share.
 struct Common {
-  std::string command;         // "tune", ...
-  std::optional<int> threads;  // empty: all cores
-  bool json = false;           // one JSON object on standard output, everything else on standard error
+  std::string program = "vitrine";  // as it was called, for commands to copy
+  std::string command;              // "tune", ...
+  std::optional<int> threads;       // empty: all cores
+  bool json = false;                // one JSON object on standard output, everything else on standard error
 };
 
 enum class ResizeMode { own, crop, squash };  // own: as the backbone's preprocessing has it
@@ -33,7 +34,7 @@ struct TuneOptions {
   std::optional<Method> method;
   std::optional<int64_t> prompts, prompt_projection;
   std::optional<double> prompt_dropout, drop_path;
-  bool zero_head = false;
+  std::optional<bool> paper_head;
   std::optional<std::string> init;
   std::optional<int64_t> epochs, batch;
   std::optional<OptimizerKind> optimizer;

@@ -38,11 +38,6 @@ class Log {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
 };
 
-void make_parent(const std::string& path) {
-  const auto parent = std::filesystem::path(path).parent_path();
-  if (!parent.empty()) std::filesystem::create_directories(parent);
-}
-
 }  // namespace
 
 int pretrain(const PretrainOptions& o, Console& console) {
@@ -62,17 +57,17 @@ int pretrain(const PretrainOptions& o, Console& console) {
   config.seed = o.seed;
   check_config(config.vit);
 
-  make_parent(o.out);
-  if (!o.state.empty()) make_parent(o.state);
+  check(o.out != o.state, "--out and --state: expected two files, got ", quote(o.out), " for both");
+  std::optional<TensorFile> start;
+  if (!o.init.empty()) start = load_safetensors(o.init);
+  prepare_output(o.out);
+  if (!o.state.empty()) prepare_output(o.state);
   const bool resumed = !o.state.empty() && std::filesystem::exists(o.state);
   Log log(std::filesystem::path(o.out).replace_extension(".log.jsonl").string(), resumed);
   console.item("Model",
                text(model_text(config.vit), ", ", million_text(parameter_count(config.vit)), " parameters"));
   console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures",
                              resumed ? text("; goes on from ", quote(o.state)) : ""));
-
-  std::optional<TensorFile> start;
-  if (!o.init.empty()) start = load_safetensors(o.init);
 
   PretrainReport last{};
   const auto report = [&](const PretrainReport& r) {
@@ -90,13 +85,13 @@ int pretrain(const PretrainOptions& o, Console& console) {
     console.progress(r.step, r.steps, r.images_per_second,
                      fmt::format("loss {:.3f}  accuracy {}", r.loss, percent_text(r.accuracy)));
   };
-  TensorFile file;
+  std::optional<TensorFile> file;
   int stopped = 0;
   {
     const SignalGuard guard;
     file = vitrine::pretrain(
         config, o.every, o.state, report, [] { return SignalGuard::caught(); }, start ? &*start : nullptr);
-    if (SignalGuard::caught() && last.step < last.steps) stopped = SignalGuard::exit_code();
+    if (!file) stopped = SignalGuard::exit_code();
   }
   console.clear();
   nlohmann::ordered_json json{
@@ -108,8 +103,8 @@ int pretrain(const PretrainOptions& o, Console& console) {
                                       : text("; the same command goes on from ", quote(o.state), ".")));
   } else {
     if (o.bf16)
-      for (auto& [name, tensor] : file.tensors) tensor = tensor.to(DType::bf16);
-    save_safetensors(o.out, file);
+      for (auto& [name, tensor] : file->tensors) tensor = tensor.to(DType::bf16);
+    save_safetensors(o.out, *file);
     json["out"] = o.out;
     if (last.step > 0)
       console.item("Loss", fmt::format("{:.4f}, accuracy {}", last.loss, percent_text(last.accuracy)));

@@ -1,5 +1,9 @@
 // shared.cpp: opening backbones, tasks and data for all commands.
+#include <unistd.h>
+
+#include <cerrno>
 #include <filesystem>
+#include <system_error>
 
 #ifdef VITRINE_BUILTIN
 #include "models/builtin.h"
@@ -22,6 +26,7 @@ Backbone open_backbone(const std::string& where, int64_t heads) {
 }
 
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, int64_t heads) {
+  if (heads == 0) heads = task.heads;
   if (wanted) return open_backbone(*wanted, heads);
   try {
     return open_backbone(task.backbone, heads);
@@ -38,18 +43,16 @@ bool is_task_file(const TensorFile& file) {
   return format != file.metadata.end() && format->second.starts_with("vitrine task");
 }
 
-bool has_split(const std::string& spec, Split split) {
-  const std::string scheme = spec.substr(0, spec.find(':'));
-  if (split == Split::train || split == Split::all) return true;
-  if (scheme == "tensors") return false;  // one list of images, which opens as any split
-  if (scheme == "synthetic") return true;
-  if (scheme != "folder") return split == Split::test;
-  const std::filesystem::path folder =
-      std::filesystem::path(spec.substr(spec.find(':') + 1)) / name_of(split);
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
-    if (entry.is_directory(ignored)) return true;
-  return false;
+void prepare_output(const std::string& path) {
+  namespace fs = std::filesystem;
+  const fs::path parent = fs::path(path).parent_path();
+  std::error_code problem;
+  if (!parent.empty()) fs::create_directories(parent, problem);
+  if (!problem && (fs::is_directory(path) || !fs::path(path).has_filename()))
+    problem = std::make_error_code(std::errc::is_a_directory);
+  if (!problem && ::access(parent.empty() ? "." : parent.c_str(), W_OK) != 0)
+    problem = std::error_code(errno, std::generic_category());
+  if (problem) fail(Fault::output, "cannot write ", quote(path), ": ", problem.message());
 }
 
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec) {

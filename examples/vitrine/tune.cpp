@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "data/subset.h"
 #include "engine/text.h"
+#include "models/training/checkpoint.h"
 #include "models/training/tune.h"
 #include "signals.h"
 
@@ -52,7 +53,7 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
           ": the task to start from has ", model.prompts.count);
     check(!o.prompt_projection,
           "--prompt-projection: the task to start from holds its prompts as they came out of one");
-    check(!o.zero_head, "--head-init: the task to start from has a head");
+    check(!o.paper_head, "--head-init: the task to start from has a head");
   } else {
     model.method = o.method.value_or(Method::vpt_deep);
     model.prompts.projection = o.prompt_projection.value_or(0);
@@ -63,7 +64,7 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
   model.prompts.kind = prompt_kind(model.method);
   if (o.prompt_dropout) model.prompts.dropout = *o.prompt_dropout;
   if (o.drop_path) model.drop_path = *o.drop_path;
-  model.zero_head = o.zero_head;
+  model.paper_head = o.paper_head.value_or(false);
   model.classes = classes;
   return model;
 }
@@ -118,36 +119,25 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
 
 // --- the run folder ----------------------------------------------------------------------------------------
 
-bool holds_checkpoint(const fs::path& folder) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("checkpoint-") && name.ends_with(".safetensors")) return true;
-  }
-  return false;
-}
-
-// --out, or the first free runs/DATA-METHOD-n.
-std::string folder_of(const TuneOptions& o, Method method) {
-  if (o.out) {
-    check(o.resume || !holds_checkpoint(*o.out), quote(*o.out),
-          " holds the checkpoints of a run; go on in it with --resume, or name another folder with --out");
-    return *o.out;
-  }
-  for (int n = 1;; ++n) {
-    const std::string folder =
-        text("runs/", o.data.substr(0, o.data.find(':')), "-", name_of(method), "-", n);
-    std::error_code ignored;
-    if (!fs::exists(folder, ignored)) return folder;
-  }
-}
-
 void make_folder(const std::string& folder) {
   std::error_code problem;
   fs::create_directories(folder, problem);
   if (!problem && !fs::is_directory(folder, problem) && !problem)
     problem = std::make_error_code(std::errc::not_a_directory);
   if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
+}
+
+// --out, or the first free runs/DATA-METHOD-n, which is made at once, lest another run take it, too.
+std::string folder_of(const TuneOptions& o, Method method) {
+  if (o.out) return *o.out;
+  make_folder("runs");
+  for (int n = 1;; ++n) {
+    const std::string folder =
+        text("runs/", o.data.substr(0, o.data.find(':')), "-", name_of(method), "-", n);
+    std::error_code problem;
+    if (fs::create_directory(folder, problem)) return folder;
+    if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
+  }
 }
 
 // --- words -------------------------------------------------------------------------------------------------
@@ -183,18 +173,6 @@ std::string optimizer_text(const TuneConfig& c) {
                      c.optimizer.weight_decay);
 }
 
-// A word that a shell takes as it is.
-std::string shell_word(const std::string& word) {
-  const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char ch) {
-    return std::isalnum(ch) ||
-           std::string_view("-_./:,+=@%").find(static_cast<char>(ch)) != std::string_view::npos;
-  });
-  if (plain) return word;
-  std::string quoted = "'";
-  for (const char ch : word) ch == '\'' ? quoted += "'\\''" : quoted += ch;
-  return quoted + "'";
-}
-
 std::string evaluation_text(const Evaluation& e) {
   return fmt::format("{} of {}, loss {:.4f}", percent_text(e.accuracy), plural(e.samples, "image"), e.loss);
 }
@@ -213,6 +191,8 @@ nlohmann::ordered_json memory_json(const MemoryForecast& m) {
 int tune(const TuneOptions& o, Console& console) {
   const auto began = std::chrono::steady_clock::now();
   check(!o.resume || o.out, "--resume: which run? Name its folder with --out");
+  check(!o.out || o.resume || !holds_run(*o.out), quote(o.out.value_or("")),
+        " holds a run; go on in it with --resume, or name another folder with --out");
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
   const Backbone backbone = start ? open_backbone_of(*start, o.backbone, o.heads)
@@ -233,8 +213,6 @@ int tune(const TuneOptions& o, Console& console) {
   if (start) start->config = config.model;  // its noise may have been changed
   check(!config.keep_best || !data.val.empty(),
         "--keep best: needs validation images; --val N splits some off");
-  const std::string folder = folder_of(o, config.model.method);
-
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
   console.item("Backbone", text(quote(backbone.source), ": ", model_text(vit), ", ",
                                 million_text(backbone_parameters), " parameters"));
@@ -246,21 +224,30 @@ int tune(const TuneOptions& o, Console& console) {
                     data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
   console.item("Trains", text(start ? text(name_of(config.model.method), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, vit, backbone_parameters)));
-  const MemoryForecast memory = forecast_memory(backbone, config);
-  console.item("Memory",
-               text("about ", bytes_text(memory.peak()), ": ", bytes_text(memory.weights),
-                    " frozen weights, ", bytes_text(memory.trained),
-                    " for what is trained with gradients and optimizer state, ", bytes_text(memory.per_image),
-                    " for each of ", plural(static_cast<int64_t>(memory.batch_images), "image"), " at once, ",
-                    bytes_text(memory.loader), " for batches of images"));
+  const MemoryForecast memory = [&] {
+    try {
+      return forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()), o.memory_limit);
+    } catch (const Error& e) {
+      if (e.fault() != Fault::resources || o.memory_limit == 0) throw;
+      fail(Fault::resources, "two images at once need more, but --memory-limit is ",
+           bytes_text(o.memory_limit), "; ", e.what());
+    }
+  }();
+  console.item("Memory", text("about ", bytes_text(memory.peak()), ": ", bytes_text(memory.weights),
+                              " frozen weights, ", bytes_text(memory.trained),
+                              " for what is trained with gradients, optimizer state and working space, ",
+                              bytes_text(memory.per_image), " for each of ",
+                              plural(static_cast<int64_t>(memory.batch_images), "image"), " at once, ",
+                              bytes_text(memory.loader), " for batches of images"));
   if (o.memory_limit > 0 && memory.peak() > o.memory_limit)
     fail(Fault::resources, "a step needs about ", bytes_text(memory.peak()), ", but --memory-limit is ",
          bytes_text(o.memory_limit), "; a smaller --batch or a greater --accumulate needs less");
   console.item("Steps",
                text(count_text(per_epoch * config.epochs), ": ", plural(config.epochs, "epoch"), " of ",
                     count_text(per_epoch), " with batches of ", config.batch, "; ", optimizer_text(config)));
-  console.item("Folder", folder);
+  const std::string folder = folder_of(o, config.model.method);
   make_folder(folder);
+  console.item("Folder", folder);
 
   TuneHooks hooks;
   hooks.note = note;
@@ -278,7 +265,8 @@ int tune(const TuneOptions& o, Console& console) {
                              r.loss, percent_text(r.accuracy), val, r.images_per_second));
   };
 
-  const Memory pool = Memory::counted(o.memory_limit);
+  // The limit is for all of it; the pool holds what stands beside the frozen weights.
+  const Memory pool = Memory::counted(o.memory_limit > 0 ? o.memory_limit - memory.weights : 0);
   TuneResult result;
   {
     const SignalGuard guard;
@@ -342,10 +330,10 @@ int tune(const TuneOptions& o, Console& console) {
                              (fs::path(folder) / "metrics.jsonl").string()));
   const std::string from =
       o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "";
-  console.item("Next", text("vitrine predict --task ", shell_word(task_path), from, " IMAGE..."));
-  console.item("", text("vitrine eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
-                        test_set ? "" : " --split train"));
-  console.item("", text("vitrine inspect ", shell_word(task_path)));
+  console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
+  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
+                           test_set ? "" : " --split train"));
+  console.command("", text("inspect ", shell_word(task_path)));
   console.result(json);
   return 0;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/check.h"
+#include "engine/file.h"
 #include "engine/sha256.h"
 
 namespace vitrine {
@@ -45,13 +46,27 @@ std::string digest_of(TensorFile file) {
 
 }  // namespace
 
+std::shared_ptr<const FolderLock> take_run_folder(const std::string& folder) {
+  auto lock = std::make_shared<const FolderLock>(folder);
+  remove_temporaries(folder);
+  return lock;
+}
+
+bool holds_run(const std::string& folder) {
+  std::error_code ignored;
+  const std::filesystem::path path(folder);
+  if (!std::filesystem::is_directory(path, ignored)) return false;
+  return std::filesystem::exists(path / "task.safetensors", ignored) || !checkpoints_in(folder).empty();
+}
+
 void save_checkpoint(const std::string& folder, int64_t steps, TensorFile state) {
   state.metadata["digest"] = digest_of(state);
   save_safetensors((std::filesystem::path(folder) / text(stem, steps, ending)).string(), state);
-  const std::vector<Found> all = checkpoints_in(folder);
-  for (size_t i = 2; i < all.size(); ++i) {
+  std::vector<Found> others = checkpoints_in(folder);
+  std::erase_if(others, [&](const Found& found) { return found.steps == steps; });
+  for (size_t i = 1; i < others.size(); ++i) {
     std::error_code ignored;  // an old checkpoint that cannot be removed harms nobody
-    std::filesystem::remove(all[i].path, ignored);
+    std::filesystem::remove(others[i].path, ignored);
   }
 }
 
@@ -65,7 +80,11 @@ std::optional<TensorFile> newest_checkpoint(const std::string& folder,
             ": its digest is wrong");
       return file;
     } catch (const Error& error) {
-      if (note) note(text("passing over a damaged checkpoint: ", error.what()));
+      std::error_code problem;
+      std::filesystem::rename(found.path, found.path + ".damaged", problem);
+      if (note)
+        note(text("passing over a damaged checkpoint: ", error.what(),
+                  problem ? "" : text("; it is now '", found.path, ".damaged'")));
     }
   }
   return std::nullopt;

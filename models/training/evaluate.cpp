@@ -37,9 +37,10 @@ Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> datase
   return out;
 }
 
-MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config) {
+MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
+                               size_t limit) {
   // A copy of the backbone whose packed forms are counted apart.
-  const Memory frozen_memory = Memory::counted(), memory = Memory::counted();
+  const Memory frozen_memory = Memory::counted(limit), memory = Memory::counted(limit);
   Backbone counted = backbone;
   MemoryForecast out{};
   for (auto& [name, tensor] : counted.file.tensors) {
@@ -63,12 +64,12 @@ MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& confi
   out.weights += frozen_memory.statistics().peak;
   out.per_image = two > one ? two - one : one;
   out.trained = one > out.per_image ? one - out.per_image : 0;
-  out.batch_images = static_cast<size_t>((config.batch + config.accumulate - 1) / config.accumulate);
+  const int64_t batch = std::min(config.batch, samples);
+  out.batch_images = static_cast<size_t>((batch + config.accumulate - 1) / config.accumulate);
   // The loader's ring holds one batch more than it has workers (loader.cpp).
   const auto batches = static_cast<size_t>(config.workers > 0 ? config.workers + 2 : 1);
   const auto side = static_cast<size_t>(backbone.config.image_size);
-  out.loader =
-      batches * static_cast<size_t>(config.batch) * (3 * side * side * sizeof(float) + sizeof(int64_t));
+  out.loader = batches * static_cast<size_t>(batch) * (3 * side * side * sizeof(float) + sizeof(int64_t));
   return out;
 }
 

@@ -149,9 +149,9 @@ TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorF
 
 }  // namespace
 
-TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& state_path,
-                    const std::function<void(const PretrainReport&)>& report,
-                    const std::function<bool()>& stop, const TensorFile* start) {
+std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const std::string& state_path,
+                                   const std::function<void(const PretrainReport&)>& report,
+                                   const std::function<bool()>& stop, const TensorFile* start) {
   check(c.vit.image_size == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
         c.vit.image_size);
   check(c.steps >= 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
@@ -217,7 +217,7 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
     optimizer.step(lr);
     ++sums.steps;
 
-    const bool stopping = stop && stop();
+    const bool stopping = optimizer.steps() < c.steps && stop && stop();
     if (optimizer.steps() % every == 0 || optimizer.steps() == c.steps || stopping) {
       save();
       const auto now = std::chrono::steady_clock::now();
@@ -231,7 +231,7 @@ TensorFile pretrain(const PretrainConfig& c, int64_t every, const std::string& s
       sums = {};
       since = now;
     }
-    if (stopping) return {};
+    if (stopping) return std::nullopt;
   }
   return result(learner, c, start);
 }

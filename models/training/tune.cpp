@@ -11,6 +11,7 @@
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/sha256.h"
+#include "engine/text.h"
 #include "models/training/checkpoint.h"
 #include "models/training/hits.h"
 
@@ -42,19 +43,47 @@ struct Progress {
   std::string metrics;  // the lines of metrics.jsonl
 };
 
-// Tells runs on other data apart: samples and their labels.
+// Tells runs on other data apart: classes, samples and their labels, for training and for validation.
 std::string digest_of(const TuneData& data) {
   Sha256 hash;
-  for (const int64_t i : data.train) hash.update(text(i, " ", data.dataset->label(i), "\n"));
+  for (const std::string& name : data.dataset->class_names()) hash.update(name).update("\n");
+  const auto add = [&](const Dataset& dataset, const std::vector<int64_t>& samples) {
+    for (const int64_t i : samples) hash.update(text(i, " ", dataset.label(i), " ", dataset.mark(i), "\n"));
+    hash.update("\n");
+  };
+  add(*data.dataset, data.train);
+  add(data.val_set ? *data.val_set : *data.dataset, data.val);
   hash.update(to_json(data.preprocess));
   return hash.hex();
 }
 
+// Tells runs from other starting points apart.
+std::string digest_of(const Task* start) {
+  if (!start) return "fresh";
+  Sha256 hash;
+  for (const auto& [name, tensor] : start->tensors) hash.update(name).update("\n").update(tensor.raw());
+  return hash.hex();
+}
+
+std::vector<int64_t> class_counts(const TuneData& data) {
+  std::vector<int64_t> counts(static_cast<size_t>(data.dataset->classes()), 0);
+  for (const int64_t i : data.train) ++counts[data.dataset->label(i)];
+  return counts;
+}
+
+// A class that no image shows cannot be learned. `bad` images are damaged and do not count.
+void check_every_class(const TuneData& data, const std::vector<BadImage>& bad = {}) {
+  std::vector<int64_t> counts = class_counts(data);
+  for (const BadImage& image : bad) --counts[data.dataset->label(image.sample)];
+  for (size_t c = 0; c < counts.size(); ++c)
+    check(counts[c] > 0, "tune: class '", data.dataset->class_names()[c], "' has no ",
+          bad.empty() ? "" : "undamaged ", "training images");
+}
+
 Tensor class_weights(const TuneData& data, int64_t classes) {
-  std::vector<float> counts(classes, 0);
-  for (const int64_t i : data.train) counts[data.dataset->label(i)] += 1;
-  for (float& count : counts) count = count > 0 ? 1 / count : 0;
-  return Tensor::of<float>({classes}, counts);
+  std::vector<float> weights;
+  for (const int64_t count : class_counts(data)) weights.push_back(1 / static_cast<float>(count));
+  return Tensor::of<float>({classes}, weights);
 }
 
 class Run {
@@ -66,6 +95,8 @@ class Run {
         config_(config),
         folder_(folder),
         hooks_(hooks),
+        backbone_identity_(identity_of(backbone)),
+        start_digest_(digest_of(start)),
         model_(make_model(backbone, config, start, memory)),
         optimizer_(model_->parameters(), config.optimizer),
         loader_(data.dataset, data.train, data.preprocess, loader_options(memory)) {
@@ -95,15 +126,19 @@ class Run {
             .memory = memory};
   }
   Variable logits_of(const Batch& batch, int64_t begin, int64_t end);
+  double weight_of(const Tensor& labels) const;
+  void check_finite() const;
   void step(const Batch& batch, double learning_rate);
   void save();
-  void end_epoch(double seconds, int64_t samples_seen, double learning_rate);
+  double rate_at(int64_t step) const;
+  void end_epoch(double seconds, int64_t samples_seen);
 
   const Backbone& backbone_;
   const TuneData& data_;
   const TuneConfig& config_;
   const std::string& folder_;
   const TuneHooks& hooks_;
+  const std::string backbone_identity_, start_digest_;
   std::unique_ptr<TunedVit> model_;
   Optimizer optimizer_;
   Loader loader_;
@@ -138,18 +173,27 @@ Variable Run::logits_of(const Batch& batch, int64_t begin, int64_t end) {
   return model_->classify(concat(rows, 0));
 }
 
+// What the mean of the loss divides by: the number of images, or the sum of their classes' weights.
+double Run::weight_of(const Tensor& labels) const {
+  if (!loss_.class_weights.defined()) return static_cast<double>(labels.dim(0));
+  const auto weights = loss_.class_weights.data<float>();
+  double sum = 0;
+  for (const int64_t label : labels.data<int64_t>()) sum += weights[label];
+  return sum;
+}
+
 // One optimizer step from one batch, its micro-batches added up in their order.
 void Run::step(const Batch& batch, double learning_rate) {
   model_->parameters().clear_gradients();
   const int64_t n = batch.images.dim(0), parts = std::min(config_.accumulate, n);
   last_loss_ = 0;
+  const double weight = weight_of(batch.labels);
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = n * part / parts, end = n * (part + 1) / parts;
     const Variable logits = logits_of(batch, begin, end);
     const Tensor labels = batch.labels.rows(begin, end);
     const Variable loss = cross_entropy(logits, labels, loss_);
-    const double value = loss.value().item(),
-                 share = static_cast<double>(end - begin) / static_cast<double>(n);
+    const double value = loss.value().item(), share = weight_of(labels) / weight;
     if (!std::isfinite(value)) {
       fail(Fault::diverged, "tune: the loss became ", value, " in step ", optimizer_.steps() + 1, " (epoch ",
            progress_.epoch + 1, "); a smaller learning rate may help. The last checkpoint is untouched");
@@ -164,7 +208,18 @@ void Run::step(const Batch& batch, double learning_rate) {
   optimizer_.step(learning_rate);
 }
 
+// A state that holds NaN is worth nothing and must not replace one that does not.
+void Run::check_finite() const {
+  for (const Parameter& p : model_->parameters().all()) {
+    if (std::ranges::all_of(p.value.value().data<float>(), [](float v) { return std::isfinite(v); }))
+      continue;
+    fail(Fault::diverged, "tune: '", p.name, "' became NaN or infinite by step ", optimizer_.steps(),
+         "; a smaller learning rate may help. The last checkpoint is untouched");
+  }
+}
+
 void Run::save() {
+  check_finite();
 #ifdef VITRINE_FILES
   if (folder_.empty()) return;
   TensorFile state;
@@ -174,7 +229,8 @@ void Run::save() {
   state.metadata["format"] = "vitrine checkpoint 1";
   state.metadata["config"] = to_json(config_);
   state.metadata["data"] = digest_of(data_);
-  state.metadata["backbone"] = backbone_.source;
+  state.metadata["backbone"] = backbone_identity_;
+  state.metadata["start"] = start_digest_;
   state.metadata["epoch"] = std::to_string(progress_.epoch);
   state.metadata["position"] = std::to_string(progress_.position);
   state.metadata["loss"] = exact(progress_.loss);
@@ -196,6 +252,11 @@ void Run::restore(const TensorFile& state) {
   check(entry("config") == to_json(config_), "resume: the run in '", folder_,
         "' has other settings: ", entry("config"), ", but these were given: ", to_json(config_));
   check(entry("data") == digest_of(data_), "resume: the run in '", folder_, "' was made on other data");
+  check(entry("backbone") == backbone_identity_, "resume: the run in '", folder_,
+        "' has another backbone, of identity ", entry("backbone").substr(0, 16), "..., but ",
+        backbone_.source, " has ", backbone_identity_.substr(0, 16), "...");
+  check(entry("start") == start_digest_, "resume: the run in '", folder_, "' started from ",
+        entry("start") == "fresh" ? "fresh prompts and head" : "another task file");
   for (Parameter& p : model_->parameters().all()) {
     const Tensor& stored = state.at("model." + p.name);
     check(stored.shape() == p.value.shape() && stored.dtype() == p.value.dtype(), state.name,
@@ -217,7 +278,10 @@ void Run::restore(const TensorFile& state) {
     hooks_.note(text("going on after step ", optimizer_.steps(), " (", progress_.epoch, " epochs done)"));
 }
 
-void Run::end_epoch(double seconds, int64_t samples_seen, double learning_rate) {
+void Run::end_epoch(double seconds, int64_t samples_seen) {
+  check(progress_.samples > 0, "tune: none of ", data_.train.size(), " training images could be read");
+  if (!loader_.bad().empty()) check_every_class(data_, loader_.bad());
+  const double learning_rate = rate_at(optimizer_.steps() - 1);
   const double n = static_cast<double>(std::max<int64_t>(progress_.samples, 1));
   EpochReport report{++progress_.epoch,
                      config_.epochs,
@@ -260,19 +324,22 @@ void Run::end_epoch(double seconds, int64_t samples_seen, double learning_rate) 
   if (hooks_.epoch) hooks_.epoch(report);
 }
 
-bool Run::train() {
-  const int64_t total = steps_per_epoch_ * config_.epochs;
+double Run::rate_at(int64_t step) const {
   const auto warmup =
       static_cast<int64_t>(std::llround(config_.warmup_epochs * static_cast<double>(steps_per_epoch_)));
+  return learning_rate_at(config_.schedule, config_.learning_rate, step, warmup,
+                          steps_per_epoch_ * config_.epochs);
+}
+
+bool Run::train() {
+  const int64_t total = steps_per_epoch_ * config_.epochs;
   while (progress_.epoch < config_.epochs) {
     loader_.start_epoch(progress_.epoch);
     loader_.skip(progress_.position);
     const Clock::time_point start = Clock::now();
     int64_t seen = 0;
-    double rate = 0;
     for (Batch batch; loader_.next(batch);) {
-      rate = learning_rate_at(config_.schedule, config_.learning_rate, optimizer_.steps(), warmup, total);
-      step(batch, rate);
+      step(batch, rate_at(optimizer_.steps()));
       seen += batch.images.dim(0);
       progress_.position = loader_.position();
       if (hooks_.step) {
@@ -284,12 +351,13 @@ bool Run::train() {
         return false;
       }
     }
-    end_epoch(seconds_since(start), seen, rate);
+    end_epoch(seconds_since(start), seen);
   }
   return true;
 }
 
 TuneResult Run::result() {
+  check_finite();
   TuneResult out;
   out.epochs = reports_;
   TunedConfig model = model_->config();
@@ -297,7 +365,8 @@ TuneResult Run::result() {
   out.task = {model,
               data_.dataset->class_names(),
               backbone_.source,
-              identity_of(backbone_),
+              backbone_identity_,
+              backbone_.config.heads,
               to_json(data_.preprocess),
               to_json(config_),
               config_.keep_best && progress_.best >= 0 ? progress_.best_tensors : model_->task_tensors()};
@@ -332,6 +401,9 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
                 const std::string& folder, bool resume, const TuneHooks& hooks, const Task* start,
                 const Memory& memory) {
   check(data.dataset != nullptr && !data.train.empty(), "tune: no training images");
+  check(is_utf8(backbone.source), "tune: the backbone's path ", quote(backbone.source),
+        " is not UTF-8, as the task file's text must be");
+  check_every_class(data);
   check(data.preprocess.size == backbone.config.image_size, "tune: the backbone sees ",
         backbone.config.image_size, " pixels, the preprocessing gives ", data.preprocess.size);
   const TuneConfig config = completed(given, data, start);
@@ -341,15 +413,21 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
   }
   std::optional<TensorFile> state;
 #ifdef VITRINE_FILES
+  std::shared_ptr<const FolderLock> lock;
   if (!folder.empty()) {
-    state = newest_checkpoint(folder, resume ? hooks.note : nullptr);
-    check(resume || !state, "tune: '", folder, "' holds a run already; resume it, or choose another folder");
+    lock = take_run_folder(folder);
+    check(resume || !holds_run(folder), "tune: '", folder,
+          "' holds a run already; resume it, or choose another folder");
+    if (resume) state = newest_checkpoint(folder, hooks.note);
   }
 #else
   check(folder.empty() && !resume, "tune: this build writes no files");
 #endif
   Run run(backbone, data, config, folder, hooks, start, memory);
-  if (state) run.restore(*state);
+  if (state)
+    run.restore(*state);
+  else if (resume && hooks.note)
+    hooks.note(text("no checkpoint in '", folder, "' yet: starting from the beginning"));
   if (!run.train()) return {.stopped = true, .task = {}, .epochs = {}};
   return run.result();
 }

@@ -99,14 +99,17 @@ Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> datase
 
 struct MemoryForecast {
   size_t weights;       // the frozen backbone as it is kept, packed forms included
-  size_t trained;       // prompts and head with gradients and optimizer state
+  size_t trained;       // prompts and head with gradients, optimizer state and working space
   size_t per_image;     // of a micro-batch: activations kept for backward and working space
   size_t batch_images;  // the images of a micro-batch
   size_t loader;        // batches of images, the present one and those made ahead
   size_t peak() const { return weights + trained + per_image * batch_images + loader; }
 };
-// What a step will take, found by running forward and backward once on one and once on two blank images.
-MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config);
+// What a step on a data set of `samples` training images will take, found by running forward and backward
+// once on one and once on two blank images.
+// These steps keep to the limit, too, if there is one (bytes): Fault::resources.
+MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
+                               size_t limit = 0);
 
 // How preprocessing is found: from the checkpoint's metadata, else as timm's DeiT has it for the size
 // (resize size / 0.875, bicubic, ImageNet mean and deviation).

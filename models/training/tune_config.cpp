@@ -14,7 +14,7 @@ std::string to_json(const TuneConfig& c) {
                    {"prompt_projection", c.model.prompts.projection},
                    {"classes", c.model.classes},
                    {"drop_path", c.model.drop_path},
-                   {"head_init", c.model.zero_head ? "zero" : "paper"},
+                   {"head_init", c.model.paper_head ? "paper" : "zero"},
                    {"epochs", c.epochs},
                    {"batch", c.batch},
                    {"accumulate", c.accumulate},
