@@ -50,6 +50,9 @@ void check_finite(const Tensor& tensor, const std::string& who) {
 }  // namespace
 
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads, const Memory& memory) {
+  const auto format = file.metadata.find("format");
+  check(format == file.metadata.end() || !format->second.starts_with("vitrine "), source, ": is a ",
+        format == file.metadata.end() ? "" : format->second, " file, not a backbone");
   Backbone backbone;
   backbone.source = source;
   backbone.file = std::move(file);

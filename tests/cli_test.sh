@@ -114,6 +114,7 @@ cp out eval.json
 cp colours/task.safetensors task-before.safetensors
 expect 'logits never replace what is read' 1 'is a file that is being read' "$vitrine" eval --task colours/task.safetensors --data folder:pictures --logits-out ./colours/task.safetensors
 same 'the task file is as it was' colours/task.safetensors task-before.safetensors
+expect 'a task file is no backbone' 1 'is a vitrine task 1 file, not a backbone' "$vitrine" tune --backbone colours/task.safetensors --data folder:pictures
 expect 'brackets in a name' 2 "cannot open '\\[a,b\\]'" "$vitrine" predict --task colours/task.safetensors '[a,b]'
 expect 'one file for two purposes' 1 'expected two files' "$vitrine" pretrain --out tiny.safetensors --state tiny.safetensors
 expect 'a folder in place of the result is found first' 2 "cannot write 'pictures'" "$vitrine" pretrain --out pictures --steps 1000000

@@ -2,10 +2,10 @@
 """accuracy.py: the accuracy table of a backbone on a task: search on a validation part, test once per seed.
 
 Each method searches its own grid on 800 training and 200 validation images (the 1,000 of VTAB's protocol); the best
-validation accuracy of the last epoch wins, the earlier line of the grid among equals. Then every seed trains on all 1,000
-images with these settings and is tested once. Everything goes through the `vitrine` program; each run's JSON is one
-line of OUT/runs.jsonl, and a run that stands there is not done again. UNTRAINED in a grid stands for the built-in net's
-fresh weights.
+validation accuracy of the last epoch wins, the earlier line of the grid among equals; a grid of one line needs no search.
+Then every seed trains on all 1,000 images with these settings and is tested once. Everything goes through the `vitrine`
+program; each run's JSON is one line of OUT/runs.jsonl, and a run that stands there is not done again. UNTRAINED in a grid
+stands for the built-in net's fresh weights.
 
   bench/accuracy/accuracy.py --vitrine build/examples/vitrine --data fashion-mnist:DIR --grid bench/accuracy/fashion.json --out OUT
 """
@@ -80,9 +80,9 @@ if "UNTRAINED" in str(choices) and not untrained.exists():
 
 with ThreadPoolExecutor(arguments.jobs) as pool:
     search = f"--val {arguments.val} --no-test --seed 0"
-    jobs = [(name, options, search) for name, tried in choices.items() for options in tried]
+    jobs = [(name, options, search) for name, tried in choices.items() if len(tried) > 1 for options in tried]
     validation = {job[:2]: -1 if result.get("diverged") else result["val"]["accuracy"] for job, result in zip(jobs, pool.map(run, jobs))}
-    best = {name: max(tried, key=lambda options: validation[name, options]) for name, tried in choices.items()}  # the first of equals
+    best = {name: max(tried, key=lambda options: validation.get((name, options), 0)) for name, tried in choices.items()}  # the first of equals
     jobs = [(name, options, f"--val 0 --seed {seed}") for name, options in best.items() for seed in range(arguments.seeds)]
     finals = {}
     for job, result in zip(jobs, pool.map(run, jobs)):
@@ -94,7 +94,8 @@ for name, results in finals.items():
     tests = [100 * result["test"]["accuracy"] for result in results]
     spread = statistics.stdev(tests) if len(tests) > 1 else 0
     table.append(f"| {name} | {statistics.mean(tests):.2f} ± {spread:.2f} | {', '.join(f'{t:.2f}' for t in tests)} | "
-                 f"{results[0]['trained_parameters']:,} | `{best[name]}` | {len(choices[name])} | {100 * validation[name, best[name]]:.1f} | "
+                 f"{results[0]['trained_parameters']:,} | `{best[name]}` | {len(choices[name])} | "
+                 f"{f'{100 * validation[name, best[name]]:.1f}' if len(choices[name]) > 1 else 'none'} | "
                  f"{statistics.mean(result['seconds'] for result in results):.0f} |")
 (out / "table.md").write_text("\n".join(table) + "\n")
 print("\n".join(table))

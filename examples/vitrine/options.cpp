@@ -111,7 +111,7 @@ constexpr const char* overview =
     "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
-    "4 not enough memory, 130 or 143 stopped by a signal with the state saved.\n";
+    "4 not enough memory, 130 or 143 stopped by a signal (tune and pretrain --state save first).\n";
 
 // --- the options -------------------------------------------------------------------------------------------
 
