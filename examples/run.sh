@@ -12,7 +12,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # --- the recipe -------------------------------------------------------------------------------------------------------
 data=fashion-mnist:/usr/share/datasets/fashion-mnist
 recipe=(--backbone builtin --data "$data" --method vpt-deep --prompts 10 --train-limit 1000
-  --epochs 40 --batch 16 --lr 5e-3 --wd 1e-2 --warmup 2 --head-init zero --flip --label-smoothing 0.1)
+  --epochs 12 --batch 16 --lr 3e-3 --wd 1e-2 --warmup 2)
 # ----------------------------------------------------------------------------------------------------------------------
 
 # shellcheck disable=SC2154,SC2086  # lists of words

@@ -30,7 +30,7 @@ parser.add_argument("--limit", type=int, default=1000)
 parser.add_argument("--val", type=int, default=200)
 parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
 parser.add_argument("--threads", type=int, default=2, help="processor threads of each")
-parser.add_argument("--only", help="comma-separated methods of the grid")
+parser.add_argument("--only", help="semicolon-separated methods of the grid")
 arguments = parser.parse_args()
 
 out = Path(arguments.out)
@@ -73,7 +73,7 @@ def run(job):
 
 methods = json.loads(Path(arguments.grid).read_text())
 if arguments.only:
-    methods = {name: methods[name] for name in arguments.only.split(",")}
+    methods = {name: methods[name] for name in arguments.only.split(";")}
 choices = {name: [f"{grid['always']} {choice}".strip() for choice in grid["try"]] for name, grid in methods.items()}
 if "UNTRAINED" in str(choices) and not untrained.exists():
     subprocess.run([arguments.vitrine, "pretrain", "--steps", "0", "--f32", "--out", untrained], check=True)
