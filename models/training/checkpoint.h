@@ -1,5 +1,8 @@
-// checkpoint.h: the saved state of a run, written so that no moment of a crash can lose it.
+// checkpoint.h: the saved state of a run, written so that no moment of a crash can lose it. Present only in
+// builds with VITRINE_FILES.
 #pragma once
+
+#ifdef VITRINE_FILES
 
 #include <functional>
 #include <memory>
@@ -29,3 +32,5 @@ std::optional<TensorFile> newest_checkpoint(const std::string& folder,
                                             const std::function<void(const std::string&)>& note);
 
 }  // namespace vitrine
+
+#endif
