@@ -62,11 +62,13 @@ Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
   const T *from = x.data<T>().data(), *d = dy.data<T>().data();
   T* to = out.mutable_data<T>().data();
   parallel_for((x.numel() + chunk - 1) / chunk, 4, [&](int64_t begin, int64_t end) {
-    Array<T> in, factor, slope;
+    Array<T> clamped, factor, slope;
     for (int64_t i = begin * chunk; i < std::min(end * chunk, x.numel()); i += chunk) {
       const int64_t n = std::min(chunk, x.numel() - i);
-      const Eigen::Map<const Array<T>> dout(d + i, n);
-      in = Eigen::Map<const Array<T>>(from + i, n).max(T(-far)).min(T(far));  // NaN stays NaN
+      const Eigen::Map<const Array<T>> given(from + i, n), dout(d + i, n);
+      const bool moderate = !(given.abs().maxCoeff() > T(far));  // nearly always: a copy would cost
+      if (!moderate) clamped = given.max(T(-far)).min(T(far));
+      const Eigen::Map<const Array<T>> in(moderate ? from + i : clamped.data(), n);
       gelu_factor<T>(form, in, factor, &slope);
       Eigen::Map<Array<T>>(to + i, n) = dout * (factor + in * slope);
     }
