@@ -27,8 +27,8 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
 Backbone load_backbone(const std::string& path, int64_t heads = 0, const Memory& memory = {});
 #endif
 
-// SHA-256 over the configuration and the tensors, by name: name, shape and f32 bytes; the backbone's own head does
-// not count. Two files of the same net have the same identity, whatever else they hold.
+// SHA-256 over the configuration and the tensors, by name: name, shape and f32 bytes; the backbone's own head
+// does not count. Two files of the same net have the same identity, whatever else they hold.
 std::string identity_of(const Backbone& backbone);
 
 }  // namespace vitrine

@@ -45,6 +45,9 @@ TEST_CASE("pretrain: stopped after any step but the last and gone on from, it en
   PretrainConfig other = tiny();
   other.edge_weight = 1;
   CHECK_THROWS_WITH_AS(pretrain(other, 2, state, {}), doctest::Contains("other settings"), Error);
+  const auto start = pretrain(tiny(), 4, "", {});
+  CHECK_THROWS_WITH_AS(pretrain(tiny(), 2, state, {}, {}, &*start), doctest::Contains("other settings"),
+                       Error);
   fs::remove(state);
 }
 

@@ -38,6 +38,26 @@ Variable textbook_deep(const Vit& vit, const std::vector<Variable>& prompts, con
   return vit.pool(x);
 }
 
+// What one of the two forms gives.
+struct Outcome {
+  Tensor logits, prompt_gradient, head_gradient;
+};
+
+// `parameters` lists prompts first, then the head's weight.
+Outcome outcome_of(const Variable& logits, const Tensor& labels, const Parameters& parameters) {
+  backward(cross_entropy(logits, labels));
+  return {logits.value(), parameters.all()[0].value.gradient(), parameters.all()[1].value.gradient()};
+}
+
+void check_equal(const Outcome& a, const Outcome& b) {
+  CHECK(largest_difference(a.logits, b.logits) < 1e-12);
+  CHECK(largest_difference(a.prompt_gradient, b.prompt_gradient) < 1e-12);
+  CHECK(largest_difference(a.head_gradient, b.head_gradient) < 1e-12);
+  double size = 0;  // the gradients are not just zeros that agree
+  for (const double g : a.prompt_gradient.data<double>()) size = std::max(size, std::abs(g));
+  CHECK(size > 1e-6);
+}
+
 }  // namespace
 
 TEST_CASE("VPT-deep as keys and values equals the textbook form, logits and all gradients, to 1e-12") {
@@ -51,7 +71,7 @@ TEST_CASE("VPT-deep as keys and values equals the textbook form, logits and all 
       const Tensor images = sine_image(3, 32);
       const Tensor labels = Tensor::of<int64_t>({3}, {0, 4, 2});
 
-      std::vector<Tensor> logits, prompt_gradients, head_gradients;
+      std::vector<Outcome> outcomes;
       for (const bool textbook : {false, true}) {
         Parameters parameters;
         const Scope scope = trainable(parameters, 5, DType::f64);
@@ -66,18 +86,9 @@ TEST_CASE("VPT-deep as keys and values equals the textbook form, logits and all 
         } else {
           features = prompted_features(vit, prompts, images, {});
         }
-        const Variable y = head(features);
-        backward(cross_entropy(y, labels));
-        logits.push_back(y.value());
-        prompt_gradients.push_back(parameters.all()[0].value.gradient());
-        head_gradients.push_back(parameters.all()[1].value.gradient());
+        outcomes.push_back(outcome_of(head(features), labels, parameters));
       }
-      CHECK(largest_difference(logits[0], logits[1]) < 1e-12);
-      CHECK(largest_difference(prompt_gradients[0], prompt_gradients[1]) < 1e-12);
-      CHECK(largest_difference(head_gradients[0], head_gradients[1]) < 1e-12);
-      double size = 0;  // the gradients are not just zeros that agree
-      for (const double g : prompt_gradients[0].data<double>()) size = std::max(size, std::abs(g));
-      CHECK(size > 1e-6);
+      check_equal(outcomes[0], outcomes[1]);
     }
   }
 }
@@ -94,21 +105,9 @@ TEST_CASE("VPT-deep with prompt dropout equals the textbook form under the same 
   CHECK(layers[0].shape() == Shape{2, 4, 16});
   const Tensor images = sine_image(2, 32), labels = Tensor::of<int64_t>({2}, {1, 9});
   const Linear head(small.width, 10, trainable(parameters, 6, DType::f64) / "head");
-  std::vector<Tensor> logits, prompt_gradients, head_gradients;
-  for (const bool textbook : {false, true}) {
-    parameters.clear_gradients();
-    const Variable y =
-        head(textbook ? textbook_deep(vit, layers, images) : prompted_features(vit, prompts, images, pass));
-    backward(cross_entropy(y, labels));
-    logits.push_back(y.value());
-    prompt_gradients.push_back(parameters.all()[0].value.gradient());
-    head_gradients.push_back(parameters.all()[1].value.gradient());
-  }
-  CHECK(largest_difference(logits[0], logits[1]) < 1e-12);
-  CHECK(largest_difference(prompt_gradients[0], prompt_gradients[1]) < 1e-12);
-  CHECK(largest_difference(head_gradients[0], head_gradients[1]) < 1e-12);
-  CHECK(largest_difference(prompt_gradients[0], Tensor::zeros(prompt_gradients[0].shape(), DType::f64)) >
-        1e-6);
+  const Outcome fast = outcome_of(head(prompted_features(vit, prompts, images, pass)), labels, parameters);
+  parameters.clear_gradients();
+  check_equal(fast, outcome_of(head(textbook_deep(vit, layers, images)), labels, parameters));
   // Other masks in another epoch; none outside training.
   Pass later = pass;
   later.noise.epoch = 2;
@@ -193,6 +192,22 @@ TEST_CASE("what is trained: L P D + D C + C scalars, and nothing else") {
   const TunedVit full(backbone, TunedConfig{.method = Method::full, .classes = 5}, 1);
   CHECK(full.parameters().count() == parameter_count(small) + 16 * 5 + 5);
   CHECK(deep.backbone_count() == parameter_count(small));
+}
+
+TEST_CASE("a head starts at zeros, or kaiming normal with fan-out as in the paper's code") {
+  TensorFile file = sine_vit(small);
+  file.metadata["config"] = config_to_json(small);
+  const Backbone backbone = make_backbone(file, "sine");
+  for (const bool paper : {false, true}) {
+    TunedConfig config{.method = Method::linear, .prompts = {}, .classes = 500};
+    config.paper_head = paper;
+    const auto tensors = TunedVit(backbone, config, 1).task_tensors();
+    double squares = 0;
+    for (const float w : tensors.at("head.weight").data<float>()) squares += double{w} * double{w};
+    const double n = 500.0 * 16, variance = paper ? 2.0 / 500 : 0;
+    CHECK(std::abs(squares / n - variance) <= 5 * variance * std::sqrt(2 / n));  // five deviations
+    for (const float b : tensors.at("head.bias").data<float>()) CHECK(b == 0);
+  }
 }
 
 TEST_CASE("the glass: frozen bytes stay as they are, and a frozen linear keeps no activation") {

@@ -16,8 +16,8 @@ namespace {
 
 constexpr int most_threads = 1024;  // an environment may ask for more than a stack can bear
 
-// A file opened later must not become standard output because that was closed: its place is taken by something
-// that cannot be written.
+// A file opened later must not become standard output because that was closed: its place is taken by
+// something that cannot be written.
 void hold_standard_streams() {
   for (int stream = 0; stream <= 2; ++stream)
     if (::fcntl(stream, F_GETFD) == -1) ::open("/dev/null", O_RDONLY);

@@ -358,9 +358,9 @@ void add_bench(Adder& add, BenchOptions& o) {
 
 // --- before CLI11 ------------------------------------------------------------------------------------------
 
-// Tells unknown options and missing values by name, and takes out of `words` what belongs to no option: CLI11
-// would take `--data` in `--out --data x` for a folder, speaks of the first missing option before the first unknown
-// one, and splits a word such as [a,b].
+// Tells unknown options and missing values by name, and takes out of `words` what belongs to no option:
+// CLI11 would take `--data` in `--out --data x` for a folder, speaks of the first missing option before the
+// first unknown one, and splits a word such as [a,b].
 std::vector<std::string> take_positionals(const CLI::App& app, std::vector<std::string>& words) {
   std::vector<std::string> known{"--help"}, positionals, rest;
   for (const CLI::Option* option : app.get_options())

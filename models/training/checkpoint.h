@@ -21,9 +21,9 @@ std::shared_ptr<const FolderLock> take_run_folder(const std::string& folder);
 // Whether the folder holds a run: a checkpoint or a task file.
 bool holds_run(const std::string& folder);
 
-// Writes FOLDER/checkpoint-<steps>.safetensors (file.h: flushed, renamed, folder flushed) with a digest of its
-// content, then removes all but this one and the newest of the others. Throws Fault::output and leaves the
-// older ones if it fails.
+// Writes FOLDER/checkpoint-<steps>.safetensors (file.h: flushed, renamed, folder flushed) with a digest of
+// its content, then removes all but this one and the newest of the others. Throws Fault::output and leaves
+// the older ones if it fails.
 void save_checkpoint(const std::string& folder, int64_t steps, TensorFile state);
 
 // The newest checkpoint of the folder whose digest is right; empty if there is none. A damaged one is set

@@ -10,6 +10,7 @@
 #include "data/formula_images.h"
 #include "data/preprocess.h"
 #include "engine/check.h"
+#include "engine/sha256.h"
 #include "models/training/hits.h"
 
 namespace vitrine {
@@ -159,15 +160,17 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
   const Memory memory = Memory::counted();
   Learner learner(c, memory);
   if (start) start_from(learner, *start);
+  const std::string run =
+      settings(c) + (start ? "; from " + sha256_hex(write_safetensors(*start)) : std::string());
   Optimizer optimizer(learner.parameters, {.kind = OptimizerKind::adamw, .weight_decay = c.weight_decay});
   const auto save = [&] {
 #ifdef VITRINE_FILES
-    if (!state_path.empty()) save_state(state_path, learner, optimizer, settings(c));
+    if (!state_path.empty()) save_state(state_path, learner, optimizer, run);
 #endif
   };
 #ifdef VITRINE_FILES
   if (!state_path.empty() && std::filesystem::exists(state_path))
-    load_state(state_path, learner, optimizer, settings(c));
+    load_state(state_path, learner, optimizer, run);
 #else
   check(state_path.empty(), "pretrain: this build has no files to save a state in");
 #endif

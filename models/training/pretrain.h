@@ -42,12 +42,12 @@ struct PretrainReport {
 // The mean and deviation by which pictures are normalised, for all three channels.
 inline constexpr float formula_mean = 0.5f, formula_std = 0.25f;
 
-// Trains and returns the backbone: f32 tensors in timm's names, with the metadata that vit_config_of
-// and tune read (configuration, preprocessing, provenance). `report` is called every `every` steps.
-// If `state_path` is not empty, the whole state is saved there at the same time, and a run that finds a state
-// there goes on from it, bit for bit as if it had never stopped. `start`: a backbone of this configuration
-// to go on from, with a // fresh optimizer. `stop` is asked after each step but the last; true ends the run after saving, and there is no
-// result.
+// Trains and returns the backbone: f32 tensors in timm's names, with the metadata that vit_config_of and tune
+// read (configuration, preprocessing, provenance). `report` is called every `every` steps. If `state_path` is
+// not empty, the whole state is saved there at the same time, and a run that finds a state there goes on from
+// it, bit for bit as if it had never stopped; the state of other settings or another start is refused.
+// `start`: a backbone of this configuration to go on from, with a fresh optimizer. `stop` is asked after each
+// step but the last; true ends the run after saving, and there is no result.
 std::optional<TensorFile> pretrain(const PretrainConfig& config, int64_t every, const std::string& state_path,
                                    const std::function<void(const PretrainReport&)>& report,
                                    const std::function<bool()>& stop = {}, const TensorFile* start = nullptr);

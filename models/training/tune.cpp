@@ -59,10 +59,7 @@ std::string digest_of(const TuneData& data) {
 
 // Tells runs from other starting points apart.
 std::string digest_of(const Task* start) {
-  if (!start) return "fresh";
-  Sha256 hash;
-  for (const auto& [name, tensor] : start->tensors) hash.update(name).update("\n").update(tensor.raw());
-  return hash.hex();
+  return start ? sha256_hex(write_safetensors(to_file(*start))) : "fresh";
 }
 
 std::vector<int64_t> class_counts(const TuneData& data) {

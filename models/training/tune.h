@@ -106,8 +106,8 @@ struct MemoryForecast {
   size_t peak() const { return weights + trained + per_image * batch_images + loader; }
 };
 // What a step on a data set of `samples` training images will take, found by running forward and backward
-// once on one and once on two blank images.
-// These steps keep to the limit, too, if there is one (bytes): Fault::resources.
+// once on one and once on two blank images. These steps keep to the limit in bytes, too (0: none), or throw
+// Fault::resources.
 MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
                                size_t limit = 0);
 
