@@ -62,6 +62,28 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v, int6
 // The same from one tensor qkv (B, T, 3 D) whose last axis holds q, then k, then v.
 Variable self_attention(const Variable& qkv, int64_t heads, const KeyValuePrefix& = {});
 
+// The windows of Swin (arXiv 2103.14030) on a map of `rows` x `columns` tokens, which is filled up at the
+// bottom and right to whole windows of w x w. Shifted windows begin `shift` rows and columns further down and
+// right and wrap around (0 <= shift < w); an axis that one window covers is not shifted.
+struct WindowGrid {
+  int64_t rows = 0, columns = 0, window = 7, shift = 0;
+  enum class Padding {
+    before_roll,  // the map is filled up, then rolled (torchvision, Hugging Face)
+    after_roll    // the map is rolled, then filled up (timm)
+  } padding = Padding::before_roll;
+  // So many leading tokens are prompts: they belong to every window and ask and answer there, without bias and
+  // mask; what the windows of an image make of a prompt is averaged.
+  int64_t prompts = 0;
+};
+
+// Self-attention within each window of the grid: qkv (B, P + rows columns, 3 D), tokens row by row, ->
+// (B, P + rows columns, D). The score of two tokens gains the entry of `bias` ((2 w - 1)^2, heads) for their
+// distance, row ((yi - yj) + w - 1) (2 w - 1) + (xi - xj) + w - 1, and -100 if wrapping brought them together.
+// `padding` (3 D) is what stands for q, k and v where the map was filled up, zeros if undefined. The prefix
+// belongs to every window, without bias and mask. No score, mask or index is kept.
+Variable window_attention(const Variable& qkv, const Variable& bias, int64_t heads, const WindowGrid& grid,
+                          const KeyValuePrefix& prefix = {}, const Variable& padding = {});
+
 // --- shapes ------------------------------------------------------------------------------------------------
 
 Variable reshape(const Variable& x, const Shape& shape);

@@ -26,7 +26,7 @@ static void tour(const std::string& task) {
   // The bytes live as long as the program: an owner that owns nothing keeps them from being copied.
   const std::shared_ptr<const void> program(std::shared_ptr<const void>{}, bytes.data());
   const Backbone backbone = make_backbone(read_safetensors(bytes, program, "builtin"), "builtin");
-  const VitConfig& vit = backbone.config;
+  const auto& vit = std::get<VitConfig>(backbone.config);
   const std::string identity = identity_of(backbone);
   say(text("  ", vit.image_size, " x ", vit.image_size, " pixels in patches of ", vit.patch, ", width ",
            vit.width, ", ", vit.depth, " blocks; SHA-256 of its weights: ", identity.substr(0, 16), "..."));
@@ -54,7 +54,7 @@ static void tour(const std::string& task) {
   config.batch = 16;
   config.learning_rate = 2e-2;
   config.warmup_epochs = 1;
-  const TunedVit fresh(backbone, config.model, config.seed);
+  const TunedModel fresh(backbone, config.model, config.seed);
   const int64_t trained = fresh.parameters().count(), frozen = fresh.backbone_count();
   must(trained == vit.depth * 10 * vit.width + (vit.width + 1) * classes,
        text(trained, " numbers: blocks x prompts x width, and (width + 1) x classes"));
@@ -72,7 +72,7 @@ static void tour(const std::string& task) {
 
   say("\n5. The test: pictures that it never saw");
   const auto pictures = class_balanced(*test, 25 * classes, 0);
-  const TunedVit model(backbone, result.task);
+  const TunedModel model(backbone, result.task);
   Tensor logits;
   const Evaluation before = evaluate(fresh, test, pictures, data.preprocess, 50, 1);
   const Evaluation after = evaluate(model, test, pictures, data.preprocess, 50, 1, 0, &logits);
@@ -86,7 +86,7 @@ static void tour(const std::string& task) {
   const std::vector<std::byte> file = write_safetensors(to_file(result.task));
   must(file.size() < bytes.size() / 20,
        text(file.size() / 1000, " KB beside ", bytes.size() / 1000, " KB of backbone"));
-  const TunedVit reloaded(backbone, task_from_file(read_safetensors(file, nullptr, "task")));
+  const TunedModel reloaded(backbone, task_from_file(read_safetensors(file, nullptr, "task")));
   Tensor again;
   evaluate(reloaded, test, pictures, data.preprocess, 50, 1, 0, &again);
   must(std::ranges::equal(again.raw(), logits.raw()), "read back, it gives the same logits, to the last bit");

@@ -15,6 +15,12 @@ namespace {
 
 bool is_head(const std::string& name) { return name.starts_with("head."); }
 
+// What the authors' Swin files hold beside weights: index and mask, which follow from the sizes.
+bool is_computed(const std::string& name) {
+  return name.starts_with("layers.") &&
+         (name.ends_with(".attn.relative_position_index") || name.ends_with(".attn_mask"));
+}
+
 // Asks for every tensor of the configuration, so that a missing or misshapen one is found before any work.
 std::vector<std::string> expected_names(const Backbone& backbone) {
   std::vector<std::string> names;
@@ -28,7 +34,7 @@ std::vector<std::string> expected_names(const Backbone& backbone) {
     names.push_back(name);
     return Variable(found);
   });
-  const Vit unused(backbone.config, asking);
+  const Transformer unused(backbone.config, asking);
   return names;
 }
 
@@ -56,13 +62,15 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
   Backbone backbone;
   backbone.source = source;
   backbone.file = std::move(file);
-  backbone.config = vit_config_of(backbone.file, heads);
+  std::erase_if(backbone.file.tensors, [](const auto& entry) { return is_computed(entry.first); });
+  backbone.config = transformer_config_of(backbone.file, heads);
   const std::vector<std::string> names = expected_names(backbone);
   for (const auto& [name, tensor] : backbone.file.tensors) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
     const std::vector<std::string_view> known(names.begin(), names.end());
     const std::string guess = nearest(name, known);
-    fail(Fault::input, source, ": tensor ", quote(name), " belongs to no ViT",
+    fail(Fault::input, source, ": tensor ", quote(name), " belongs to no ",
+         std::holds_alternative<SwinConfig>(backbone.config) ? "Swin" : "ViT",
          guess.empty() ? "" : "; nearest: " + guess);
   }
   std::set<std::string_view> types;
@@ -90,9 +98,7 @@ Backbone load_backbone(const std::string& path, int64_t heads, const Memory& mem
 
 std::string identity_of(const Backbone& backbone) {
   Sha256 hash;
-  VitConfig config = backbone.config;
-  config.classes = 0;
-  hash.update(config_to_json(config)).update("\n");
+  hash.update(config_to_json(with_classes(backbone.config, 0))).update("\n");
   for (const auto& [name, tensor] : backbone.file.tensors) {  // a map: sorted by name
     if (is_head(name)) continue;
     hash.update(name).update(" ").update(tensor.shape().str()).update("\n").update(tensor.raw());

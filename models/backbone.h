@@ -4,21 +4,22 @@
 #include <span>
 #include <string>
 
-#include "models/vit.h"
+#include "models/transformer.h"
 
 namespace vitrine {
 
 struct Backbone {
   std::string source;  // where it came from: a path, or "builtin"
-  TensorFile file;     // timm's names; sealed f32, shared by all models built on it, packed forms included
-  VitConfig config;
+  TensorFile file;     // sealed f32, shared by all models built on it, packed forms included
+  TransformerConfig config;
   std::string stored_types;  // of the tensors as they came, e.g. "bf16"
   size_t stored_bytes = 0;
 };
 
-// Reads a ViT in timm's key names and finds out its configuration (models/vit.h: vit_config_of). Throws if a
-// tensor is missing or misshapen, holds a number that is not finite in f32, or if one is left over whose name
-// no ViT has. What has to be converted to f32 or packed later is allocated from `memory`; f32 stays where it
+// Reads a ViT in timm's key names or a Swin in its authors' and finds out its configuration
+// (models/transformer.h: transformer_config_of). A Swin's tensors that can be computed (relative_position_index,
+// attn_mask) are left out. Throws if a tensor is missing or misshapen, holds a number that is not finite in f32,
+// or if one is left over whose name the model does not have. What has to be converted to f32 or packed later is allocated from `memory`; f32 stays where it
 // is (a mapped file, which is read through once).
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0,
                        const Memory& memory = {});

@@ -36,7 +36,7 @@ int64_t whole(const TensorFile& file, const char* key) {
 
 // Tensors must be what the metadata says, and finite: a task file comes from anywhere.
 void check_tensors(const Task& task, const std::string& who) {
-  const auto expect = [&](const char* name, auto fits, const std::string& wanted) {
+  const auto expect = [&](const std::string& name, auto fits, const std::string& wanted) {
     const auto found = task.tensors.find(name);
     check(found != task.tensors.end(), who, ": no tensor '", name, "'");
     check(found->second.dtype() == DType::f32 && fits(found->second.shape()), who, ": tensor '", name,
@@ -48,24 +48,27 @@ void check_tensors(const Task& task, const std::string& who) {
       text("(", classes, ", D)"));
   expect(
       "head.bias", [&](const Shape& s) { return s == Shape{classes}; }, text("(", classes, ")"));
-  const int64_t d = task.tensors.at("head.weight").dim(1);
-  if (task.config.method == Method::vpt_deep)
-    expect(
-        "prompts",
-        [&](const Shape& s) {
-          return s.rank() == 3 && s == Shape{s.dim(0), p, d};
-        },
-        text("(L, ", p, ", ", d, ")"));
+  // How wide the prompts of a block are is the backbone's to say: its model is built before they are used.
   if (task.config.method == Method::vpt_shallow)
     expect(
-        "prompts",
-        [&](const Shape& s) {
-          return s == Shape{p, d};
-        },
-        text("(", p, ", ", d, ")"));
+        "prompts", [&](const Shape& s) { return s.rank() == 2 && s.dim(0) == p; }, text("(", p, ", D)"));
+  int64_t stages = 0;
+  if (task.config.method == Method::vpt_deep) {
+    while (task.tensors.contains(text("prompts.", stages))) ++stages;
+    for (int64_t s = 0; s < std::max<int64_t>(stages, 1); ++s)
+      expect(
+          stages > 0 ? text("prompts.", s) : "prompts",
+          [&](const Shape& shape) { return shape.rank() == 3 && shape.dim(1) == p; },
+          text("(L, ", p, ", D)"));
+  }
+  const auto is_prompts = [&](const std::string& name) {
+    if (stages == 0) return name == "prompts" && prompt_kind(task.config.method) != PromptKind::none;
+    for (int64_t s = 0; s < stages; ++s)
+      if (name == text("prompts.", s)) return true;
+    return false;
+  };
   for (const auto& [name, tensor] : task.tensors) {
-    const bool known = name == "head.weight" || name == "head.bias" ||
-                       (name == "prompts" && prompt_kind(task.config.method) != PromptKind::none) ||
+    const bool known = name == "head.weight" || name == "head.bias" || is_prompts(name) ||
                        (name.starts_with("delta.") && task.config.method == Method::full);
     check(known, who, ": tensor '", name, "' belongs to no task of method ", name_of(task.config.method));
     check(tensor.dtype() == DType::f32, who, ": tensor '", name, "': expected f32, got ",

@@ -46,32 +46,28 @@ TensorFile trained_tensors(const Task& task, const std::string& prefix) {
   return file;
 }
 
-VitConfig without_head(VitConfig config) {
-  config.classes = 0;
-  return config;
-}
-
 }  // namespace
 
 // `fresh_scope` answers for prompts and head, `backbone_scope` for everything else.
-void TunedVit::build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope) {
+void TunedModel::build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope) {
   check(config_.classes >= 2 && config_.classes <= 1 << 20, "tuned: expected at least 2 classes, got ",
         config_.classes);
   config_.prompts.kind = prompt_kind(config_.method);
-  vit_ = std::make_unique<Vit>(without_head(backbone.config), backbone_scope, config_.drop_path);
-  prompts_ = Prompts(config_.prompts, vit_->config(), fresh_scope);
-  head_ = Linear(vit_->config().width, config_.classes, fresh_scope / "head", head_init(config_));
+  transformer_ =
+      std::make_unique<Transformer>(with_classes(backbone.config, 0), backbone_scope, config_.drop_path);
+  prompts_ = Prompts(config_.prompts, prompt_places(backbone.config), fresh_scope);
+  head_ = Linear(feature_width(backbone.config), config_.classes, fresh_scope / "head", head_init(config_));
 }
 
-TunedVit::TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype,
-                   const Memory& memory)
+TunedModel::TunedModel(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype,
+                       const Memory& memory)
     : config_(config) {
   const Scope inside = config.method == Method::full ? trainable(parameters_, backbone.file, dtype, memory)
                                                      : frozen(backbone.file, dtype, memory);
   build(backbone, trainable(parameters_, seed, dtype, memory), inside);
 }
 
-TunedVit::TunedVit(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory)
+TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory)
     : config_(task.config) {
   const std::string identity = identity_of(backbone);
   check(identity == task.backbone_identity, "task file: it belongs to another backbone: its ", task.backbone,
@@ -85,15 +81,14 @@ TunedVit::TunedVit(const Backbone& backbone, const Task& task, DType dtype, cons
   build(backbone, trainable(parameters_, trained_tensors(task, ""), dtype, memory), inside);
 }
 
-Variable TunedVit::features(const Variable& images, const Pass& pass) const {
-  return prompted_features(*vit_, prompts_, images, pass);
+Variable TunedModel::features(const Variable& images, const Pass& pass) const {
+  return transformer_->features(images, prompts_, pass);
 }
 
-int64_t TunedVit::backbone_count() const { return parameter_count(vit_->config()); }
+int64_t TunedModel::backbone_count() const { return parameter_count(transformer_->config()); }
 
-std::map<std::string, Tensor> TunedVit::task_tensors() const {
-  std::map<std::string, Tensor> out;
-  if (prompts_.config().kind != PromptKind::none) out["prompts"] = prompts_.product();
+std::map<std::string, Tensor> TunedModel::task_tensors() const {
+  std::map<std::string, Tensor> out = prompts_.product();
   out["head.weight"] = head_.weight.value();
   out["head.bias"] = head_.bias.value();
   for (const Parameter& p : parameters_.all()) {

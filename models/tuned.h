@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "models/backbone.h"
-#include "models/prompt.h"
 
 namespace vitrine {
 
@@ -49,16 +48,16 @@ TensorFile to_file(const Task& task);
 Task task_from_file(const TensorFile& file);
 
 // The model. The frozen parts are sealed constants; `parameters` lists all that is trained.
-class TunedVit {
+class TunedModel {
  public:
   // Fresh prompts and head from `seed`; the head's bias starts at 0.
-  TunedVit(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype = DType::f32,
-           const Memory& memory = {});
+  TunedModel(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype = DType::f32,
+             const Memory& memory = {});
   // From a task file: to go on training, or to predict. Throws if the backbone is not the
   // task's (by identity).
-  TunedVit(const Backbone& backbone, const Task& task, DType dtype = DType::f32, const Memory& memory = {});
-  TunedVit(const TunedVit&) = delete;
-  TunedVit& operator=(const TunedVit&) = delete;
+  TunedModel(const Backbone& backbone, const Task& task, DType dtype = DType::f32, const Memory& memory = {});
+  TunedModel(const TunedModel&) = delete;
+  TunedModel& operator=(const TunedModel&) = delete;
 
   // images (B, 3, H, W) -> logits (B, C)
   Variable logits(const Variable& images, const Pass& pass = {}) const {
@@ -69,7 +68,7 @@ class TunedVit {
   Variable classify(const Variable& features) const { return head_(features); }
 
   const TunedConfig& config() const { return config_; }
-  const VitConfig& vit() const { return vit_->config(); }
+  TransformerConfig transformer() const { return transformer_->config(); }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   int64_t backbone_count() const;  // scalars of the backbone without its own head
@@ -80,7 +79,7 @@ class TunedVit {
   void build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope);
   TunedConfig config_;
   Parameters parameters_;
-  std::unique_ptr<Vit> vit_;
+  std::unique_ptr<Transformer> transformer_;
   Prompts prompts_;
   Linear head_;
 };

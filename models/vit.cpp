@@ -32,20 +32,24 @@ constexpr std::array<int64_t, 4> patch_sizes{8, 14, 16, 32};
 
 }  // namespace
 
+std::vector<std::string> vit_preset_names() {
+  std::vector<std::string> names;
+  for (const Size& size : sizes)
+    for (const int64_t patch : patch_sizes) names.push_back(text("vit-", size.name, patch));
+  return names;
+}
+
 VitConfig vit_preset(const std::string& name) {
-  std::vector<std::string> known;
-  for (const Size& size : sizes) {
-    for (const int64_t patch : patch_sizes) {
-      known.push_back(text("vit-", size.name, patch));
-      if (known.back() == name)
+  for (const Size& size : sizes)
+    for (const int64_t patch : patch_sizes)
+      if (name == text("vit-", size.name, patch))
         return {.patch = patch,
                 .width = size.width,
                 .depth = size.depth,
                 .heads = size.heads,
                 .mlp_width = 4 * size.width,
                 .classes = 1000};
-    }
-  }
+  const std::vector<std::string> known = vit_preset_names();
   const std::vector<std::string_view> names(known.begin(), known.end());
   const std::string guess = nearest(name, names);
   fail(Fault::input, "vit: no preset ", quote(name), guess.empty() ? "" : "; did you mean " + guess + "?",
@@ -53,12 +57,6 @@ VitConfig vit_preset(const std::string& name) {
 }
 
 VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
-  if (const auto stored = file.metadata.find("config"); stored != file.metadata.end()) {
-    VitConfig config = config_from_json(stored->second);
-    if (heads) config.heads = heads;
-    check_config(config);
-    return config;
-  }
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
   const auto shape_of = [&](const char* name, int rank) -> const Shape& {
     const Shape& shape = file.at(name).shape();
@@ -104,14 +102,8 @@ KeyValuePrefix VitBlock::prefix(const Variable& prompts) const {
 }
 
 Variable VitBlock::finish(const Variable& x, const Variable& attended, const Pass& pass) const {
-  const auto branch = [&](const Variable& y, uint32_t which) {
-    if (!pass.training || drop_path_rate == 0) return y;
-    NoiseKey key = pass.noise;
-    key.lane = 2 * lane + which;
-    return drop_path(y, drop_path_rate, key);
-  };
-  const Variable middle = add(x, branch(attended, 0));
-  return add(middle, branch(mlp(norm2(middle)), 1));
+  const Variable middle = residual(x, attended, drop_path_rate, 2 * lane, pass);
+  return residual(middle, mlp(norm2(middle)), drop_path_rate, 2 * lane + 1, pass);
 }
 
 Variable VitBlock::operator()(const Variable& x, const Variable& prompts, const Pass& pass) const {
@@ -159,12 +151,19 @@ Variable Vit::pool(const Variable& tokens) const {
   return norm_(mean(slice(tokens, 1, config_.class_token ? 1 : 0, tokens.dim(1)), 1));
 }
 
-Variable Vit::features(const Variable& images, const Pass& pass) const {
-  Variable x = embed(images);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const bool last = i + 1 == blocks_.size() && config_.pooling == Pooling::token;
-    x = last ? blocks_[i].first_token(x, {}, pass) : blocks_[i](x, {}, pass);
+Variable Vit::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
+  Variable x = embed(images);  // (B, T, D)
+  const int64_t first = config_.class_token ? 1 : 0, p = prompts.shallow() ? prompts.config().count : 0;
+  if (p > 0)  // [class token, prompts, patches]
+    x = concat({slice(x, 1, 0, first), prompts.tokens(0, images.dim(0), pass), slice(x, 1, first, x.dim(1))},
+               1);
+  for (int64_t i = 0; i < config_.depth; ++i) {
+    const Variable own = prompts.deep() ? prompts.layer(i, pass) : Variable();
+    const bool last = i + 1 == config_.depth && config_.pooling == Pooling::token;
+    x = last ? blocks_[i].first_token(x, own, pass) : blocks_[i](x, own, pass);
   }
+  if (p > 0 && config_.pooling == Pooling::mean)
+    x = concat({slice(x, 1, 0, first), slice(x, 1, first + p, x.dim(1))}, 1);
   return pool(x);
 }
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/layers.h"
+#include "models/prompt.h"
 
 namespace vitrine {
 
@@ -29,6 +29,9 @@ struct VitConfig {
 
   int64_t patches() const { return (image_size / patch) * (image_size / patch); }  // N
   int64_t tokens() const { return patches() + (class_token ? 1 : 0); }
+  int64_t feature_width() const { return width; }
+  int64_t blocks() const { return depth; }
+  PromptPlaces prompt_places() const { return {{{"", depth, width}}, patch}; }
 };
 
 // Throws unless all sizes are positive, the patch divides the image, the heads divide the width, and token
@@ -38,19 +41,12 @@ void check_config(const VitConfig& config);
 // "vit-ti16", "vit-s8", "vit-b16", "vit-l14", "vit-h32", ...: widths 192, 384, 768, 1024, 1280;
 // patches 8, 14, 16, 32; at 224 pixels with 1000 classes. Throws for other names, with the nearest.
 VitConfig vit_preset(const std::string& name);
+std::vector<std::string> vit_preset_names();
 
-// What the shapes and the metadata (key "config", JSON as config_to_json writes) of a checkpoint
-// in timm's names tell. Heads come from the metadata, from `heads` if not 0, or from the width
-// (192:3, 384:6, 768:12, 1024:16, 1280:16); throws if none of these settles them, or if a tensor is missing.
+// What the shapes of a checkpoint in timm's names tell. Heads are `heads` if not 0, or come from the width
+// (192:3, 384:6, 768:12, 1024:16, 1280:16); throws if neither settles them, or if a tensor is missing.
 VitConfig vit_config_of(const TensorFile& checkpoint, int64_t heads = 0);
-std::string config_to_json(const VitConfig& config);
-VitConfig config_from_json(const std::string& json);
-
-// One forward pass: whether noise (dropout, drop-path) is on, and whose numbers it draws.
-struct Pass {
-  bool training = false;
-  NoiseKey noise{};
-};
+std::string config_to_json(const VitConfig& config);  // read back by transformer.h: config_from_json
 
 // x + attention(norm1(x)), then x + mlp(norm2(x)).
 struct VitBlock {
@@ -84,8 +80,9 @@ class Vit {
   Variable embed(const Variable& images) const;
   // tokens (B, T, D) after the last block -> features (B, D). With token pooling T may be 1.
   Variable pool(const Variable& tokens) const;
-  // images -> features (B, D), without prompts.
-  Variable features(const Variable& images, const Pass& pass = {}) const;
+  // images (B, 3, H, W) -> features (B, D) under these prompts (arXiv 2203.12119, section 3.2). Shallow prompts
+  // stand behind the class token; mean pooling takes the patch tokens only.
+  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none.
   Variable logits(const Variable& images) const;
 

@@ -6,6 +6,13 @@
 
 namespace vitrine {
 
+Variable residual(const Variable& x, const Variable& branch, double rate, uint32_t lane, const Pass& pass) {
+  if (!pass.training || rate == 0) return add(x, branch);
+  NoiseKey key = pass.noise;
+  key.lane = lane;
+  return add(x, drop_path(branch, rate, key));
+}
+
 Linear::Linear(int64_t in, int64_t out, const Scope& scope, const Init& init)
     : weight(scope.get("weight", {out, in}, Role::weight, init)),
       bias(scope.get("bias", {out}, Role::bias, Init::constant(0))) {}
@@ -39,6 +46,18 @@ KeyValuePrefix Attention::keys_values(const Variable& x) const {
                   slice(qkv.bias, 0, i * width, (i + 1) * width));
   };
   return {part(1), part(2)};
+}
+
+WindowAttention::WindowAttention(int64_t width, int64_t heads, int64_t w, const Scope& scope)
+    : attention(width, heads, scope),
+      bias(scope.get("relative_position_bias_table", {(2 * w - 1) * (2 * w - 1), heads}, Role::table,
+                     Init::truncated(0.02))),
+      window(w) {}
+
+Variable WindowAttention::operator()(const Variable& x, const WindowGrid& grid,
+                                     const KeyValuePrefix& prefix) const {
+  return attention.proj(
+      window_attention(attention.qkv(x), bias, attention.heads, grid, prefix, attention.qkv.bias));
 }
 
 namespace {

@@ -6,6 +6,17 @@
 
 namespace vitrine {
 
+// One forward pass: whether noise (dropout, drop-path) is on, and whose numbers it draws.
+struct Pass {
+  bool training = false;
+  NoiseKey noise{};
+};
+
+// x + branch, where in training a share `drop_path` of the images goes without the branch (stochastic depth).
+// `lane` tells this branch's noise from the others'.
+Variable residual(const Variable& x, const Variable& branch, double drop_path, uint32_t lane,
+                  const Pass& pass);
+
 // x (..., in) -> (..., out): x weight^T + bias. Fresh weights start truncated normal(0.02), biases 0.
 struct Linear {
   Variable weight;  // (out, in)
@@ -46,6 +57,19 @@ struct Attention {
   Variable first_token(const Variable& x, const KeyValuePrefix& prefix = {}) const;
   // The keys and values of tokens that ask no question themselves: (..., D) -> twice (..., D).
   KeyValuePrefix keys_values(const Variable& x) const;
+};
+
+// Multi-head self-attention within the windows of Swin (arXiv 2103.14030), with a bias for each distance.
+struct WindowAttention {
+  Attention attention;  // its qkv, proj
+  Variable bias;        // ((2 w - 1)^2, heads), named relative_position_bias_table
+  int64_t window = 0;
+  WindowAttention() = default;
+  WindowAttention(int64_t width, int64_t heads, int64_t window, const Scope& scope);
+
+  // x (B, P + rows columns, D) -> the same shape; `grid` says where the windows are. What fills up the map are
+  // zeros before the joint projection, as in the published models.
+  Variable operator()(const Variable& x, const WindowGrid& grid, const KeyValuePrefix& prefix = {}) const;
 };
 
 // images (B, 3, H, W) -> (B, N, D): non-overlapping patches in row-major order, each flattened as

@@ -16,9 +16,9 @@
 
 namespace vitrine {
 
-// What a weight does in its layer. Optimizers decay by role (norms, biases, positions and
-// tokens are not decayed).
-enum class Role { weight, bias, norm, position, token, prompt };
+// What a weight does in its layer; a table holds biases by distance. Optimizers decay by role (norms, biases,
+// positions, tokens and tables are not decayed).
+enum class Role { weight, bias, norm, position, token, table, prompt };
 
 // How a fresh weight starts.
 struct Init {

@@ -164,6 +164,14 @@ inline std::vector<OpCase> op_cases() {
       return v.size() > 1 ? self_attention(v[0], heads, {v[1], v[2]}) : self_attention(v[0], heads);
     };
   };
+  // qkv, bias table, padding row, prefix keys, prefix values
+  const auto windows = [](int64_t heads, WindowGrid grid) {
+    return [heads, grid](V v) {
+      return window_attention(v[0], v[1], heads, grid,
+                              v.size() > 3 ? KeyValuePrefix{v[3], v[4]} : KeyValuePrefix{},
+                              v.size() > 2 ? v[2] : Variable());
+    };
+  };
   const auto norm = [](V v) { return layer_norm(v[0], v[1], v[2], 1e-6); };
 
   return {
@@ -268,6 +276,53 @@ inline std::vector<OpCase> op_cases() {
        self(4),
        5e-6,
        attention_flops(2, 33, 40, 4, 3)},
+
+      {"window_attention",
+       {{{2, 24, 18}}, {{9, 2}}},
+       windows(2, {.rows = 4, .columns = 6, .window = 2}),
+       5e-6,
+       attention_flops(2, 24, 4, 2, 3)},
+      {"window_attention shifted",
+       {{{2, 54, 12}}, {{25, 2}}},
+       windows(2, {.rows = 6, .columns = 9, .window = 3, .shift = 1}),
+       5e-6,
+       attention_flops(2, 54, 9, 2, 2)},
+      {"window_attention filled up",
+       {{{2, 35, 18}}, {{25, 2}}, {{18}}},
+       windows(2, {.rows = 5, .columns = 7, .window = 3, .shift = 1}),
+       5e-6,
+       attention_flops(2, 54, 9, 2, 3)},
+      {"window_attention rolled, then filled up",
+       {{{2, 35, 18}}, {{25, 2}}, {{18}}},
+       windows(
+           2, {.rows = 5, .columns = 7, .window = 3, .shift = 1, .padding = WindowGrid::Padding::after_roll}),
+       5e-6,
+       attention_flops(2, 54, 9, 2, 3)},
+      {"window_attention of one window",
+       {{{3, 12, 12}}, {{81, 1}}, {{12}}},
+       windows(1, {.rows = 3, .columns = 4, .window = 5, .shift = 2}),
+       5e-6,
+       attention_flops(3, 25, 25, 1, 4)},
+      {"window_attention prompts",
+       {{{2, 19, 18}}, {{25, 2}}, {{18}}},
+       windows(2, {.rows = 4, .columns = 4, .window = 3, .shift = 1, .prompts = 3}),
+       5e-6,
+       attention_flops(2, 48, 12, 2, 3)},
+      {"window_attention shared prefix",
+       {{{2, 16, 18}}, {{9, 2}}, {{18}}, {{5, 6}}, {{5, 6}}},
+       windows(2, {.rows = 4, .columns = 4, .window = 2, .shift = 1}),
+       5e-6,
+       attention_flops(2, 16, 9, 2, 3)},
+      {"window_attention prefix per image",
+       {{{2, 20, 12}}, {{25, 2}}, {{12}}, {{2, 7, 4}}, {{2, 7, 4}}},
+       windows(2, {.rows = 4, .columns = 5, .window = 3, .shift = 1}),
+       5e-6,
+       attention_flops(2, 36, 16, 2, 2)},
+      {"window_attention prompts and prefix, many queries",
+       {{{1, 113, 6}}, {{289, 1}}, {{6}}, {{2, 2}}, {{2, 2}}},
+       windows(1, {.rows = 9, .columns = 12, .window = 9, .shift = 4, .prompts = 5}),
+       5e-6,
+       attention_flops(1, 172, 88, 1, 2)},
 
       {"reshape",
        {{{2, 31, 6}}},

@@ -15,7 +15,8 @@ namespace {
 
 PretrainConfig tiny() {
   PretrainConfig config;
-  config.vit = {.image_size = 32, .patch = 8, .width = 16, .depth = 2, .heads = 2, .mlp_width = 32};
+  config.model =
+      VitConfig{.image_size = 32, .patch = 8, .width = 16, .depth = 2, .heads = 2, .mlp_width = 32};
   config.steps = 4;
   config.batch = 4;
   config.warmup = 1;

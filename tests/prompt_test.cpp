@@ -6,7 +6,7 @@
 
 #include "engine/sha256.h"
 #include "models/tuned.h"
-#include "vit_files.h"
+#include "sine_models.h"
 
 using namespace vitrine;
 
@@ -76,7 +76,7 @@ TEST_CASE("VPT-deep as keys and values equals the textbook form, logits and all 
         Parameters parameters;
         const Scope scope = trainable(parameters, 5, DType::f64);
         const PromptConfig prompt_config{.kind = PromptKind::deep, .count = count};
-        const Prompts prompts(prompt_config, config, scope);
+        const Prompts prompts(prompt_config, config.prompt_places(), scope);
         const Linear head(config.width, 5, scope / "head", Init::normal(0.5));
         Variable features;
         if (textbook) {
@@ -84,7 +84,7 @@ TEST_CASE("VPT-deep as keys and values equals the textbook form, logits and all 
           for (int64_t i = 0; i < config.depth; ++i) layers.push_back(prompts.layer(i, {}));
           features = textbook_deep(vit, layers, images);
         } else {
-          features = prompted_features(vit, prompts, images, {});
+          features = vit.features(images, prompts, {});
         }
         outcomes.push_back(outcome_of(head(features), labels, parameters));
       }
@@ -97,7 +97,7 @@ TEST_CASE("VPT-deep with prompt dropout equals the textbook form under the same 
   const TensorFile file = sine_vit(small);
   const Vit vit(small, frozen(file, DType::f64));
   Parameters parameters;
-  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .dropout = 0.5}, small,
+  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .dropout = 0.5}, small.prompt_places(),
                         trainable(parameters, 5, DType::f64));
   const Pass pass{.training = true, .noise = {.seed = 3, .epoch = 1, .samples = {7, 8}}};
   std::vector<Variable> layers;
@@ -105,7 +105,7 @@ TEST_CASE("VPT-deep with prompt dropout equals the textbook form under the same 
   CHECK(layers[0].shape() == Shape{2, 4, 16});
   const Tensor images = sine_image(2, 32), labels = Tensor::of<int64_t>({2}, {1, 9});
   const Linear head(small.width, 10, trainable(parameters, 6, DType::f64) / "head");
-  const Outcome fast = outcome_of(head(prompted_features(vit, prompts, images, pass)), labels, parameters);
+  const Outcome fast = outcome_of(head(vit.features(images, prompts, pass)), labels, parameters);
   parameters.clear_gradients();
   check_equal(fast, outcome_of(head(textbook_deep(vit, layers, images)), labels, parameters));
   // Other masks in another epoch; none outside training.
@@ -120,16 +120,16 @@ TEST_CASE(
   const TensorFile file = sine_vit(small);
   const Vit vit(small, frozen(file, DType::f64));
   Parameters parameters;
-  const Prompts prompts({.kind = PromptKind::shallow, .count = 3}, small,
+  const Prompts prompts({.kind = PromptKind::shallow, .count = 3}, small.prompt_places(),
                         trainable(parameters, 5, DType::f64));
   const Tensor images = sine_image(2, 32);
-  const Tensor together = prompted_features(vit, prompts, images, {}).value();
+  const Tensor together = vit.features(images, prompts, {}).value();
   for (int64_t b = 0; b < 2; ++b) {
-    const Tensor alone = prompted_features(vit, prompts, images.rows(b, b + 1), {}).value();
+    const Tensor alone = vit.features(images.rows(b, b + 1), prompts, {}).value();
     CHECK(largest_difference(alone, together.rows(b, b + 1)) < 1e-14);
   }
   const auto loss = [&] {
-    return cross_entropy(prompted_features(vit, prompts, images, {}), Tensor::of<int64_t>({2}, {1, 9}));
+    return cross_entropy(vit.features(images, prompts, {}), Tensor::of<int64_t>({2}, {1, 9}));
   };
   backward(loss());
   const Variable& leaf = parameters.all()[0].value;
@@ -148,19 +148,20 @@ TEST_CASE(
 
 TEST_CASE("projected prompts: the product is what the blocks see") {
   Parameters parameters;
-  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .projection = 5}, small,
+  const Prompts prompts({.kind = PromptKind::deep, .count = 4, .projection = 5}, small.prompt_places(),
                         trainable(parameters, 5, DType::f64));
-  CHECK(prompts.product().shape() == Shape{3, 4, 16});
-  CHECK(largest_difference(prompts.product().rows(1, 2).reshape({4, 16}), prompts.layer(1, {}).value()) <
-        1e-15);
+  const Tensor product = prompts.product().at("prompts");
+  CHECK(product.shape() == Shape{3, 4, 16});
+  CHECK(largest_difference(product.rows(1, 2).reshape({4, 16}), prompts.layer(1, {}).value()) < 1e-15);
   CHECK(parameters.count() == 3 * 4 * 5 + 5 * 16 + 16);
-  CHECK(parameters.count() == parameter_count(prompts.config(), small));
+  CHECK(parameters.count() == parameter_count(prompts.config(), small.prompt_places()));
 }
 
 TEST_CASE("fresh prompts are uniform in the paper's bound") {
   Parameters parameters;
   const VitConfig b16{.image_size = 32, .patch = 16, .width = 768, .depth = 2, .heads = 12, .mlp_width = 8};
-  const Prompts prompts({.kind = PromptKind::deep, .count = 50}, b16, trainable(parameters, 5));
+  const Prompts prompts({.kind = PromptKind::deep, .count = 50}, b16.prompt_places(),
+                        trainable(parameters, 5));
   const double bound = std::sqrt(6.0 / (3 * 16 * 16 + 768));
   double largest = 0, sum = 0;
   for (const float v : parameters.all()[0].value.value().data<float>()) {
@@ -175,21 +176,23 @@ TEST_CASE("fresh prompts are uniform in the paper's bound") {
 TEST_CASE("what is trained: L P D + D C + C scalars, and nothing else") {
   // ViT-B with 100 prompts and 6 classes: the count that the paper's authors print, without
   // allocating the backbone.
-  CHECK(parameter_count({.kind = PromptKind::deep, .count = 100}, vit_preset("vit-b16")) + 768 * 6 + 6 ==
+  CHECK(parameter_count({.kind = PromptKind::deep, .count = 100}, vit_preset("vit-b16").prompt_places()) +
+            768 * 6 + 6 ==
         926214);
-  CHECK(parameter_count({.kind = PromptKind::deep, .count = 5}, vit_preset("vit-b16")) + 768 * 397 + 397 ==
+  CHECK(parameter_count({.kind = PromptKind::deep, .count = 5}, vit_preset("vit-b16").prompt_places()) +
+            768 * 397 + 397 ==
         351373);
   TensorFile file = sine_vit(small);
   file.metadata["config"] = config_to_json(small);
   const Backbone backbone = make_backbone(file, "sine");
-  const TunedVit deep(backbone, TunedConfig{.prompts = {.count = 7}, .classes = 5}, 1);
+  const TunedModel deep(backbone, TunedConfig{.prompts = {.count = 7}, .classes = 5}, 1);
   CHECK(deep.parameters().count() == 3 * 7 * 16 + 16 * 5 + 5);
-  const TunedVit shallow(
+  const TunedModel shallow(
       backbone, TunedConfig{.method = Method::vpt_shallow, .prompts = {.count = 7}, .classes = 5}, 1);
   CHECK(shallow.parameters().count() == 7 * 16 + 16 * 5 + 5);
-  const TunedVit head_only(backbone, TunedConfig{.method = Method::linear, .classes = 5}, 1);
+  const TunedModel head_only(backbone, TunedConfig{.method = Method::linear, .classes = 5}, 1);
   CHECK(head_only.parameters().count() == 16 * 5 + 5);
-  const TunedVit full(backbone, TunedConfig{.method = Method::full, .classes = 5}, 1);
+  const TunedModel full(backbone, TunedConfig{.method = Method::full, .classes = 5}, 1);
   CHECK(full.parameters().count() == parameter_count(small) + 16 * 5 + 5);
   CHECK(deep.backbone_count() == parameter_count(small));
 }
@@ -201,7 +204,7 @@ TEST_CASE("a head starts at zeros, or kaiming normal with fan-out as in the pape
   for (const bool paper : {false, true}) {
     TunedConfig config{.method = Method::linear, .prompts = {}, .classes = 500};
     config.paper_head = paper;
-    const auto tensors = TunedVit(backbone, config, 1).task_tensors();
+    const auto tensors = TunedModel(backbone, config, 1).task_tensors();
     double squares = 0;
     for (const float w : tensors.at("head.weight").data<float>()) squares += double{w} * double{w};
     const double n = 500.0 * 16, variance = paper ? 2.0 / 500 : 0;
@@ -215,7 +218,7 @@ TEST_CASE("the glass: frozen bytes stay as they are, and a frozen linear keeps n
   file.metadata["config"] = config_to_json(small);
   const Backbone backbone = make_backbone(file, "sine");
   const std::string before = sha256_hex(write_safetensors(backbone.file));
-  TunedVit model(backbone, TunedConfig{.prompts = {.count = 7}, .classes = 5}, 1);
+  TunedModel model(backbone, TunedConfig{.prompts = {.count = 7}, .classes = 5}, 1);
   const Tensor images = sine_image(2, 32).to(DType::f32);
   for (int step = 0; step < 3; ++step) {
     model.parameters().clear_gradients();
@@ -244,7 +247,7 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
   TensorFile file = sine_vit(small);
   file.metadata["config"] = config_to_json(small);
   const Backbone backbone = make_backbone(file, "sine");
-  const TunedVit model(backbone, TunedConfig{.prompts = {.count = 2, .projection = 3}, .classes = 2}, 1);
+  const TunedModel model(backbone, TunedConfig{.prompts = {.count = 2, .projection = 3}, .classes = 2}, 1);
   const Task task{.config = model.config(),
                   .class_names = {"cat", "dog"},
                   .backbone = "sine",
@@ -259,7 +262,7 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
   const Task back = task_from_file(stored);
   CHECK(back.class_names == task.class_names);
   CHECK(back.config.method == Method::vpt_deep);
-  const TunedVit again(backbone, back);
+  const TunedModel again(backbone, back);
   const Tensor images = sine_image(1, 32).to(DType::f32);
   for (int i = 0; i < 2; ++i)
     CHECK(std::abs(again.logits(images).value().data<float>()[i] -
@@ -268,11 +271,11 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
   Backbone other = backbone;
   other.file.tensors["norm.bias"] = other.file.tensors["norm.bias"].clone();
   other.file.tensors["norm.bias"].mutable_data<float>()[0] += 1;
-  CHECK_THROWS_AS(TunedVit(other, back), Error);
+  CHECK_THROWS_AS(TunedModel(other, back), Error);
   // The same weights read with other heads are another net.
   other = backbone;
-  other.config.heads = 4;
-  CHECK_THROWS_AS(TunedVit(other, back), Error);
+  std::get<VitConfig>(other.config).heads = 4;
+  CHECK_THROWS_AS(TunedModel(other, back), Error);
   TensorFile broken = stored;
   broken.tensors["head.bias"] = Tensor::zeros({3}, DType::f32);
   CHECK_THROWS_WITH(task_from_file(broken), "here: tensor 'head.bias': expected (2) f32, got (3) f32");

@@ -13,7 +13,7 @@
 #include "engine/sha256.h"
 #include "models/training/checkpoint.h"
 #include "models/training/tune.h"
-#include "vit_files.h"
+#include "sine_models.h"
 
 using namespace vitrine;
 namespace fs = std::filesystem;
@@ -332,7 +332,7 @@ TEST_CASE("tune: every method ends with its own tensors") {
     CAPTURE(name_of(method));
     CHECK(task.tensors.contains("prompts") == (method == Method::vpt_deep || method == Method::vpt_shallow));
     CHECK(task.tensors.contains("delta.norm.bias") == (method == Method::full));
-    const TunedVit again(backbone, task_from_file(to_file(task)));
+    const TunedModel again(backbone, task_from_file(to_file(task)));
     const Evaluation e = evaluate(again, data.dataset, data.val, data.preprocess, 4, 0);
     CHECK(e.samples == 10);
   }

@@ -4,12 +4,12 @@
 // blocks of query rows go through scores, softmax and the weighted sum while they stay in the cache. Backward
 // computes the scores again from the log-sum-exp of each row. If only the prefix wants a gradient, backward
 // touches no other key.
-#include <Eigen/Core>
 #include <cmath>
 
 #include "engine/check.h"
 #include "engine/cpu/gemm.h"
-#include "engine/ops.h"
+#include "engine/cpu/rows.h"
+#include "engine/ops/prefix.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
@@ -18,10 +18,9 @@ namespace {
 
 constexpr int64_t query_rows = 48;  // one block of query rows; its scores stay in the cache
 
-template <class T>
-using Row = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
-template <class T>
-using ConstRow = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+using cpu::ConstRow;
+using cpu::Row;
+using cpu::Scratch;
 
 struct Sizes {
   int64_t batch, queries, tokens, prefix, heads, width;  // width: of one head
@@ -78,22 +77,6 @@ void gather(const Sizes& s, const Rows<const T>& prefix, const Rows<const T>& to
     std::copy_n(from, s.width, out + j * s.width);
   }
 }
-
-// Temporary memory of one task: several arrays cut from one tensor.
-template <class T>
-class Scratch {
- public:
-  Scratch(int64_t elements, const Memory& memory) : all_(Tensor::empty({elements}, dtype_of<T>(), memory)) {}
-  T* take(int64_t elements) {
-    T* out = all_.mutable_data<T>().data() + used_;
-    used_ += elements;
-    return out;
-  }
-
- private:
-  Tensor all_;
-  int64_t used_ = 0;
-};
 
 // out (B, Tq, D); log_sum_exp (B, heads, Tq)
 template <class T>
@@ -210,20 +193,6 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
   });
 }
 
-// The sum over the batch, in its order: (B, P, D) -> (P, D).
-template <class T>
-Tensor sum_images(const Tensor& x) {
-  const int64_t n = x.shape().columns_from(1);
-  Tensor out = Tensor::zeros(x.shape().without(0), x.dtype(), x.memory());
-  const T* from = x.data<T>().data();
-  T* to = out.mutable_data<T>().data();
-  parallel_for(n, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t b = 0; b < x.dim(0); ++b)
-      for (int64_t i = begin; i < end; ++i) to[i] += from[b * n + i];
-  });
-  return out;
-}
-
 // What backward keeps. qkv holds one tensor or three, as the op got them.
 struct Kept {
   Sizes sizes;
@@ -257,7 +226,7 @@ std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
                         kept.log_sum_exp, dy, grad);
   if (kept.prefix_k.defined() && kept.prefix_k.shape().rank() == 2) {
     for (int64_t i = operands; i < operands + 2; ++i)
-      if (result[i].defined()) result[i] = sum_images<T>(result[i]);
+      if (result[i].defined()) result[i] = cpu::sum_images<T>(result[i]);
   }
   return result;
 }
@@ -289,6 +258,8 @@ Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv
   });
 }
 
+}  // namespace
+
 int64_t check_prefix(const char* op, const KeyValuePrefix& prefix, int64_t batch, int64_t model,
                      DType dtype) {
   check(prefix.defined() || !prefix.values.defined(), op, ": prefix values without keys");
@@ -301,8 +272,6 @@ int64_t check_prefix(const char* op, const KeyValuePrefix& prefix, int64_t batch
         shape, " and ", prefix.values.shape());
   return shape.dim(-2);
 }
-
-}  // namespace
 
 Variable attention(const Variable& q, const Variable& k, const Variable& v, int64_t heads,
                    const KeyValuePrefix& prefix) {

@@ -1,8 +1,8 @@
 // norm.cpp: layer_norm and softmax.
-#include <Eigen/Core>
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/cpu/rows.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 
@@ -10,10 +10,8 @@ namespace vitrine {
 
 namespace {
 
-template <class T>
-using Row = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
-template <class T>
-using ConstRow = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+using cpu::ConstRow;
+using cpu::Row;
 
 int64_t rows_per_task(int64_t columns) { return (1 << 13) / std::max<int64_t>(columns, 1) + 1; }
 

@@ -25,10 +25,9 @@ double median(std::vector<double> values) {
 
 // A checkpoint of random weights.
 Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& memory) {
-  VitConfig config = vit_preset(model);
-  config.classes = 0;
+  const TransformerConfig config = with_classes(preset(model), 0);
   Parameters parameters;
-  const Vit vit(config, trainable(parameters, seed, DType::f32, memory));
+  const Transformer net(config, trainable(parameters, seed, DType::f32, memory));
   TensorFile file;
   file.name = model;
   for (const Parameter& p : parameters.all()) file.tensors[p.name] = p.value.value();
@@ -40,8 +39,8 @@ struct StepTimes {
   std::vector<double> whole, forward, backward, optimizer;  // seconds
 };
 
-StepTimes time_steps(TunedVit& model, const BenchOptions& o, const Memory& memory, Console& console) {
-  const int64_t side = model.vit().image_size;
+StepTimes time_steps(TunedModel& model, const BenchOptions& o, const Memory& memory, Console& console) {
+  const int64_t side = image_size(model.transformer());
   Random random(o.seed, Purpose::test);
   Tensor images = Tensor::empty(Shape{o.batch, 3, side, side}, DType::f32, memory);
   for (float& value : images.mutable_data<float>()) value = static_cast<float>(random.normal());
@@ -80,20 +79,20 @@ StepTimes time_steps(TunedVit& model, const BenchOptions& o, const Memory& memor
 
 int bench(const BenchOptions& o, Console& console) {
   const Memory memory = Memory::counted();
-  const Backbone backbone = o.backbone             ? open_backbone(*o.backbone, o.heads)
-                            : o.model == "builtin" ? open_backbone(o.model, o.heads)
-                                                   : random_backbone(o.model, o.seed, memory);
+  const Backbone backbone = o.backbone            ? open_backbone(*o.backbone, o.heads)
+                            : is_builtin(o.model) ? open_backbone(o.model, o.heads)
+                                                  : random_backbone(o.model, o.seed, memory);
   TunedConfig config{.method = o.method, .prompts = {}, .classes = o.classes, .paper_head = true};
   const bool prompts = prompt_kind(o.method) != PromptKind::none;
   if (prompts) config.prompts.count = o.prompts;
-  TunedVit model(backbone, config, o.seed, DType::f32, memory);
+  TunedModel model(backbone, config, o.seed, DType::f32, memory);
   const StepTimes times = time_steps(model, o, memory, console);
 
   const auto batch = static_cast<double>(o.batch);
   const double middle = batch / median(times.whole), slowest = batch / *std::ranges::max_element(times.whole),
                fastest = batch / *std::ranges::min_element(times.whole);
   const size_t peak = memory.statistics().peak;
-  console.item("Model", fmt::format("{}; {}{}, {} trained parameters", model_text(model.vit()),
+  console.item("Model", fmt::format("{}; {}{}, {} trained parameters", describe(model.transformer()),
                                     name_of(o.method), prompts ? text(", ", plural(o.prompts, "prompt")) : "",
                                     count_text(model.parameters().count())));
   console.item("Step", fmt::format("batch {}, {} after {} untimed, {}", o.batch, plural(o.steps, "step"),

@@ -22,6 +22,7 @@ int bench(const BenchOptions& options, Console& console);
 // --- shared.cpp --------------------------------------------------------------------------------------------
 
 // A file, or "builtin" for the one that the program carries.
+bool is_builtin(const std::string& where);
 Backbone open_backbone(const std::string& where, int64_t heads);
 // The backbone of a task: `wanted` if given, else the one that the task file names. heads 0: as the task has
 // them.
@@ -34,10 +35,6 @@ void prepare_output(const std::string& path);
 // Throws unless a data set's classes are those of a task, by number and name.
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
 
-// "ViT, width 192, depth 12, 3 heads, patch 16, 224 pixels (vit-ti16)"
-std::string model_text(const VitConfig& config);
-// The name of the preset of this shape, whatever its image size and classes; empty if there is none.
-std::string preset_name(const VitConfig& config);
 // "circle, square, ring" or the first few of many.
 std::string class_list(const std::vector<std::string>& names);
 

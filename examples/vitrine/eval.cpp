@@ -32,7 +32,7 @@ int eval(const EvalOptions& o, Console& console) {
             "--logits-out: ", quote(*o.logits_out), " is a file that is being read");
     prepare_output(*o.logits_out);
   }
-  const TunedVit model(backbone, task);
+  const TunedModel model(backbone, task);
 
   const auto samples = all_samples(*dataset);
   Tensor logits;

@@ -57,7 +57,7 @@ Json inspect_task(const TensorFile& file, Console& console) {
   const Task task = task_from_file(file);
   int64_t parameters = 0;
   for (const auto& [name, tensor] : task.tensors) parameters += tensor.numel();
-  const int64_t prompts = task.tensors.contains("prompts") ? task.config.prompts.count : 0;
+  const int64_t prompts = prompt_kind(task.config.method) != PromptKind::none ? task.config.prompts.count : 0;
   console.item("Task",
                text(name_of(task.config.method), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "",
                     ", ", count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
@@ -90,15 +90,14 @@ std::string spaced(const std::string& words) {
 }
 
 Json inspect_backbone(const Backbone& backbone, Console& console) {
-  VitConfig headless = backbone.config;
-  headless.classes = 0;
+  const TransformerConfig headless = with_classes(backbone.config, 0);
   const std::string identity = identity_of(backbone), preset = preset_name(backbone.config);
   const Preprocess preprocess = preprocess_of(backbone);
   const double gmacs = static_cast<double>(multiply_accumulates(headless)) / 1e9;
-  console.item("Backbone", model_text(backbone.config));
+  console.item("Backbone", describe(backbone.config));
   console.item("Parameters", text(count_text(parameter_count(headless)),
-                                  backbone.config.classes > 0
-                                      ? text(", with its head of ", backbone.config.classes, " classes ",
+                                  class_count(backbone.config) > 0
+                                      ? text(", with its head of ", class_count(backbone.config), " classes ",
                                              count_text(parameter_count(backbone.config)))
                                       : ", no head"));
   console.item("Work", fmt::format("{:.3g} GMACs for an image", gmacs));
@@ -134,14 +133,15 @@ Json inspect_tensors(const TensorFile& file, Console& console) {
 
 int inspect(const InspectOptions& o, Console& console) {
   Json json;
-  if (o.file == "builtin") {
+  if (is_builtin(o.file)) {
     json = inspect_backbone(open_backbone(o.file, o.heads), console);
   } else {
     TensorFile file = load_safetensors(o.file);
     if (is_task_file(file))
       json = inspect_task(file, console);
     else if (file.tensors.contains("patch_embed.proj.weight") &&
-             file.tensors.contains("blocks.0.attn.qkv.weight"))
+             (file.tensors.contains("blocks.0.attn.qkv.weight") ||
+              file.tensors.contains("layers.0.blocks.0.attn.qkv.weight")))
       json = inspect_backbone(make_backbone(std::move(file), o.file, o.heads), console);
     else
       json = inspect_tensors(file, console);

@@ -150,6 +150,18 @@ class Adder {
     return words(name, label, what,
                  [=, &field](const std::string& words) { field = whole<int64_t>(name, words, low, high); });
   }
+  // Numbers with commas between them.
+  CLI::Option* counts(const std::string& name, const char* label, const char* what,
+                      std::vector<int64_t>& field, int64_t high) {
+    return words(name, label, what, [=, &field](const std::string& words) {
+      field.clear();
+      for (size_t begin = 0; begin <= words.size();) {
+        const size_t end = std::min(words.find(',', begin), words.size());
+        field.push_back(whole<int64_t>(name, words.substr(begin, end - begin), 1, high));
+        begin = end + 1;
+      }
+    });
+  }
   CLI::Option* seed(const std::string& name, const char* what, uint64_t& field) {
     return words(name, "S", what, [=, &field](const std::string& words) {
       field = whole<uint64_t>(name, words, 0, std::numeric_limits<uint64_t>::max());
@@ -197,7 +209,7 @@ class Adder {
   std::string group_;
 };
 
-constexpr const char* backbone_what = "ViT as safetensors in timm's names, or builtin [builtin]";
+constexpr const char* backbone_what = "ViT or Swin as safetensors, or builtin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* heads_what = "attention heads, for a file whose width does not tell";
 constexpr const char* data_what =
@@ -311,10 +323,13 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.group("The model");
   add.path("--out", "FILE", "where the backbone goes (required); beside it a log, .log.jsonl", o.out)
       ->required();
-  add.count("--width", "D", "of the tokens [128]", o.width, 1, 1 << 14);
-  add.count("--depth", "L", "blocks [6]", o.depth, 1, 1024);
-  add.count("--heads", "H", "attention heads [4]", o.heads, 1, 4096);
-  add.count("--patch", "P", "side of a patch in the 32 pixels of a picture [4]", o.patch, 1, 32);
+  add.one_of<bool>("--model", "vit|swin", "[vit]", o.swin, {{"vit", false}, {"swin", true}});
+  add.count("--width", "D", "of the tokens [128; swin 48], doubled in each further stage of a Swin", o.width,
+            1, 1 << 14);
+  add.counts("--depth", "L", "blocks [6], of a Swin for each stage [2,4,4]", o.depth, 1024);
+  add.counts("--heads", "H", "attention heads [4], of a Swin for each stage [2,4,8]", o.heads, 4096);
+  add.count("--patch", "P", "side of a patch in the 32 pixels of a picture [4; swin 2]", o.patch, 1, 32);
+  add.count("--window", "W", "side of a Swin's windows, in tokens [4]", o.window, 1, 32);
   add.flag("--bf16", "store weights in 16 bits (this is the default)", o.bf16);
   add.flag("--f32", "store weights in 32 bits", o.bf16, false);
   add.group("The training");
@@ -341,7 +356,7 @@ void add_inspect(Adder& add, InspectOptions& o) {
 
 void add_bench(Adder& add, BenchOptions& o) {
   add.group("The model");
-  add.path("--model", "NAME", "vit-b16 and the like, weights random; or builtin [vit-ti16]", o.model);
+  add.path("--model", "NAME", "vit-b16, swin-t and the like, weights random; or builtin [vit-ti16]", o.model);
   add.path("--backbone", "FILE", "this file instead", o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);

@@ -68,26 +68,27 @@ Classifier by_task(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
   const Task task = load_task(*o.task);
   const Backbone backbone = open_backbone_of(task, o.backbone, o.heads);
-  const auto model = std::make_shared<TunedVit>(backbone, task);
+  const auto model = std::make_shared<TunedModel>(backbone, task);
   return {[model](const Variable& images) { return model->logits(images); },
-          preprocess_from_json(task.preprocess), backbone.config.image_size, task.class_names};
+          preprocess_from_json(task.preprocess), image_size(backbone.config), task.class_names};
 }
 
 Classifier by_backbone(const PredictOptions& o) {
   check(o.backbone.has_value(), "expected --task FILE or --backbone FILE");
   const Backbone backbone = open_backbone(*o.backbone, o.heads);
-  check(backbone.config.classes > 0, quote(backbone.source),
+  check(class_count(backbone.config) > 0, quote(backbone.source),
         " has no head of its own; --task names a task file with one");
-  Classifier c{{}, preprocess_of(backbone), backbone.config.image_size, {}};
+  Classifier c{{}, preprocess_of(backbone), image_size(backbone.config), {}};
   if (o.class_names) {
     c.class_names = read_names(*o.class_names);
-    check(static_cast<int64_t>(c.class_names.size()) == backbone.config.classes, quote(*o.class_names),
-          " names ", c.class_names.size(), " classes, but the backbone's head has ", backbone.config.classes);
+    check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(*o.class_names),
+          " names ", c.class_names.size(), " classes, but the backbone's head has ",
+          class_count(backbone.config));
   } else {
-    for (int64_t i = 0; i < backbone.config.classes; ++i) c.class_names.push_back(std::to_string(i));
+    for (int64_t i = 0; i < class_count(backbone.config); ++i) c.class_names.push_back(std::to_string(i));
   }
-  const auto vit = std::make_shared<Vit>(backbone.config, frozen(backbone.file));
-  c.logits = [vit](const Variable& images) { return vit->logits(images); };
+  const auto net = std::make_shared<Transformer>(backbone.config, frozen(backbone.file));
+  c.logits = [net](const Variable& images) { return net->logits(images); };
   return c;
 }
 

@@ -38,15 +38,31 @@ class Log {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
 };
 
+TransformerConfig model_of(const PretrainOptions& o) {
+  TransformerConfig config;
+  if (o.swin) {
+    SwinConfig c{.image_size = 32, .patch = o.patch.value_or(2), .width = o.width.value_or(48)};
+    c.depths = o.depth.empty() ? std::vector<int64_t>{2, 4, 4} : o.depth;
+    c.heads = o.heads.empty() ? std::vector<int64_t>{2, 4, 8} : o.heads;
+    c.window = o.window;
+    config = c;
+  } else {
+    check(o.depth.size() <= 1 && o.heads.size() <= 1, "--depth and --heads: a ViT takes one number");
+    VitConfig c{.image_size = 32, .patch = o.patch.value_or(4), .width = o.width.value_or(128)};
+    c.depth = o.depth.empty() ? 6 : o.depth[0];
+    c.heads = o.heads.empty() ? 4 : o.heads[0];
+    c.mlp_width = 4 * c.width;
+    config = c;
+  }
+  check_config(config);
+  return config;
+}
+
 }  // namespace
 
 int pretrain(const PretrainOptions& o, Console& console) {
   PretrainConfig config;
-  config.vit.width = o.width;
-  config.vit.depth = o.depth;
-  config.vit.heads = o.heads;
-  config.vit.patch = o.patch;
-  config.vit.mlp_width = 4 * o.width;
+  config.model = model_of(o);
   config.steps = o.steps;
   config.batch = o.batch;
   config.learning_rate = o.learning_rate;
@@ -55,7 +71,6 @@ int pretrain(const PretrainOptions& o, Console& console) {
   config.thumbnail_weight = o.thumbnail_weight;
   config.edge_weight = o.edge_weight;
   config.seed = o.seed;
-  check_config(config.vit);
 
   check(o.out != o.state, "--out and --state: expected two files, got ", quote(o.out), " for both");
   std::optional<TensorFile> start;
@@ -64,8 +79,8 @@ int pretrain(const PretrainOptions& o, Console& console) {
   if (!o.state.empty()) prepare_output(o.state);
   const bool resumed = !o.state.empty() && std::filesystem::exists(o.state);
   Log log(std::filesystem::path(o.out).replace_extension(".log.jsonl").string(), resumed);
-  console.item("Model",
-               text(model_text(config.vit), ", ", million_text(parameter_count(config.vit)), " parameters"));
+  console.item("Model", text(describe(config.model), ", ", million_text(parameter_count(config.model)),
+                             " parameters"));
   console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures",
                              resumed ? text("; goes on from ", quote(o.state)) : ""));
 

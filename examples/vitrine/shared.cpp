@@ -13,13 +13,15 @@
 
 namespace vitrine::cli {
 
+bool is_builtin(const std::string& where) { return where == "builtin"; }
+
 Backbone open_backbone(const std::string& where, int64_t heads) {
-  if (where != "builtin") return load_backbone(where, heads);
+  if (!is_builtin(where)) return load_backbone(where, heads);
 #ifdef VITRINE_BUILTIN
   const auto bytes = builtin_vit();
   // The bytes are part of the program: an owner that owns nothing keeps them from being copied.
   const std::shared_ptr<const void> owner(std::shared_ptr<const void>{}, bytes.data());
-  return make_backbone(read_safetensors(bytes, owner, "builtin"), "builtin", heads);
+  return make_backbone(read_safetensors(bytes, owner, where), where, heads);
 #else
   fail(Fault::input, "this program was built without a backbone of its own; name a file with --backbone");
 #endif
@@ -63,25 +65,6 @@ void check_classes(const Task& task, const Dataset& dataset, const std::string& 
   for (size_t c = 0; c < found.size(); ++c)
     check(expected[c] == found[c], "class ", c, " is ", quote(expected[c]), " in the task, but ",
           quote(found[c]), " in ", quote(spec));
-}
-
-std::string preset_name(const VitConfig& config) {
-  for (const char* size : {"ti", "s", "b", "l", "h"})
-    for (const int patch : {8, 14, 16, 32}) {
-      const std::string name = text("vit-", size, patch);
-      const VitConfig preset = vit_preset(name);
-      if (preset.width == config.width && preset.depth == config.depth && preset.heads == config.heads &&
-          preset.mlp_width == config.mlp_width && preset.patch == config.patch)
-        return name;
-    }
-  return {};
-}
-
-std::string model_text(const VitConfig& config) {
-  const std::string preset = preset_name(config);
-  return text("ViT, width ", config.width, ", depth ", config.depth, ", ", config.heads, " heads, patch ",
-              config.patch, ", ", config.image_size, " pixels",
-              preset.empty() ? "" : text(" (", preset, ")"));
 }
 
 std::string class_list(const std::vector<std::string>& names) {

@@ -142,24 +142,27 @@ std::string folder_of(const TuneOptions& o, Method method) {
 
 // --- words -------------------------------------------------------------------------------------------------
 
-int64_t head_count(const TuneConfig& c, const VitConfig& vit) { return (vit.width + 1) * c.model.classes; }
-
-int64_t trained_count(const TuneConfig& c, const VitConfig& vit, int64_t backbone) {
-  if (c.model.method == Method::full) return backbone + head_count(c, vit);
-  return parameter_count(c.model.prompts, vit) + head_count(c, vit);
+int64_t head_count(const TuneConfig& c, const TransformerConfig& net) {
+  return (feature_width(net) + 1) * c.model.classes;
 }
 
-std::string trained_text(const TuneConfig& c, const VitConfig& vit, int64_t backbone) {
+int64_t trained_count(const TuneConfig& c, const TransformerConfig& net) {
+  if (c.model.method == Method::full) return parameter_count(net) + head_count(c, net);
+  return parameter_count(c.model.prompts, prompt_places(net)) + head_count(c, net);
+}
+
+std::string trained_text(const TuneConfig& c, const TransformerConfig& net) {
+  const int64_t backbone = parameter_count(net);
   const PromptConfig& prompts = c.model.prompts;
   std::string what;
   if (c.model.method == Method::full) what = text("all weights (", count_text(backbone), ") and ");
   if (has_prompts(c.model.method))
     what = text(plural(prompts.count, "prompt"),
-                c.model.method == Method::vpt_deep ? text(" for each of ", vit.depth, " blocks") : "",
+                c.model.method == Method::vpt_deep ? text(" for each of ", block_count(net), " blocks") : "",
                 prompts.projection > 0 ? text(" through ", prompts.projection, " dimensions") : "", " (",
-                count_text(parameter_count(prompts, vit)), ") and ");
-  const int64_t trained = trained_count(c, vit, backbone);
-  return text(what, "a head (", count_text(head_count(c, vit)), "): ", count_text(trained), " parameters, ",
+                count_text(parameter_count(prompts, prompt_places(net))), ") and ");
+  const int64_t trained = trained_count(c, net);
+  return text(what, "a head (", count_text(head_count(c, net)), "): ", count_text(trained), " parameters, ",
               percent_text(static_cast<double>(trained) / static_cast<double>(backbone)),
               " of the backbone's");
 }
@@ -197,9 +200,7 @@ int tune(const TuneOptions& o, Console& console) {
   if (o.init) start = load_task(*o.init);
   const Backbone backbone = start ? open_backbone_of(*start, o.backbone, o.heads)
                                   : open_backbone(o.backbone.value_or("builtin"), o.heads);
-  VitConfig vit = backbone.config;
-  vit.classes = 0;
-  const int64_t backbone_parameters = parameter_count(vit);
+  const TransformerConfig net = with_classes(backbone.config, 0);  // its own head has no part in this
 
   OpenOptions open{.exif = o.exif};
   const auto note = [&](const std::string& words) { console.note(words); };
@@ -214,8 +215,8 @@ int tune(const TuneOptions& o, Console& console) {
   check(!config.keep_best || !data.val.empty(),
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
-  console.item("Backbone", text(quote(backbone.source), ": ", model_text(vit), ", ",
-                                million_text(backbone_parameters), " parameters"));
+  console.item("Backbone", text(quote(backbone.source), ": ", describe(net), ", ",
+                                million_text(parameter_count(net)), " parameters"));
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
                     ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
@@ -223,7 +224,7 @@ int tune(const TuneOptions& o, Console& console) {
                     test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ",
                     data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
   console.item("Trains", text(start ? text(name_of(config.model.method), " from ", quote(*o.init), ", ") : "",
-                              trained_text(config, vit, backbone_parameters)));
+                              trained_text(config, net)));
   const MemoryForecast memory = [&] {
     try {
       return forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()), o.memory_limit);
@@ -295,8 +296,8 @@ int tune(const TuneOptions& o, Console& console) {
                {"train_samples", data.train.size()},
                {"epochs", config.epochs},
                {"steps", per_epoch * config.epochs},
-               {"trained_parameters", trained_count(config, vit, backbone_parameters)},
-               {"backbone_parameters", backbone_parameters},
+               {"trained_parameters", trained_count(config, net)},
+               {"parameter_count(net)", parameter_count(net)},
                {"memory_forecast", memory_json(memory)},
                {"memory_peak", pool.statistics().peak}});
   std::string accuracy;
@@ -310,7 +311,7 @@ int tune(const TuneOptions& o, Console& console) {
     }
   }
   if (test_set) {
-    const TunedVit model(backbone, result.task, DType::f32, pool);
+    const TunedModel model(backbone, result.task, DType::f32, pool);
     const Evaluation test = evaluate(model, test_set, all_samples(*test_set), data.preprocess, config.batch,
                                      config.workers, config.max_bad, nullptr, [&](int64_t done, int64_t all) {
                                        console.progress(done, all, 0, "test images");

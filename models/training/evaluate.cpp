@@ -8,7 +8,7 @@
 
 namespace vitrine {
 
-Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> dataset,
+Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, Tensor* logits,
                     const std::function<void(int64_t, int64_t)>& progress) {
@@ -47,12 +47,12 @@ MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& confi
     tensor = tensor.with_memory(frozen_memory);
     out.weights += tensor.bytes();
   }
-  TunedVit model(counted, config.model, config.seed, DType::f32, memory);
+  TunedModel model(counted, config.model, config.seed, DType::f32, memory);
   Optimizer optimizer(model.parameters(), config.optimizer);
   const auto peak_of = [&](int64_t images) {
     model.parameters().clear_gradients();
     memory.reset_peak();
-    const int64_t side = backbone.config.image_size;
+    const int64_t side = image_size(backbone.config);
     const Tensor blank = Tensor::zeros({images, 3, side, side}, DType::f32, memory);
     const Pass pass{.training = true,
                     .noise = {.samples = std::vector<int64_t>(static_cast<size_t>(images), 0)}};
@@ -68,13 +68,13 @@ MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& confi
   out.batch_images = static_cast<size_t>((batch + config.accumulate - 1) / config.accumulate);
   // The loader's ring holds one batch more than it has workers (loader.cpp).
   const auto batches = static_cast<size_t>(config.workers > 0 ? config.workers + 2 : 1);
-  const auto side = static_cast<size_t>(backbone.config.image_size);
+  const auto side = static_cast<size_t>(image_size(backbone.config));
   out.loader = batches * static_cast<size_t>(batch) * (3 * side * side * sizeof(float) + sizeof(int64_t));
   return out;
 }
 
 Preprocess preprocess_of(const Backbone& backbone) {
-  const int size = static_cast<int>(backbone.config.image_size);
+  const int size = static_cast<int>(image_size(backbone.config));
   Preprocess out{.size = size, .resize = static_cast<int>(std::floor(size / 0.875))};
   if (const auto stored = backbone.file.metadata.find("preprocess"); stored != backbone.file.metadata.end())
     out = preprocess_from_json(stored->second);

@@ -68,15 +68,16 @@ Variable mean_squared_error(const Variable& prediction, const Tensor& target) {
 // The net with the heads that only pretraining knows.
 struct Learner {
   Parameters parameters;
-  Vit vit;
+  Transformer net;
   Linear classes, families, attributes, thumbnails, edges;
   Learner(const PretrainConfig& c, const Scope& scope)
-      : vit(c.vit, scope),
-        classes(c.vit.width, formula_class_count(), scope / "pretrain_classes"),
-        families(c.vit.width, formula_family_count(), scope / "pretrain_families"),
-        attributes(c.vit.width, kFormulaAttributes, scope / "pretrain_attributes") {
-    if (c.thumbnail_weight > 0) thumbnails = Linear(c.vit.width, thumb_pixels, scope / "pretrain_thumbnails");
-    if (c.edge_weight > 0) edges = Linear(c.vit.width, edge_values, scope / "pretrain_edges");
+      : net(c.model, scope),
+        classes(feature_width(c.model), formula_class_count(), scope / "pretrain_classes"),
+        families(feature_width(c.model), formula_family_count(), scope / "pretrain_families"),
+        attributes(feature_width(c.model), kFormulaAttributes, scope / "pretrain_attributes") {
+    const int64_t d = feature_width(c.model);
+    if (c.thumbnail_weight > 0) thumbnails = Linear(d, thumb_pixels, scope / "pretrain_thumbnails");
+    if (c.edge_weight > 0) edges = Linear(d, edge_values, scope / "pretrain_edges");
   }
   Learner(const PretrainConfig& c, const Memory& memory)
       : Learner(c, trainable(parameters, c.seed, DType::f32, memory)) {}
@@ -124,15 +125,15 @@ std::string settings(const PretrainConfig& c) {
               ", family weight ", c.family_weight, ", attribute weight ", c.attribute_weight,
               c.thumbnail_weight > 0 ? text(", thumbnail weight ", c.thumbnail_weight) : "",
               c.edge_weight > 0 ? text(", edge weight ", c.edge_weight) : "", ", seed ", c.seed, ", ",
-              config_to_json(c.vit));
+              config_to_json(c.model));
 }
 
 TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorFile* start) {
   TensorFile file;
   for (const Parameter& p : learner.parameters.all())
     if (!p.name.starts_with("pretrain_")) file.tensors[p.name] = p.value.value().clone();
-  file.metadata["config"] = config_to_json(c.vit);
-  const int size = static_cast<int>(c.vit.image_size);
+  file.metadata["config"] = config_to_json(c.model);
+  const int size = static_cast<int>(image_size(c.model));
   file.metadata["preprocess"] = to_json(Preprocess{.size = size,
                                                    .resize = size,
                                                    .squash = true,
@@ -153,8 +154,8 @@ TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorF
 std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const std::string& state_path,
                                    const std::function<void(const PretrainReport&)>& report,
                                    const std::function<bool()>& stop, const TensorFile* start) {
-  check(c.vit.image_size == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
-        c.vit.image_size);
+  check(image_size(c.model) == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
+        image_size(c.model));
   check(c.steps >= 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
         c.batch, " make no sense");
   const Memory memory = Memory::counted();
@@ -186,7 +187,7 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
   while (optimizer.steps() < c.steps) {
     const FormulaBatch batch = next.get();
     if (optimizer.steps() + 1 < c.steps) next = draw(optimizer.steps() + 1);
-    const Variable features = learner.vit.features(batch.images, {.training = true});
+    const Variable features = learner.net.features(batch.images, {}, {.training = true});
     const Variable logits = learner.classes(features);
     const Variable class_loss = cross_entropy(logits, batch.labels, {.smoothing = c.smoothing});
     const Variable family_loss = cross_entropy(learner.families(features), batch.families);

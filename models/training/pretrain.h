@@ -10,13 +10,14 @@
 #include <optional>
 #include <string>
 
-#include "models/vit.h"
+#include "models/transformer.h"
 #include "nn/optimizer.h"
 
 namespace vitrine {
 
 struct PretrainConfig {
-  VitConfig vit{.image_size = 32, .patch = 4, .width = 128, .depth = 6, .heads = 4, .mlp_width = 512};
+  TransformerConfig model =
+      VitConfig{.image_size = 32, .patch = 4, .width = 128, .depth = 6, .heads = 4, .mlp_width = 512};
   int64_t steps = 9000;  // 0: the untrained start
   int64_t batch = 32;
   double learning_rate = 1e-3;
@@ -42,8 +43,8 @@ struct PretrainReport {
 // The mean and deviation by which pictures are normalised, for all three channels.
 inline constexpr float formula_mean = 0.5f, formula_std = 0.25f;
 
-// Trains and returns the backbone: f32 tensors in timm's names, with the metadata that vit_config_of and tune
-// read (configuration, preprocessing, provenance). `report` is called every `every` steps. If `state_path` is
+// Trains and returns the backbone: f32 tensors, with the metadata that make_backbone and tune read
+// (configuration, preprocessing, provenance). `report` is called every `every` steps. If `state_path` is
 // not empty, the whole state is saved there at the same time, and a run that finds a state there goes on from
 // it, bit for bit as if it had never stopped; the state of other settings or another start is refused.
 // `start`: a backbone of this configuration to go on from, with a fresh optimizer. `stop` is asked after each

@@ -107,10 +107,10 @@ class Run {
   TuneResult result();
 
  private:
-  static std::unique_ptr<TunedVit> make_model(const Backbone& backbone, const TuneConfig& config,
-                                              const Task* start, const Memory& memory) {
-    if (start) return std::make_unique<TunedVit>(backbone, *start, DType::f32, memory);
-    return std::make_unique<TunedVit>(backbone, config.model, config.seed, DType::f32, memory);
+  static std::unique_ptr<TunedModel> make_model(const Backbone& backbone, const TuneConfig& config,
+                                                const Task* start, const Memory& memory) {
+    if (start) return std::make_unique<TunedModel>(backbone, *start, DType::f32, memory);
+    return std::make_unique<TunedModel>(backbone, config.model, config.seed, DType::f32, memory);
   }
   LoaderOptions loader_options(const Memory& memory) const {
     return {.batch_size = config_.batch,
@@ -136,7 +136,7 @@ class Run {
   const std::string& folder_;
   const TuneHooks& hooks_;
   const std::string backbone_identity_, start_digest_;
-  std::unique_ptr<TunedVit> model_;
+  std::unique_ptr<TunedModel> model_;
   Optimizer optimizer_;
   Loader loader_;
   CrossEntropy loss_;
@@ -363,7 +363,7 @@ TuneResult Run::result() {
               data_.dataset->class_names(),
               backbone_.source,
               backbone_identity_,
-              backbone_.config.heads,
+              untold_heads(backbone_.config),
               to_json(data_.preprocess),
               to_json(config_),
               config_.keep_best && progress_.best >= 0 ? progress_.best_tensors : model_->task_tensors()};
@@ -401,8 +401,8 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
   check(is_utf8(backbone.source), "tune: the backbone's path ", quote(backbone.source),
         " is not UTF-8, as the task file's text must be");
   check_every_class(data);
-  check(data.preprocess.size == backbone.config.image_size, "tune: the backbone sees ",
-        backbone.config.image_size, " pixels, the preprocessing gives ", data.preprocess.size);
+  check(data.preprocess.size == image_size(backbone.config), "tune: the backbone sees ",
+        image_size(backbone.config), " pixels, the preprocessing gives ", data.preprocess.size);
   const TuneConfig config = completed(given, data, start);
   if (start) {
     check(start->class_names == data.dataset->class_names(),

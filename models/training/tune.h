@@ -92,7 +92,7 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
                 const Memory& memory = {});
 
 // Accuracy and mean cross entropy; `logits`, if given, receives (N, C) in the order of `samples`.
-Evaluation evaluate(const TunedVit& model, std::shared_ptr<const Dataset> dataset,
+Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch,
                     int workers, int64_t max_bad = 0, Tensor* logits = nullptr,
                     const std::function<void(int64_t done, int64_t all)>& progress = {});

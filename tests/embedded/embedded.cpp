@@ -44,7 +44,7 @@ std::shared_ptr<const Dataset> pictures() {
   return memory_dataset(std::move(images), std::move(labels), {"right", "down"});
 }
 
-void print_logits(const char* when, const TunedVit& model, const TuneData& data, const Memory& memory) {
+void print_logits(const char* when, const TunedModel& model, const TuneData& data, const Memory& memory) {
   Loader loader(data.dataset, data.train, data.preprocess, {.batch_size = 8, .workers = 0, .memory = memory});
   loader.start_epoch(0);
   Batch batch;
@@ -71,7 +71,7 @@ size_t run(const Memory& memory) {
   config.schedule = Schedule::constant;
   config.warmup_epochs = 0;
   config.workers = 0;
-  print_logits("before", TunedVit(backbone, config.model, config.seed, DType::f32, memory), data, memory);
+  print_logits("before", TunedModel(backbone, config.model, config.seed, DType::f32, memory), data, memory);
   int64_t steps = 0;
   TuneHooks hooks;
   hooks.step = [&](const StepReport& report) { steps = report.step; };
@@ -80,7 +80,7 @@ size_t run(const Memory& memory) {
   // The task goes through its file form, as a host would keep it.
   const std::vector<std::byte> kept = write_safetensors(to_file(result.task));
   const Task task = task_from_file(read_safetensors(kept, nullptr, "kept"));
-  print_logits("after", TunedVit(backbone, task, DType::f32, memory), data, memory);
+  print_logits("after", TunedModel(backbone, task, DType::f32, memory), data, memory);
   return memory.statistics().peak;
 }
 

@@ -1,0 +1,47 @@
+// rows.h: small things that several CPU kernels share: rows as Eigen arrays, temporary memory, the sum over
+// a batch.
+#pragma once
+
+#include <Eigen/Core>
+
+#include "engine/parallel.h"
+#include "engine/tensor.h"
+
+namespace vitrine::cpu {
+
+template <class T>
+using Row = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
+template <class T>
+using ConstRow = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+
+// Temporary memory of one task: several arrays cut from one tensor.
+template <class T>
+class Scratch {
+ public:
+  Scratch(int64_t elements, const Memory& memory) : all_(Tensor::empty({elements}, dtype_of<T>(), memory)) {}
+  T* take(int64_t elements) {
+    T* out = all_.mutable_data<T>().data() + used_;
+    used_ += elements;
+    return out;
+  }
+
+ private:
+  Tensor all_;
+  int64_t used_ = 0;
+};
+
+// The sum over the batch, in its order: (B, ...) -> (...).
+template <class T>
+Tensor sum_images(const Tensor& x) {
+  const int64_t n = x.shape().columns_from(1);
+  Tensor out = Tensor::zeros(x.shape().without(0), x.dtype(), x.memory());
+  const T* from = x.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for(n, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t b = 0; b < x.dim(0); ++b)
+      for (int64_t i = begin; i < end; ++i) to[i] += from[b * n + i];
+  });
+  return out;
+}
+
+}  // namespace vitrine::cpu

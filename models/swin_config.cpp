@@ -1,0 +1,184 @@
+// swin_config.cpp: which Swin a name, a checkpoint or a piece of JSON means, and what it costs.
+#include <array>
+#include <cmath>
+
+#include "models/config_json.h"
+#include "models/swin.h"
+
+namespace vitrine {
+
+namespace {
+
+constexpr const char* padding_names[] = {"before-roll", "after-roll"};
+
+struct Preset {
+  const char* name;
+  int64_t width;
+  std::array<int64_t, 4> depths, heads;
+  int64_t window, image_size;
+};
+constexpr std::array<Preset, 6> presets{{{"swin-t", 96, {2, 2, 6, 2}, {3, 6, 12, 24}, 7, 224},
+                                         {"swin-s", 96, {2, 2, 18, 2}, {3, 6, 12, 24}, 7, 224},
+                                         {"swin-b", 128, {2, 2, 18, 2}, {4, 8, 16, 32}, 7, 224},
+                                         {"swin-l", 192, {2, 2, 18, 2}, {6, 12, 24, 48}, 7, 224},
+                                         {"swin-b384", 128, {2, 2, 18, 2}, {4, 8, 16, 32}, 12, 384},
+                                         {"swin-l384", 192, {2, 2, 18, 2}, {6, 12, 24, 48}, 12, 384}}};
+
+}  // namespace
+
+int64_t SwinConfig::blocks() const {
+  int64_t sum = 0;
+  for (const int64_t depth : depths) sum += depth;
+  return sum;
+}
+
+PromptPlaces SwinConfig::prompt_places() const {
+  PromptPlaces places{{}, patch};
+  for (int64_t s = 0; s < stages(); ++s) places.groups.push_back({text(".", s), depths[s], stage_width(s)});
+  return places;
+}
+
+void check_config(const SwinConfig& c) {
+  check(c.image_size > 0 && c.image_size <= 1 << 14 && c.patch > 0 && c.patch <= c.image_size, "swin: patch ",
+        c.patch, " and image size ", c.image_size, " make no sense");
+  check(c.stages() >= 1 && c.stages() <= 8 && c.heads.size() == c.depths.size(), "swin: ", c.stages(),
+        " stages and heads for ", c.heads.size(), " make no sense");
+  check(c.width > 0 && c.width <= 1 << 14 && c.mlp_ratio > 0 && c.mlp_ratio <= 64 && c.classes >= 0,
+        "swin: width ", c.width, ", MLP ratio ", c.mlp_ratio, ", classes ", c.classes, " make no sense");
+  for (int64_t s = 0; s < c.stages(); ++s) {
+    check(c.depths[s] > 0 && c.depths[s] <= 1024, "swin: ", c.depths[s], " blocks in stage ", s,
+          " make no sense");
+    check(c.heads[s] > 0 && c.stage_width(s) % c.heads[s] == 0, "swin: ", c.heads[s],
+          " heads do not divide width ", c.stage_width(s), " of stage ", s);
+  }
+  check(c.window > 0 && c.window <= 256, "swin: window ", c.window, " makes no sense");
+  check(c.epsilon > 0 && c.epsilon < 1, "swin: layer norm epsilon ", c.epsilon, " makes no sense");
+}
+
+std::vector<std::string> swin_preset_names() {
+  std::vector<std::string> names;
+  for (const Preset& p : presets) names.emplace_back(p.name);
+  return names;
+}
+
+SwinConfig swin_preset(const std::string& name) {
+  std::vector<std::string_view> known;
+  for (const Preset& p : presets) {
+    known.emplace_back(p.name);
+    if (name == p.name)
+      return {.image_size = p.image_size,
+              .width = p.width,
+              .depths = {p.depths.begin(), p.depths.end()},
+              .heads = {p.heads.begin(), p.heads.end()},
+              .window = p.window,
+              .classes = 1000};
+  }
+  const std::string guess = nearest(name, known);
+  fail(Fault::input, "swin: no preset ", quote(name), guess.empty() ? "" : "; did you mean " + guess + "?",
+       " Presets are swin-{t,s,b,l} and swin-{b,l}384");
+}
+
+SwinConfig swin_config_of(const TensorFile& file) {
+  const std::string who = file.name.empty() ? "checkpoint" : file.name;
+  const auto shape_of = [&](const std::string& name, int rank) -> const Shape& {
+    const Shape& shape = file.at(name).shape();
+    check(shape.rank() == rank && shape.numel() > 0, who, ": tensor '", name, "': expected ", rank,
+          " extents, got ", shape);
+    return shape;
+  };
+  SwinConfig c;
+  const Shape& projection = shape_of("patch_embed.proj.weight", 4);
+  c.width = projection.dim(0);
+  c.patch = projection.dim(3);
+  c.depths.clear();
+  c.heads.clear();
+  int64_t table = 0;  // rows of the bias table
+  for (int64_t s = 0; file.tensors.contains(text("layers.", s, ".blocks.0.norm1.weight")); ++s) {
+    int64_t depth = 1;
+    while (file.tensors.contains(text("layers.", s, ".blocks.", depth, ".norm1.weight"))) ++depth;
+    const Shape& bias = shape_of(text("layers.", s, ".blocks.0.attn.relative_position_bias_table"), 2);
+    if (s == 0) table = bias.dim(0);
+    c.depths.push_back(depth);
+    c.heads.push_back(bias.dim(1));
+  }
+  check(!c.depths.empty(), who,
+        ": no tensor 'layers.0.blocks.0.norm1.weight': not a Swin in its authors' names");
+  const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(table))));
+  check(side * side == table && side % 2 == 1, who, ": a bias table of ", table,
+        " rows fits no window: (2 w - 1)^2");
+  c.window = (side + 1) / 2;
+  const int64_t hidden = shape_of("layers.0.blocks.0.mlp.fc1.weight", 2).dim(0);
+  check(hidden % c.width == 0, who, ": an MLP of width ", hidden, " is no multiple of ", c.width);
+  c.mlp_ratio = hidden / c.width;
+  c.classes = file.tensors.contains("head.weight") ? shape_of("head.weight", 2).dim(0) : 0;
+  c.image_size = c.window * c.patch << (c.stages() - 1);
+  check_config(c);
+  return c;
+}
+
+std::string config_to_json(const SwinConfig& c) {
+  return nlohmann::json{{"model", "swin"},
+                        {"image_size", c.image_size},
+                        {"patch", c.patch},
+                        {"width", c.width},
+                        {"depths", c.depths},
+                        {"heads", c.heads},
+                        {"window", c.window},
+                        {"mlp_ratio", c.mlp_ratio},
+                        {"classes", c.classes},
+                        {"padding", padding_names[static_cast<int>(c.padding)]},
+                        {"gelu", gelu_names[static_cast<int>(c.gelu)]},
+                        {"epsilon", c.epsilon}}
+      .dump();
+}
+
+SwinConfig swin_config_from_json(const nlohmann::json& j) {
+  SwinConfig c;
+  for (const auto& [key, field] :
+       std::initializer_list<std::pair<const char*, int64_t*>>{{"image_size", &c.image_size},
+                                                               {"patch", &c.patch},
+                                                               {"width", &c.width},
+                                                               {"window", &c.window},
+                                                               {"mlp_ratio", &c.mlp_ratio},
+                                                               {"classes", &c.classes}})
+    *field = whole_number(j.at(key), key);
+  for (const auto& [key, field] : std::initializer_list<std::pair<const char*, std::vector<int64_t>*>>{
+           {"depths", &c.depths}, {"heads", &c.heads}}) {
+    check(j.at(key).is_array() && j.at(key).size() <= 8, "config: ", key, " is no list of at most 8 numbers");
+    field->clear();
+    for (const nlohmann::json& value : j.at(key)) field->push_back(whole_number(value, key));
+  }
+  c.padding = static_cast<WindowGrid::Padding>(
+      name_place(padding_names, j.at("padding").get<std::string>(), "padding"));
+  c.gelu = static_cast<Gelu>(name_place(gelu_names, j.at("gelu").get<std::string>(), "gelu"));
+  c.epsilon = j.at("epsilon").get<double>();
+  check_config(c);
+  return c;
+}
+
+int64_t parameter_count(const SwinConfig& c) {
+  const int64_t table = (2 * c.window - 1) * (2 * c.window - 1);
+  int64_t count = 3 * c.patch * c.patch * c.width + 3 * c.width;  // patch embedding and its norm
+  for (int64_t s = 0; s < c.stages(); ++s) {
+    const int64_t d = c.stage_width(s), m = c.mlp_ratio * d;
+    count += c.depths[s] * (4 * d * d + 2 * d * m + 9 * d + m + table * c.heads[s]);
+    if (s + 1 < c.stages()) count += 8 * d + 8 * d * d;
+  }
+  const int64_t d = c.feature_width();
+  return count + 2 * d + (c.classes ? (d + 1) * c.classes : 0);
+}
+
+int64_t multiply_accumulates(const SwinConfig& c) {
+  int64_t side = (c.image_size + c.patch - 1) / c.patch;
+  int64_t sum = side * side * 3 * c.patch * c.patch * c.width;
+  for (int64_t s = 0; s < c.stages(); ++s) {
+    const int64_t d = c.stage_width(s), tokens = side * side, keys = c.window * c.window;
+    sum += c.depths[s] * tokens * (4 * d * d + 2 * d * c.mlp_ratio * d + 2 * keys * d);
+    if (s + 1 == c.stages()) break;
+    side = (side + 1) / 2;
+    sum += side * side * 8 * d * d;
+  }
+  return sum + c.feature_width() * c.classes;
+}
+
+}  // namespace vitrine

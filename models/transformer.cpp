@@ -1,0 +1,159 @@
+#include "models/transformer.h"
+
+#include "models/config_json.h"
+
+namespace vitrine {
+
+namespace {
+
+std::string joined(const std::vector<int64_t>& numbers) {
+  std::string out;
+  for (const int64_t number : numbers) out += text(out.empty() ? "" : "-", number);
+  return out;
+}
+
+bool same_form(const VitConfig& a, const VitConfig& b) {
+  return a.width == b.width && a.depth == b.depth && a.heads == b.heads && a.mlp_width == b.mlp_width &&
+         a.patch == b.patch;
+}
+
+bool same_form(const SwinConfig& a, const SwinConfig& b) {
+  return a.width == b.width && a.depths == b.depths && a.heads == b.heads && a.mlp_ratio == b.mlp_ratio &&
+         a.patch == b.patch && a.window == b.window;
+}
+
+std::string form(const VitConfig& c) {
+  return text("ViT, width ", c.width, ", depth ", c.depth, ", ", c.heads, " heads, patch ", c.patch);
+}
+
+std::string form(const SwinConfig& c) {
+  return text("Swin, width ", c.width, ", depths ", joined(c.depths), ", heads ", joined(c.heads),
+              ", window ", c.window, ", patch ", c.patch);
+}
+
+template <class Config>
+std::string preset_of(const Config& config, const std::vector<std::string>& names) {
+  for (const std::string& name : names)
+    if (same_form(std::get<Config>(preset(name)), config)) return name;
+  return {};
+}
+
+std::vector<std::string> preset_names(const VitConfig&) { return vit_preset_names(); }
+std::vector<std::string> preset_names(const SwinConfig&) { return swin_preset_names(); }
+
+}  // namespace
+
+TransformerConfig preset(const std::string& name) {
+  if (name.starts_with("swin")) return swin_preset(name);
+  return vit_preset(name);
+}
+
+std::string preset_name(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return preset_of(c, preset_names(c)); }, config);
+}
+
+std::string describe(const TransformerConfig& config) {
+  const std::string name = preset_name(config);
+  return std::visit([](const auto& c) { return text(form(c), ", ", c.image_size, " pixels"); }, config) +
+         (name.empty() ? "" : text(" (", name, ")"));
+}
+
+TransformerConfig transformer_config_of(const TensorFile& file, int64_t heads) {
+  const auto stored = file.metadata.find("config");
+  if (stored == file.metadata.end()) {
+    if (file.tensors.contains("layers.0.blocks.0.norm1.weight")) return swin_config_of(file);
+    return vit_config_of(file, heads);
+  }
+  TransformerConfig config = config_from_json(stored->second);
+  if (auto* vit = std::get_if<VitConfig>(&config); vit && heads) vit->heads = heads;
+  check_config(config);
+  return config;
+}
+
+std::string config_to_json(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return config_to_json(c); }, config);
+}
+
+TransformerConfig config_from_json(const std::string& json) {
+  try {
+    const nlohmann::json j =
+        nlohmann::json::parse(json, [](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
+          check(depth <= 2, "config: nested too deeply");
+          return true;
+        });
+    const auto model = j.at("model").get<std::string>();
+    check(model == "vit" || model == "swin", "config: the model is ", quote(model), ", not vit or swin");
+    if (model == "swin") return swin_config_from_json(j);
+    return vit_config_from_json(j);
+  } catch (const nlohmann::json::exception& e) {
+    fail(Fault::input, "config: ", e.what());
+  }
+}
+
+void check_config(const TransformerConfig& config) {
+  std::visit([](const auto& c) { check_config(c); }, config);
+}
+
+int64_t image_size(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return c.image_size; }, config);
+}
+
+int64_t feature_width(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return c.feature_width(); }, config);
+}
+
+int64_t block_count(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return c.blocks(); }, config);
+}
+
+int64_t class_count(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return c.classes; }, config);
+}
+
+TransformerConfig with_classes(TransformerConfig config, int64_t classes) {
+  std::visit([&](auto& c) { c.classes = classes; }, config);
+  return config;
+}
+
+int64_t untold_heads(const TransformerConfig& config) {
+  const auto* vit = std::get_if<VitConfig>(&config);
+  return vit ? vit->heads : 0;
+}
+
+PromptPlaces prompt_places(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return c.prompt_places(); }, config);
+}
+
+int64_t parameter_count(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return parameter_count(c); }, config);
+}
+
+int64_t multiply_accumulates(const TransformerConfig& config) {
+  return std::visit([](const auto& c) { return multiply_accumulates(c); }, config);
+}
+
+namespace {
+
+std::variant<Vit, Swin> build(const TransformerConfig& config, const Scope& scope, double drop_path) {
+  if (const auto* swin = std::get_if<SwinConfig>(&config)) return Swin(*swin, scope, drop_path);
+  return Vit(std::get<VitConfig>(config), scope, drop_path);
+}
+
+}  // namespace
+
+Transformer::Transformer(const TransformerConfig& config, const Scope& scope, double drop_path)
+    : net_(build(config, scope, drop_path)) {}
+
+TransformerConfig Transformer::config() const {
+  return std::visit([](const auto& net) -> TransformerConfig { return net.config(); }, net_);
+}
+
+Variable Transformer::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
+  return std::visit([&](const auto& net) { return net.features(images, prompts, pass); }, net_);
+}
+
+Variable Transformer::logits(const Variable& images) const {
+  return std::visit([&](const auto& net) { return net.logits(images); }, net_);
+}
+
+}  // namespace vitrine
