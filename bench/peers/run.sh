@@ -6,8 +6,10 @@
 # ROUNDS (5)         rounds of: PyTorch textbook, Vitrine, PyTorch kv; medians over the rounds are reported
 # STEPS (5)          timed steps in each run (the peer warms up with two more); a run counts with its median step
 # THREADS (2)        threads of both programs
-# MODELS             default "vit-b16:8 vit-ti16:32", model:batch
-# PROMPTS (50), VITRINE (build/examples/vitrine)
+# MODELS             default "vit-b16:8 vit-ti16:32", model:batch or model:batch:prompts, such as "swin-t:8:10"; in the
+#                    result the former is named by its model, the latter by the whole entry
+# PROMPTS (50)       prompts where an entry of MODELS names none
+# VITRINE            the program, default build/examples/vitrine
 # PEER_MALLOC (plain) PyTorch's memory: plain = glibc as it is; huge = glibc keeps what it has and uses huge pages
 #
 # Progress goes to stderr; the last line, alone on stdout, is one JSON object. Exit status 1 when something is missing.
@@ -22,6 +24,7 @@ python=/usr/bin/python3 # Debian's own: another python3 on PATH would not see py
 
 say() { echo "peers: $*" >&2; }
 die() { say "$*"; exit 1; }
+label_of() { [[ $1 == *:*:* ]] && echo "$1" || echo "${1%:*}"; } # the name of an entry of MODELS in the result
 
 peer_only=0
 for argument in "$@"; do
@@ -32,6 +35,14 @@ for argument in "$@"; do
 done
 for number in "$rounds" "$steps" "$threads" "$prompts"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a positive number, got '$number'"
+done
+seen=" "
+for entry in $models; do
+  [[ $entry =~ ^(vit|swin)-[a-z0-9]+(:[1-9][0-9]*){1,2}$ ]] ||
+    die "MODELS: expected entries such as vit-b16:8 or swin-t:8:10, got '$entry'"
+  label=$(label_of "$entry")
+  [[ $seen != *" $label "* ]] || die "MODELS: two results would be named '$label': name the prompts of one, model:batch:prompts"
+  seen+="$label "
 done
 if ((!peer_only)) && [[ ! -x $vitrine ]]; then
   die "no vitrine program at '$vitrine': build it, name it with VITRINE=..., or measure PyTorch alone with --peer-only"
@@ -64,7 +75,10 @@ case ${PEER_MALLOC:-plain} in
   plain) tunables= ;;
   *) die "PEER_MALLOC: expected plain or huge, got '$PEER_MALLOC'" ;;
 esac
-peer() { env LD_PRELOAD="$preload" GLIBC_TUNABLES="$tunables" "$python" "$here/vpt_step.py" "$@"; }
+peer() { # script arguments...
+  env LD_PRELOAD="$preload" GLIBC_TUNABLES="$tunables" "$python" "$here/$1" "${@:2}"
+}
+script_of() { [[ $1 == swin-* ]] && echo vpt_swin_step.py || echo vpt_step.py; }
 
 # --- is the machine quiet? load average and two seconds of /proc/stat: busy and stolen time of all cores, percent ---
 busy_percent() {
@@ -86,24 +100,27 @@ if ((busy > 5)) || awk -v load="$load" 'BEGIN { exit !(load > 0.5) }'; then
 fi
 
 # --- the rounds ---
-peer --check >&2 || die "the two forms of the peer disagree"
+for script in $(for entry in $models; do script_of "$entry"; done | sort -u); do
+  peer "$script" --check >&2 || die "the two forms of $script disagree"
+done
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-record() { # what model round command...: the command's last line joins the log
-  local what=$1 model=$2 round=$3 line
+record() { # what label round command...: the command's last line joins the log
+  local what=$1 label=$2 round=$3 line
   shift 3
   line=$("$@" | tail -n 1) || die "failed: $*"
   [[ $line == \{* ]] || die "expected a line of JSON from: $*"
-  printf '{"what": "%s", "model": "%s", "round": %d, "result": %s}\n' "$what" "$model" "$round" "$line" >>"$log"
-  say "$model round $round $what: $(grep -o '"images_per_second": *[0-9.e+-]*' <<<"$line" || true)"
+  printf '{"what": "%s", "model": "%s", "round": %d, "result": %s}\n' "$what" "$label" "$round" "$line" >>"$log"
+  say "$label round $round $what: $(grep -o '"images_per_second": *[0-9.e+-]*' <<<"$line" || true)"
 }
 for entry in $models; do
-  model=${entry%:*} batch=${entry#*:}
-  options=(--model "$model" --batch "$batch" --prompts "$prompts" --steps "$steps" --threads "$threads")
+  IFS=: read -r model batch own <<<"$entry"
+  label=$(label_of "$entry") script=$(script_of "$entry")
+  options=(--model "$model" --batch "$batch" --prompts "${own:-$prompts}" --steps "$steps" --threads "$threads")
   for ((round = 1; round <= rounds; ++round)); do
-    record pytorch_textbook "$model" "$round" peer "${options[@]}" --form textbook --warmup 2
-    ((peer_only)) || record vitrine "$model" "$round" "$vitrine" bench step "${options[@]}" --json
-    record pytorch_kv "$model" "$round" peer "${options[@]}" --form kv --warmup 2
+    record pytorch_textbook "$label" "$round" peer "$script" "${options[@]}" --form textbook --warmup 2
+    ((peer_only)) || record vitrine "$label" "$round" "$vitrine" bench step "${options[@]}" --json
+    record pytorch_kv "$label" "$round" peer "$script" "${options[@]}" --form kv --warmup 2
   done
 done
 

@@ -3,6 +3,7 @@
 
     summary.py LOG [name=value...]      LOG holds lines {"what", "model", "round", "result"}; the pairs are copied
 
+A model is an entry of run.sh's MODELS by its name there: vit-b16, or swin-t:8:10 with its batch and prompts.
 Per model and program: median, min and max of images per second over the rounds, peak memory. Per model and form of the
 peer: `ratio` = Vitrine's median over the peer's (above 1: Vitrine is faster) and the range of the rounds' own ratios.
 Fails when a peer ran with another BLAS than the OpenMP build of OpenBLAS.

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """vpt_step.py: times one training step of VPT-deep on a Vision Transformer in plain PyTorch.
 
-The peer of `vitrine bench step`. One step = forward, cross entropy, backward, SGD with momentum. Weights and images
-are random; only the prompts and the head require a gradient. Prints one line of JSON.
+The peer of `vitrine bench step`; step.py holds the options, the clock and the line of JSON. Weights and images are
+random; only the prompts and the head require a gradient.
 
 Two forms of the same mathematics:
   textbook  the prompt tokens of a layer stand behind the class token as full tokens, and each layer replaces them
@@ -11,16 +11,13 @@ Two forms of the same mathematics:
             per image), and the last block computes the class token's row alone.
 `--check` shows in f64 on a small model that both give the same logits and gradients.
 """
-import argparse
-import json
-import resource
-import statistics
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+import step
 
 EPS = 1e-6
 MODELS = {  # width, depth, heads, patch side, image side
@@ -117,96 +114,10 @@ class PromptedViT(nn.Module):
         return self.head(self.norm(x)[:, 0])
 
 
-def blas_libraries():
-    """Paths of the BLAS libraries that this process has mapped."""
-    with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
-        paths = {line.split()[-1] for line in maps if "/" in line}
-    return sorted(p for p in paths if "blas" in p.rsplit("/", 1)[-1])
-
-
-def peak_rss_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux reports KiB
-
-
 def check():
-    """Largest difference of logits and gradients between the two forms, in f64; fails above 1e-12."""
-    torch.manual_seed(1)
-    images, labels = torch.randn(3, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 4, 2])
-    reference = PromptedViT("check", 5, 7, "textbook").double()
-    for name, p in reference.named_parameters():
-        # Weights of std 0.02 would leave attention almost uniform, and a mistake in it almost invisible.
-        p.data += 0.2 * torch.randn_like(p)
-    results = []
-    for form in ("textbook", "kv"):
-        model = PromptedViT("check", 5, 7, form).double()
-        model.load_state_dict(reference.state_dict())
-        logits = model(images)
-        F.cross_entropy(logits, labels).backward()
-        results.append([logits.detach()] + [p.grad for p in model.parameters() if p.requires_grad])
-    worst = max(float((a - b).abs().max()) for a, b in zip(*results))
-    print(json.dumps({"check": "textbook against kv, f64", "largest_difference": worst, "same": worst < 1e-12}))
-    return 0 if worst < 1e-12 else 1
-
-
-def main():
-    parser = argparse.ArgumentParser(description="One VPT-deep training step in PyTorch, timed.")
-    parser.add_argument("--model", choices=["vit-ti16", "vit-b16"], default="vit-b16")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--prompts", type=int, default=50)
-    parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=5, help="steps timed")
-    parser.add_argument("--warmup", type=int, default=1, help="steps before the clock starts")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--form", choices=["textbook", "kv"], default="textbook")
-    parser.add_argument("--optimizer", choices=["sgd"], default="sgd")
-    parser.add_argument("--check", action="store_true", help="compare the two forms in f64 instead of timing")
-    options = parser.parse_args()
-    for name in ("batch", "prompts", "classes", "steps", "threads"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name}: expected at least 1, got {getattr(options, name)}")
-
-    torch.set_num_threads(options.threads)
-    if options.check:
-        return check()
-    torch.manual_seed(0)
-    imported_mb = peak_rss_mb()
-    model = PromptedViT(options.model, options.prompts, options.classes, options.form)
-    images = torch.randn(options.batch, 3, model.side, model.side)
-    labels = torch.randint(options.classes, (options.batch,))
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01, momentum=0.9)
-
-    seconds = []
-    for step in range(options.warmup + options.steps):
-        start = time.perf_counter()
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if step >= options.warmup:
-            seconds.append(time.perf_counter() - start)
-    loss = float(loss.detach())
-    if not loss < float("inf"):
-        print(f"vpt_step: the loss is not finite: {loss}", file=sys.stderr)
-        return 1
-    print(json.dumps({
-        "program": "pytorch", "model": options.model, "batch": options.batch, "prompts": options.prompts,
-        "classes": options.classes, "form": options.form, "optimizer": options.optimizer,
-        "threads": torch.get_num_threads(), "torch": torch.__version__, "blas": blas_libraries(),
-        "cpu_capability": cpu_capability(),
-        "seconds_per_step": [round(s, 5) for s in seconds],
-        "images_per_second": round(options.batch / statistics.median(seconds), 4),
-        "peak_rss_mb": round(peak_rss_mb(), 1), "rss_after_import_mb": round(imported_mb, 1), "last_loss": round(loss, 5),
-    }))
-    return 0
-
-
-def cpu_capability():
-    """The instruction set that PyTorch's own kernels were chosen for."""
-    for line in torch.__config__.show().splitlines():
-        if "CPU capability usage" in line:
-            return line.split(":")[1].strip()
-    return "unknown"
+    """The two forms on images of 32 x 32."""
+    return step.same_forms(lambda form: PromptedViT("check", 5, 7, form))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(step.main(["vit-ti16", "vit-b16"], "vit-b16", PromptedViT, check))

@@ -2,7 +2,7 @@
 """vit_oracle.py: an independent Vision Transformer with visual prompts, to compare whole models with.
 
 Needs Debian's python3-torch (and python3-pil for --predict), nothing else; safetensors files are read and written by
-the few lines below. Shares no code with Vitrine or with bench/peers. All arithmetic is f64 unless --dtype f32.
+files.py. Shares no code with Vitrine or with bench/peers. All arithmetic is f64 unless --dtype f32.
 
     # logits of tensor `images` (B, 3, H, W), already normalised, as tensor `logits` (B, C)
     vit_oracle.py --backbone vit.safetensors --task task.safetensors --images in.safetensors --out out.safetensors
@@ -27,62 +27,14 @@ import argparse
 import json
 import math
 import os
-import struct
-import sys
 
 import numpy
 import torch
 
+from files import fail, read_images, read_safetensors, results, write_safetensors
+
 HEADS_BY_WIDTH = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
-NUMPY_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def fail(message):
-    print(f"vit_oracle: {message}", file=sys.stderr)
-    sys.exit(1)
-
-
-# --- safetensors: u64 length of a JSON header, the header, then the bytes ---
-
-def read_safetensors(path):
-    """name -> torch tensor, in the type of the file (BF16 as f32)."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        fail(f"{path}: {error.strerror}")
-    try:
-        length, = struct.unpack_from("<Q", content)
-        header = json.loads(content[8:8 + length])
-        tensors = {}
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            begin, end = entry["data_offsets"]
-            data = content[8 + length + begin:8 + length + end]
-            if entry["dtype"] == "BF16":  # a bf16 is the upper half of an f32
-                array = (numpy.frombuffer(data, "<u2").astype(numpy.uint32) << 16).view(numpy.float32)
-            else:
-                array = numpy.frombuffer(data, NUMPY_TYPES[entry["dtype"]])
-            tensors[name] = torch.from_numpy(array.reshape(entry["shape"]).copy())
-        return tensors
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        fail(f"{path}: not a safetensors file that this program can read ({error!r})")
-
-
-def write_safetensors(path, tensors):
-    """Writes every tensor as F64."""
-    header, blobs, offset = {}, [], 0
-    for name, tensor in tensors.items():
-        blob = tensor.detach().double().contiguous().numpy().astype("<f8").tobytes()
-        header[name] = {"dtype": "F64", "shape": list(tensor.shape), "data_offsets": [offset, offset + len(blob)]}
-        blobs.append(blob)
-        offset += len(blob)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
 # --- the model, as functions of a dictionary of weights ---
@@ -195,16 +147,6 @@ def predict(run, folder, resize, crop):
 
 # --- the command ---
 
-def read_labels(text, inputs, batch, classes):
-    try:
-        labels = inputs[text].long() if text in inputs else torch.tensor([int(part) for part in text.split(",")])
-    except ValueError:
-        fail(f"--grad: expected labels such as 3,1,4 or the name of a tensor in the images file, got '{text}'")
-    if labels.shape != (batch,) or int(labels.min()) < 0 or int(labels.max()) >= classes:
-        fail(f"--grad: expected {batch} labels from 0 to {classes - 1}, got {labels.tolist()}")
-    return labels
-
-
 def main():
     parser = argparse.ArgumentParser(description="Independent ViT with visual prompts; see the head of this file.")
     parser.add_argument("--backbone", required=True)
@@ -226,8 +168,8 @@ def main():
 
     torch.set_num_threads(options.threads)
     dtype = torch.float64 if options.dtype == "f64" else torch.float32
-    w = {name: tensor.to(dtype) for name, tensor in read_safetensors(options.backbone).items()}
-    task = {name: tensor.to(dtype) for name, tensor in read_safetensors(options.task).items()} if options.task else w
+    w = {name: tensor.to(dtype) for name, tensor in read_safetensors(options.backbone)[0].items()}
+    task = {name: tensor.to(dtype) for name, tensor in read_safetensors(options.task)[0].items()} if options.task else w
     for name, holder in (("cls_token", w), ("pos_embed", w), ("patch_embed.proj.weight", w), ("head.weight", task)):
         if name not in holder:
             fail(f"tensor '{name}' is missing")
@@ -248,22 +190,7 @@ def main():
         with torch.no_grad():
             predict(run, options.predict, options.resize, options.crop)
         return
-    inputs = read_safetensors(options.images)
-    if "images" not in inputs or inputs["images"].dim() != 4:
-        fail(f"{options.images}: expected a tensor 'images' (B, 3, H, W)")
-    if not options.grad:
-        with torch.no_grad():
-            write_safetensors(options.out, {"logits": run(inputs["images"])})
-        return
-    for tensor in trained.values():
-        tensor.requires_grad_(True)
-    logits = run(inputs["images"])
-    labels = read_labels(options.grad, inputs, *logits.shape)
-    loss = (torch.logsumexp(logits, 1) - logits[torch.arange(len(labels)), labels]).mean()
-    grads = torch.autograd.grad(loss, list(trained.values()))
-    results = {"logits": logits, "loss": loss}
-    results.update({"grad." + name: grad for name, grad in zip(trained, grads)})
-    write_safetensors(options.out, results)
+    write_safetensors(options.out, results(run, read_images(options.images), trained, options.grad))
 
 
 if __name__ == "__main__":
