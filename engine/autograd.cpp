@@ -161,18 +161,19 @@ void backward(const Variable& y, Tensor dy) {
   while (!waiting.empty()) {
     const std::shared_ptr<Node> node = waiting.top().node;
     waiting.pop();
-    const Tensor gradient = std::exchange(node->gradient, Tensor());
+    Tensor gradient = std::exchange(node->gradient, Tensor());
     check(!node->used, "backward: this history was used before; compute the result again");
     node->used = true;
     if (node->joint_rule) {
       const JointRule rule = std::exchange(node->joint_rule, nullptr);
-      std::vector<Tensor> gradients = rule(gradient);
+      std::vector<Tensor> gradients = rule(std::move(gradient));
       for (size_t i = 0; i < node->inputs.size(); ++i)
         give(node->inputs[i], std::move(gradients[node->joint_positions[i]]));
     }
     for (size_t i = 0; i < node->rules.size(); ++i) {
       const Rule rule = std::exchange(node->rules[i], nullptr);
-      give(node->inputs[i], rule(gradient));
+      const bool last = i + 1 == node->rules.size();
+      give(node->inputs[i], rule(last ? std::move(gradient) : gradient));
     }
     node->rules.clear();
     node->inputs.clear();

@@ -19,11 +19,12 @@ namespace vitrine {
 
 class Variable;
 
-// Gradient of the result in, gradient of one input out (of that input's shape and type).
-using Rule = std::function<Tensor(const Tensor& dy)>;
+// Gradient of the result in, gradient of one input out (of that input's shape and type). A rule that nobody
+// shares dy with (dy.unique()) may write its result over it.
+using Rule = std::function<Tensor(Tensor dy)>;
 // The same for several inputs at once, where their gradients share work. An entry whose input was
 // not wanted is ignored.
-using JointRule = std::function<std::vector<Tensor>(const Tensor& dy)>;
+using JointRule = std::function<std::vector<Tensor>(Tensor dy)>;
 
 class Variable {
  public:

@@ -26,22 +26,22 @@ struct Tile {
   typedef T Vector __attribute__((vector_size(register_bytes), aligned(sizeof(T))));
 };
 
-constexpr int64_t slice_of_k = 256;   // a slice of one panel of b stays in the first-level cache
+constexpr int64_t slice_of_k = 384;   // a slice of one panel of b stays in the first-level cache
 constexpr int64_t rows_at_once = 96;  // a block of a (96 x 256) stays in the second-level cache
 constexpr int64_t columns_at_once = 512;
 
 // The sum over one slice of K for one register tile, added to c. `a` is either a packed strip ([k][rows]) or,
 // if `Direct`, the rows of the matrix itself, `a_row` apart.
 template <class T, bool Direct>
-void multiply_tile(int64_t k, const T* __restrict a, int64_t a_row, const T* __restrict b, T* __restrict c,
-                   int64_t c_row) {
+void multiply_tile(int64_t k, const T* __restrict a, int64_t a_row, const T* __restrict b,
+                   const T* __restrict start, int64_t start_row, T* __restrict c, int64_t c_row) {
   using Vector = typename Tile<T>::Vector;
   constexpr int64_t rows = Tile<T>::rows, width = Tile<T>::width;
   Vector sum[rows][2];
 #pragma GCC unroll 12
   for (int64_t i = 0; i < rows; ++i) {
-    sum[i][0] = *reinterpret_cast<const Vector*>(c + i * c_row);
-    sum[i][1] = *reinterpret_cast<const Vector*>(c + i * c_row + width);
+    sum[i][0] = *reinterpret_cast<const Vector*>(start + i * start_row);
+    sum[i][1] = *reinterpret_cast<const Vector*>(start + i * start_row + width);
   }
   for (int64_t p = 0; p < k; ++p) {
     const Vector b0 = *reinterpret_cast<const Vector*>(b), b1 = *reinterpret_cast<const Vector*>(b + width);
@@ -105,21 +105,13 @@ void multiply_block(const Product<T>& x, const T* packed_b, int64_t i0, int64_t 
   constexpr int64_t rows = Tile<T>::rows, columns = Tile<T>::columns;
   // Rows that lie in memory as the tile wants them are read in place; only the last, incomplete
   // strip is packed then.
-  const bool direct = x.a.column == 1;
+  const bool direct = x.a.column == 1 && panel1 - panel0 < 16;
   alignas(64) T strips[(rows_at_once + rows) * slice_of_k];
   alignas(64) T edge[rows * columns];
+  alignas(64) T first[columns] = {};
   for (int64_t i = i0; i < i1; i += rows_at_once) {
     const int64_t height = std::min(rows_at_once, i1 - i);
-    for (int64_t r = i; r < i + height && !x.accumulate; ++r) {
-      T* row = x.c + r * x.c_row;
-      const int64_t begin = panel0 * columns, end = std::min(panel1 * columns, x.n);
-      if (x.bias) {
-        std::copy(x.bias + begin, x.bias + end, row + begin);
-      } else {
-        std::fill(row + begin, row + end, T(0));
-      }
-    }
-    for (int64_t p = 0; p < x.k; p += slice_of_k) {
+    for (int64_t p = 0; p == 0 || p < x.k; p += slice_of_k) {  // an empty sum is a sum, too
       const int64_t depth = std::min(slice_of_k, x.k - p);
       const Matrix<T> slice{x.a.data + i * x.a.row + p * x.a.column, x.a.row, x.a.column};
       const int64_t in_place = direct ? height / rows * rows : 0;
@@ -128,18 +120,24 @@ void multiply_block(const Product<T>& x, const T* packed_b, int64_t i0, int64_t 
       for (int64_t panel = panel0; panel < panel1; ++panel) {
         const T* b = packed_b + (panel * x.k + p) * columns;
         const int64_t j = panel * columns, width = std::min(columns, x.n - j);
+        const bool fresh = p == 0 && !x.accumulate;
+        if (fresh && x.bias) std::copy_n(x.bias + j, width, first);
         for (int64_t r = 0; r < height; r += rows) {
           T* c = x.c + (i + r) * x.c_row + j;
           const int64_t tall = std::min(rows, height - r);
           const bool whole = tall == rows && width == columns;
           T* to = whole ? c : edge;
           const int64_t to_row = whole ? x.c_row : columns;
-          for (int64_t y = 0; y < tall && !whole; ++y)
+          for (int64_t y = 0; y < tall && !whole && !fresh; ++y)
             std::copy_n(c + y * x.c_row, width, edge + y * columns);
+          const T* start = fresh ? first : to;
+          const int64_t start_row = fresh ? 0 : to_row;
           if (r < in_place) {
-            multiply_tile<T, true>(depth, slice.data + r * slice.row, slice.row, b, to, to_row);
+            multiply_tile<T, true>(depth, slice.data + r * slice.row, slice.row, b, start, start_row, to,
+                                   to_row);
           } else {
-            multiply_tile<T, false>(depth, strips + (r - in_place) * depth, 0, b, to, to_row);
+            multiply_tile<T, false>(depth, strips + (r - in_place) * depth, 0, b, start, start_row, to,
+                                    to_row);
           }
           for (int64_t y = 0; y < tall && !whole; ++y)
             std::copy_n(edge + y * columns, width, c + y * x.c_row);
@@ -155,6 +153,16 @@ int64_t panels_of(int64_t n) {
 }
 
 }  // namespace
+
+template <class T>
+int64_t tile_rows() {
+  return Tile<T>::rows;
+}
+
+template <class T>
+int64_t tile_columns() {
+  return Tile<T>::columns;
+}
 
 template <class T>
 int64_t packed_size(int64_t k, int64_t n) {
@@ -195,6 +203,10 @@ void multiply(const Product<T>& x, Matrix<T> b, const Memory& memory) {
   multiply_packed<T>(x, to);
 }
 
+template int64_t tile_rows<float>();
+template int64_t tile_rows<double>();
+template int64_t tile_columns<float>();
+template int64_t tile_columns<double>();
 template int64_t packed_size<float>(int64_t, int64_t);
 template int64_t packed_size<double>(int64_t, int64_t);
 template void pack(int64_t, int64_t, Matrix<float>, float*);

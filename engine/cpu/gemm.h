@@ -32,6 +32,12 @@ struct Product {
   const T* bias = nullptr;
 };
 
+// The register tile. A product whose M and N are multiples of these runs fastest.
+template <class T>
+int64_t tile_rows();
+template <class T>
+int64_t tile_columns();
+
 // The elements that b (K, N) takes when packed.
 template <class T>
 int64_t packed_size(int64_t k, int64_t n);

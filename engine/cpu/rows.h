@@ -30,6 +30,11 @@ class Scratch {
   int64_t used_ = 0;
 };
 
+// Where a rule puts a result of dy's shape: dy's own memory if nobody else holds it, else new memory.
+inline Tensor over(const Tensor& dy) {
+  return dy.unique() ? dy : Tensor::empty(dy.shape(), dy.dtype(), dy.memory());
+}
+
 // The sum over the batch, in its order: (B, ...) -> (...).
 template <class T>
 Tensor sum_images(const Tensor& x) {

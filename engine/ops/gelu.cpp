@@ -5,6 +5,7 @@
 #include <unsupported/Eigen/SpecialFunctions>
 
 #include "engine/check.h"
+#include "engine/cpu/rows.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 
@@ -58,7 +59,7 @@ constexpr double far = 1000;
 // dx = dy (s + x s')
 template <class T>
 Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
-  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  Tensor out = cpu::over(dy);
   const T *from = x.data<T>().data(), *d = dy.data<T>().data();
   T* to = out.mutable_data<T>().data();
   parallel_for((x.numel() + chunk - 1) / chunk, 4, [&](int64_t begin, int64_t end) {

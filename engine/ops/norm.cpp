@@ -41,9 +41,8 @@ Tensor layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& be
 // dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = gamma dy and xhat = (x - mean) rstd
 template <class T>
 Tensor layer_norm_backward_x(const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
-                             const Tensor& dy) {
+                             const Tensor& dy, Tensor out) {
   const int64_t d = x.dim(-1);
-  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
   const T *from = x.data<T>().data(), *dys = dy.data<T>().data();
   const T *means = mean.data<T>().data(), *rstds = rstd.data<T>().data();
   T* to = out.mutable_data<T>().data();
@@ -147,9 +146,11 @@ Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& be
       return dispatch(dy.dtype(), "layer_norm", [&](auto zero) {
         using T = decltype(zero);
         std::vector<Tensor> gradients(3);
-        if (wanted[0]) gradients[0] = layer_norm_backward_x<T>(kept, kept_gamma, kept_mean, kept_rstd, dy);
         if (wanted[1]) gradients[1] = layer_norm_backward_gamma<T>(kept, kept_mean, kept_rstd, dy);
         if (wanted[2]) gradients[2] = layer_norm_backward_beta<T>(dy);
+        // Last, for it may overwrite dy.
+        if (wanted[0])
+          gradients[0] = layer_norm_backward_x<T>(kept, kept_gamma, kept_mean, kept_rstd, dy, cpu::over(dy));
         return gradients;
       });
     };

@@ -21,7 +21,11 @@ using cpu::Row;
 using cpu::Scratch;
 
 constexpr int64_t query_rows = 72;  // one block of query rows; its scores stay in the cache
-constexpr double masked = -100;     // the published models were trained with it, not with infinity
+// What is less than this before exp stays no part of any sum; without the bound masked scores would become
+// denormal numbers, which are slow.
+template <class T>
+constexpr T least = sizeof(T) == 4 ? T(-87) : T(-700);
+constexpr double masked = -100;  // the published models were trained with it, not with infinity
 
 // Which token stands in which slot.
 struct Plan {
@@ -74,23 +78,41 @@ struct Sizes {
   int64_t queries() const { return prompts + slots(); }
 };
 
+int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
+
+// Matrices of scores have whole tiles: the product runs fastest on them, and exp has no odd ends. What stands
+// in rows and columns too many is finite or nobody reads it.
+template <class T>
+int64_t whole_rows(int64_t rows) {
+  return round_up(rows, cpu::tile_rows<T>());
+}
+template <class T>
+int64_t whole_columns(int64_t columns) {
+  return round_up(columns, cpu::tile_columns<T>());
+}
+
 // The row of the table for slots i and j.
 int64_t bias_row(int64_t i, int64_t j, int64_t w) {
   return (i / w - j / w + w - 1) * (2 * w - 1) + i % w - j % w + w - 1;
 }
 
-// ((2 w - 1)^2, heads) -> (heads, w * w, w * w)
+// What is added to the scores: ((2 w - 1)^2, heads) -> (heads, queries, whole columns of keys), zeros where a
+// prompt asks or is asked, and in the columns too many what exp makes nothing of.
 template <class T>
 Tensor spread_bias(const Tensor& table, const Sizes& s) {
-  const int64_t slots = s.slots();
-  Tensor out = Tensor::empty({s.heads, slots, slots}, table.dtype(), table.memory());
+  constexpr T nothing = T(-1e30);
+  const int64_t slots = s.slots(), wide = whole_columns<T>(s.keys());
+  Tensor out = Tensor::zeros({s.heads, s.queries(), wide}, table.dtype(), table.memory());
   const T* from = table.data<T>().data();
   T* to = out.mutable_data<T>().data();
   parallel_for(s.heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t head = begin; head < end; ++head)
-      for (int64_t i = 0; i < slots; ++i)
-        for (int64_t j = 0; j < slots; ++j)
-          to[(head * slots + i) * slots + j] = from[bias_row(i, j, s.window) * s.heads + head];
+      for (int64_t r = 0; r < s.queries(); ++r) {
+        T* row = to + (head * s.queries() + r) * wide;
+        for (int64_t j = 0; j < slots && r >= s.prompts; ++j)
+          row[s.lead() + j] = from[bias_row(r - s.prompts, j, s.window) * s.heads + head];
+        std::fill(row + s.keys(), row + wide, nothing);
+      }
   });
   return out;
 }
@@ -100,6 +122,12 @@ struct Inputs {
 };
 
 enum Part { queries, keys, values };
+
+// A row of one head is short: a call of memcpy would cost more than the copy.
+template <class T>
+void copy_row(const T* from, int64_t width, T* to) {
+  Row<T>(to, width) = ConstRow<T>(from, width);
+}
 
 // Where one head of one image finds its rows.
 template <class T>
@@ -113,14 +141,13 @@ struct Rows {
   // The rows of the prompts, then of the slots of one window, (P + w w, width).
   void gather(Part part, int64_t window, T* out) const {
     const int64_t d = s.model(), column = part * d + offset;
-    for (int64_t p = 0; p < s.prompts; ++p) std::copy_n(qkv + p * 3 * d + column, s.width, out + p * s.width);
-    out += s.prompts * s.width;
+    for (int64_t p = 0; p < s.prompts; ++p, out += s.width) copy_row(qkv + p * 3 * d + column, s.width, out);
     for (int64_t i = 0; i < s.slots(); ++i, out += s.width) {
       const int64_t token = plan.tokens[window * s.slots() + i];
       if (token >= 0)
-        std::copy_n(qkv + (s.prompts + token) * 3 * d + column, s.width, out);
+        copy_row(qkv + (s.prompts + token) * 3 * d + column, s.width, out);
       else if (padding && part != queries)
-        std::copy_n(padding + column, s.width, out);
+        copy_row(padding + column, s.width, out);
       else
         std::fill_n(out, s.width, T(0));
     }
@@ -142,21 +169,16 @@ void gather_prefix(const Sizes& s, const Tensor& prefix, int64_t b, int64_t offs
     std::copy_n(from + p * s.model() + offset, s.width, out + p * s.width);
 }
 
-// scores = factor * scores, plus bias and mask where both are tokens: of query row r of a window.
+// scores = factor * scores + bias, with the mask: row r of the queries of a window, all its whole columns.
 template <class T>
 void finish_scores(const Sizes& s, const Plan& plan, int64_t window, int64_t r, const T* bias, T factor,
-                   T* scores) {
-  if (r < s.prompts) {
-    Row<T>(scores, s.keys()) *= factor;
-    return;
-  }
-  const int64_t i = r - s.prompts, slots = s.slots(), lead = s.lead();
-  Row<T>(scores, lead) *= factor;
-  Row<T> own(scores + lead, slots);
-  own = own * factor + ConstRow<T>(bias + i * slots, slots);
-  if (!plan.mixed[window]) return;
-  const uint8_t* regions = plan.regions.data() + window * slots;
-  for (int64_t j = 0; j < slots; ++j) own[j] += regions[j] == regions[i] ? T(0) : static_cast<T>(masked);
+                   Row<T> scores) {
+  scores = scores * factor + ConstRow<T>(bias, scores.size());
+  if (!plan.mixed[window] || r < s.prompts) return;
+  const uint8_t* regions = plan.regions.data() + window * s.slots();
+  const uint8_t own = regions[r - s.prompts];
+  for (int64_t j = 0; j < s.slots(); ++j)
+    scores[s.lead() + j] += regions[j] == own ? T(0) : static_cast<T>(masked);
 }
 
 // out (B, P + N, D); log_sum_exp (B, heads, windows, P + w w)
@@ -164,18 +186,20 @@ template <class T>
 void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in, Tensor& out,
                               Tensor& log_sum_exp) {
   const int64_t n_keys = s.keys(), n_queries = s.queries(), width = s.width, d = s.model();
+  const int64_t wide = whole_columns<T>(n_keys), tall = whole_rows<T>(std::min(query_rows, n_queries));
   const T factor = T(1) / std::sqrt(static_cast<T>(width)), share = T(1) / static_cast<T>(plan.windows);
-  const int64_t packed_k = cpu::packed_size<T>(width, n_keys), packed_v = cpu::packed_size<T>(n_keys, width);
+  const int64_t packed_k = cpu::packed_size<T>(width, wide), packed_v = cpu::packed_size<T>(n_keys, width);
   const Tensor bias = spread_bias<T>(in.bias, s);
   const T* biases = bias.data<T>().data();
   T *to = out.mutable_data<T>().data(), *lse = log_sum_exp.mutable_data<T>().data();
   parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
-    Scratch<T> scratch(
-        (2 * n_keys + n_queries + query_rows) * width + packed_k + packed_v + query_rows * n_keys,
-        out.memory());
-    T *k_rows = scratch.take(n_keys * width), *v_rows = scratch.take(n_keys * width);
-    T *q = scratch.take(n_queries * width), *mixed = scratch.take(query_rows * width);
-    T *k = scratch.take(packed_k), *v = scratch.take(packed_v), *scores = scratch.take(query_rows * n_keys);
+    Scratch<T> scratch((2 * wide + n_queries + 2 * tall) * width + packed_k + packed_v + tall * wide,
+                       out.memory());
+    T *k_rows = scratch.take(wide * width), *v_rows = scratch.take(wide * width);
+    T *q = scratch.take((n_queries + tall) * width), *mixed = scratch.take(tall * width);
+    T *k = scratch.take(packed_k), *v = scratch.take(packed_v), *scores = scratch.take(tall * wide);
+    std::fill_n(k_rows + n_keys * width, (wide - n_keys) * width, T(0));
+    std::fill_n(q + n_queries * width, tall * width, T(0));
     for (int64_t task = begin; task < end; ++task) {
       const int64_t b = task / s.heads, head = task % s.heads, offset = head * width;
       const Rows<T> rows = rows_of<T>(s, plan, in, b, offset);
@@ -187,23 +211,22 @@ void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in
         rows.gather(queries, window, q);
         rows.gather(keys, window, k_rows + s.prefix * width);
         rows.gather(values, window, v_rows + s.prefix * width);
-        cpu::pack<T>(width, n_keys, {k_rows, 1, width}, k);
+        cpu::pack<T>(width, wide, {k_rows, 1, width}, k);
         cpu::pack<T>(n_keys, width, {v_rows, width, 1}, v);
         T* window_lse = lse + (task * plan.windows + window) * n_queries;
         for (int64_t i = 0; i < n_queries; i += query_rows) {
-          const int64_t n = std::min(query_rows, n_queries - i);
-          cpu::multiply_packed_serially<T>({n, n_keys, width, {q + i * width, width, 1}, scores, n_keys}, k);
+          const int64_t n = std::min(query_rows, n_queries - i), m = whole_rows<T>(n);
+          cpu::multiply_packed_serially<T>({m, wide, width, {q + i * width, width, 1}, scores, wide}, k);
           T sums[query_rows];
           for (int64_t r = 0; r < n; ++r) {
-            finish_scores(s, plan, window, i + r, biases + head * s.slots() * s.slots(), factor,
-                          scores + r * n_keys);
-            Row<T> row(scores + r * n_keys, n_keys);
+            Row<T> row(scores + r * wide, wide);
+            finish_scores<T>(s, plan, window, i + r, biases + (head * n_queries + i + r) * wide, factor, row);
             const T top = row.maxCoeff();
-            row = (row - top).exp();
+            row = (row - top).max(least<T>).exp();
             sums[r] = row.sum();
             window_lse[i + r] = top + std::log(sums[r]);
           }
-          cpu::multiply_packed_serially<T>({n, width, n_keys, {scores, n_keys, 1}, mixed, width}, v);
+          cpu::multiply_packed_serially<T>({m, width, n_keys, {scores, wide, 1}, mixed, width}, v);
           for (int64_t r = 0; r < n; ++r) {
             const ConstRow<T> result(mixed + r * width, width);
             const int64_t slot = i + r - s.prompts;
@@ -247,8 +270,10 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
   const bool alone = kept.prefix_alone();
   const int64_t n_keys = alone ? s.prefix : s.keys(), n_queries = s.queries(), width = s.width, d = s.model();
   const int64_t slots = s.slots(), own = n_keys - s.prefix;  // keys that are not the prefix's
+  const int64_t wide = whole_columns<T>(n_keys), tall = whole_rows<T>(std::min(query_rows, n_queries));
+  const int64_t k_tall_rows = whole_rows<T>(wide);  // of dk and dv
   const T factor = T(1) / std::sqrt(static_cast<T>(width)), share = T(1) / static_cast<T>(plan.windows);
-  const int64_t packed_wide = cpu::packed_size<T>(width, n_keys),
+  const int64_t packed_wide = cpu::packed_size<T>(width, wide),
                 packed_tall = cpu::packed_size<T>(n_keys, width),
                 packed_rows = cpu::packed_size<T>(query_rows, width);
   const Tensor bias = spread_bias<T>(kept.in.bias, s);
@@ -257,16 +282,19 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
   T *to_qkv = data_of<T>(grad.qkv), *to_bias = data_of<T>(grad.bias), *to_padding = data_of<T>(grad.padding);
   T *to_prefix_k = data_of<T>(grad.prefix_k), *to_prefix_v = data_of<T>(grad.prefix_v);
   parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
-    Scratch<T> scratch((4 * n_keys + 3 * n_queries) * width + 2 * packed_wide + packed_tall + packed_rows +
-                           2 * query_rows * n_keys,
+    Scratch<T> scratch((2 * wide + 2 * k_tall_rows + 3 * (n_queries + tall)) * width + 2 * packed_wide +
+                           packed_tall + packed_rows + 2 * tall * (wide + cpu::tile_rows<T>()),
                        dy.memory());
-    T *k_rows = scratch.take(n_keys * width), *v_rows = scratch.take(n_keys * width);
-    T *dk = scratch.take(n_keys * width), *dv = scratch.take(n_keys * width);
-    T *q = scratch.take(n_queries * width), *dq = scratch.take(n_queries * width);
-    T* dout = scratch.take(n_queries * width);
+    T *k_rows = scratch.take(wide * width), *v_rows = scratch.take(wide * width);
+    T *dk = scratch.take(k_tall_rows * width), *dv = scratch.take(k_tall_rows * width);
+    T *q = scratch.take((n_queries + tall) * width), *dq = scratch.take((n_queries + tall) * width);
+    T* dout = scratch.take((n_queries + tall) * width);
     T *k_wide = scratch.take(packed_wide), *v_wide = scratch.take(packed_wide);
     T *k_tall = scratch.take(packed_tall), *packed = scratch.take(packed_rows);
-    T *probabilities = scratch.take(query_rows * n_keys), *ds = scratch.take(query_rows * n_keys);
+    T *probabilities = scratch.take(tall * (wide + cpu::tile_rows<T>())),
+      *ds = scratch.take(tall * (wide + cpu::tile_rows<T>()));
+    for (T* rows : {k_rows, v_rows}) std::fill_n(rows + n_keys * width, (wide - n_keys) * width, T(0));
+    for (T* rows : {q, dout}) std::fill_n(rows + n_queries * width, tall * width, T(0));
     for (int64_t task = begin; task < end; ++task) {
       const int64_t b = task / s.heads, head = task % s.heads, offset = head * width;
       const Rows<T> rows = rows_of<T>(s, plan, kept.in, b, offset);
@@ -284,8 +312,8 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
           rows.gather(values, window, v_rows + s.prefix * width);
         }
         if (!alone || window == 0) {
-          cpu::pack<T>(width, n_keys, {k_rows, 1, width}, k_wide);
-          cpu::pack<T>(width, n_keys, {v_rows, 1, width}, v_wide);
+          cpu::pack<T>(width, wide, {k_rows, 1, width}, k_wide);
+          cpu::pack<T>(width, wide, {v_rows, 1, width}, v_wide);
           if (to_qkv) cpu::pack<T>(n_keys, width, {k_rows, width, 1}, k_tall);
         }
         for (int64_t r = 0; r < n_queries; ++r) {
@@ -298,40 +326,41 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
             to = ConstRow<T>(image_dy + place * d, width) * (r < s.prompts ? share : T(1));
         }
         for (int64_t i = 0; i < n_queries; i += query_rows) {
-          const int64_t n = std::min(query_rows, n_queries - i);
+          const int64_t n = std::min(query_rows, n_queries - i), m = whole_rows<T>(n);
           const cpu::Matrix<T> q_block{q + i * width, width, 1}, dout_block{dout + i * width, width, 1};
-          cpu::multiply_packed_serially<T>({n, n_keys, width, q_block, probabilities, n_keys}, k_wide);
-          cpu::multiply_packed_serially<T>({n, n_keys, width, dout_block, ds, n_keys}, v_wide);
+          cpu::multiply_packed_serially<T>({m, wide, width, q_block, probabilities, wide}, k_wide);
+          cpu::multiply_packed_serially<T>({m, wide, width, dout_block, ds, wide}, v_wide);  // dP = dO V^T
           for (int64_t r = 0; r < n; ++r) {
-            T* scores = probabilities + r * n_keys;
-            Row<T> probability(scores, n_keys), slope(ds + r * n_keys, n_keys);
+            Row<T> probability(probabilities + r * wide, wide), slope(ds + r * wide, wide);
             const T log_sum = lse[(task * plan.windows + window) * n_queries + i + r];
             T mean = 0;
             if (alone) {
-              probability = (probability * factor - log_sum).exp();
+              probability = (probability * factor - log_sum).max(least<T>).exp();
               if (tokens[i + r] >= 0)
                 mean = (ConstRow<T>(dout + (i + r) * width, width) *
                         ConstRow<T>(ys + (b * s.tokens + tokens[i + r]) * d + offset, width))
                            .sum();
             } else {
-              finish_scores(s, plan, window, i + r, biases + head * slots * slots, factor, scores);
-              probability = (probability - log_sum).exp();
+              finish_scores<T>(s, plan, window, i + r, biases + (head * n_queries + i + r) * wide, factor,
+                               probability);
+              probability = (probability - log_sum).max(least<T>).exp();
               mean = (probability * slope).sum();
             }
             slope = probability * (slope - mean);
             if (to_bias && i + r >= s.prompts)
-              Row<T>(to_bias + (task * slots + i + r - s.prompts) * slots, slots) += slope.tail(slots);
+              Row<T>(to_bias + (task * slots + i + r - s.prompts) * slots, slots) +=
+                  slope.segment(s.lead(), slots);
             slope *= factor;
           }
           if (to_qkv)
-            cpu::multiply_packed_serially<T>({n, width, n_keys, {ds, n_keys, 1}, dq + i * width, width},
+            cpu::multiply_packed_serially<T>({m, width, n_keys, {ds, wide, 1}, dq + i * width, width},
                                              k_tall);
-          // dK = dS^T Q and dV = P^T dO
-          cpu::pack<T>(n, width, q_block, packed);
-          cpu::multiply_packed_serially<T>({n_keys, width, n, {ds, 1, n_keys}, dk, width, i > 0}, packed);
-          cpu::pack<T>(n, width, dout_block, packed);
-          cpu::multiply_packed_serially<T>({n_keys, width, n, {probabilities, 1, n_keys}, dv, width, i > 0},
-                                           packed);
+          const int64_t k_rows_whole = whole_rows<T>(n_keys);
+          cpu::pack<T>(n, width, q_block, packed);  // dK = dS^T Q
+          cpu::multiply_packed_serially<T>({k_rows_whole, width, n, {ds, 1, wide}, dk, width, i > 0}, packed);
+          cpu::pack<T>(n, width, dout_block, packed);  // dV = P^T dO
+          cpu::multiply_packed_serially<T>(
+              {k_rows_whole, width, n, {probabilities, 1, wide}, dv, width, i > 0}, packed);
         }
         for (int64_t p = 0; p < s.prefix; ++p) {
           if (to_prefix_k) add_row(to_prefix_k + (b * s.prefix + p) * d + offset, dk + p * width);
@@ -353,9 +382,9 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
               add_row(to + d, from_k);
               add_row(to + 2 * d, from_v);
             } else {
-              std::copy_n(from_q, width, to);
-              std::copy_n(from_k, width, to + d);
-              std::copy_n(from_v, width, to + 2 * d);
+              copy_row(from_q, width, to);
+              copy_row(from_k, width, to + d);
+              copy_row(from_v, width, to + 2 * d);
             }
           }
         }
