@@ -350,7 +350,7 @@ TEST_CASE("tune: a Swin by every method: it learns, and ends with the same bytes
   const Backbone backbone = small_swin();
   const TuneData data = small_data(backbone);
   for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::linear, Method::full}) {
-    CAPTURE(name_of(method));
+    CAPTURE(std::string(name_of(method)));
     TuneConfig config = small_config();
     config.model.method = method;
     if (prompt_kind(method) == PromptKind::none) config.model.prompts = {};
@@ -384,11 +384,10 @@ TEST_CASE("tune: a Swin by every method: it learns, and ends with the same bytes
 
 TEST_CASE("tune: a Swin gets the same bits from one thread and two") {
   const Backbone backbone = small_swin();
-  TuneData data = small_data(backbone);
-  data.train.resize(20);
+  const TuneData data = small_data(backbone);
   const int before = thread_count();
   for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::full}) {
-    CAPTURE(name_of(method));
+    CAPTURE(std::string(name_of(method)));
     std::string first;
     for (const int threads : {1, 2}) {
       TuneConfig config = small_config();
