@@ -1,5 +1,7 @@
 #include "models/swin.h"
 
+#include <tuple>
+
 #include "engine/check.h"
 
 namespace vitrine {
@@ -75,17 +77,25 @@ Swin::Swin(const SwinConfig& config, const Scope& scope, double drop_path) : con
     head_ = Linear(config.feature_width(), config.classes, scope / "head", Init::constant(0));
 }
 
-Variable Swin::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
+std::pair<Variable, WindowGrid> Swin::embed(const Variable& images) const {
   check(images.shape().rank() == 4 && images.dim(1) == 3 && images.dim(2) > 0 && images.dim(3) > 0,
         "swin: expected images (B, 3, H, W), got ", images.shape());
   const Variable whole = fill_up(fill_up(images, 2, config_.patch), 3, config_.patch);
+  return {patch_norm_(patch_embed_(whole)),
+          {.rows = whole.dim(2) / config_.patch,
+           .columns = whole.dim(3) / config_.patch,
+           .window = config_.window,
+           .padding = config_.padding}};
+}
+
+Variable Swin::pool(const Variable& tokens) const { return mean(norm_(tokens), 1); }
+
+Variable Swin::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
+  Variable x;  // (B, rows columns, C)
+  WindowGrid grid;
+  std::tie(x, grid) = embed(images);
   const int64_t b = images.dim(0);
-  WindowGrid grid{.rows = whole.dim(2) / config_.patch,
-                  .columns = whole.dim(3) / config_.patch,
-                  .window = config_.window,
-                  .padding = config_.padding};
-  Variable x = patch_norm_(patch_embed_(whole));  // (B, rows columns, C)
-  const auto join = [&](int64_t layer) {          // [prompts, tokens]
+  const auto join = [&](int64_t layer) {  // [prompts, tokens]
     x = concat({prompts.tokens(layer, b, pass), x}, 1);
     grid.prompts = prompts.config().count;
   };
@@ -106,7 +116,7 @@ Variable Swin::features(const Variable& images, const Prompts& prompts, const Pa
       grid.columns = (grid.columns + 1) / 2;
     }
   }
-  return mean(norm_(x), 1);
+  return pool(x);
 }
 
 Variable Swin::logits(const Variable& images) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/prompt.h"
@@ -71,12 +72,22 @@ struct PatchMerging {
 
 class Swin {
  public:
+  struct Stage {
+    std::vector<SwinBlock> blocks;
+    std::vector<PatchMerging> downsample;  // one, or none in the last stage
+  };
+
   // Asks `scope` for every weight; with config.classes > 0 also for the head. Drop-path rates grow linearly
   // with depth from 0 to `drop_path`, as in the authors' code; they act in training passes only.
   Swin(const SwinConfig& config, const Scope& scope, double drop_path = 0);
 
   const SwinConfig& config() const { return config_; }
+  const std::vector<Stage>& stages() const { return stages_; }
 
+  // images (B, 3, H, W) of any size -> tokens (B, rows columns, C) after their norm, and the map they lie on.
+  std::pair<Variable, WindowGrid> embed(const Variable& images) const;
+  // tokens (B, T, D) after the last block, prompts among them -> features (B, D): the mean after the norm.
+  Variable pool(const Variable& tokens) const;
   // images (B, 3, H, W) of any size -> features (B, D), D = feature_width, under these prompts (arXiv
   // 2203.12119, section 3.3): they join every window without bias and mask, what an image's windows make of
   // them is averaged, and they take part in the final mean. Deep prompts are keys and values only wherever
@@ -86,10 +97,6 @@ class Swin {
   Variable logits(const Variable& images) const;
 
  private:
-  struct Stage {
-    std::vector<SwinBlock> blocks;
-    std::vector<PatchMerging> downsample;  // one, or none in the last stage
-  };
   SwinConfig config_;
   PatchEmbedding patch_embed_;
   LayerNorm patch_norm_;

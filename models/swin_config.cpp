@@ -93,16 +93,21 @@ SwinConfig swin_config_of(const TensorFile& file) {
   c.depths.clear();
   c.heads.clear();
   int64_t table = 0;  // rows of the bias table
-  for (int64_t s = 0; file.tensors.contains(text("layers.", s, ".blocks.0.norm1.weight")); ++s) {
+  // Any tensor of a block is a sign of it, so that the one that is missing will be named.
+  const auto has_block = [&](int64_t stage, int64_t block) {
+    const std::string prefix = text("layers.", stage, ".blocks.", block, ".");
+    const auto found = file.tensors.lower_bound(prefix);
+    return found != file.tensors.end() && found->first.starts_with(prefix);
+  };
+  for (int64_t s = 0; has_block(s, 0); ++s) {
     int64_t depth = 1;
-    while (file.tensors.contains(text("layers.", s, ".blocks.", depth, ".norm1.weight"))) ++depth;
+    while (has_block(s, depth)) ++depth;
     const Shape& bias = shape_of(text("layers.", s, ".blocks.0.attn.relative_position_bias_table"), 2);
     if (s == 0) table = bias.dim(0);
     c.depths.push_back(depth);
     c.heads.push_back(bias.dim(1));
   }
-  check(!c.depths.empty(), who,
-        ": no tensor 'layers.0.blocks.0.norm1.weight': not a Swin in its authors' names");
+  check(!c.depths.empty(), who, ": no tensor 'layers.0.blocks.0.*': not a Swin in its authors' names");
   const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(table))));
   check(side * side == table && side % 2 == 1, who, ": a bias table of ", table,
         " rows fits no window: (2 w - 1)^2");

@@ -61,7 +61,8 @@ std::string describe(const TransformerConfig& config) {
 TransformerConfig transformer_config_of(const TensorFile& file, int64_t heads) {
   const auto stored = file.metadata.find("config");
   if (stored == file.metadata.end()) {
-    if (file.tensors.contains("layers.0.blocks.0.norm1.weight")) return swin_config_of(file);
+    const auto layer = file.tensors.lower_bound("layers.");  // no ViT in timm's names has one
+    if (layer != file.tensors.end() && layer->first.starts_with("layers.")) return swin_config_of(file);
     return vit_config_of(file, heads);
   }
   TransformerConfig config = config_from_json(stored->second);

@@ -79,6 +79,12 @@ TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, 
                            ? trainable(parameters_, trained_tensors(task, "delta."), dtype, memory)
                            : frozen(backbone.file, dtype, memory);
   build(backbone, trainable(parameters_, trained_tensors(task, ""), dtype, memory), inside);
+  for (const auto& [name, tensor] : task.tensors) {
+    const std::string own = name.starts_with("delta.") ? name.substr(6) : name;
+    const bool asked = std::ranges::any_of(parameters_.all(), [&](const auto& p) { return p.name == own; });
+    check(asked, "task file: tensor ", quote(name), " belongs to no ", name_of(config_.method), " task of ",
+          backbone.source);
+  }
 }
 
 Variable TunedModel::features(const Variable& images, const Pass& pass) const {

@@ -224,10 +224,69 @@ done
 expect "resume after $kills times kill -9" 0 . "${long[@]}" --out killed --resume
 same 'killed at random moments: same task' whole/task.safetensors killed/task.safetensors
 
+# --- a Swin on the same ways ---
+# pretrain_swin DEPTH HEADS OPTION...: maps of 8 and 4 patches, which windows of 3 do not divide; the second block of a
+# stage shifts them
+pretrain_swin() { "$vitrine" pretrain --model swin --steps 0 --width 8 --patch 4 --window 3 --depth "$1" --heads "$2" "${@:3}"; }
+expect 'pretrain a Swin' 0 'Swin, width 8, depths 1-2, heads 1-2, window 3, patch 4, 32 pixels' pretrain_swin 1,2 1,2 --f32 --out swin.safetensors
+expect 'inspect a Swin' 0 . "$vitrine" inspect swin.safetensors --json
+json 'inspect a Swin: content' 'j["config"]["model"] == "swin" and j["config"]["depths"] == [1, 2] and j["config"]["heads"] == [1, 2] and j["config"]["padding"] == "before-roll"'
+expect 'a stage without heads' 1 '2 stages and heads for 1' pretrain_swin 1,1 1 --out never
+expect 'heads that do not divide' 1 '3 heads do not divide width 16 of stage 1' pretrain_swin 1,1 1,3 --out never
+expect 'a stage without blocks' 1 "--depth: expected a whole number .*'0'" pretrain_swin 1,0 1,2 --out never
+expect 'a hole in a list' 1 "--depth: expected a whole number .*''" pretrain_swin 1,,1 1,2 --out never
+expect 'a list for a ViT' 1 'a ViT takes one number' "$vitrine" pretrain --steps 0 --depth 1,1 --out never
+expect 'too many stages' 1 '9 stages' pretrain_swin 1,1,1,1,1,1,1,1,1 1,1,1,1,1,1,1,1,1 --out never
+expect 'an unknown model, nearest' 1 'did you mean swin' "$vitrine" pretrain --model swim --out never
+if [[ -e never ]]; then bad 'no file after an error' 'it was made'; else ok 'no file after an error'; fi
+for method in vpt-deep vpt-shallow linear full; do
+  expect "Swin, $method: tune" 0 'test .* of 18 images' "$vitrine" tune --backbone swin.safetensors --data folder:pictures --method "$method" --epochs 1 --batch 16 --lr 0.01 --out "swin-$method"
+  expect "Swin, $method: eval" 0 . "$vitrine" eval --task "swin-$method/task.safetensors" --data folder:pictures --split train --logits-out logits.safetensors --json
+  cp out eval.json
+  expect "Swin, $method: predict" 0 . "$vitrine" predict --task "swin-$method/task.safetensors" --json --top 2 pictures/train/*/*.png
+  cp out predict.json
+  expect "Swin, $method: logits, labels and predictions agree" 0 agree python3 logits.py
+done
+expect 'inspect the task of a Swin' 0 'prompts\.1 +f32 +\(2, 10, 16\)' "$vitrine" inspect swin-vpt-deep/task.safetensors
+expect 'a Swin task on a ViT' 1 'another backbone' "$vitrine" eval --task swin-vpt-deep/task.safetensors --backbone tiny.safetensors --data folder:pictures
+python3 - <<'PYTHON'
+import json, struct
+raw = open("swin.safetensors", "rb").read()
+size = struct.unpack("<Q", raw[:8])[0]
+header = json.loads(raw[8:8 + size])
+config = json.loads(header["__metadata__"]["config"])
+for name, padding in (("rolled", "after-roll"), ("wrong", "sideways")):
+    header["__metadata__"]["config"] = json.dumps(dict(config, padding=padding))
+    changed = json.dumps(header).encode()
+    open(name + ".safetensors", "wb").write(struct.pack("<Q", len(changed)) + changed + raw[8 + size:])
+PYTHON
+expect 'filled up after the roll' 0 'after-roll' "$vitrine" inspect rolled.safetensors
+expect 'filled up after the roll: another net' 1 'another backbone' "$vitrine" eval --task swin-vpt-deep/task.safetensors --backbone rolled.safetensors --data folder:pictures
+expect 'filled up after the roll: tune' 0 . "$vitrine" tune --backbone rolled.safetensors --data folder:pictures --epochs 1 --batch 16 --lr 0.01 --out swin-rolled
+data() { python3 -c 'import struct, sys; raw = open(sys.argv[1], "rb").read(); sys.stdout.buffer.write(raw[8 + struct.unpack("<Q", raw[:8])[0]:])' "$1"; }
+if cmp -s <(data swin-rolled/task.safetensors) <(data swin-vpt-deep/task.safetensors); then bad 'filled up after the roll: other prompts' 'the same numbers'; else ok 'filled up after the roll: other prompts'; fi
+expect 'filled up in an unknown way' 1 "unknown padding 'sideways'" "$vitrine" inspect wrong.safetensors
+long=("$vitrine" tune --backbone swin.safetensors --data folder:pictures --epochs 40 --batch 8 --flip --no-test --workers 0 --threads 1)
+"${long[@]}" --out swin-whole >out 2>err
+"${long[@]}" --out swin-stopped >out 2>err &
+await "swin-stopped/checkpoint-*"
+kill -INT $!
+wait $!
+code=$?
+if ((code == 130)); then ok 'Swin, stopped'; else bad 'Swin, stopped' "exit code $code"; fi
+expect 'Swin, resumed' 0 'going on after step' "${long[@]}" --out swin-stopped --resume
+same 'Swin, resumed: same task' swin-whole/task.safetensors swin-stopped/task.safetensors
+
 # --- bench ---
 expect 'bench step' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --prompts 3 --classes 5 --steps 3 --warmup 1 --threads 1 --json
 json 'bench step as JSON' 'j["images_per_second"] > 0 and len(j["seconds_per_step"]) == 3 and j["peak_bytes"] > 0'
 expect 'bench of an unknown model' 1 'did you mean vit-b' "$vitrine" bench step --model vit-b1
+for method in vpt-deep full; do
+  expect "bench step of a Swin, $method" 0 . "$vitrine" bench step --backbone swin.safetensors --method "$method" --batch 2 --classes 5 --steps 2 --warmup 1 --threads 1 --json
+  # prompts; or a patch embedding, per block 12 D^2 + 13 D and a table of 25 rows, the merging, the last norm
+  json "bench step of a Swin, $method: as JSON" 'j["trained_parameters"] == 16 * 5 + 5 + (10 * (8 + 2 * 16) if j["method"] == "vpt-deep" else 3 * 16 * 8 + 3 * 8 + sum(n * (12 * d * d + 13 * d + 25 * h) for n, d, h in ((1, 8, 1), (2, 16, 2))) + 8 * 8 + 8 * 64 + 2 * 16)'
+done
+expect 'bench of an unknown Swin' 1 'did you mean swin-' "$vitrine" bench step --model swin-x
 
 echo "$passed passed, $failed failed$( ((skipped)) && echo ", $skipped skipped")"
 ((failed == 0))

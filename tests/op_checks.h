@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "tests/op_cases.h"
@@ -35,6 +37,22 @@ inline void check_close(const Doubles& got, const Doubles& expected, double tole
     return;
   }
   CHECK(true);
+}
+
+// f must throw an Error{Fault::input} that begins with the op's name.
+inline void refused(const std::string& op, const std::function<Variable()>& f) {
+  CAPTURE(op);
+  std::string message = "nothing was thrown";
+  Fault fault = Fault::resources;
+  try {
+    f();
+  } catch (const Error& error) {
+    message = error.what();
+    fault = error.fault();
+  }
+  CAPTURE(message);
+  CHECK(message.starts_with(op + ": "));
+  CHECK(fault == Fault::input);
 }
 
 }  // namespace vitrine::testing

@@ -28,6 +28,14 @@ Backbone small_backbone() {
   return make_backbone(file, "sine");
 }
 
+// Maps of 8 and 4 patches in windows of 3: rolled and filled up.
+Backbone small_swin() {
+  const SwinConfig config{.image_size = 32, .width = 8, .depths = {1, 2}, .heads = {2, 2}, .window = 3};
+  TensorFile file = sine_swin(config);
+  file.metadata["config"] = config_to_json(config);
+  return make_backbone(file, "sine");
+}
+
 TuneData small_data(const Backbone& backbone) {
   const auto dataset = open_dataset("synthetic:colors", Split::train);
   const TrainVal split = split_validation(class_balanced(*dataset, 50, 0), *dataset, 10, 0);
@@ -338,6 +346,64 @@ TEST_CASE("tune: every method ends with its own tensors") {
   }
 }
 
+TEST_CASE("tune: a Swin by every method: it learns, and ends with the same bytes after a stop") {
+  const Backbone backbone = small_swin();
+  const TuneData data = small_data(backbone);
+  for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::linear, Method::full}) {
+    CAPTURE(std::string(name_of(method)));
+    TuneConfig config = small_config();
+    config.model.method = method;
+    if (prompt_kind(method) == PromptKind::none) config.model.prompts = {};
+    const TuneResult result = tune(backbone, data, config, "", false, {});
+    const std::string whole = digest(result.task);
+    CHECK(result.epochs.back().loss < result.epochs.front().loss);
+    for (const int stop_after : {1, 5}) {
+      const Folder folder("swin");
+      int done = 0;
+      TuneHooks hooks;
+      hooks.stop = [&] { return ++done == stop_after; };
+      CHECK(tune(backbone, data, config, folder.path, false, hooks).stopped);
+      CHECK(digest(tune(backbone, data, config, folder.path, true, {}).task) == whole);
+    }
+    // Its own tensors, which a file brings back.
+    const auto& tensors = result.task.tensors;
+    CHECK(tensors.contains("prompts.0") == (method == Method::vpt_deep));
+    CHECK(tensors.contains("prompts.1") == (method == Method::vpt_deep));
+    CHECK(tensors.contains("prompts") == (method == Method::vpt_shallow));
+    const char* table = "delta.layers.1.blocks.1.attn.relative_position_bias_table";
+    CHECK(tensors.contains(table) == (method == Method::full));
+    const TunedModel again(backbone, task_from_file(to_file(result.task)));
+    const Evaluation e = evaluate(again, data.dataset, data.val, data.preprocess, 4, 0);
+    CHECK(e.samples == 10);
+    REQUIRE(result.epochs.back().val.has_value());
+    double best = 0;  // --keep best
+    for (const EpochReport& epoch : result.epochs) best = std::max(best, epoch.val->accuracy);
+    CHECK(e.accuracy == best);
+  }
+}
+
+TEST_CASE("tune: a Swin gets the same bits from one thread and two") {
+  const Backbone backbone = small_swin();
+  const TuneData data = small_data(backbone);
+  const int before = thread_count();
+  for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::full}) {
+    CAPTURE(std::string(name_of(method)));
+    std::string first;
+    for (const int threads : {1, 2}) {
+      TuneConfig config = small_config();
+      config.model.method = method;
+      if (method == Method::full) config.model.prompts = {};
+      config.epochs = 1;
+      config.workers = threads;
+      set_thread_count(threads);
+      const std::string now = digest(tune(backbone, data, config, "", false, {}).task);
+      if (first.empty()) first = now;
+      CHECK(now == first);
+    }
+  }
+  set_thread_count(before);
+}
+
 TEST_CASE("tune: a loss that is not finite ends the run and names the step") {
   Backbone backbone = small_backbone();
   Tensor bad = backbone.file.tensors["norm.bias"].clone();
@@ -373,33 +439,34 @@ TEST_CASE("tune: settings that make no sense are named") {
 }
 
 TEST_CASE("forecast_memory: a real step stays below it, and not far below") {
-  const Backbone backbone = small_backbone();
-  const TuneData data = small_data(backbone);
-  for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::full}) {
-    TuneConfig config = small_config();
-    config.model.method = method;
-    config.accumulate = 1;
-    config.workers = 0;  // how far workers run ahead depends on the moment
-    config.model.classes = data.dataset->classes();
-    const int before = thread_count();
-    set_thread_count(1);  // how much working space several threads take at once depends on the moment
-    const MemoryForecast forecast =
-        forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()));
-    const Memory memory = Memory::counted();
-    Backbone counted = backbone;
-    size_t mapped = 0;
-    for (auto& [name, tensor] : counted.file.tensors) {
-      tensor = tensor.with_memory(memory);
-      mapped += tensor.bytes();
+  for (const bool swin : {false, true})
+    for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::full}) {
+      const Backbone backbone = swin ? small_swin() : small_backbone();
+      const TuneData data = small_data(backbone);
+      TuneConfig config = small_config();
+      config.model.method = method;
+      config.accumulate = 1;
+      config.workers = 0;  // how far workers run ahead depends on the moment
+      config.model.classes = data.dataset->classes();
+      const int before = thread_count();
+      set_thread_count(1);  // how much working space several threads take at once depends on the moment
+      const MemoryForecast forecast =
+          forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()));
+      const Memory memory = Memory::counted();
+      Backbone counted = backbone;
+      size_t mapped = 0;
+      for (auto& [name, tensor] : counted.file.tensors) {
+        tensor = tensor.with_memory(memory);
+        mapped += tensor.bytes();
+      }
+      tune(counted, {data.dataset, data.train, {}, nullptr, data.preprocess}, config, "", false, {}, nullptr,
+           memory);
+      set_thread_count(before);
+      const size_t measured = memory.statistics().peak + mapped;
+      CAPTURE(name_of(method));
+      CAPTURE(measured);
+      CAPTURE(forecast.peak());
+      CHECK(measured <= forecast.peak());
+      CHECK(static_cast<double>(forecast.peak()) <= 1.5 * static_cast<double>(measured));
     }
-    tune(counted, {data.dataset, data.train, {}, nullptr, data.preprocess}, config, "", false, {}, nullptr,
-         memory);
-    set_thread_count(before);
-    const size_t measured = memory.statistics().peak + mapped;
-    CAPTURE(name_of(method));
-    CAPTURE(measured);
-    CAPTURE(forecast.peak());
-    CHECK(measured <= forecast.peak());
-    CHECK(static_cast<double>(forecast.peak()) <= 1.5 * static_cast<double>(measured));
-  }
 }
