@@ -35,44 +35,40 @@ void gelu_factor(Gelu form, const In& x, Array<T>& factor, Array<T>* slope) {
   }
 }
 
+// Beyond it s is exactly 0 or 1 in every form and type, while x^2 and x^3 may overflow and the least number
+// that Eigen's exp gives, which is not 0, may be drawn up to something by a great x.
+constexpr double far = 1000;
+
+// x s(x), and s + x s' if `slopes` is defined: backward then needs neither x nor another erf.
 template <class T>
-Tensor gelu_forward(const Tensor& x, Gelu form) {
+Tensor gelu_forward(const Tensor& x, Gelu form, Tensor slopes) {
   Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
   const T* from = x.data<T>().data();
-  T* to = out.mutable_data<T>().data();
+  T *to = out.mutable_data<T>().data(), *kept = slopes.defined() ? slopes.mutable_data<T>().data() : nullptr;
   parallel_for((x.numel() + chunk - 1) / chunk, 4, [&](int64_t begin, int64_t end) {
-    Array<T> factor;
+    Array<T> clamped, factor, slope;
     for (int64_t i = begin * chunk; i < std::min(end * chunk, x.numel()); i += chunk) {
       const int64_t n = std::min(chunk, x.numel() - i);
-      const Eigen::Map<const Array<T>> in(from + i, n);
-      gelu_factor<T>(form, in, factor, nullptr);
-      Eigen::Map<Array<T>>(to + i, n) = in * factor;
+      const Eigen::Map<const Array<T>> given(from + i, n);
+      const bool moderate = !kept || !(given.abs().maxCoeff() > T(far));  // nearly always: a copy would cost
+      if (!moderate) clamped = given.max(T(-far)).min(T(far));
+      const Eigen::Map<const Array<T>> in(moderate ? from + i : clamped.data(), n);
+      gelu_factor<T>(form, in, factor, kept ? &slope : nullptr);
+      Eigen::Map<Array<T>>(to + i, n) = given * factor;
+      if (kept) Eigen::Map<Array<T>>(kept + i, n) = factor + in * slope;
     }
   });
   return out;
 }
 
-// Beyond it s is exactly 0 or 1 in every form and type, while x^2 and x^3 may overflow and the least number
-// that Eigen's exp gives, which is not 0, may be drawn up to something by a great x.
-constexpr double far = 1000;
-
 // dx = dy (s + x s')
 template <class T>
-Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
+Tensor gelu_backward(const Tensor& slopes, const Tensor& dy) {
   Tensor out = cpu::over(dy);
-  const T *from = x.data<T>().data(), *d = dy.data<T>().data();
+  const T *from = slopes.data<T>().data(), *d = dy.data<T>().data();
   T* to = out.mutable_data<T>().data();
-  parallel_for((x.numel() + chunk - 1) / chunk, 4, [&](int64_t begin, int64_t end) {
-    Array<T> clamped, factor, slope;
-    for (int64_t i = begin * chunk; i < std::min(end * chunk, x.numel()); i += chunk) {
-      const int64_t n = std::min(chunk, x.numel() - i);
-      const Eigen::Map<const Array<T>> given(from + i, n), dout(d + i, n);
-      const bool moderate = !(given.abs().maxCoeff() > T(far));  // nearly always: a copy would cost
-      if (!moderate) clamped = given.max(T(-far)).min(T(far));
-      const Eigen::Map<const Array<T>> in(moderate ? from + i : clamped.data(), n);
-      gelu_factor<T>(form, in, factor, &slope);
-      Eigen::Map<Array<T>>(to + i, n) = dout * (factor + in * slope);
-    }
+  parallel_for(dy.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] = d[i] * from[i];
   });
   return out;
 }
@@ -81,12 +77,13 @@ Tensor gelu_backward(const Tensor& x, const Tensor& dy, Gelu form) {
 
 Variable gelu(const Variable& x, Gelu form) {
   check(x.defined(), "gelu: undefined");
-  const Tensor value = x.value();
-  Tensor out =
-      dispatch(x.dtype(), "gelu", [&](auto zero) { return gelu_forward<decltype(zero)>(value, form); });
-  return record(std::move(out), {{x, [value, form](const Tensor& dy) {
+  const Tensor slopes =
+      x.wants_gradient() ? Tensor::empty(x.shape(), x.dtype(), x.value().memory()) : Tensor();
+  Tensor out = dispatch(x.dtype(), "gelu",
+                        [&](auto zero) { return gelu_forward<decltype(zero)>(x.value(), form, slopes); });
+  return record(std::move(out), {{x, [slopes](const Tensor& dy) {
                                     return dispatch(dy.dtype(), "gelu", [&](auto zero) {
-                                      return gelu_backward<decltype(zero)>(value, dy, form);
+                                      return gelu_backward<decltype(zero)>(slopes, dy);
                                     });
                                   }}});
 }

@@ -1,10 +1,13 @@
 // window_attention.cpp: attention within the windows of Swin (arXiv 2103.14030), which may be shifted.
 //
 // Rolling the map and cutting it into windows is arithmetic on places: a plan says for each slot of each
-// window which token stands there. One task is one head of one image; it goes through the windows in their
-// order, so that what is summed over windows (gradients of prompts, their mean) has one order. tests/windows.h
-// holds the plain composition of rolls, copies and softmax beside this.
+// window which token stands there. One task is a band of windows of one image, all heads of a window after
+// each other: so memory is read row by row. What is summed over windows (the mean of prompts, gradients of
+// prompts, prefix, padding and table) is summed for each band and then over the bands, which do not depend on
+// the number of threads. tests/windows.h holds the plain composition of rolls, copies and softmax beside this.
+#include <array>
 #include <cmath>
+#include <cstring>
 
 #include "engine/check.h"
 #include "engine/cpu/gemm.h"
@@ -20,6 +23,7 @@ using cpu::ConstRow;
 using cpu::Row;
 using cpu::Scratch;
 
+constexpr int64_t most_bands = 4;   // of one image
 constexpr int64_t query_rows = 72;  // one block of query rows; its scores stay in the cache
 // What is less than this before exp stays no part of any sum; without the bound masked scores would become
 // denormal numbers, which are slow.
@@ -33,6 +37,9 @@ struct Plan {
   std::vector<int64_t> tokens;     // (windows * slots): place on the map, or -1 where it was filled up
   std::vector<uint8_t> regions;    // (windows * slots): tokens of different regions do not see each other
   std::vector<bool> mixed;         // (windows): has more than one region
+
+  int64_t bands() const { return std::min(windows, most_bands); }
+  int64_t first_of(int64_t band) const { return windows * band / bands(); }  // its first window
 };
 
 // One axis: the place on the map of each place on the rolled and filled-up axis, and its region.
@@ -123,41 +130,79 @@ struct Inputs {
 
 enum Part { queries, keys, values };
 
-// A row of one head is short: a call of memcpy would cost more than the copy.
+// A row of one head is short: calls and odd ends would cost more than the copy.
 template <class T>
 void copy_row(const T* from, int64_t width, T* to) {
-  Row<T>(to, width) = ConstRow<T>(from, width);
+  constexpr int64_t step = 32 / static_cast<int64_t>(sizeof(T));
+  typedef T Vector __attribute__((vector_size(32), aligned(sizeof(T))));
+  int64_t i = 0;
+  for (; i + step <= width; i += step)
+    *reinterpret_cast<Vector*>(to + i) = *reinterpret_cast<const Vector*>(from + i);
+  for (; i < width; ++i) to[i] = from[i];
+}
+
+// The same added to what is there.
+template <class T>
+void add_row(const T* from, int64_t width, T* to) {
+  for (int64_t i = 0; i < width; ++i) to[i] += from[i];
+}
+
+// One head of one window, and the one whose turn is next. A head's rows are short pieces of long ones, which
+// the processor does not foresee; so their cache lines are asked for one turn ahead.
+struct Turn {
+  int64_t window, head, offset, next_offset;                // offset: of the head in D
+  const int64_t *tokens = nullptr, *next_tokens = nullptr;  // in the slots of the window
+};
+
+// Turn `at` of the heads of the windows that end before window `last`.
+Turn turn_of(const Sizes& s, const Plan& plan, int64_t at, int64_t last) {
+  const int64_t next = std::min(at + 1, last * s.heads - 1);
+  const auto tokens = [&](int64_t window) { return plan.tokens.data() + window * s.slots(); };
+  return {at / s.heads,         at % s.heads,          at % s.heads * s.width, next % s.heads * s.width,
+          tokens(at / s.heads), tokens(next / s.heads)};
+}
+
+enum class For { reading, writing };
+
+// Asks for the cache lines of the next turn's row of `slot`; `first` is where token 0's row begins, and rows
+// are `step` apart.
+template <For purpose, class T>
+inline void fetch_ahead(const Turn& turn, int64_t slot, const T* first, int64_t step, int64_t width) {
+  const T* row = first + std::max<int64_t>(turn.next_tokens[slot], 0) * step + turn.next_offset;
+  for (int64_t i = 0; i < width; i += 64 / static_cast<int64_t>(sizeof(T)))
+    __builtin_prefetch(row + i, purpose == For::writing);
 }
 
 // Where one head of one image finds its rows.
 template <class T>
 struct Rows {
   const Sizes& s;
-  const Plan& plan;
+  const Turn& turn;
   const T* qkv;      // of this image
   const T* padding;  // or null
-  int64_t offset;    // of this head in D
 
   // The rows of the prompts, then of the slots of one window, (P + w w, width).
-  void gather(Part part, int64_t window, T* out) const {
-    const int64_t d = s.model(), column = part * d + offset;
-    for (int64_t p = 0; p < s.prompts; ++p, out += s.width) copy_row(qkv + p * 3 * d + column, s.width, out);
-    for (int64_t i = 0; i < s.slots(); ++i, out += s.width) {
-      const int64_t token = plan.tokens[window * s.slots() + i];
-      if (token >= 0)
-        copy_row(qkv + (s.prompts + token) * 3 * d + column, s.width, out);
+  void gather(Part part, T* out) const {
+    const int64_t d = s.model(), step = 3 * d, width = s.width, slots = s.slots();
+    const T *piece = qkv + part * d, *tokens = piece + s.prompts * step;
+    for (int64_t p = 0; p < s.prompts; ++p, out += width)
+      copy_row(piece + p * step + turn.offset, width, out);
+    for (int64_t i = 0; i < slots; ++i, out += width) {
+      fetch_ahead<For::reading>(turn, i, tokens, step, width);
+      if (turn.tokens[i] >= 0)
+        copy_row(tokens + turn.tokens[i] * step + turn.offset, width, out);
       else if (padding && part != queries)
-        copy_row(padding + column, s.width, out);
+        copy_row(padding + part * d + turn.offset, width, out);
       else
-        std::fill_n(out, s.width, T(0));
+        std::fill_n(out, width, T(0));
     }
   }
 };
 
 template <class T>
-Rows<T> rows_of(const Sizes& s, const Plan& plan, const Inputs& in, int64_t b, int64_t offset) {
-  return {s, plan, in.qkv.data<T>().data() + b * s.tokens * 3 * s.model(),
-          in.padding.defined() ? in.padding.data<T>().data() : nullptr, offset};
+Rows<T> rows_of(const Sizes& s, const Turn& turn, const Inputs& in, int64_t b) {
+  return {s, turn, in.qkv.data<T>().data() + b * s.tokens * 3 * s.model(),
+          in.padding.defined() ? in.padding.data<T>().data() : nullptr};
 }
 
 // The prefix of one head, (prefix, width).
@@ -165,8 +210,34 @@ template <class T>
 void gather_prefix(const Sizes& s, const Tensor& prefix, int64_t b, int64_t offset, T* out) {
   if (s.prefix == 0) return;
   const T* from = prefix.data<T>().data() + (prefix.shape().rank() == 3 ? b * s.prefix * s.model() : 0);
-  for (int64_t p = 0; p < s.prefix; ++p)
-    std::copy_n(from + p * s.model() + offset, s.width, out + p * s.width);
+  for (int64_t p = 0; p < s.prefix; ++p) copy_row(from + p * s.model() + offset, s.width, out + p * s.width);
+}
+
+// (B bands, ...) -> (B, ...): the sum over the bands, in their order.
+template <class T>
+Tensor sum_bands(const Tensor& parts, const Sizes& s) {
+  const int64_t bands = parts.dim(0) / std::max<int64_t>(s.batch, 1);
+  if (bands == 1) return parts;
+  const int64_t n = parts.shape().columns_from(1);
+  Tensor out = Tensor::empty(parts.shape().with(0, s.batch), parts.dtype(), parts.memory());
+  const T* from = parts.data<T>().data();
+  T* to = out.mutable_data<T>().data();
+  parallel_for(s.batch, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      std::copy_n(from + b * bands * n, n, to + b * n);
+      for (int64_t band = 1; band < bands; ++band) add_row(from + (b * bands + band) * n, n, to + b * n);
+    }
+  });
+  return out;
+}
+
+// Writes rows (B, P, columns) over the first P rows of x (B, T, columns): the prompts'.
+template <class T>
+void place_prompts(const Tensor& rows, Tensor& x) {
+  const int64_t n = rows.shape().columns_from(1), image = x.shape().columns_from(1);
+  const T* from = rows.data<T>().data();
+  T* to = x.mutable_data<T>().data();
+  for (int64_t b = 0; b < rows.dim(0); ++b) std::copy_n(from + b * n, n, to + b * image);
 }
 
 // scores = factor * scores + bias, with the mask: row r of the queries of a window, all its whole columns.
@@ -181,7 +252,7 @@ void finish_scores(const Sizes& s, const Plan& plan, int64_t window, int64_t r, 
     scores[s.lead() + j] += regions[j] == own ? T(0) : static_cast<T>(masked);
 }
 
-// out (B, P + N, D); log_sum_exp (B, heads, windows, P + w w)
+// out (B, P + N, D); log_sum_exp (B, windows, heads, P + w w)
 template <class T>
 void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in, Tensor& out,
                               Tensor& log_sum_exp) {
@@ -191,8 +262,11 @@ void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in
   const int64_t packed_k = cpu::packed_size<T>(width, wide), packed_v = cpu::packed_size<T>(n_keys, width);
   const Tensor bias = spread_bias<T>(in.bias, s);
   const T* biases = bias.data<T>().data();
-  T *to = out.mutable_data<T>().data(), *lse = log_sum_exp.mutable_data<T>().data();
-  parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
+  const int64_t bands = plan.bands();
+  Tensor prompts = Tensor::zeros({s.batch * bands, s.prompts, d}, out.dtype(), out.memory());
+  T *to = out.mutable_data<T>().data(), *to_prompts = prompts.mutable_data<T>().data();
+  T* lse = log_sum_exp.mutable_data<T>().data();
+  parallel_for(s.batch * bands, 1, [&](int64_t begin, int64_t end) {
     Scratch<T> scratch((2 * wide + n_queries + 2 * tall) * width + packed_k + packed_v + tall * wide,
                        out.memory());
     T *k_rows = scratch.take(wide * width), *v_rows = scratch.take(wide * width);
@@ -201,19 +275,21 @@ void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in
     std::fill_n(k_rows + n_keys * width, (wide - n_keys) * width, T(0));
     std::fill_n(q + n_queries * width, tall * width, T(0));
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t b = task / s.heads, head = task % s.heads, offset = head * width;
-      const Rows<T> rows = rows_of<T>(s, plan, in, b, offset);
-      gather_prefix(s, in.prefix_k, b, offset, k_rows);
-      gather_prefix(s, in.prefix_v, b, offset, v_rows);
-      T* image = to + b * s.tokens * d + offset;
-      for (int64_t p = 0; p < s.prompts; ++p) std::fill_n(image + p * d, width, T(0));
-      for (int64_t window = 0; window < plan.windows; ++window) {
-        rows.gather(queries, window, q);
-        rows.gather(keys, window, k_rows + s.prefix * width);
-        rows.gather(values, window, v_rows + s.prefix * width);
+      const int64_t b = task / bands, first = plan.first_of(task % bands),
+                    last = plan.first_of(task % bands + 1);
+      for (int64_t at = first * s.heads; at < last * s.heads; ++at) {
+        const Turn turn = turn_of(s, plan, at, last);
+        const int64_t window = turn.window, head = turn.head, offset = turn.offset;
+        const Rows<T> rows = rows_of<T>(s, turn, in, b);
+        T *image = to + b * s.tokens * d, *band = to_prompts + task * s.prompts * d + offset;
+        gather_prefix(s, in.prefix_k, b, offset, k_rows);
+        gather_prefix(s, in.prefix_v, b, offset, v_rows);
+        rows.gather(queries, q);
+        rows.gather(keys, k_rows + s.prefix * width);
+        rows.gather(values, v_rows + s.prefix * width);
         cpu::pack<T>(width, wide, {k_rows, 1, width}, k);
         cpu::pack<T>(n_keys, width, {v_rows, width, 1}, v);
-        T* window_lse = lse + (task * plan.windows + window) * n_queries;
+        T* window_lse = lse + ((b * plan.windows + window) * s.heads + head) * n_queries;
         for (int64_t i = 0; i < n_queries; i += query_rows) {
           const int64_t n = std::min(query_rows, n_queries - i), m = whole_rows<T>(n);
           cpu::multiply_packed_serially<T>({m, wide, width, {q + i * width, width, 1}, scores, wide}, k);
@@ -231,15 +307,17 @@ void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in
             const ConstRow<T> result(mixed + r * width, width);
             const int64_t slot = i + r - s.prompts;
             if (slot < 0) {
-              Row<T>(image + (i + r) * d, width) += result * (share / sums[r]);
-            } else if (const int64_t token = plan.tokens[window * s.slots() + slot]; token >= 0) {
-              Row<T>(image + (s.prompts + token) * d, width) = result * (T(1) / sums[r]);
+              Row<T>(band + (i + r) * d, width) += result * (share / sums[r]);
+            } else if (const int64_t token = turn.tokens[slot]; token >= 0) {
+              Row<T>(image + (s.prompts + token) * d + offset, width) = result * (T(1) / sums[r]);
+              fetch_ahead<For::writing>(turn, slot, image + s.prompts * d, d, width);
             }
           }
         }
       }
     }
   });
+  if (s.prompts) place_prompts<T>(sum_bands<T>(prompts, s), out);
 }
 
 // What backward keeps, and what it is to find.
@@ -252,10 +330,10 @@ struct Kept {
   bool prefix_alone() const { return !qkv && !bias && !padding && sizes.prompts == 0; }
 };
 
-// The same shapes as the inputs, but a slice for each image where images share, (B, ...); undefined
-// where not wanted. bias (B, heads, w w, w w).
+// qkv has its shape. The others are sums over windows, with one slice for each band: prompts (B bands, P, 3 D),
+// bias (B bands, heads, w w, w w), padding (B bands, 3 D), prefix (B bands, P, D). Undefined where not wanted.
 struct Gradients {
-  Tensor qkv, bias, padding, prefix_k, prefix_v;
+  Tensor qkv, prompts, bias, padding, prefix_k, prefix_v;
 };
 
 template <class T>
@@ -281,7 +359,9 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
   const T *dys = dy.data<T>().data(), *ys = alone ? kept.out.data<T>().data() : nullptr;
   T *to_qkv = data_of<T>(grad.qkv), *to_bias = data_of<T>(grad.bias), *to_padding = data_of<T>(grad.padding);
   T *to_prefix_k = data_of<T>(grad.prefix_k), *to_prefix_v = data_of<T>(grad.prefix_v);
-  parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
+  T* to_prompts = data_of<T>(grad.prompts);
+  const int64_t bands = plan.bands();
+  parallel_for(s.batch * bands, 1, [&](int64_t begin, int64_t end) {
     Scratch<T> scratch((2 * wide + 2 * k_tall_rows + 3 * (n_queries + tall)) * width + 2 * packed_wide +
                            packed_tall + packed_rows + 2 * tall * (wide + cpu::tile_rows<T>()),
                        dy.memory());
@@ -296,26 +376,24 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
     for (T* rows : {k_rows, v_rows}) std::fill_n(rows + n_keys * width, (wide - n_keys) * width, T(0));
     for (T* rows : {q, dout}) std::fill_n(rows + n_queries * width, tall * width, T(0));
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t b = task / s.heads, head = task % s.heads, offset = head * width;
-      const Rows<T> rows = rows_of<T>(s, plan, kept.in, b, offset);
-      const T* image_dy = dys + b * s.tokens * d + offset;
-      gather_prefix(s, kept.in.prefix_k, b, offset, k_rows);
-      gather_prefix(s, kept.in.prefix_v, b, offset, v_rows);
-      // The rows of dq, dk, dv of this head; those of prompts, padding and prefix are summed over windows.
-      T* image_qkv = to_qkv ? to_qkv + b * s.tokens * 3 * d + offset : nullptr;
-      const auto add_row = [&](T* to, const T* from) { Row<T>(to, width) += ConstRow<T>(from, width); };
-      for (int64_t window = 0; window < plan.windows; ++window) {
-        const int64_t* tokens = plan.tokens.data() + window * slots;
-        rows.gather(queries, window, q);
+      const int64_t b = task / bands, first = plan.first_of(task % bands),
+                    last = plan.first_of(task % bands + 1);
+      for (int64_t at = first * s.heads; at < last * s.heads; ++at) {
+        const Turn turn = turn_of(s, plan, at, last);
+        const int64_t window = turn.window, head = turn.head, offset = turn.offset;
+        const int64_t* tokens = turn.tokens;
+        const Rows<T> rows = rows_of<T>(s, turn, kept.in, b);
+        const T* image_dy = dys + b * s.tokens * d;
+        rows.gather(queries, q);
+        gather_prefix(s, kept.in.prefix_k, b, offset, k_rows);
+        gather_prefix(s, kept.in.prefix_v, b, offset, v_rows);
         if (!alone) {
-          rows.gather(keys, window, k_rows + s.prefix * width);
-          rows.gather(values, window, v_rows + s.prefix * width);
+          rows.gather(keys, k_rows + s.prefix * width);
+          rows.gather(values, v_rows + s.prefix * width);
         }
-        if (!alone || window == 0) {
-          cpu::pack<T>(width, wide, {k_rows, 1, width}, k_wide);
-          cpu::pack<T>(width, wide, {v_rows, 1, width}, v_wide);
-          if (to_qkv) cpu::pack<T>(n_keys, width, {k_rows, width, 1}, k_tall);
-        }
+        cpu::pack<T>(width, wide, {k_rows, 1, width}, k_wide);
+        cpu::pack<T>(width, wide, {v_rows, 1, width}, v_wide);
+        if (to_qkv) cpu::pack<T>(n_keys, width, {k_rows, width, 1}, k_tall);
         for (int64_t r = 0; r < n_queries; ++r) {
           const int64_t token = r < s.prompts ? r : tokens[r - s.prompts];
           const int64_t place = r < s.prompts ? r : s.prompts + token;
@@ -323,7 +401,9 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
           if (token < 0)
             to.setZero();
           else
-            to = ConstRow<T>(image_dy + place * d, width) * (r < s.prompts ? share : T(1));
+            to = ConstRow<T>(image_dy + place * d + offset, width) * (r < s.prompts ? share : T(1));
+          if (r >= s.prompts)
+            fetch_ahead<For::reading>(turn, r - s.prompts, image_dy + s.prompts * d, d, width);
         }
         for (int64_t i = 0; i < n_queries; i += query_rows) {
           const int64_t n = std::min(query_rows, n_queries - i), m = whole_rows<T>(n);
@@ -332,7 +412,7 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
           cpu::multiply_packed_serially<T>({m, wide, width, dout_block, ds, wide}, v_wide);  // dP = dO V^T
           for (int64_t r = 0; r < n; ++r) {
             Row<T> probability(probabilities + r * wide, wide), slope(ds + r * wide, wide);
-            const T log_sum = lse[(task * plan.windows + window) * n_queries + i + r];
+            const T log_sum = lse[((b * plan.windows + window) * s.heads + head) * n_queries + i + r];
             T mean = 0;
             if (alone) {
               probability = (probability * factor - log_sum).max(least<T>).exp();
@@ -348,7 +428,7 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
             }
             slope = probability * (slope - mean);
             if (to_bias && i + r >= s.prompts)
-              Row<T>(to_bias + (task * slots + i + r - s.prompts) * slots, slots) +=
+              Row<T>(to_bias + ((task * s.heads + head) * slots + i + r - s.prompts) * slots, slots) +=
                   slope.segment(s.lead(), slots);
             slope *= factor;
           }
@@ -363,28 +443,26 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
               {k_rows_whole, width, n, {probabilities, 1, wide}, dv, width, i > 0}, packed);
         }
         for (int64_t p = 0; p < s.prefix; ++p) {
-          if (to_prefix_k) add_row(to_prefix_k + (b * s.prefix + p) * d + offset, dk + p * width);
-          if (to_prefix_v) add_row(to_prefix_v + (b * s.prefix + p) * d + offset, dv + p * width);
+          const int64_t place = (task * s.prefix + p) * d + offset;
+          if (to_prefix_k) add_row(dk + p * width, width, to_prefix_k + place);
+          if (to_prefix_v) add_row(dv + p * width, width, to_prefix_v + place);
         }
         for (int64_t j = 0; j < own; ++j) {
-          const T *from_q = dq + j * width, *from_k = dk + (s.prefix + j) * width,
-                  *from_v = dv + (s.prefix + j) * width;
-          const bool prompt = j < s.prompts;
-          const int64_t token = prompt ? j : tokens[j - s.prompts];
-          if (token < 0) {
-            if (!to_padding) continue;
-            add_row(to_padding + b * 3 * d + d + offset, from_k);
-            add_row(to_padding + b * 3 * d + 2 * d + offset, from_v);
-          } else if (image_qkv) {
-            T* to = image_qkv + (prompt ? token : s.prompts + token) * 3 * d;
-            if (prompt && window > 0) {
-              add_row(to, from_q);
-              add_row(to + d, from_k);
-              add_row(to + 2 * d, from_v);
-            } else {
-              copy_row(from_q, width, to);
-              copy_row(from_k, width, to + d);
-              copy_row(from_v, width, to + 2 * d);
+          const std::array<const T*, 3> found{dq + j * width, dk + (s.prefix + j) * width,
+                                              dv + (s.prefix + j) * width};
+          const int64_t token = j < s.prompts ? j : tokens[j - s.prompts];
+          for (int64_t part = 0; part < 3; ++part) {
+            const int64_t column = part * d + offset;
+            if (token < 0) {
+              if (to_padding && part != queries)
+                add_row(found[part], width, to_padding + task * 3 * d + column);
+            } else if (j < s.prompts) {
+              if (to_prompts)
+                add_row(found[part], width, to_prompts + (task * s.prompts + j) * 3 * d + column);
+            } else if (to_qkv) {
+              T* piece = to_qkv + (b * s.tokens + s.prompts) * 3 * d + part * d;
+              copy_row(found[part], width, piece + token * 3 * d + offset);
+              fetch_ahead<For::writing>(turn, j - s.prompts, piece, 3 * d, width);
             }
           }
         }
@@ -393,14 +471,14 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
   });
 }
 
-// (B, heads, w w, w w) -> ((2 w - 1)^2, heads), images in their order.
+// (B bands, heads, w w, w w) -> ((2 w - 1)^2, heads), in the order of images and bands.
 template <class T>
 Tensor gather_bias(const Tensor& spread, const Sizes& s) {
   const int64_t slots = s.slots(), side = 2 * s.window - 1;
   Tensor out = Tensor::zeros({side * side, s.heads}, spread.dtype(), spread.memory());
   const T* from = spread.data<T>().data();
   T* to = out.mutable_data<T>().data();
-  for (int64_t b = 0; b < s.batch; ++b)
+  for (int64_t b = 0; b < spread.dim(0); ++b)
     for (int64_t head = 0; head < s.heads; ++head)
       for (int64_t i = 0; i < slots; ++i)
         for (int64_t j = 0; j < slots; ++j)
@@ -414,21 +492,27 @@ template <class T>
 std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
   const Sizes& s = kept.sizes;
   const int64_t d = s.model();
+  const int64_t slices = s.batch * kept.plan.bands();
   const auto zeros = [&](bool wanted, const Shape& shape) {
     return wanted ? Tensor::zeros(shape, dy.dtype(), dy.memory()) : Tensor();
   };
   Gradients grad;
   if (kept.qkv) grad.qkv = Tensor::empty(kept.in.qkv.shape(), dy.dtype(), dy.memory());
-  grad.bias = zeros(kept.bias, {s.batch, s.heads, s.slots(), s.slots()});
-  grad.padding = zeros(kept.padding, {s.batch, 3 * d});
-  grad.prefix_k = zeros(kept.prefix_k, {s.batch, s.prefix, d});
-  grad.prefix_v = zeros(kept.prefix_v, {s.batch, s.prefix, d});
+  grad.prompts = zeros(kept.qkv && s.prompts > 0, {slices, s.prompts, 3 * d});
+  grad.bias = zeros(kept.bias, {slices, s.heads, s.slots(), s.slots()});
+  grad.padding = zeros(kept.padding, {slices, 3 * d});
+  grad.prefix_k = zeros(kept.prefix_k, {slices, s.prefix, d});
+  grad.prefix_v = zeros(kept.prefix_v, {slices, s.prefix, d});
   window_attention_backward<T>(kept, dy, grad);
-  const bool shared = kept.in.prefix_k.defined() && kept.in.prefix_k.shape().rank() == 2;
+  if (grad.prompts.defined()) place_prompts<T>(sum_bands<T>(grad.prompts, s), grad.qkv);
+  const auto of_prefix = [&](bool wanted, const Tensor& parts) {
+    if (!wanted) return Tensor();
+    const bool shared = kept.in.prefix_k.shape().rank() == 2;
+    return shared ? cpu::sum_images<T>(parts) : sum_bands<T>(parts, s);
+  };
   return {grad.qkv, kept.bias ? gather_bias<T>(grad.bias, s) : Tensor(),
-          kept.padding ? cpu::sum_images<T>(grad.padding) : Tensor(),
-          kept.prefix_k && shared ? cpu::sum_images<T>(grad.prefix_k) : grad.prefix_k,
-          kept.prefix_v && shared ? cpu::sum_images<T>(grad.prefix_v) : grad.prefix_v};
+          kept.padding ? cpu::sum_images<T>(grad.padding) : Tensor(), of_prefix(kept.prefix_k, grad.prefix_k),
+          of_prefix(kept.prefix_v, grad.prefix_v)};
 }
 
 Sizes checked_sizes(const Variable& qkv, const Variable& bias, int64_t heads, const WindowGrid& grid,
@@ -463,7 +547,7 @@ Variable window_attention(const Variable& qkv, const Variable& bias, int64_t hea
   const Sizes& s = kept.sizes;
   const Memory memory = qkv.value().memory();
   Tensor out = Tensor::empty({s.batch, s.tokens, s.model()}, qkv.dtype(), memory);
-  kept.log_sum_exp = Tensor::empty({s.batch, s.heads, kept.plan.windows, s.queries()}, qkv.dtype(), memory);
+  kept.log_sum_exp = Tensor::empty({s.batch, kept.plan.windows, s.heads, s.queries()}, qkv.dtype(), memory);
   dispatch(qkv.dtype(), "window_attention", [&](auto zero) {
     window_attention_forward<decltype(zero)>(s, kept.plan, kept.in, out, kept.log_sum_exp);
   });
