@@ -51,7 +51,7 @@ void check_config(const SwinConfig& c) {
     check(c.heads[s] > 0 && c.stage_width(s) % c.heads[s] == 0, "swin: ", c.heads[s],
           " heads do not divide width ", c.stage_width(s), " of stage ", s);
   }
-  check(c.window > 0 && c.window <= 256, "swin: window ", c.window, " makes no sense");
+  check(c.window > 0 && c.window <= 64, "swin: window ", c.window, " makes no sense");
   check(c.epsilon > 0 && c.epsilon < 1, "swin: layer norm epsilon ", c.epsilon, " makes no sense");
 }
 

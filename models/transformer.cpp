@@ -99,6 +99,13 @@ int64_t image_size(const TransformerConfig& config) {
   return std::visit([](const auto& c) { return c.image_size; }, config);
 }
 
+void check_image_size(const TransformerConfig& config, int64_t side) {
+  check(side > 0 && side <= 1 << 14, "images of ", side, " pixels make no sense");
+  const auto* vit = std::get_if<VitConfig>(&config);
+  check(!vit || vit->image_size == side, "vit: this one takes images of ", vit ? vit->image_size : 0,
+        " pixels, not of ", side);
+}
+
 int64_t feature_width(const TransformerConfig& config) {
   return std::visit([](const auto& c) { return c.feature_width(); }, config);
 }

@@ -28,6 +28,8 @@ TransformerConfig config_from_json(const std::string& json);
 
 void check_config(const TransformerConfig& config);
 int64_t image_size(const TransformerConfig& config);
+// Throws unless the model takes images of `side` pixels: a ViT those of its own size, a Swin any.
+void check_image_size(const TransformerConfig& config, int64_t side);
 int64_t feature_width(const TransformerConfig& config);
 int64_t block_count(const TransformerConfig& config);
 int64_t class_count(const TransformerConfig& config);  // of its own head; 0: it has none

@@ -237,6 +237,12 @@ expect 'a stage without blocks' 1 "--depth: expected a whole number .*'0'" pretr
 expect 'a hole in a list' 1 "--depth: expected a whole number .*''" pretrain_swin 1,,1 1,2 --out never
 expect 'a list for a ViT' 1 'a ViT takes one number' "$vitrine" pretrain --steps 0 --depth 1,1 --out never
 expect 'too many stages' 1 '9 stages' pretrain_swin 1,1,1,1,1,1,1,1,1 1,1,1,1,1,1,1,1,1 --out never
+expect 'windows for a ViT' 1 'a ViT has no windows' "$vitrine" pretrain --window 4 --out never
+expect 'Swin at 44 pixels: tune' 0 . "$vitrine" tune --backbone swin.safetensors --image-size 44 --data folder:pictures --epochs 1 --batch 16 --out swin-44
+expect 'Swin at 44 pixels: eval' 0 'Accuracy' "$vitrine" eval --task swin-44/task.safetensors --data folder:pictures
+expect 'Swin at 44 pixels: predict' 0 . "$vitrine" predict --task swin-44/task.safetensors pictures/train/*/*.png
+expect 'Swin at 44 pixels: the task says so' 0 '44' "$vitrine" inspect swin-44/task.safetensors
+expect 'another size for a ViT' 1 'takes images of 32 pixels, not of 44' "$vitrine" tune --backbone tiny.safetensors --image-size 44 --data folder:pictures --out never
 expect 'an unknown model, nearest' 1 'did you mean swin' "$vitrine" pretrain --model swim --out never
 if [[ -e never ]]; then bad 'no file after an error' 'it was made'; else ok 'no file after an error'; fi
 for method in vpt-deep vpt-shallow linear full; do

@@ -282,6 +282,17 @@ TEST_CASE("window_attention: no images and an empty prefix") {
   }
 }
 
+TEST_CASE("window_attention: no images of a vast map take no time, a model of width 0 has no slope") {
+  const Variable vast = Tensor::zeros({0, int64_t{1} << 40, 3}, DType::f32);
+  const Variable table = Variable::leaf(Tensor::zeros({9, 1}, DType::f32));
+  const Variable y = window_attention(vast, table, 1, {.rows = int64_t{1} << 40, .columns = 1, .window = 2});
+  CHECK(y.shape() == Shape{0, int64_t{1} << 40, 1});
+  const Variable narrow = Tensor::zeros({2, 4, 0}, DType::f32);
+  backward(window_attention(narrow, table, 1, {.rows = 2, .columns = 2, .window = 2}),
+           Tensor::zeros({2, 4, 0}, DType::f32));
+  for (const double g : values(table.gradient())) CHECK(g == 0);
+}
+
 TEST_CASE("window_attention: what does not fit is an Error that names the op") {
   const auto t = [](const Shape& shape, DType dtype = DType::f32) {
     return Variable(Tensor::zeros(shape, dtype));

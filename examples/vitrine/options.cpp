@@ -227,6 +227,8 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.seed("--data-seed", "which images those are [0]", o.data_seed);
   add.one_of<ResizeMode>("--resize", "crop|squash", "how images become squares [as the backbone's were]",
                          o.resize, {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
+  add.count("--image-size", "N", "pixels of a square's side, for a Swin [as the backbone's were]",
+            o.image_size, 1, 1 << 14);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   add.flag("--flip", "mirror half of the training images", c.augment.flip);
   add.words("--random-crop", "S", "train on random parts, at least S of the area (0.08 is usual)",
@@ -329,7 +331,7 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.counts("--depth", "L", "blocks [6], of a Swin for each stage [2,4,4]", o.depth, 1024);
   add.counts("--heads", "H", "attention heads [4], of a Swin for each stage [2,4,8]", o.heads, 4096);
   add.count("--patch", "P", "side of a patch in the 32 pixels of a picture [4; swin 2]", o.patch, 1, 32);
-  add.count("--window", "W", "side of a Swin's windows, in tokens [4]", o.window, 1, 32);
+  add.count("--window", "W", "side of a Swin's windows, in tokens [swin 4]", o.window, 1, 32);
   add.flag("--bf16", "store weights in 16 bits (this is the default)", o.bf16);
   add.flag("--f32", "store weights in 32 bits", o.bf16, false);
   add.group("The training");

@@ -27,7 +27,7 @@ struct TuneOptions {
   std::optional<std::string> backbone;  // a file, or "builtin"
   int64_t heads = 0;                    // 0: as the file tells
   std::string data;
-  std::optional<int64_t> train_limit, val;
+  std::optional<int64_t> train_limit, val, image_size;
   uint64_t data_seed = 0;
   ResizeMode resize = ResizeMode::own;
   bool exif = false;
@@ -68,9 +68,8 @@ struct PretrainOptions {
   Common common;
   std::string out, state, init;
   bool swin = false;
-  std::optional<int64_t> width, patch;
+  std::optional<int64_t> width, patch, window;
   std::vector<int64_t> depth, heads;  // a number for each stage of a Swin, one for a ViT; empty: the default
-  int64_t window = 4;
   int64_t steps = 9000, batch = 32, warmup = 500, every = 100;
   double learning_rate = 1e-3, weight_decay = 0.05, thumbnail_weight = 0, edge_weight = 0;
   uint64_t seed = 1;

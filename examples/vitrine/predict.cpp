@@ -19,7 +19,6 @@ namespace {
 struct Classifier {
   std::function<Variable(const Variable&)> logits;
   Preprocess preprocess;
-  int64_t image_size = 0;
   std::vector<std::string> class_names;
 };
 
@@ -69,8 +68,9 @@ Classifier by_task(const PredictOptions& o) {
   const Task task = load_task(*o.task);
   const Backbone backbone = open_backbone_of(task, o.backbone, o.heads);
   const auto model = std::make_shared<TunedModel>(backbone, task);
-  return {[model](const Variable& images) { return model->logits(images); },
-          preprocess_from_json(task.preprocess), image_size(backbone.config), task.class_names};
+  const Preprocess preprocess = preprocess_from_json(task.preprocess);
+  check_image_size(backbone.config, preprocess.size);
+  return {[model](const Variable& images) { return model->logits(images); }, preprocess, task.class_names};
 }
 
 Classifier by_backbone(const PredictOptions& o) {
@@ -78,7 +78,7 @@ Classifier by_backbone(const PredictOptions& o) {
   const Backbone backbone = open_backbone(*o.backbone, o.heads);
   check(class_count(backbone.config) > 0, quote(backbone.source),
         " has no head of its own; --task names a task file with one");
-  Classifier c{{}, preprocess_of(backbone), image_size(backbone.config), {}};
+  Classifier c{{}, preprocess_of(backbone), {}};
   if (o.class_names) {
     c.class_names = read_names(*o.class_names);
     check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(*o.class_names),
@@ -116,14 +116,13 @@ std::vector<Guess> best(std::span<const float> row, int64_t top) {
 
 int predict(const PredictOptions& o, Console& console) {
   const Classifier model = o.task ? by_task(o) : by_backbone(o);
-  check(model.preprocess.size == model.image_size, "the preprocessing makes images of ",
-        model.preprocess.size, " pixels, but the model takes ", model.image_size);
   int status = 0;
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const std::string& path : o.images) {
     nlohmann::ordered_json entry{{"image", path}};
     try {
-      Tensor pixels = Tensor::empty(Shape{1, 3, model.image_size, model.image_size}, DType::f32);
+      const int64_t side = model.preprocess.size;
+      Tensor pixels = Tensor::empty(Shape{1, 3, side, side}, DType::f32);
       normalise(prepare(load_image(path, o.exif), model.preprocess), model.preprocess,
                 pixels.mutable_data<float>());
       const Variable logits = model.logits(pixels);

@@ -44,10 +44,11 @@ TransformerConfig model_of(const PretrainOptions& o) {
     SwinConfig c{.image_size = 32, .patch = o.patch.value_or(2), .width = o.width.value_or(48)};
     c.depths = o.depth.empty() ? std::vector<int64_t>{2, 4, 4} : o.depth;
     c.heads = o.heads.empty() ? std::vector<int64_t>{2, 4, 8} : o.heads;
-    c.window = o.window;
+    c.window = o.window.value_or(4);
     config = c;
   } else {
     check(o.depth.size() <= 1 && o.heads.size() <= 1, "--depth and --heads: a ViT takes one number");
+    check(!o.window, "--window: a ViT has no windows; --model swin has");
     VitConfig c{.image_size = 32, .patch = o.patch.value_or(4), .width = o.width.value_or(128)};
     c.depth = o.depth.empty() ? 6 : o.depth[0];
     c.heads = o.heads.empty() ? 4 : o.heads[0];

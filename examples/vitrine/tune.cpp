@@ -112,7 +112,7 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
     data.val = all_samples(*data.val_set);
     chosen.val_from = "the data's own split";
   }
-  data.preprocess = preprocess_of(backbone);
+  data.preprocess = preprocess_of(backbone, o.image_size.value_or(0));
   if (o.resize != ResizeMode::own) data.preprocess.squash = o.resize == ResizeMode::squash;
   return chosen;
 }
@@ -227,7 +227,8 @@ int tune(const TuneOptions& o, Console& console) {
                               trained_text(config, net)));
   const MemoryForecast memory = [&] {
     try {
-      return forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()), o.memory_limit);
+      return forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()), o.memory_limit,
+                             data.preprocess.size);
     } catch (const Error& e) {
       if (e.fault() != Fault::resources || o.memory_limit == 0) throw;
       fail(Fault::resources, "two images at once need more, but --memory-limit is ",

@@ -38,7 +38,9 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
 }
 
 MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
-                               size_t limit) {
+                               size_t limit, int64_t side) {
+  if (side == 0) side = image_size(backbone.config);
+  check_image_size(backbone.config, side);
   // A copy of the backbone whose packed forms are counted apart.
   const Memory frozen_memory = Memory::counted(limit), memory = Memory::counted(limit);
   Backbone counted = backbone;
@@ -52,7 +54,6 @@ MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& confi
   const auto peak_of = [&](int64_t images) {
     model.parameters().clear_gradients();
     memory.reset_peak();
-    const int64_t side = image_size(backbone.config);
     const Tensor blank = Tensor::zeros({images, 3, side, side}, DType::f32, memory);
     const Pass pass{.training = true,
                     .noise = {.samples = std::vector<int64_t>(static_cast<size_t>(images), 0)}};
@@ -68,18 +69,24 @@ MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& confi
   out.batch_images = static_cast<size_t>((batch + config.accumulate - 1) / config.accumulate);
   // The loader's ring holds one batch more than it has workers (loader.cpp).
   const auto batches = static_cast<size_t>(config.workers > 0 ? config.workers + 2 : 1);
-  const auto side = static_cast<size_t>(image_size(backbone.config));
-  out.loader = batches * static_cast<size_t>(batch) * (3 * side * side * sizeof(float) + sizeof(int64_t));
+  const auto pixels = static_cast<size_t>(side * side);
+  out.loader = batches * static_cast<size_t>(batch) * (3 * pixels * sizeof(float) + sizeof(int64_t));
   return out;
 }
 
-Preprocess preprocess_of(const Backbone& backbone) {
+Preprocess preprocess_of(const Backbone& backbone, int64_t side) {
   const int size = static_cast<int>(image_size(backbone.config));
   Preprocess out{.size = size, .resize = static_cast<int>(std::floor(size / 0.875))};
   if (const auto stored = backbone.file.metadata.find("preprocess"); stored != backbone.file.metadata.end())
     out = preprocess_from_json(stored->second);
   check(out.size == size, backbone.source, ": its metadata prepares images of ", out.size,
         " pixels, the net sees ", size);
+  if (side > 0 && side != size) {
+    check_image_size(backbone.config, side);
+    out.resize =
+        static_cast<int>(std::lround(static_cast<double>(out.resize) * static_cast<double>(side) / size));
+    out.size = static_cast<int>(side);
+  }
   return out;
 }
 

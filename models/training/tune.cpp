@@ -401,8 +401,7 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
   check(is_utf8(backbone.source), "tune: the backbone's path ", quote(backbone.source),
         " is not UTF-8, as the task file's text must be");
   check_every_class(data);
-  check(data.preprocess.size == image_size(backbone.config), "tune: the backbone sees ",
-        image_size(backbone.config), " pixels, the preprocessing gives ", data.preprocess.size);
+  check_image_size(backbone.config, data.preprocess.size);
   const TuneConfig config = completed(given, data, start);
   if (start) {
     check(start->class_names == data.dataset->class_names(),

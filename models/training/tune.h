@@ -105,14 +105,15 @@ struct MemoryForecast {
   size_t loader;        // batches of images, the present one and those made ahead
   size_t peak() const { return weights + trained + per_image * batch_images + loader; }
 };
-// What a step on a data set of `samples` training images will take, found by running forward and backward
-// once on one and once on two blank images. These steps keep to the limit in bytes, too (0: none), or throw
-// Fault::resources.
+// What a step on a data set of `samples` training images, `side` pixels wide (0: the backbone's own size), will
+// take, found by running forward and backward once on one and once on two blank images. These steps keep to the
+// limit in bytes, too (0: none), or throw Fault::resources.
 MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
-                               size_t limit = 0);
+                               size_t limit = 0, int64_t side = 0);
 
 // How preprocessing is found: from the checkpoint's metadata, else as timm's DeiT has it for the size
-// (resize size / 0.875, bicubic, ImageNet mean and deviation).
-Preprocess preprocess_of(const Backbone& backbone);
+// (resize size / 0.875, bicubic, ImageNet mean and deviation). `side`, if not 0, is another size of the images,
+// which a Swin takes: everything is scaled to it.
+Preprocess preprocess_of(const Backbone& backbone, int64_t side = 0);
 
 }  // namespace vitrine
