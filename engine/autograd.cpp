@@ -164,16 +164,20 @@ void backward(const Variable& y, Tensor dy) {
     Tensor gradient = std::exchange(node->gradient, Tensor());
     check(!node->used, "backward: this history was used before; compute the result again");
     node->used = true;
+    // A rule alone with the gradient may overwrite it: the last one gets it for good.
+    const auto last = static_cast<std::ptrdiff_t>(node->rules.size()) - 1;
+    for (std::ptrdiff_t i = 0; i < last; ++i) {
+      const Rule rule = std::exchange(node->rules[i], nullptr);
+      give(node->inputs[i], rule(gradient));
+    }
     if (node->joint_rule) {
       const JointRule rule = std::exchange(node->joint_rule, nullptr);
       std::vector<Tensor> gradients = rule(std::move(gradient));
       for (size_t i = 0; i < node->inputs.size(); ++i)
         give(node->inputs[i], std::move(gradients[node->joint_positions[i]]));
-    }
-    for (size_t i = 0; i < node->rules.size(); ++i) {
-      const Rule rule = std::exchange(node->rules[i], nullptr);
-      const bool last = i + 1 == node->rules.size();
-      give(node->inputs[i], rule(last ? std::move(gradient) : gradient));
+    } else if (last >= 0) {
+      const Rule rule = std::exchange(node->rules[last], nullptr);
+      give(node->inputs[last], rule(std::move(gradient)));
     }
     node->rules.clear();
     node->inputs.clear();

@@ -209,7 +209,7 @@ class Adder {
   std::string group_;
 };
 
-constexpr const char* backbone_what = "ViT or Swin as safetensors, or builtin [builtin]";
+constexpr const char* backbone_what = "ViT or Swin as safetensors, builtin or builtin-swin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* heads_what = "attention heads, for a file whose width does not tell";
 constexpr const char* data_what =
@@ -358,7 +358,8 @@ void add_inspect(Adder& add, InspectOptions& o) {
 
 void add_bench(Adder& add, BenchOptions& o) {
   add.group("The model");
-  add.path("--model", "NAME", "vit-b16, swin-t and the like, weights random; or builtin [vit-ti16]", o.model);
+  add.path("--model", "NAME", "vit-b16, swin-t and the like, weights random; or builtin, builtin-swin\n"
+           "                              [vit-ti16]", o.model);
   add.path("--backbone", "FILE", "this file instead", o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
@@ -482,7 +483,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
                                 &PredictOptions::images, nullptr, "IMAGE");
   if (name == "inspect")
-    return read<InspectOptions>(name, "inspect FILE  or  inspect builtin", "What a safetensors file holds.",
+    return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin", "What a safetensors file holds.",
                                 words, add_inspect, nullptr, &InspectOptions::file, "FILE");
   if (name == "pretrain")
     return read<PretrainOptions>(name, "pretrain --out FILE [options]",

@@ -13,12 +13,12 @@
 
 namespace vitrine::cli {
 
-bool is_builtin(const std::string& where) { return where == "builtin"; }
+bool is_builtin(const std::string& where) { return where == "builtin" || where == "builtin-swin"; }
 
 Backbone open_backbone(const std::string& where, int64_t heads) {
   if (!is_builtin(where)) return load_backbone(where, heads);
 #ifdef VITRINE_BUILTIN
-  const auto bytes = builtin_vit();
+  const auto bytes = where == "builtin" ? builtin_vit() : builtin_swin();
   // The bytes are part of the program: an owner that owns nothing keeps them from being copied.
   const std::shared_ptr<const void> owner(std::shared_ptr<const void>{}, bytes.data());
   return make_backbone(read_safetensors(bytes, owner, where), where, heads);
