@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/parallel.h"
 
 namespace vitrine {
 
@@ -41,9 +42,11 @@ namespace {
 
 template <class T>
 void add_into(Tensor& sum, const Tensor& term) {
-  const auto to = sum.mutable_data<T>();
-  const auto from = term.data<T>();
-  for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+  T* to = sum.mutable_data<T>().data();
+  const T* from = term.data<T>().data();
+  parallel_for(sum.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] += from[i];
+  });
 }
 
 // sum += term. The first term is kept as it is (it may be shared with others), so a later one

@@ -37,6 +37,12 @@ Variable matmul(const Variable& x, const Variable& y);
 // keeps no activation.
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});
 
+// The MLP of a transformer block: linear(gelu(linear(x, w1, b1)), w2, b2), x (..., K), w1 (H, K), b1 (H),
+// w2 (N, H), b2 (N) -> (..., N). With constant weights and biases it goes through a few rows at a time, whose H
+// numbers stay in the cache, and keeps only gelu's slopes; otherwise it is that composition.
+Variable feed_forward(const Variable& x, const Variable& w1, const Variable& b1, const Variable& w2,
+                      const Variable& b2, Gelu form = Gelu::erf);
+
 // --- normalisation -----------------------------------------------------------------------------------------
 
 // x (..., D), gamma (D), beta (D): gamma (x - mean) / sqrt(variance + epsilon) + beta over the last

@@ -41,7 +41,9 @@ struct Mlp {
   Gelu form = Gelu::erf;
   Mlp() = default;
   Mlp(int64_t width, int64_t hidden, Gelu form, const Scope& scope);
-  Variable operator()(const Variable& x) const { return fc2(gelu(fc1(x), form)); }
+  Variable operator()(const Variable& x) const {
+    return feed_forward(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, form);
+  }
 };
 
 // Multi-head self-attention. The joint projection qkv has the rows of all queries, then keys, then values.

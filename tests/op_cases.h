@@ -153,6 +153,9 @@ inline std::vector<OpCase> op_cases() {
   const auto product = [](V v) { return mul(v[0], v[1]); };
   const auto mm = [](V v) { return matmul(v[0], v[1]); };
   const auto lin = [](V v) { return v.size() > 2 ? linear(v[0], v[1], v[2]) : linear(v[0], v[1]); };
+  const auto forward = [](Gelu form) {
+    return [form](V v) { return feed_forward(v[0], v[1], v[2], v[3], v[4], form); };
+  };
   const auto attend = [](int64_t heads) {
     return [heads](V v) {
       return v.size() > 3 ? attention(v[0], v[1], v[2], heads, {v[3], v[4]})
@@ -206,6 +209,22 @@ inline std::vector<OpCase> op_cases() {
       {"linear long sums", {{{5, 300}}, {{33, 300}}, {{33}}}, lin, 5e-6, 2. * 5 * 300 * 33 + 5. * 33},
       {"linear wide", {{{3, 5}}, {{600, 5}}, {{600}}}, lin, 5e-6, 2. * 3 * 5 * 600 + 3. * 600},
       {"linear of a vector", {{{6}}, {{5, 6}}, {{5}}}, lin, 5e-6, 2. * 6 * 5 + 5.},
+
+      {"feed_forward",
+       {{{2, 197, 9}}, {{33, 9}}, {{33}}, {{5, 33}}, {{5}}},
+       forward(Gelu::erf),
+       5e-6,
+       4. * 197 * 33 * (9 + 5)},
+      {"feed_forward tanh",
+       {{{31, 5}}, {{17, 5}}, {{17}}, {{5, 17}}, {{5}}},
+       forward(Gelu::tanh),
+       5e-6,
+       2. * 31 * 17 * (5 + 5)},
+      {"feed_forward of a row",
+       {{{3}}, {{7, 3}}, {{7}}, {{3, 7}}, {{3}}},
+       forward(Gelu::quick),
+       5e-6,
+       2. * 7 * 6},
 
       {"layer_norm", {{{4, 197, 33}}, {{33}}, {{33}}}, norm, 5e-6, 4. * 197 * 33 * 8},
       {"layer_norm small", {{{3, 5}}, {{5}}, {{5}}}, norm, 5e-6, 3. * 5 * 8},

@@ -199,6 +199,12 @@ TEST_CASE("errors: what does not fit is an Error that names the op") {
   refused("attention", [&] { return attention(q, q, q, 2, {none, t({3, 4})}); });
   refused("attention", [&] { return attention(q, q, q, 2, {wide({3, 4}), wide({3, 4})}); });
   refused("attention", [&] { return attention(whole({2, 3, 4}), whole({2, 3, 4}), whole({2, 3, 4}), 2); });
+  refused("feed_forward", [&] { return feed_forward(t({2, 3}), t({5, 4}), t({5}), t({3, 5}), t({3})); });
+  refused("feed_forward", [&] { return feed_forward(t({2, 3}), t({5, 3}), t({4}), t({3, 5}), t({3})); });
+  refused("feed_forward", [&] { return feed_forward(t({2, 3}), t({5, 3}), t({5}), t({3, 4}), t({3})); });
+  refused("feed_forward", [&] { return feed_forward(t({2, 3}), t({5, 3}), t({5}), t({3, 5}), t({5})); });
+  refused("feed_forward", [&] { return feed_forward(t({}), t({5, 3}), t({5}), t({3, 5}), t({3})); });
+  refused("feed_forward", [&] { return feed_forward(t({2, 3}), wide({5, 3}), t({5}), t({3, 5}), t({3})); });
   refused("self_attention", [&] { return self_attention(t({2, 3, 4}), 2); });
   refused("self_attention", [&] { return self_attention(t({2, 3, 12}), 3); });
   refused("self_attention", [&] { return self_attention(t({2, 3, 12}), 0); });

@@ -394,3 +394,28 @@ TEST_CASE("values: cross_entropy with smoothing and class weights") {
   CHECK(cross_entropy(Tensor::zeros({5, 7}, DType::f32), Tensor::zeros({5}, DType::i64)).value().item() ==
         doctest::Approx(std::log(7.0)).epsilon(1e-6));
 }
+
+TEST_CASE("values: feed_forward equals the composition that defines it, with fresh and with sealed weights") {
+  for (const DType dtype : {DType::f64, DType::f32}) {
+    for (const int64_t rows : {1, 95, 96, 97, 300}) {
+      CAPTURE(rows);
+      const double tolerance = dtype == DType::f64 ? 1e-12 : 1e-5;
+      std::vector<Tensor> w{normal({40, 12}, 1, dtype), normal({40}, 2, dtype), normal({12, 40}, 3, dtype),
+                            normal({12}, 4, dtype)};
+      const Variable plain_x = Variable::leaf(normal({rows, 12}, 5, dtype));
+      const Variable plain = linear(gelu(linear(plain_x, w[0], w[1])), w[2], w[3]);
+      const Tensor dy = normal({rows, 12}, 6, dtype);
+      backward(plain, dy);
+      for (const bool sealed : {false, true}) {
+        if (sealed)
+          for (Tensor& tensor : w) tensor = tensor.clone().seal();
+        const Variable x = Variable::leaf(normal({rows, 12}, 5, dtype));
+        const Variable y = feed_forward(x, w[0], w[1], w[2], w[3]);
+        check_close(values(y), values(plain), tolerance);
+        backward(y, dy);
+        check_close(values(x.gradient()), values(plain_x.gradient()), tolerance);
+        CHECK_FALSE(feed_forward(x.detach(), w[0], w[1], w[2], w[3]).wants_gradient());
+      }
+    }
+  }
+}

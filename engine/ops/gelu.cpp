@@ -6,7 +6,7 @@
 
 #include "engine/check.h"
 #include "engine/cpu/rows.h"
-#include "engine/ops.h"
+#include "engine/ops/gelu.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
@@ -46,17 +46,8 @@ Tensor gelu_forward(const Tensor& x, Gelu form, Tensor slopes) {
   const T* from = x.data<T>().data();
   T *to = out.mutable_data<T>().data(), *kept = slopes.defined() ? slopes.mutable_data<T>().data() : nullptr;
   parallel_for((x.numel() + chunk - 1) / chunk, 4, [&](int64_t begin, int64_t end) {
-    Array<T> clamped, factor, slope;
-    for (int64_t i = begin * chunk; i < std::min(end * chunk, x.numel()); i += chunk) {
-      const int64_t n = std::min(chunk, x.numel() - i);
-      const Eigen::Map<const Array<T>> given(from + i, n);
-      const bool moderate = !kept || !(given.abs().maxCoeff() > T(far));  // nearly always: a copy would cost
-      if (!moderate) clamped = given.max(T(-far)).min(T(far));
-      const Eigen::Map<const Array<T>> in(moderate ? from + i : clamped.data(), n);
-      gelu_factor<T>(form, in, factor, kept ? &slope : nullptr);
-      Eigen::Map<Array<T>>(to + i, n) = given * factor;
-      if (kept) Eigen::Map<Array<T>>(kept + i, n) = factor + in * slope;
-    }
+    const int64_t first = begin * chunk, last = std::min(end * chunk, x.numel());
+    gelu_run<T>(form, from + first, last - first, to + first, kept ? kept + first : nullptr);
   });
   return out;
 }
@@ -74,6 +65,24 @@ Tensor gelu_backward(const Tensor& slopes, const Tensor& dy) {
 }
 
 }  // namespace
+
+template <class T>
+void gelu_run(Gelu form, const T* x, int64_t n, T* out, T* slopes) {
+  Array<T> clamped, factor, slope;
+  for (int64_t i = 0; i < n; i += chunk) {
+    const int64_t length = std::min(chunk, n - i);
+    const Eigen::Map<const Array<T>> given(x + i, length);
+    const bool moderate = !slopes || !(given.abs().maxCoeff() > T(far));  // nearly always: a copy would cost
+    if (!moderate) clamped = given.max(T(-far)).min(T(far));
+    const Eigen::Map<const Array<T>> in(moderate ? x + i : clamped.data(), length);
+    gelu_factor<T>(form, in, factor, slopes ? &slope : nullptr);
+    if (slopes) Eigen::Map<Array<T>>(slopes + i, length) = factor + in * slope;
+    Eigen::Map<Array<T>>(out + i, length) = given * factor;
+  }
+}
+
+template void gelu_run(Gelu, const float*, int64_t, float*, float*);
+template void gelu_run(Gelu, const double*, int64_t, double*, double*);
 
 Variable gelu(const Variable& x, Gelu form) {
   check(x.defined(), "gelu: undefined");

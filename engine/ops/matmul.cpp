@@ -4,6 +4,7 @@
 #include "engine/check.h"
 #include "engine/cpu/gemm.h"
 #include "engine/ops.h"
+#include "engine/ops/weight.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
@@ -35,23 +36,6 @@ Tensor product(const Shape& shape, int64_t batch, int64_t m, int64_t n, int64_t 
   });
 }
 
-// The two packed forms of a frozen weight (N, K).
-enum PackedForm { for_forward = 0, for_backward = 1 };
-
-// c (m, n) = a (m, k) b (k, n) + bias, where b is the weight seen through `b`. A sealed weight
-// is packed once for all.
-template <class T>
-void multiply_by_weight(const cpu::Product<T>& p, const Tensor& weight, Matrix<T> b, PackedForm form,
-                        const Memory& memory) {
-  if (!weight.sealed()) return cpu::multiply<T>(p, b, memory);
-  const Tensor packed = weight.kept_form(form, [&] {
-    Tensor made = Tensor::empty({cpu::packed_size<T>(p.k, p.n)}, weight.dtype(), weight.memory());
-    cpu::pack<T>(p.k, p.n, b, made.mutable_data<T>().data());
-    return made;
-  });
-  cpu::multiply_packed<T>(p, packed.data<T>().data());
-}
-
 // y (M, N) = x (M, K) w^T + b
 template <class T>
 Tensor linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -59,7 +43,8 @@ Tensor linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias)
   Tensor out = Tensor::empty(x.shape().with(-1, n), x.dtype(), x.memory());
   cpu::Product<T> p{m, n, k, {x.data<T>().data(), k, 1}, out.mutable_data<T>().data(), n};
   if (bias.defined()) p.bias = bias.data<T>().data();
-  multiply_by_weight<T>(p, weight, {weight.data<T>().data(), 1, k}, for_forward, x.memory());
+  const Tensor packed = packed_weight<T>(weight, for_forward, x.memory());
+  cpu::multiply_packed<T>(p, packed.data<T>().data());
   return out;
 }
 
@@ -68,8 +53,9 @@ template <class T>
 Tensor linear_backward_x(const Tensor& weight, const Tensor& dy) {
   const int64_t n = weight.dim(0), k = weight.dim(1), m = dy.shape().rows_before(-1);
   Tensor out = Tensor::empty(dy.shape().with(-1, k), dy.dtype(), dy.memory());
-  multiply_by_weight<T>({m, k, n, {dy.data<T>().data(), n, 1}, out.mutable_data<T>().data(), k}, weight,
-                        {weight.data<T>().data(), k, 1}, for_backward, dy.memory());
+  const Tensor packed = packed_weight<T>(weight, for_backward, dy.memory());
+  cpu::multiply_packed<T>({m, k, n, {dy.data<T>().data(), n, 1}, out.mutable_data<T>().data(), k},
+                          packed.data<T>().data());
   return out;
 }
 

@@ -1,0 +1,12 @@
+// gelu.h: the kernel of gelu, which feed_forward uses on rows that are in the cache. Private to the ops.
+#pragma once
+
+#include "engine/ops.h"
+
+namespace vitrine {
+
+// out = gelu(x) of n numbers; out may be x. `slopes`, if not null, receives the derivatives.
+template <class T>
+void gelu_run(Gelu form, const T* x, int64_t n, T* out, T* slopes);
+
+}  // namespace vitrine
