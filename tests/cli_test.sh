@@ -79,6 +79,9 @@ if [[ $(wc -l <tiny.log.jsonl) == 2 ]]; then ok 'pretrain log'; else bad 'pretra
 expect 'inspect as JSON' 0 . "$vitrine" inspect tiny.safetensors --json
 json 'inspect as JSON: content' 'j["kind"] == "backbone" and j["config"]["depth"] == 2 and len(j["identity"]) == 64'
 expect 'inspect the built-in' 0 'Parameters' "$vitrine" inspect builtin
+expect 'inspect the built-in Swin' 0 'Swin, width' "$vitrine" inspect builtin-swin
+expect 'tune the built-in Swin' 0 'task.safetensors' "$vitrine" tune --backbone builtin-swin --data synthetic:shapes --train-limit 16 --epochs 1 --batch 8 --no-test --out builtin-swin-task
+expect 'the built-in Swin is found again' 0 . "$vitrine" eval --task builtin-swin-task/task.safetensors --data synthetic:shapes --split val
 expect 'inspect a missing file' 2 "^vitrine inspect: .*nowhere.*No such file" "$vitrine" inspect nowhere.safetensors
 head -c 5000 tiny.safetensors >cut.safetensors
 expect 'truncated backbone' 1 "^vitrine tune: .*cut.safetensors" "$vitrine" tune --data synthetic:shapes --backbone cut.safetensors --out never
