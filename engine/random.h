@@ -22,7 +22,8 @@ enum class Purpose : uint32_t {
   prompt_dropout,  // dropout of prompt tokens
   synthetic,       // made-up data sets
   formula,         // formula-driven pictures
-  test             // test inputs
+  test,            // test inputs
+  pretrain         // prompts and tasks of pretraining
 };
 
 // The four random words of one counter.

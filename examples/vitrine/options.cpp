@@ -344,6 +344,8 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.number("--thumbnail-weight", "W", "of reading a thumbnail off the picture, beside its class [0]",
              o.thumbnail_weight);
   add.number("--edge-weight", "W", "of reading the edges of its parts off it [0]", o.edge_weight);
+  add.count("--prompt-tasks", "N", "meet prompts: learn N tasks that only prompts tell apart [0: none]",
+            o.prompt_tasks, 0, 1 << 16);
   add.seed("--seed", "of weights and pictures [1]", o.seed);
   add.count("--every", "N", "steps between reports and saved states [100]", o.every);
   add.path("--state", "FILE", "saved state; if it exists, the run goes on from it", o.state);
@@ -358,8 +360,10 @@ void add_inspect(Adder& add, InspectOptions& o) {
 
 void add_bench(Adder& add, BenchOptions& o) {
   add.group("The model");
-  add.path("--model", "NAME", "vit-b16, swin-t and the like, weights random; or builtin, builtin-swin\n"
-           "                              [vit-ti16]", o.model);
+  add.path("--model", "NAME",
+           "vit-b16, swin-t and the like, weights random; or builtin, builtin-swin\n"
+           "                              [vit-ti16]",
+           o.model);
   add.path("--backbone", "FILE", "this file instead", o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);

@@ -71,6 +71,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
   config.warmup = o.warmup;
   config.thumbnail_weight = o.thumbnail_weight;
   config.edge_weight = o.edge_weight;
+  config.prompt_tasks = o.prompt_tasks;
   config.seed = o.seed;
 
   check(o.out != o.state, "--out and --state: expected two files, got ", quote(o.out), " for both");
@@ -96,6 +97,8 @@ int pretrain(const PretrainOptions& o, Console& console) {
               {"thumbnail_loss", r.thumbnail_loss},
               {"edge_loss", r.edge_loss},
               {"accuracy", r.accuracy},
+              {"task_loss", r.task_loss},
+              {"task_accuracy", r.task_accuracy},
               {"learning_rate", r.learning_rate},
               {"images_per_second", r.images_per_second}});
     console.progress(r.step, r.steps, r.images_per_second,

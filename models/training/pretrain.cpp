@@ -12,6 +12,7 @@
 #include "engine/check.h"
 #include "engine/sha256.h"
 #include "models/training/hits.h"
+#include "models/training/pretrain_prompts.h"
 
 namespace vitrine {
 
@@ -70,6 +71,7 @@ struct Learner {
   Parameters parameters;
   Transformer net;
   Linear classes, families, attributes, thumbnails, edges;
+  PretrainPrompts prompts;
   Learner(const PretrainConfig& c, const Scope& scope)
       : net(c.model, scope),
         classes(feature_width(c.model), formula_class_count(), scope / "pretrain_classes"),
@@ -78,6 +80,7 @@ struct Learner {
     const int64_t d = feature_width(c.model);
     if (c.thumbnail_weight > 0) thumbnails = Linear(d, thumb_pixels, scope / "pretrain_thumbnails");
     if (c.edge_weight > 0) edges = Linear(d, edge_values, scope / "pretrain_edges");
+    if (c.prompt_tasks > 0) prompts = PretrainPrompts(c.prompt_tasks, c.model, c.seed, scope);
   }
   Learner(const PretrainConfig& c, const Memory& memory)
       : Learner(c, trainable(parameters, c.seed, DType::f32, memory)) {}
@@ -124,7 +127,8 @@ std::string settings(const PretrainConfig& c) {
               c.weight_decay, ", warm-up ", c.warmup, ", clip ", c.clip, ", smoothing ", c.smoothing,
               ", family weight ", c.family_weight, ", attribute weight ", c.attribute_weight,
               c.thumbnail_weight > 0 ? text(", thumbnail weight ", c.thumbnail_weight) : "",
-              c.edge_weight > 0 ? text(", edge weight ", c.edge_weight) : "", ", seed ", c.seed, ", ",
+              c.edge_weight > 0 ? text(", edge weight ", c.edge_weight) : "",
+              c.prompt_tasks > 0 ? text(", prompt tasks ", c.prompt_tasks) : "", ", seed ", c.seed, ", ",
               config_to_json(c.model));
 }
 
@@ -147,6 +151,76 @@ TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorF
         "; started from: " + (before == start->metadata.end() ? "a file" : before->second);
   }
   return file;
+}
+
+// Sums since the last report, over the steps that had such a task.
+struct Sums {
+  PretrainReport all{};
+  int64_t usual = 0, asked = 0;  // steps with the usual tasks, and with those that prompts tell
+
+  PretrainReport means(int64_t step, const PretrainConfig& c, double lr, double seconds) const {
+    PretrainReport r = all;
+    const auto n = static_cast<double>(std::max<int64_t>(usual, 1)),
+               asks = static_cast<double>(std::max<int64_t>(asked, 1));
+    for (double* value : {&r.loss, &r.class_loss, &r.family_loss, &r.attribute_loss, &r.thumbnail_loss,
+                          &r.edge_loss, &r.accuracy})
+      *value /= n;
+    r.task_loss /= asks;
+    r.task_accuracy /= asks;
+    r.step = step;
+    r.steps = c.steps;
+    r.learning_rate = lr;
+    r.images_per_second = static_cast<double>((usual + asked) * c.batch) / seconds;
+    return r;
+  }
+};
+
+double hit_rate(const Variable& logits, const Tensor& labels) {
+  return static_cast<double>(count_hits(logits.value(), labels.data<int64_t>())) /
+         static_cast<double>(labels.numel());
+}
+
+// The loss of one step.
+Variable learn(const Learner& learner, const PretrainConfig& c, const FormulaBatch& batch, int64_t step,
+               Sums& sums) {
+  const PretrainPrompts::Kind kind = learner.prompts.kind_of(step);
+  const Pass pass{.training = true};
+  if (kind == PretrainPrompts::Kind::tasks) {
+    const std::vector<int64_t> tasks = learner.prompts.draw_tasks(step, c.batch);
+    const Tensor answers = learner.prompts.answers_of(tasks, batch.labels);
+    const Variable logits = learner.prompts.answer(
+        learner.net.features(batch.images, learner.prompts.of_tasks(step, tasks), pass));
+    Variable loss = cross_entropy(logits, answers);
+    sums.all.task_loss += loss.value().item();
+    sums.all.task_accuracy += hit_rate(logits, answers);
+    ++sums.asked;
+    return loss;
+  }
+  const Prompts prompts = kind == PretrainPrompts::Kind::fresh ? learner.prompts.fresh(step) : Prompts();
+  const Variable features = learner.net.features(batch.images, prompts, pass);
+  const Variable logits = learner.classes(features);
+  const Variable class_loss = cross_entropy(logits, batch.labels, {.smoothing = c.smoothing});
+  const Variable family_loss = cross_entropy(learner.families(features), batch.families);
+  const Variable attribute_loss = mean_squared_error(learner.attributes(features), batch.attributes);
+  Variable loss =
+      add(add(class_loss, scale(family_loss, c.family_weight)), scale(attribute_loss, c.attribute_weight));
+  if (c.thumbnail_weight > 0) {
+    const Variable thumbnail_loss = mean_squared_error(learner.thumbnails(features), batch.thumbnails);
+    sums.all.thumbnail_loss += thumbnail_loss.value().item();
+    loss = add(loss, scale(thumbnail_loss, c.thumbnail_weight));
+  }
+  if (c.edge_weight > 0) {
+    const Variable edge_loss = mean_squared_error(learner.edges(features), batch.edges);
+    sums.all.edge_loss += edge_loss.value().item();
+    loss = add(loss, scale(edge_loss, c.edge_weight));
+  }
+  sums.all.loss += loss.value().item();
+  sums.all.class_loss += class_loss.value().item();
+  sums.all.family_loss += family_loss.value().item();
+  sums.all.attribute_loss += attribute_loss.value().item();
+  sums.all.accuracy += hit_rate(logits, batch.labels);
+  ++sums.usual;
+  return loss;
 }
 
 }  // namespace
@@ -180,58 +254,30 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
   const auto draw = [&](int64_t step) {
     return std::async(std::launch::async, draw_batch, c.seed, step * c.batch, c.batch, memory);
   };
-  PretrainReport sums{};
+  Sums sums;
   auto since = std::chrono::steady_clock::now();
   std::future<FormulaBatch> next;
   if (optimizer.steps() < c.steps) next = draw(optimizer.steps());
   while (optimizer.steps() < c.steps) {
     const FormulaBatch batch = next.get();
     if (optimizer.steps() + 1 < c.steps) next = draw(optimizer.steps() + 1);
-    const Variable features = learner.net.features(batch.images, {}, {.training = true});
-    const Variable logits = learner.classes(features);
-    const Variable class_loss = cross_entropy(logits, batch.labels, {.smoothing = c.smoothing});
-    const Variable family_loss = cross_entropy(learner.families(features), batch.families);
-    const Variable attribute_loss = mean_squared_error(learner.attributes(features), batch.attributes);
-    Variable loss =
-        add(add(class_loss, scale(family_loss, c.family_weight)), scale(attribute_loss, c.attribute_weight));
-    if (c.thumbnail_weight > 0) {
-      const Variable thumbnail_loss = mean_squared_error(learner.thumbnails(features), batch.thumbnails);
-      sums.thumbnail_loss += thumbnail_loss.value().item();
-      loss = add(loss, scale(thumbnail_loss, c.thumbnail_weight));
-    }
-    if (c.edge_weight > 0) {
-      const Variable edge_loss = mean_squared_error(learner.edges(features), batch.edges);
-      sums.edge_loss += edge_loss.value().item();
-      loss = add(loss, scale(edge_loss, c.edge_weight));
-    }
+    const Variable loss = learn(learner, c, batch, optimizer.steps(), sums);
     if (!std::isfinite(loss.value().item()))
       fail(Fault::diverged, "pretrain: the loss became ", loss.value().item(), " in step ",
            optimizer.steps() + 1);
-    sums.loss += loss.value().item();
-    sums.class_loss += class_loss.value().item();
-    sums.family_loss += family_loss.value().item();
-    sums.attribute_loss += attribute_loss.value().item();
-    sums.accuracy += static_cast<double>(count_hits(logits.value(), batch.labels.data<int64_t>())) /
-                     static_cast<double>(c.batch);
     learner.parameters.clear_gradients();
     backward(loss);
     clip_gradients(learner.parameters, c.clip);
     const double lr =
         learning_rate_at(Schedule::cosine, c.learning_rate, optimizer.steps(), c.warmup, c.steps);
     optimizer.step(lr);
-    ++sums.steps;
 
     const bool stopping = optimizer.steps() < c.steps && stop && stop();
     if (optimizer.steps() % every == 0 || optimizer.steps() == c.steps || stopping) {
       save();
       const auto now = std::chrono::steady_clock::now();
-      const double seconds = std::chrono::duration<double>(now - since).count(),
-                   n = static_cast<double>(sums.steps);
-      if (report) {
-        report({optimizer.steps(), c.steps, sums.loss / n, sums.class_loss / n, sums.family_loss / n,
-                sums.attribute_loss / n, sums.thumbnail_loss / n, sums.edge_loss / n, sums.accuracy / n, lr,
-                n * static_cast<double>(c.batch) / seconds});
-      }
+      const double seconds = std::chrono::duration<double>(now - since).count();
+      if (report) report(sums.means(optimizer.steps(), c, lr, seconds));
       sums = {};
       since = now;
     }

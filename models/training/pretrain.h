@@ -29,6 +29,7 @@ struct PretrainConfig {
   double attribute_weight = 1.0;  // of the attributes' mean squared error
   double thumbnail_weight = 0;    // of the thumbnail's mean squared error
   double edge_weight = 0;         // of the edge histograms' mean squared error
+  int64_t prompt_tasks = 0;       // 0: without prompts; else see pretrain_prompts.h
   uint64_t seed = 1;
 };
 
@@ -36,7 +37,8 @@ struct PretrainReport {
   int64_t step, steps;
   // means since the last report
   double loss, class_loss, family_loss, attribute_loss, thumbnail_loss, edge_loss;
-  double accuracy;  // of naming the class
+  double accuracy;                  // of naming the class
+  double task_loss, task_accuracy;  // of the tasks that prompts tell
   double learning_rate, images_per_second;
 };
 
