@@ -27,10 +27,10 @@ struct Tile {
 };
 
 constexpr int64_t slice_of_k = 384;   // a slice of one panel of b stays in the first-level cache
-constexpr int64_t rows_at_once = 96;  // a block of a (96 x 256) stays in the second-level cache
+constexpr int64_t rows_at_once = 96;  // a block of a (96 x 384) stays in the second-level cache
 constexpr int64_t columns_at_once = 512;
 
-// The sum over one slice of K for one register tile, added to c. `a` is either a packed strip ([k][rows]) or,
+// c = start + the sum over one slice of K, for one register tile. `a` is either a packed strip ([k][rows]) or,
 // if `Direct`, the rows of the matrix itself, `a_row` apart.
 template <class T, bool Direct>
 void multiply_tile(int64_t k, const T* __restrict a, int64_t a_row, const T* __restrict b,
@@ -104,7 +104,7 @@ void multiply_block(const Product<T>& x, const T* packed_b, int64_t i0, int64_t 
                     int64_t panel1) {
   constexpr int64_t rows = Tile<T>::rows, columns = Tile<T>::columns;
   // Rows that lie in memory as the tile wants them are read in place; only the last, incomplete
-  // strip is packed then.
+  // strip is packed then. With many panels each row is read so often that packing pays.
   const bool direct = x.a.column == 1 && panel1 - panel0 < 16;
   alignas(64) T strips[(rows_at_once + rows) * slice_of_k];
   alignas(64) T edge[rows * columns];
