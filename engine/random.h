@@ -23,7 +23,7 @@ enum class Purpose : uint32_t {
   synthetic,       // made-up data sets
   formula,         // formula-driven pictures
   test,            // test inputs
-  pretrain         // prompts and tasks of pretraining
+  pretrain         // fresh prompts of pretraining
 };
 
 // The four random words of one counter.

@@ -41,21 +41,6 @@ Prompts::Prompts(const PromptConfig& config, const PromptPlaces& places, const S
   }
 }
 
-Prompts::Prompts(PromptKind kind, std::vector<Variable> groups, const PromptPlaces& places) {
-  config_.kind = kind;
-  const std::vector<PromptPlaces::Group> wanted = prompted(config_, places);
-  check(groups.size() == wanted.size(), "prompts: expected ", wanted.size(), " tensors, got ", groups.size());
-  for (size_t g = 0; g < groups.size(); ++g) {
-    const Shape& shape = groups[g].shape();
-    const int single = deep() ? 3 : 2;  // without an extent for images
-    check((shape.rank() == single || shape.rank() == single + 1) && shape.dim(-1) == wanted[g].width &&
-              (!deep() || shape.dim(0) == wanted[g].layers) && (g == 0 || shape.dim(-2) == config_.count),
-          "prompts: expected ", wanted[g].layers, " layers of width ", wanted[g].width, ", got ", shape);
-    config_.count = shape.dim(-2);
-    groups_.push_back({"prompts" + wanted[g].suffix, std::move(groups[g]), {}});
-  }
-}
-
 Variable Prompts::projected(const Group& group, const Variable& prompts) const {
   return config_.projection ? group.projection(prompts) : prompts;
 }

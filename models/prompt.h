@@ -42,9 +42,6 @@ class Prompts {
   // alone), and with a projection (D then being its width) for "prompt_projection<suffix>". Fresh prompts start
   // U(-v, v), v = sqrt(6 / (3 patch^2 + D)) with the first group's D.
   Prompts(const PromptConfig& config, const PromptPlaces& places, const Scope& scope);
-  // Given ones, a tensor for each group of `places` (shallow: for the first alone): deep (L, P, D), or with
-  // prompts of its own for each image (L, B, P, D); shallow (P, D) or (B, P, D).
-  Prompts(PromptKind kind, std::vector<Variable> groups, const PromptPlaces& places);
 
   const PromptConfig& config() const { return config_; }
   bool shallow() const { return config_.kind == PromptKind::shallow; }

@@ -70,7 +70,7 @@ struct PretrainOptions {
   bool swin = false;
   std::optional<int64_t> width, patch, window;
   std::vector<int64_t> depth, heads;  // a number for each stage of a Swin, one for a ViT; empty: the default
-  int64_t steps = 9000, batch = 32, warmup = 500, every = 100, prompt_tasks = 0;
+  int64_t steps = 9000, batch = 32, warmup = 500, every = 100, fresh_prompts = 0;
   double learning_rate = 1e-3, weight_decay = 0.05, thumbnail_weight = 0, edge_weight = 0;
   uint64_t seed = 1;
   bool bf16 = true;

@@ -71,7 +71,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
   config.warmup = o.warmup;
   config.thumbnail_weight = o.thumbnail_weight;
   config.edge_weight = o.edge_weight;
-  config.prompt_tasks = o.prompt_tasks;
+  config.fresh_prompts = o.fresh_prompts;
   config.seed = o.seed;
 
   check(o.out != o.state, "--out and --state: expected two files, got ", quote(o.out), " for both");
@@ -89,18 +89,18 @@ int pretrain(const PretrainOptions& o, Console& console) {
   PretrainReport last{};
   const auto report = [&](const PretrainReport& r) {
     last = r;
-    log.line({{"step", r.step},
-              {"loss", r.loss},
-              {"class_loss", r.class_loss},
-              {"family_loss", r.family_loss},
-              {"attribute_loss", r.attribute_loss},
-              {"thumbnail_loss", r.thumbnail_loss},
-              {"edge_loss", r.edge_loss},
-              {"accuracy", r.accuracy},
-              {"task_loss", r.task_loss},
-              {"task_accuracy", r.task_accuracy},
-              {"learning_rate", r.learning_rate},
-              {"images_per_second", r.images_per_second}});
+    nlohmann::ordered_json line{{"step", r.step},
+                                {"loss", r.loss},
+                                {"class_loss", r.class_loss},
+                                {"family_loss", r.family_loss},
+                                {"attribute_loss", r.attribute_loss},
+                                {"thumbnail_loss", r.thumbnail_loss},
+                                {"edge_loss", r.edge_loss},
+                                {"accuracy", r.accuracy},
+                                {"learning_rate", r.learning_rate},
+                                {"images_per_second", r.images_per_second}};
+    if (r.prompted_accuracy) line["prompted_accuracy"] = *r.prompted_accuracy;
+    log.line(line);
     console.progress(r.step, r.steps, r.images_per_second,
                      fmt::format("loss {:.3f}  accuracy {}", r.loss, percent_text(r.accuracy)));
   };

@@ -12,7 +12,6 @@
 #include "engine/check.h"
 #include "engine/sha256.h"
 #include "models/training/hits.h"
-#include "models/training/pretrain_prompts.h"
 
 namespace vitrine {
 
@@ -71,7 +70,6 @@ struct Learner {
   Parameters parameters;
   Transformer net;
   Linear classes, families, attributes, thumbnails, edges;
-  PretrainPrompts prompts;
   Learner(const PretrainConfig& c, const Scope& scope)
       : net(c.model, scope),
         classes(feature_width(c.model), formula_class_count(), scope / "pretrain_classes"),
@@ -80,7 +78,6 @@ struct Learner {
     const int64_t d = feature_width(c.model);
     if (c.thumbnail_weight > 0) thumbnails = Linear(d, thumb_pixels, scope / "pretrain_thumbnails");
     if (c.edge_weight > 0) edges = Linear(d, edge_values, scope / "pretrain_edges");
-    if (c.prompt_tasks > 0) prompts = PretrainPrompts(c.prompt_tasks, c.model, c.seed, scope);
   }
   Learner(const PretrainConfig& c, const Memory& memory)
       : Learner(c, trainable(parameters, c.seed, DType::f32, memory)) {}
@@ -128,7 +125,7 @@ std::string settings(const PretrainConfig& c) {
               ", family weight ", c.family_weight, ", attribute weight ", c.attribute_weight,
               c.thumbnail_weight > 0 ? text(", thumbnail weight ", c.thumbnail_weight) : "",
               c.edge_weight > 0 ? text(", edge weight ", c.edge_weight) : "",
-              c.prompt_tasks > 0 ? text(", prompt tasks ", c.prompt_tasks) : "", ", seed ", c.seed, ", ",
+              c.fresh_prompts > 0 ? text(", fresh prompts ", c.fresh_prompts) : "", ", seed ", c.seed, ", ",
               config_to_json(c.model));
 }
 
@@ -153,50 +150,43 @@ TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorF
   return file;
 }
 
-// Sums since the last report, over the steps that had such a task.
+// Sums since the last report.
 struct Sums {
   PretrainReport all{};
-  int64_t usual = 0, asked = 0;  // steps with the usual tasks, and with those that prompts tell
+  int64_t steps = 0, prompted = 0;  // of them with fresh prompts
+  double prompted_accuracy = 0;
 
   PretrainReport means(int64_t step, const PretrainConfig& c, double lr, double seconds) const {
     PretrainReport r = all;
-    const auto n = static_cast<double>(std::max<int64_t>(usual, 1)),
-               asks = static_cast<double>(std::max<int64_t>(asked, 1));
     for (double* value : {&r.loss, &r.class_loss, &r.family_loss, &r.attribute_loss, &r.thumbnail_loss,
                           &r.edge_loss, &r.accuracy})
-      *value /= n;
-    r.task_loss /= asks;
-    r.task_accuracy /= asks;
+      *value /= static_cast<double>(steps);
+    if (prompted > 0) r.prompted_accuracy = prompted_accuracy / static_cast<double>(prompted);
     r.step = step;
     r.steps = c.steps;
     r.learning_rate = lr;
-    r.images_per_second = static_cast<double>((usual + asked) * c.batch) / seconds;
+    r.images_per_second = static_cast<double>(steps * c.batch) / seconds;
     return r;
   }
 };
 
-double hit_rate(const Variable& logits, const Tensor& labels) {
-  return static_cast<double>(count_hits(logits.value(), labels.data<int64_t>())) /
-         static_cast<double>(labels.numel());
+// The prompts of a step: in odd ones as a new task would start with, few of them more often than many.
+Prompts fresh_prompts(const PretrainConfig& c, int64_t step, const Memory& memory) {
+  if (c.fresh_prompts == 0 || step % 2 == 0) return {};
+  Random random(c.seed, Purpose::pretrain, 0, static_cast<uint32_t>(step));
+  const double most = static_cast<double>(c.fresh_prompts) + 0.999;
+  const auto count = static_cast<int64_t>(std::exp(random.uniform() * std::log(most)));
+  const uint64_t seed = uint64_t{random.bits()} << 32 | random.bits();
+  Parameters thrown_away;
+  return {{.kind = PromptKind::deep, .count = count},
+          prompt_places(c.model),
+          trainable(thrown_away, seed, DType::f32, memory)};
 }
 
 // The loss of one step.
-Variable learn(const Learner& learner, const PretrainConfig& c, const FormulaBatch& batch, int64_t step,
-               Sums& sums) {
-  const PretrainPrompts::Kind kind = learner.prompts.kind_of(step);
+Variable learn(const Learner& learner, const PretrainConfig& c, const FormulaBatch& batch,
+               const Prompts& prompts, Sums& sums) {
   const Pass pass{.training = true};
-  if (kind == PretrainPrompts::Kind::tasks) {
-    const std::vector<int64_t> tasks = learner.prompts.draw_tasks(step, c.batch);
-    const Tensor answers = learner.prompts.answers_of(tasks, batch.labels);
-    const Variable logits = learner.prompts.answer(
-        learner.net.features(batch.images, learner.prompts.of_tasks(step, tasks), pass));
-    Variable loss = cross_entropy(logits, answers);
-    sums.all.task_loss += loss.value().item();
-    sums.all.task_accuracy += hit_rate(logits, answers);
-    ++sums.asked;
-    return loss;
-  }
-  const Prompts prompts = kind == PretrainPrompts::Kind::fresh ? learner.prompts.fresh(step) : Prompts();
   const Variable features = learner.net.features(batch.images, prompts, pass);
   const Variable logits = learner.classes(features);
   const Variable class_loss = cross_entropy(logits, batch.labels, {.smoothing = c.smoothing});
@@ -218,8 +208,14 @@ Variable learn(const Learner& learner, const PretrainConfig& c, const FormulaBat
   sums.all.class_loss += class_loss.value().item();
   sums.all.family_loss += family_loss.value().item();
   sums.all.attribute_loss += attribute_loss.value().item();
-  sums.all.accuracy += hit_rate(logits, batch.labels);
-  ++sums.usual;
+  const double accuracy = static_cast<double>(count_hits(logits.value(), batch.labels.data<int64_t>())) /
+                          static_cast<double>(c.batch);
+  sums.all.accuracy += accuracy;
+  ++sums.steps;
+  if (prompts.deep()) {
+    sums.prompted_accuracy += accuracy;
+    ++sums.prompted;
+  }
   return loss;
 }
 
@@ -230,6 +226,8 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
                                    const std::function<bool()>& stop, const TensorFile* start) {
   check(image_size(c.model) == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
         image_size(c.model));
+  check(c.fresh_prompts >= 0 && c.fresh_prompts <= 1 << 16, "pretrain: ", c.fresh_prompts,
+        " fresh prompts make no sense");
   check(c.steps >= 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
         c.batch, " make no sense");
   const Memory memory = Memory::counted();
@@ -261,7 +259,7 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
   while (optimizer.steps() < c.steps) {
     const FormulaBatch batch = next.get();
     if (optimizer.steps() + 1 < c.steps) next = draw(optimizer.steps() + 1);
-    const Variable loss = learn(learner, c, batch, optimizer.steps(), sums);
+    const Variable loss = learn(learner, c, batch, fresh_prompts(c, optimizer.steps(), memory), sums);
     if (!std::isfinite(loss.value().item()))
       fail(Fault::diverged, "pretrain: the loss became ", loss.value().item(), " in step ",
            optimizer.steps() + 1);

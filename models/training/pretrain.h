@@ -29,7 +29,9 @@ struct PretrainConfig {
   double attribute_weight = 1.0;  // of the attributes' mean squared error
   double thumbnail_weight = 0;    // of the thumbnail's mean squared error
   double edge_weight = 0;         // of the edge histograms' mean squared error
-  int64_t prompt_tasks = 0;       // 0: without prompts; else see pretrain_prompts.h
+  // In every second step 1 to this many fresh deep prompts stand beside the tokens, so that the net learns to
+  // see as well with prompts that nobody has trained yet. 0: none.
+  int64_t fresh_prompts = 0;
   uint64_t seed = 1;
 };
 
@@ -37,8 +39,8 @@ struct PretrainReport {
   int64_t step, steps;
   // means since the last report
   double loss, class_loss, family_loss, attribute_loss, thumbnail_loss, edge_loss;
-  double accuracy;                  // of naming the class
-  double task_loss, task_accuracy;  // of the tasks that prompts tell
+  double accuracy;                          // of naming the class
+  std::optional<double> prompted_accuracy;  // the same over the steps with fresh prompts, if there were any
   double learning_rate, images_per_second;
 };
 
