@@ -17,7 +17,8 @@ namespace vitrine {
 
 // x + y and x * y. The smaller operand is repeated along extents that it lacks (leading) or
 // has as 1, as NumPy does.
-Variable add(const Variable& x, const Variable& y);
+// `add` writes its result over an operand that nobody else holds, such as another op's result given directly.
+Variable add(Variable x, Variable y);
 Variable mul(const Variable& x, const Variable& y);
 Variable scale(const Variable& x, double factor);  // factor * x
 Variable relu(const Variable& x);                  // max(x, 0); the gradient at 0 is 0
@@ -37,18 +38,25 @@ Variable matmul(const Variable& x, const Variable& y);
 // keeps no activation.
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});
 
-// The MLP of a transformer block: linear(gelu(linear(x, w1, b1)), w2, b2), x (..., K), w1 (H, K), b1 (H),
-// w2 (N, H), b2 (N) -> (..., N). With constant weights and biases it goes through a few rows at a time, whose H
-// numbers stay in the cache, and keeps only gelu's slopes; otherwise it is that composition.
-Variable feed_forward(const Variable& x, const Variable& w1, const Variable& b1, const Variable& w2,
-                      const Variable& b2, Gelu form = Gelu::erf);
-
 // --- normalisation -----------------------------------------------------------------------------------------
 
 // x (..., D), gamma (D), beta (D): gamma (x - mean) / sqrt(variance + epsilon) + beta over the last
 // axis (arXiv 1607.06450).
 // Epsilon must be finite and >= 0.
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon);
+
+// Layers that treat each row of x (..., K) by itself, in this order; what is undefined is left out (not w1).
+struct RowLayers {
+  Variable gamma{}, beta{};  // (K) each: layer_norm
+  double epsilon = 0;
+  Variable w1{}, b1{};    // (H, K), (H): linear
+  Gelu form = Gelu::erf;  // between the two
+  Variable w2{}, b2{};    // (N, H), (N): linear
+};
+// x (..., K) -> (..., N), or (..., H) without w2: linear(gelu(linear(layer_norm(x)))); with `residual`, x is added.
+// With constant weights it takes a few rows at a time through all layers while they are in the cache, and
+// keeps only x and gelu's slopes; otherwise it is that composition.
+Variable row_layers(const Variable& x, const RowLayers& layers, bool residual = false);
 // exp(x - max) / sum along the last axis.
 Variable softmax(const Variable& x);
 

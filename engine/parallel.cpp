@@ -1,6 +1,7 @@
 #include "engine/parallel.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 
 #include "engine/check.h"
@@ -28,16 +29,24 @@ void parallel_for(int64_t items, int64_t grain, const std::function<void(int64_t
   if (items <= 0) return;
   grain = std::max<int64_t>(grain, 1);
 #ifdef _OPENMP
-  const int64_t chunks = std::min<int64_t>((items + grain - 1) / grain, int64_t{8} * thread_count());
-  if (chunks > 1 && thread_count() > 1 && !omp_in_parallel()) {
+  if (items > grain && thread_count() > 1 && !omp_in_parallel()) {
+    // Each thread takes a share of what is left, so that the last pieces are small and all end together.
+    std::atomic<int64_t> next = 0;
     std::exception_ptr thrown;
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      try {
-        body(items * chunk / chunks, items * (chunk + 1) / chunks);
-      } catch (...) {
+    const int64_t shares = int64_t{3} * thread_count();
+#pragma omp parallel
+    {
+      int64_t begin = next.load();
+      while (begin < items) {
+        const int64_t end = std::min(items, begin + std::max(grain, (items - begin) / shares));
+        if (!next.compare_exchange_weak(begin, end)) continue;
+        try {
+          body(begin, end);
+        } catch (...) {
 #pragma omp critical(vitrine_parallel_for)
-        thrown = std::current_exception();
+          thrown = std::current_exception();
+        }
+        begin = next.load();
       }
     }
     if (thrown) std::rethrow_exception(thrown);

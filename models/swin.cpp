@@ -29,8 +29,8 @@ Variable SwinBlock::operator()(const Variable& x, WindowGrid grid, const Variabl
   grid.shift = shift;
   const KeyValuePrefix prefix =
       prompts.defined() ? attn.attention.keys_values(norm1(prompts)) : KeyValuePrefix{};
-  const Variable middle = residual(x, attn(norm1(x), grid, prefix), drop_path_rate, 2 * lane, pass);
-  return residual(middle, mlp(norm2(middle)), drop_path_rate, 2 * lane + 1, pass);
+  const Variable middle = residual(x, attn.after(norm1, x, grid, prefix), drop_path_rate, 2 * lane, pass);
+  return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass);
 }
 
 PatchMerging::PatchMerging(const SwinConfig& c, int64_t stage, const Scope& scope)
@@ -49,7 +49,7 @@ Variable PatchMerging::operator()(const Variable& x, const WindowGrid& grid) con
     const Variable prompts = slice(x, 1, 0, p);
     four = concat({concat({prompts, prompts, prompts, prompts}, 2), four}, 1);
   }
-  return linear(norm(four), reduction);
+  return row_layers(four, {norm.gamma, norm.beta, norm.epsilon, reduction});
 }
 
 Swin::Swin(const SwinConfig& config, const Scope& scope, double drop_path) : config_(config) {

@@ -101,13 +101,13 @@ KeyValuePrefix VitBlock::prefix(const Variable& prompts) const {
   return prompts.defined() ? attn.keys_values(norm1(prompts)) : KeyValuePrefix{};
 }
 
-Variable VitBlock::finish(const Variable& x, const Variable& attended, const Pass& pass) const {
-  const Variable middle = residual(x, attended, drop_path_rate, 2 * lane, pass);
-  return residual(middle, mlp(norm2(middle)), drop_path_rate, 2 * lane + 1, pass);
+Variable VitBlock::finish(const Variable& x, Variable attended, const Pass& pass) const {
+  const Variable middle = residual(x, std::move(attended), drop_path_rate, 2 * lane, pass);
+  return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass);
 }
 
 Variable VitBlock::operator()(const Variable& x, const Variable& prompts, const Pass& pass) const {
-  return finish(x, attn(norm1(x), prefix(prompts)), pass);
+  return finish(x, attn.after(norm1, x, prefix(prompts)), pass);
 }
 
 Variable VitBlock::first_token(const Variable& x, const Variable& prompts, const Pass& pass) const {

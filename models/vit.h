@@ -64,7 +64,7 @@ struct VitBlock {
 
  private:
   KeyValuePrefix prefix(const Variable& prompts) const;
-  Variable finish(const Variable& x, const Variable& attended, const Pass& pass) const;
+  Variable finish(const Variable& x, Variable attended, const Pass& pass) const;
 };
 
 class Vit {

@@ -6,8 +6,8 @@
 
 namespace vitrine {
 
-Variable residual(const Variable& x, const Variable& branch, double rate, uint32_t lane, const Pass& pass) {
-  if (!pass.training || rate == 0) return add(x, branch);
+Variable residual(const Variable& x, Variable branch, double rate, uint32_t lane, const Pass& pass) {
+  if (!pass.training || rate == 0) return add(x, std::move(branch));
   NoiseKey key = pass.noise;
   key.lane = lane;
   return add(x, drop_path(branch, rate, key));
@@ -25,13 +25,25 @@ LayerNorm::LayerNorm(int64_t width, double eps, const Scope& scope)
 Mlp::Mlp(int64_t width, int64_t hidden, Gelu gelu_form, const Scope& scope)
     : fc1(width, hidden, scope / "fc1"), fc2(hidden, width, scope / "fc2"), form(gelu_form) {}
 
+Variable Mlp::after(const LayerNorm& norm, const Variable& x, double rate, uint32_t lane,
+                    const Pass& pass) const {
+  const bool dropped = pass.training && rate > 0;
+  Variable out = row_layers(
+      x, {norm.gamma, norm.beta, norm.epsilon, fc1.weight, fc1.bias, form, fc2.weight, fc2.bias}, !dropped);
+  return dropped ? residual(x, std::move(out), rate, lane, pass) : out;
+}
+
 Attention::Attention(int64_t d, int64_t h, const Scope& scope)
     : qkv(d, 3 * d, scope / "qkv"), proj(d, d, scope / "proj"), width(d), heads(h) {
   check(h > 0 && d % h == 0, "attention: ", h, " heads do not divide width ", d);
 }
 
-Variable Attention::operator()(const Variable& x, const KeyValuePrefix& prefix) const {
-  return proj(self_attention(qkv(x), heads, prefix));
+Variable Attention::joint(const LayerNorm& norm, const Variable& x) const {
+  return row_layers(x, {norm.gamma, norm.beta, norm.epsilon, qkv.weight, qkv.bias});
+}
+
+Variable Attention::after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix) const {
+  return proj(self_attention(joint(norm, x), heads, prefix));
 }
 
 Variable Attention::first_token(const Variable& x, const KeyValuePrefix& prefix) const {
@@ -54,10 +66,10 @@ WindowAttention::WindowAttention(int64_t width, int64_t heads, int64_t w, const 
                      Init::truncated(0.02))),
       window(w) {}
 
-Variable WindowAttention::operator()(const Variable& x, const WindowGrid& grid,
-                                     const KeyValuePrefix& prefix) const {
+Variable WindowAttention::after(const LayerNorm& norm, const Variable& x, const WindowGrid& grid,
+                                const KeyValuePrefix& prefix) const {
   return attention.proj(
-      window_attention(attention.qkv(x), bias, attention.heads, grid, prefix, attention.qkv.bias));
+      window_attention(attention.joint(norm, x), bias, attention.heads, grid, prefix, attention.qkv.bias));
 }
 
 namespace {

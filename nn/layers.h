@@ -14,8 +14,7 @@ struct Pass {
 
 // x + branch, where in training a share `drop_path` of the images goes without the branch (stochastic depth).
 // `lane` tells this branch's noise from the others'.
-Variable residual(const Variable& x, const Variable& branch, double drop_path, uint32_t lane,
-                  const Pass& pass);
+Variable residual(const Variable& x, Variable branch, double drop_path, uint32_t lane, const Pass& pass);
 
 // x (..., in) -> (..., out): x weight^T + bias. Fresh weights start truncated normal(0.02), biases 0.
 struct Linear {
@@ -35,15 +34,15 @@ struct LayerNorm {
   Variable operator()(const Variable& x) const { return layer_norm(x, gamma, beta, epsilon); }
 };
 
-// fc2(gelu(fc1(x))): (..., D) -> (..., D) through `hidden`.
+// Two linear layers with gelu between them: (..., D) -> (..., D) through `hidden`.
 struct Mlp {
   Linear fc1, fc2;
   Gelu form = Gelu::erf;
   Mlp() = default;
   Mlp(int64_t width, int64_t hidden, Gelu form, const Scope& scope);
-  Variable operator()(const Variable& x) const {
-    return feed_forward(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, form);
-  }
+  // x + fc2(gelu(fc1(norm(x)))), the second half of a block; drop-path as in `residual`.
+  Variable after(const LayerNorm& norm, const Variable& x, double drop_path, uint32_t lane,
+                 const Pass& pass) const;
 };
 
 // Multi-head self-attention. The joint projection qkv has the rows of all queries, then keys, then values.
@@ -53,10 +52,12 @@ struct Attention {
   Attention() = default;
   Attention(int64_t width, int64_t heads, const Scope& scope);
 
-  // x (B, T, D) -> (B, T, D); every token also sees the prefix.
-  Variable operator()(const Variable& x, const KeyValuePrefix& prefix = {}) const;
+  // Of norm(x), x (B, T, D) -> (B, T, D); every token also sees the prefix.
+  Variable after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix = {}) const;
   // Only the row of the first token: (B, T, D) -> (B, 1, D). Queries are not computed for the others.
   Variable first_token(const Variable& x, const KeyValuePrefix& prefix = {}) const;
+  // The queries, keys and values of norm(x): (..., D) -> (..., 3 D).
+  Variable joint(const LayerNorm& norm, const Variable& x) const;
   // The keys and values of tokens that ask no question themselves: (..., D) -> twice (..., D).
   KeyValuePrefix keys_values(const Variable& x) const;
 };
@@ -69,9 +70,10 @@ struct WindowAttention {
   WindowAttention() = default;
   WindowAttention(int64_t width, int64_t heads, int64_t window, const Scope& scope);
 
-  // x (B, P + rows columns, D) -> the same shape; `grid` says where the windows are. What fills up the map are
-  // zeros before the joint projection, as in the published models.
-  Variable operator()(const Variable& x, const WindowGrid& grid, const KeyValuePrefix& prefix = {}) const;
+  // Of norm(x), x (B, P + rows columns, D) -> the same shape; `grid` says where the windows are. What fills up
+  // the map are zeros before the joint projection, as in the published models.
+  Variable after(const LayerNorm& norm, const Variable& x, const WindowGrid& grid,
+                 const KeyValuePrefix& prefix = {}) const;
 };
 
 // images (B, 3, H, W) -> (B, N, D): non-overlapping patches in row-major order, each flattened as

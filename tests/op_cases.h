@@ -153,8 +153,17 @@ inline std::vector<OpCase> op_cases() {
   const auto product = [](V v) { return mul(v[0], v[1]); };
   const auto mm = [](V v) { return matmul(v[0], v[1]); };
   const auto lin = [](V v) { return v.size() > 2 ? linear(v[0], v[1], v[2]) : linear(v[0], v[1]); };
+  // x, w1, b1, w2, b2
   const auto forward = [](Gelu form) {
-    return [form](V v) { return feed_forward(v[0], v[1], v[2], v[3], v[4], form); };
+    return [form](V v) {
+      return row_layers(v[0], {.w1 = v[1], .b1 = v[2], .form = form, .w2 = v[3], .b2 = v[4]});
+    };
+  };
+  // x, gamma, beta, w1, b1 and, if there are more, w2, b2 and x added
+  const auto normed = [](V v) {
+    RowLayers layers{v[1], v[2], 1e-3, v[3], v[4]};
+    if (v.size() > 5) layers.w2 = v[5], layers.b2 = v[6];
+    return row_layers(v[0], layers, v.size() > 5);
   };
   const auto attend = [](int64_t heads) {
     return [heads](V v) {
@@ -210,17 +219,27 @@ inline std::vector<OpCase> op_cases() {
       {"linear wide", {{{3, 5}}, {{600, 5}}, {{600}}}, lin, 5e-6, 2. * 3 * 5 * 600 + 3. * 600},
       {"linear of a vector", {{{6}}, {{5, 6}}, {{5}}}, lin, 5e-6, 2. * 6 * 5 + 5.},
 
-      {"feed_forward",
+      {"row_layers of a block's second half",
+       {{{2, 50, 9}}, {{9}}, {{9}}, {{33, 9}}, {{33}}, {{9, 33}}, {{9}}},
+       normed,
+       5e-6,
+       4. * 50 * 33 * (9 + 9)},
+      {"row_layers norm and linear",
+       {{{2, 50, 9}}, {{9}}, {{9}}, {{20, 9}}, {{20}}},
+       normed,
+       5e-6,
+       4. * 50 * 20 * 9},
+      {"row_layers of an MLP",
        {{{2, 197, 9}}, {{33, 9}}, {{33}}, {{5, 33}}, {{5}}},
        forward(Gelu::erf),
        5e-6,
        4. * 197 * 33 * (9 + 5)},
-      {"feed_forward tanh",
+      {"row_layers tanh",
        {{{31, 5}}, {{17, 5}}, {{17}}, {{5, 17}}, {{5}}},
        forward(Gelu::tanh),
        5e-6,
        2. * 31 * 17 * (5 + 5)},
-      {"feed_forward of a row",
+      {"row_layers of a row",
        {{{3}}, {{7, 3}}, {{7}}, {{3, 7}}, {{3}}},
        forward(Gelu::quick),
        5e-6,

@@ -199,12 +199,25 @@ TEST_CASE("errors: what does not fit is an Error that names the op") {
   refused("attention", [&] { return attention(q, q, q, 2, {none, t({3, 4})}); });
   refused("attention", [&] { return attention(q, q, q, 2, {wide({3, 4}), wide({3, 4})}); });
   refused("attention", [&] { return attention(whole({2, 3, 4}), whole({2, 3, 4}), whole({2, 3, 4}), 2); });
-  refused("feed_forward", [&] { return feed_forward(t({2, 3}), t({5, 4}), t({5}), t({3, 5}), t({3})); });
-  refused("feed_forward", [&] { return feed_forward(t({2, 3}), t({5, 3}), t({4}), t({3, 5}), t({3})); });
-  refused("feed_forward", [&] { return feed_forward(t({2, 3}), t({5, 3}), t({5}), t({3, 4}), t({3})); });
-  refused("feed_forward", [&] { return feed_forward(t({2, 3}), t({5, 3}), t({5}), t({3, 5}), t({5})); });
-  refused("feed_forward", [&] { return feed_forward(t({}), t({5, 3}), t({5}), t({3, 5}), t({3})); });
-  refused("feed_forward", [&] { return feed_forward(t({2, 3}), wide({5, 3}), t({5}), t({3, 5}), t({3})); });
+  const auto rows = [&](const Shape& x, RowLayers layers, bool residual = false) {
+    refused("row_layers", [&] { return row_layers(t(x), layers, residual); });
+  };
+  const Variable w1 = t({5, 3}), b1 = t({5}), w2 = t({3, 5}), b2 = t({3});
+  rows({2, 3}, {.w1 = t({5, 4}), .b1 = b1, .w2 = w2, .b2 = b2});
+  rows({2, 3}, {.w1 = w1, .b1 = t({4}), .w2 = w2, .b2 = b2});
+  rows({2, 3}, {.w1 = w1, .b1 = b1, .w2 = t({3, 4}), .b2 = b2});
+  rows({2, 3}, {.w1 = w1, .b1 = b1, .w2 = w2, .b2 = t({5})});
+  rows({2, 3}, {.w1 = w1, .b1 = b1, .w2 = t({3}), .b2 = b2});
+  rows({}, {.w1 = w1, .b1 = b1, .w2 = w2, .b2 = b2});
+  rows({2, 3}, {.w1 = wide({5, 3}), .b1 = b1, .w2 = w2, .b2 = b2});
+  rows({2, 3}, {});
+  rows({2, 3}, {.w1 = w1}, true);  // rows of 5 added to rows of 3
+  rows({2, 3}, {.gamma = b1, .beta = b2, .w1 = w1});
+  rows({2, 3}, {.gamma = b2, .w1 = w1});  // no beta
+  rows({2, 3}, {.beta = b2, .w1 = w1});   // no gamma
+  rows({2, 3}, {.w1 = w1, .b2 = b2});     // no w2
+  rows({2, 3}, {.gamma = b2, .beta = b2, .epsilon = -1, .w1 = w1});
+  rows({2, 0}, {.gamma = t({0}), .beta = t({0}), .w1 = t({5, 0})});
   refused("self_attention", [&] { return self_attention(t({2, 3, 4}), 2); });
   refused("self_attention", [&] { return self_attention(t({2, 3, 12}), 3); });
   refused("self_attention", [&] { return self_attention(t({2, 3, 12}), 0); });

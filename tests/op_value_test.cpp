@@ -395,27 +395,63 @@ TEST_CASE("values: cross_entropy with smoothing and class weights") {
         doctest::Approx(std::log(7.0)).epsilon(1e-6));
 }
 
-TEST_CASE("values: feed_forward equals the composition that defines it, with fresh and with sealed weights") {
+TEST_CASE("values: row_layers equals the composition that defines it, with fresh and with sealed weights") {
   for (const DType dtype : {DType::f64, DType::f32}) {
-    for (const int64_t rows : {1, 95, 96, 97, 300}) {
-      CAPTURE(rows);
-      const double tolerance = dtype == DType::f64 ? 1e-12 : 1e-5;
-      std::vector<Tensor> w{normal({40, 12}, 1, dtype), normal({40}, 2, dtype), normal({12, 40}, 3, dtype),
-                            normal({12}, 4, dtype)};
-      const Variable plain_x = Variable::leaf(normal({rows, 12}, 5, dtype));
-      const Variable plain = linear(gelu(linear(plain_x, w[0], w[1])), w[2], w[3]);
-      const Tensor dy = normal({rows, 12}, 6, dtype);
-      backward(plain, dy);
-      for (const bool sealed : {false, true}) {
-        if (sealed)
-          for (Tensor& tensor : w) tensor = tensor.clone().seal();
-        const Variable x = Variable::leaf(normal({rows, 12}, 5, dtype));
-        const Variable y = feed_forward(x, w[0], w[1], w[2], w[3]);
-        check_close(values(y), values(plain), tolerance);
-        backward(y, dy);
-        check_close(values(x.gradient()), values(plain_x.gradient()), tolerance);
-        CHECK_FALSE(feed_forward(x.detach(), w[0], w[1], w[2], w[3]).wants_gradient());
+    for (const int64_t rows : {0, 1, 23, 95, 96, 97, 300}) {
+      for (int parts = 0; parts < 8; ++parts) {
+        const bool norm = parts & 1, second = parts & 2, residual = parts & 4;
+        CAPTURE(rows);
+        CAPTURE(parts);
+        const double tolerance = dtype == DType::f64 ? 1e-12 : 1e-5;
+        const int64_t hidden = second ? 40 : 12;
+        std::vector<Tensor> w{normal({12}, 7, dtype),         normal({12}, 8, dtype),
+                              normal({hidden, 12}, 1, dtype), normal({hidden}, 2, dtype),
+                              normal({12, 40}, 3, dtype),     normal({12}, 4, dtype)};
+        const Variable plain_x = Variable::leaf(normal({rows, 12}, 5, dtype));
+        Variable plain = linear(norm ? layer_norm(plain_x, w[0], w[1], 1e-3) : plain_x, w[2], w[3]);
+        if (second) plain = linear(gelu(plain), w[4], w[5]);
+        if (residual) plain = add(plain_x, plain);
+        const Tensor dy = normal({rows, 12}, 6, dtype);
+        backward(plain, dy);
+        for (const bool sealed : {false, true}) {
+          if (sealed)
+            for (Tensor& tensor : w) tensor = tensor.clone().seal();
+          RowLayers layers{.epsilon = 1e-3, .w1 = w[2], .b1 = w[3]};
+          if (norm) layers.gamma = w[0], layers.beta = w[1];
+          if (second) layers.w2 = w[4], layers.b2 = w[5];
+          const Variable x = Variable::leaf(normal({rows, 12}, 5, dtype));
+          const Variable y = row_layers(x, layers, residual);
+          check_close(values(y), values(plain), tolerance);
+          backward(y, dy.clone());  // not shared: the rule may write over it
+          check_close(values(x.gradient()), values(plain_x.gradient()), tolerance);
+          CHECK_FALSE(row_layers(x.detach(), layers, residual).wants_gradient());
+        }
       }
     }
   }
+}
+
+TEST_CASE("values: add writes only over what nobody else holds") {
+  const Variable x = Variable::leaf(normal({5, 7}, 1)), y(normal({5, 7}, 2));
+  const Doubles before = values(x);
+  const Variable sum = add(x, y);  // both are held here
+  CHECK(values(x) == before);
+  CHECK(values(y) == values(Variable(normal({5, 7}, 2))));
+  Tensor given = normal({5, 7}, 2);
+  const double* place = given.data<double>().data();
+  const Variable over = add(x, Variable(std::move(given)));
+  CHECK(over.value().data<double>().data() == place);
+  CHECK(values(over) == values(sum));
+  // A rule that keeps its result holds it too.
+  const Variable direct = add(softmax(x), y), kept = softmax(x), apart = add(kept, y);
+  CHECK(values(direct) == values(apart));
+  const Tensor dy = normal({5, 7}, 3);
+  backward(direct, dy);
+  const Doubles gradient = values(x.gradient());
+  Variable again = x;
+  again.clear_gradient();
+  backward(apart, dy);
+  CHECK(values(x.gradient()) == gradient);
+  // The smaller operand has no room for the result.
+  CHECK(add(Variable(normal({7}, 4)), x).shape() == Shape{5, 7});
 }

@@ -42,6 +42,9 @@ void multiply_tile(int64_t k, const T* __restrict a, int64_t a_row, const T* __r
   for (int64_t i = 0; i < rows; ++i) {
     sum[i][0] = *reinterpret_cast<const Vector*>(start + i * start_row);
     sum[i][1] = *reinterpret_cast<const Vector*>(start + i * start_row + width);
+    // Its lines are on the way while the sums are made: a store to memory that is not in the cache waits.
+    __builtin_prefetch(c + i * c_row, 1);
+    __builtin_prefetch(c + i * c_row + 2 * width - 1, 1);
   }
   for (int64_t p = 0; p < k; ++p) {
     const Vector b0 = *reinterpret_cast<const Vector*>(b), b1 = *reinterpret_cast<const Vector*>(b + width);

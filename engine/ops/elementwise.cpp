@@ -56,10 +56,10 @@ void for_each_row(const Broadcast& b, int64_t begin, int64_t end, const Row& row
 int64_t row_count(const Shape& shape) { return shape.rank() ? shape.rows_before(-1) : 1; }
 int64_t row_length(const Shape& shape) { return shape.rank() ? shape.dim(-1) : 1; }
 
-// f(x, y) elementwise.
+// f(x, y) elementwise, into `out` if that is given: x, y or another of the result's shape.
 template <class T, class F>
-Tensor combine(const Broadcast& b, const Tensor& x, const Tensor& y, const F& f) {
-  Tensor out = Tensor::empty(b.result, x.dtype(), x.memory());
+Tensor combine(const Broadcast& b, const Tensor& x, const Tensor& y, const F& f, Tensor out = {}) {
+  if (!out.defined()) out = Tensor::empty(b.result, x.dtype(), x.memory());
   const T *px = x.data<T>().data(), *py = y.data<T>().data();
   T* to = out.mutable_data<T>().data();
   const int64_t length = row_length(b.result);
@@ -138,12 +138,16 @@ void check_types(const char* op, const Variable& x, const Variable& y) {
 
 }  // namespace
 
-Variable add(const Variable& x, const Variable& y) {
+Variable add(Variable x, Variable y) {
   check_types("add", x, y);
   const Broadcast b = broadcast("add", x.shape(), y.shape());
+  Tensor over;
+  for (const Variable* v : {&y, &x})
+    if (v->shape() == b.result && v->value().unique()) over = v->value();
   Tensor out = dispatch(x.dtype(), "add", [&](auto zero) {
     using T = decltype(zero);
-    return combine<T>(b, x.value(), y.value(), [](T p, T q) { return p + q; });
+    return combine<T>(
+        b, x.value(), y.value(), [](T p, T q) { return p + q; }, over);
   });
   return record(std::move(out),
                 {{x, [b, shape = x.shape()](const Tensor& dy) { return sum_to(dy, shape, b.x_stride); }},

@@ -1,4 +1,4 @@
-// gelu.h: the kernel of gelu, which feed_forward uses on rows that are in the cache. Private to the ops.
+// gelu.h: the kernel of gelu, which row_layers uses on rows that are in the cache. Private to the ops.
 #pragma once
 
 #include "engine/ops.h"

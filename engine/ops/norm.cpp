@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "engine/check.h"
-#include "engine/cpu/rows.h"
 #include "engine/ops.h"
+#include "engine/ops/norm.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
@@ -15,7 +15,7 @@ using cpu::Row;
 
 int64_t rows_per_task(int64_t columns) { return (1 << 13) / std::max<int64_t>(columns, 1) + 1; }
 
-// y = gamma (x - mean) rstd + beta; mean and rstd (1 / standard deviation) are kept for backward, (M) each.
+// Means and rstds are kept for backward, (M) each.
 template <class T>
 Tensor layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, T epsilon, Tensor& mean,
                           Tensor& rstd) {
@@ -26,19 +26,14 @@ Tensor layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& be
   const T* from = x.data<T>().data();
   T *to = out.mutable_data<T>().data(), *means = mean.mutable_data<T>().data(),
     *rstds = rstd.mutable_data<T>().data();
-  const ConstRow<T> g(gamma.data<T>().data(), d), b(beta.data<T>().data(), d);
+  const T *g = gamma.data<T>().data(), *b = beta.data<T>().data();
   parallel_for(m, rows_per_task(d), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const ConstRow<T> row(from + i * d, d);
-      means[i] = row.sum() / static_cast<T>(d);
-      rstds[i] = T(1) / std::sqrt((row - means[i]).square().sum() / static_cast<T>(d) + epsilon);
-      Row<T>(to + i * d, d) = (row - means[i]) * rstds[i] * g + b;
-    }
+    for (int64_t i = begin; i < end; ++i)
+      layer_norm_row(from + i * d, d, g, b, epsilon, to + i * d, means[i], rstds[i]);
   });
   return out;
 }
 
-// dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = gamma dy and xhat = (x - mean) rstd
 template <class T>
 Tensor layer_norm_backward_x(const Tensor& x, const Tensor& gamma, const Tensor& mean, const Tensor& rstd,
                              const Tensor& dy, Tensor out) {
@@ -46,14 +41,10 @@ Tensor layer_norm_backward_x(const Tensor& x, const Tensor& gamma, const Tensor&
   const T *from = x.data<T>().data(), *dys = dy.data<T>().data();
   const T *means = mean.data<T>().data(), *rstds = rstd.data<T>().data();
   T* to = out.mutable_data<T>().data();
-  const ConstRow<T> g(gamma.data<T>().data(), d);
+  const T* g = gamma.data<T>().data();
   parallel_for(mean.numel(), rows_per_task(d), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const ConstRow<T> row(from + i * d, d), dout(dys + i * d, d);
-      const T mean_g = (g * dout).sum() / static_cast<T>(d);
-      const T mean_gx = (g * dout * (row - means[i])).sum() * rstds[i] / static_cast<T>(d);
-      Row<T>(to + i * d, d) = rstds[i] * (g * dout - mean_g - (row - means[i]) * (rstds[i] * mean_gx));
-    }
+    for (int64_t i = begin; i < end; ++i)
+      layer_norm_row_backward(from + i * d, dys + i * d, d, g, means[i], rstds[i], to + i * d);
   });
   return out;
 }

@@ -1,4 +1,4 @@
-// weight.h: the packed forms of a weight, which linear and feed_forward share. Private to the ops.
+// weight.h: the packed forms of a weight, which linear and row_layers share. Private to the ops.
 #pragma once
 
 #include "engine/cpu/gemm.h"

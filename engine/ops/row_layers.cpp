@@ -1,0 +1,196 @@
+// row_layers.cpp: what a transformer block does to each row by itself, as one op for frozen weights.
+//
+// Written one after another, layer_norm, linear, gelu and the sum with x each send the whole map through
+// memory, and the hidden row of an MLP is four times as wide as the others: that costs more than it should
+// beside the products. Here a task takes some rows through all layers while they are in the cache. Nothing is
+// kept for backward but x, a mean and a deviation for each row, and gelu's slopes.
+#include "engine/check.h"
+#include "engine/ops/gelu.h"
+#include "engine/ops/norm.h"
+#include "engine/ops/weight.h"
+#include "engine/parallel.h"
+
+namespace vitrine {
+
+namespace {
+
+// The same with constant weights only, and the sizes: x (M, K), hidden rows (M, H) or none, out (M, N).
+struct Layers {
+  bool norm, second, residual;
+  Tensor gamma, beta, w1, b1, w2, b2;
+  double epsilon;
+  Gelu form;
+  int64_t k = w1.dim(1), h = second ? w1.dim(0) : 0, n = second ? w2.dim(0) : w1.dim(0);
+};
+
+// Undefined where not kept.
+struct Kept {
+  Tensor x, mean, rstd, slopes;
+};
+
+template <class T>
+T* data_of(Tensor& tensor) {
+  return tensor.defined() ? tensor.mutable_data<T>().data() : nullptr;
+}
+template <class T>
+const T* data_of(const Tensor& tensor) {
+  return tensor.defined() ? tensor.data<T>().data() : nullptr;
+}
+
+// Calls body(first, rows, scratch) for all m rows, at most 96 at a time: enough to use a weight well that comes
+// from memory. `columns` elements of scratch belong to each row. A row's numbers do not depend on its company.
+template <class T, class Body>
+void for_rows(int64_t m, int64_t columns, const Memory& memory, const Body& body) {
+  constexpr int64_t unit = 12, most = 96;
+  parallel_for((m + unit - 1) / unit, 2, [&](int64_t begin, int64_t end) {
+    const int64_t last = std::min(end * unit, m), at_once = std::min(most, last - begin * unit);
+    cpu::Scratch<T> scratch(at_once * columns, memory);
+    T* own = scratch.take(at_once * columns);
+    for (int64_t i = begin * unit; i < last; i += at_once) body(i, std::min(at_once, last - i), own);
+  });
+}
+
+template <class T>
+void row_layers_forward(const Tensor& x, const Layers& l, Kept& kept, Tensor& out) {
+  const int64_t k = l.k, h = l.h, n = l.n, m = x.shape().rows_before(-1);
+  const Tensor first = packed_weight<T>(l.w1, for_forward, x.memory()),
+               second = l.second ? packed_weight<T>(l.w2, for_forward, x.memory()) : Tensor();
+  const T *from = data_of<T>(x), *gamma = data_of<T>(l.gamma), *beta = data_of<T>(l.beta);
+  const T *b1 = data_of<T>(l.b1), *b2 = data_of<T>(l.b2);
+  T *to = data_of<T>(out), *means = data_of<T>(kept.mean), *rstds = data_of<T>(kept.rstd);
+  T* slopes = data_of<T>(kept.slopes);
+  for_rows<T>(m, (l.norm ? k : 0) + h, x.memory(), [&](int64_t i, int64_t rows, T* scratch) {
+    const T* in = from + i * k;
+    if (l.norm) {
+      for (int64_t r = 0; r < rows; ++r) {
+        T mean, rstd;
+        layer_norm_row(in + r * k, k, gamma, beta, static_cast<T>(l.epsilon), scratch + r * k, mean, rstd);
+        if (means) means[i + r] = mean, rstds[i + r] = rstd;
+      }
+      in = scratch;
+    }
+    int64_t width = k;
+    if (l.second) {
+      T* hidden = scratch + (l.norm ? rows * k : 0);
+      cpu::multiply_packed_serially<T>({rows, h, k, {in, k, 1}, hidden, h, false, b1}, data_of<T>(first));
+      for (int64_t r = 0; r < rows; ++r)
+        gelu_run<T>(l.form, hidden + r * h, h, hidden + r * h, slopes ? slopes + (i + r) * h : nullptr);
+      in = hidden;
+      width = h;
+    }
+    const T *bias = l.second ? b2 : b1, *packed = data_of<T>(l.second ? second : first);
+    T* own = to + i * n;
+    cpu::multiply_packed_serially<T>({rows, n, width, {in, width, 1}, own, n, false, bias}, packed);
+    for (int64_t j = 0; l.residual && j < rows * n; ++j) own[j] += from[i * n + j];
+  });
+}
+
+template <class T>
+void row_layers_backward(const Layers& l, const Kept& kept, const Tensor& dy, Tensor& dx) {
+  const int64_t k = l.k, h = l.h, n = l.n, m = dy.shape().rows_before(-1);
+  const Tensor first = packed_weight<T>(l.w1, for_backward, dy.memory()),
+               second = l.second ? packed_weight<T>(l.w2, for_backward, dy.memory()) : Tensor();
+  const T *from = data_of<T>(dy), *x = data_of<T>(kept.x), *gamma = data_of<T>(l.gamma);
+  const T *means = data_of<T>(kept.mean), *rstds = data_of<T>(kept.rstd), *slopes = data_of<T>(kept.slopes);
+  T* to = data_of<T>(dx);
+  for_rows<T>(m, k + h, dy.memory(), [&](int64_t i, int64_t rows, T* scratch) {
+    const T* in = from + i * n;
+    int64_t width = n;
+    if (l.second) {
+      T* hidden = scratch + rows * k;
+      cpu::multiply_packed_serially<T>({rows, h, n, {in, n, 1}, hidden, h}, data_of<T>(second));
+      for (int64_t j = 0; j < rows * h; ++j) hidden[j] *= slopes[i * h + j];
+      in = hidden;
+      width = h;
+    }
+    // dx may be dy's memory, which is still needed: what the rows become waits in scratch.
+    cpu::multiply_packed_serially<T>({rows, k, width, {in, width, 1}, scratch, k}, data_of<T>(first));
+    for (int64_t r = 0; r < rows; ++r) {
+      T* row = scratch + r * k;
+      const int64_t at = (i + r) * k;
+      if (l.norm) layer_norm_row_backward(x + at, row, k, gamma, means[i + r], rstds[i + r], row);
+      for (int64_t j = 0; j < k; ++j) to[at + j] = row[j] + (l.residual ? from[at + j] : T(0));
+    }
+  });
+}
+
+// The definition, and the way for weights that are trained.
+Variable composed(const Variable& x, const RowLayers& l, bool residual) {
+  const Variable in = l.gamma.defined() ? layer_norm(x, l.gamma, l.beta, l.epsilon) : x;
+  Variable out = linear(in, l.w1, l.b1);
+  if (l.w2.defined()) out = linear(gelu(out, l.form), l.w2, l.b2);
+  return residual ? add(x, out) : out;
+}
+
+void check_layers(const Variable& x, const RowLayers& l, bool residual) {
+  const auto fits = [&](const Variable& v, const Shape& shape, const char* name) {
+    check(v.shape() == shape && v.dtype() == x.dtype(), "row_layers: expected ", name, " ", shape, " ",
+          name_of(x.dtype()), ", got ", v.shape(), " ", name_of(v.dtype()));
+  };
+  check(x.shape().rank() >= 1, "row_layers: expected x (..., K), got ", x.shape());
+  check(l.w1.shape().rank() == 2, "row_layers: expected w1 (H, ", x.dim(-1), "), got ", l.w1.shape());
+  const int64_t k = x.dim(-1), h = l.w1.dim(0);
+  check(l.gamma.defined() == l.beta.defined() && (l.w2.defined() || !l.b2.defined()),
+        "row_layers: expected gamma and beta together, and b2 only with w2");
+  if (l.gamma.defined()) {
+    check(k > 0 && std::isfinite(l.epsilon) && l.epsilon >= 0,
+          "row_layers: expected rows of numbers and a finite epsilon >= 0, got ", x.shape(), " and ",
+          l.epsilon);
+    fits(l.gamma, {k}, "gamma");
+    fits(l.beta, {k}, "beta");
+  }
+  fits(l.w1, {h, k}, "w1");
+  if (l.b1.defined()) fits(l.b1, {h}, "b1");
+  int64_t n = h;
+  if (l.w2.defined()) {
+    check(l.w2.shape().rank() == 2, "row_layers: expected w2 (N, ", h, "), got ", l.w2.shape());
+    n = l.w2.dim(0);
+    fits(l.w2, {n, h}, "w2");
+    if (l.b2.defined()) fits(l.b2, {n}, "b2");
+  }
+  check(!residual || n == k, "row_layers: rows of ", n, " cannot be added to rows of ", k);
+}
+
+}  // namespace
+
+Variable row_layers(const Variable& x, const RowLayers& l, bool residual) {
+  for (const Variable* v : {&l.gamma, &l.beta, &l.w1, &l.b1, &l.w2, &l.b2})
+    if (v->wants_gradient()) return composed(x, l, residual);
+  check_layers(x, l, residual);
+  const Layers layers{.norm = l.gamma.defined(),
+                      .second = l.w2.defined(),
+                      .residual = residual,
+                      .gamma = l.gamma.value(),
+                      .beta = l.beta.value(),
+                      .w1 = l.w1.value(),
+                      .b1 = l.b1.value(),
+                      .w2 = l.w2.value(),
+                      .b2 = l.b2.value(),
+                      .epsilon = l.epsilon,
+                      .form = l.form};
+  const Memory memory = x.value().memory();
+  Tensor out = Tensor::empty(x.shape().with(-1, layers.n), x.dtype(), memory);
+  Kept kept;
+  if (x.wants_gradient()) {
+    const int64_t m = x.shape().rows_before(-1);
+    if (layers.norm) {
+      kept.x = x.value();
+      kept.mean = Tensor::empty({m}, x.dtype(), memory);
+      kept.rstd = Tensor::empty({m}, x.dtype(), memory);
+    }
+    if (layers.second) kept.slopes = Tensor::empty(x.shape().with(-1, layers.h), x.dtype(), memory);
+  }
+  dispatch(x.dtype(), "row_layers",
+           [&](auto zero) { row_layers_forward<decltype(zero)>(x.value(), layers, kept, out); });
+  return record(std::move(out), {{x, [layers, kept](const Tensor& dy) {
+                                    Tensor dx = layers.residual ? cpu::over(dy)
+                                                                : Tensor::empty(dy.shape().with(-1, layers.k),
+                                                                                dy.dtype(), dy.memory());
+                                    dispatch(dy.dtype(), "row_layers", [&](auto zero) {
+                                      row_layers_backward<decltype(zero)>(layers, kept, dy, dx);
+                                    });
+                                    return dx;
+                                  }}});
+}
+
+}  // namespace vitrine
