@@ -23,7 +23,7 @@ Shape::Shape(std::span<const int64_t> extents) {
 
 int64_t Shape::dim(int i) const {
   const int position = i < 0 ? i + rank_ : i;
-  check(position >= 0 && position < rank_, "shape: no extent ", i, " in ", str());
+  check(position >= 0 && position < rank_, "shape: no extent ", i, " in ", *this);
   return extents_[position];
 }
 

@@ -91,12 +91,19 @@ struct Outcome {
 };
 
 // Runs the op forward and backward; inputs that are not wanted are constants.
-inline Outcome evaluate(const OpCase& op, const std::vector<Tensor>& inputs,
-                        const std::vector<bool>& wanted) {
+// Without `held`, the op gets results of another op that nobody else holds: rules may write over them.
+inline Outcome evaluate(const OpCase& op, const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
+                        bool held = true) {
   Values variables;
   for (size_t i = 0; i < inputs.size(); ++i)
     variables.push_back(wanted[i] ? Variable::leaf(inputs[i]) : Variable(inputs[i]));
-  const Variable y = op.run(variables);
+  Variable y;
+  {
+    Values given = variables;
+    for (Variable& v : given)
+      if (!held && (v.dtype() == DType::f32 || v.dtype() == DType::f64)) v = scale(v, 1);
+    y = op.run(given);
+  }
   if (y.wants_gradient()) backward(y, make_dy(y.shape(), y.dtype()));
   Outcome out{y.value(), {}};
   for (size_t i = 0; i < inputs.size(); ++i)

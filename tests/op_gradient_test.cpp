@@ -129,6 +129,23 @@ TEST_CASE("gradients: every op, every set of wanted inputs, against central diff
   }
 }
 
+TEST_CASE("gradients: inputs that only the op holds may be written over, to the same bits") {
+  const Threads one(1);
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    for (const OpCase& op : op_cases()) {
+      CAPTURE(op.name);
+      const std::vector<Tensor> inputs = inputs_of(op, dtype);
+      const Outcome held = evaluate(op, inputs, all_wanted(op)),
+                    given = evaluate(op, inputs, all_wanted(op), false);
+      CHECK(same_bits(held.value, given.value));
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        CAPTURE(i);
+        CHECK(same_bits(held.gradients[i], given.gradients[i]));
+      }
+    }
+  }
+}
+
 TEST_CASE("gradients: a graph built again gives the same bits") {
   const Threads one(1);
   for (const DType dtype : {DType::f32, DType::f64}) {

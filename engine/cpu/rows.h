@@ -30,9 +30,10 @@ class Scratch {
   int64_t used_ = 0;
 };
 
-// Where a rule puts a result of dy's shape: dy's own memory if nobody else holds it, else new memory.
-inline Tensor over(const Tensor& dy) {
-  return dy.unique() ? dy : Tensor::empty(dy.shape(), dy.dtype(), dy.memory());
+// Where a rule puts a result of x's shape, x being its dy or what it kept: x's own memory if nobody else holds
+// it, else new memory.
+inline Tensor over(const Tensor& x) {
+  return x.unique() ? x : Tensor::empty(x.shape(), x.dtype(), x.memory());
 }
 
 // The sum over the batch, in its order: (B, ...) -> (...).

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/cpu/exp.h"
 #include "engine/cpu/gemm.h"
 #include "engine/cpu/rows.h"
 #include "engine/ops/prefix.h"
@@ -105,7 +106,8 @@ void attention_forward(const Sizes& s, const Inputs<T>& in, Tensor& out, Tensor&
         for (int64_t r = 0; r < n; ++r) {
           Row<T> row(scores + r * keys, keys);
           const T top = row.maxCoeff();
-          row = ((row - top) * factor).exp();
+          row = (row - top) * factor;
+          cpu::exp_run(row.data(), keys, row.data());
           sums[r] = row.sum();
           lse[(b * s.heads + head) * s.queries + i + r] = top * factor + std::log(sums[r]);
         }
@@ -123,6 +125,7 @@ struct Gradients {
   bool tokens() const { return q.data || k.data || v.data; }
 };
 
+// A task reads the rows of its head before it writes their gradients, which may lie over them.
 // out: the forward result, read only if no token wants a gradient (else it is summed up again).
 template <class T>
 void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, const Tensor& log_sum_exp,
@@ -163,16 +166,14 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
         cpu::multiply_packed_serially<T>({n, keys, width, dout, ds, keys}, v_wide);  // dP = dO V^T
         for (int64_t r = 0; r < n; ++r) {
           Row<T> probability(p + r * keys, keys), slope(ds + r * keys, keys);
-          probability = (probability * factor - lse[(b * s.heads + head) * s.queries + i + r]).exp();
+          probability = probability * factor - lse[(b * s.heads + head) * s.queries + i + r];
+          cpu::exp_run(probability.data(), keys, probability.data());
           const T mean = grad.tokens() ? (probability * slope).sum()
                                        : (ConstRow<T>(dout.data + r * d, width) *
                                           ConstRow<T>(ys + (b * s.queries + i + r) * d + offset, width))
                                              .sum();
           slope = probability * (slope - mean) * factor;
         }
-        if (grad.q.data)
-          cpu::multiply_packed_serially<T>(
-              {n, width, keys, {ds, keys, 1}, grad.q.at(b, i, offset), grad.q.row}, k_tall);
         if (wants_k) {  // dK = dS^T Q
           cpu::pack<T>(n, width, q, packed);
           cpu::multiply_packed_serially<T>({keys, width, n, {ds, 1, keys}, dk, width, i > 0}, packed);
@@ -181,6 +182,9 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
           cpu::pack<T>(n, width, dout, packed);
           cpu::multiply_packed_serially<T>({keys, width, n, {p, 1, keys}, dv, width, i > 0}, packed);
         }
+        if (grad.q.data)  // last, for it may lie over q
+          cpu::multiply_packed_serially<T>(
+              {n, width, keys, {ds, keys, 1}, grad.q.at(b, i, offset), grad.q.row}, k_tall);
       }
       for (int64_t j = 0; j < keys; ++j) {
         const Rows<T>& to_k = j < s.prefix ? grad.prefix_k : grad.k;
@@ -207,7 +211,7 @@ std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
   const int64_t d = s.model(), operands = static_cast<int64_t>(kept.qkv.size());
   std::vector<Tensor> result(operands + 2);
   for (int64_t i = 0; i < operands; ++i)
-    if (kept.wanted[i]) result[i] = Tensor::empty(kept.qkv[i].shape(), dy.dtype(), dy.memory());
+    if (kept.wanted[i]) result[i] = cpu::over(kept.qkv[i]);
   for (int64_t i = operands; i < operands + 2; ++i)
     if (kept.wanted[i]) result[i] = Tensor::empty({s.batch, s.prefix, d}, dy.dtype(), dy.memory());
 

@@ -5,6 +5,7 @@
 #include <unsupported/Eigen/SpecialFunctions>
 
 #include "engine/check.h"
+#include "engine/cpu/exp.h"
 #include "engine/cpu/rows.h"
 #include "engine/ops/gelu.h"
 #include "engine/parallel.h"
@@ -23,7 +24,10 @@ template <class T, class In>
 void gelu_factor(Gelu form, const In& x, Array<T>& factor, Array<T>* slope) {
   if (form == Gelu::erf) {
     factor = T(0.5) + T(0.5) * (x * T(std::numbers::sqrt2 / 2)).erf();
-    if (slope) *slope = (x.square() * T(-0.5)).exp() * T(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
+    if (!slope) return;
+    *slope = x.square() * T(-0.5);
+    cpu::exp_run(slope->data(), slope->size(), slope->data());
+    *slope *= T(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
   } else if (form == Gelu::tanh) {
     constexpr T a = T(0.7978845608028654), b = T(0.044715);  // a = sqrt(2 / pi)
     factor = T(0.5) + T(0.5) * (a * (x + b * x.cube())).tanh();

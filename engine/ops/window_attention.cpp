@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/cpu/exp.h"
 #include "engine/ops/prefix.h"
 #include "engine/ops/windows.h"
 #include "engine/parallel.h"
@@ -23,11 +24,7 @@ using cpu::Row;
 using cpu::Scratch;
 
 constexpr int64_t query_rows = 72;  // one block of query rows; its scores stay in the cache
-// What is less than this before exp stays no part of any sum; without the bound masked scores would become
-// denormal numbers, which are slow.
-template <class T>
-constexpr T least = sizeof(T) == 4 ? T(-87) : T(-700);
-constexpr double masked = -100;  // the published models were trained with it, not with infinity
+constexpr double masked = -100;     // the published models were trained with it, not with infinity
 
 // scores = factor * scores + bias, with the mask: row r of the queries of a window, all its whole columns.
 template <class T>
@@ -89,7 +86,8 @@ void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in
             Row<T> row(scores + r * wide, wide);
             finish_scores<T>(s, plan, window, i + r, biases + (head * n_queries + i + r) * wide, factor, row);
             const T top = row.maxCoeff();
-            row = (row - top).max(least<T>).exp();
+            row -= top;
+            cpu::exp_run(row.data(), wide, row.data());
             sums[r] = row.sum();
             window_lse[i + r] = top + std::log(sums[r]);
           }
@@ -121,7 +119,7 @@ struct Kept {
   bool prefix_alone() const { return !qkv && !bias && !padding && sizes.prompts == 0; }
 };
 
-// qkv has its shape. The others are sums over windows, with one slice for each band: prompts (B bands, P, 3 D),
+// qkv has its shape, and may lie over it: a turn gathers its rows before it writes their gradients. The others are sums over windows, with one slice for each band: prompts (B bands, P, 3 D),
 // bias (B bands, heads, w w, w w), padding (B bands, 3 D), prefix (B bands, P, D). Undefined where not wanted.
 struct Gradients {
   Tensor qkv, prompts, bias, padding, prefix_k, prefix_v;
@@ -208,7 +206,7 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
             const T log_sum = lse[((b * plan.windows + window) * s.heads + head) * n_queries + i + r];
             T mean = 0;
             if (alone) {
-              probability = (probability * factor - log_sum).max(least<T>).exp();
+              probability = probability * factor - log_sum;
               if (tokens[i + r] >= 0)
                 mean = (ConstRow<T>(dout + (i + r) * width, width) *
                         ConstRow<T>(ys + (b * s.tokens + tokens[i + r]) * d + offset, width))
@@ -216,9 +214,10 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
             } else {
               finish_scores<T>(s, plan, window, i + r, biases + (head * n_queries + i + r) * wide, factor,
                                probability);
-              probability = (probability - log_sum).max(least<T>).exp();
-              mean = (probability * slope).sum();
+              probability -= log_sum;
             }
+            cpu::exp_run(probability.data(), wide, probability.data());
+            if (!alone) mean = (probability * slope).sum();
             slope = probability * (slope - mean);
             if (to_bias && i + r >= s.prompts)
               Row<T>(to_bias + ((task * s.heads + head) * slots + i + r - s.prompts) * slots, slots) +=
@@ -274,7 +273,7 @@ std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
     return wanted ? Tensor::zeros(shape, dy.dtype(), dy.memory()) : Tensor();
   };
   Gradients grad;
-  if (kept.qkv) grad.qkv = Tensor::empty(kept.in.qkv.shape(), dy.dtype(), dy.memory());
+  if (kept.qkv) grad.qkv = cpu::over(kept.in.qkv);
   grad.prompts = zeros(kept.qkv && s.prompts > 0, {slices, s.prompts, 3 * d});
   grad.bias = zeros(kept.bias, {slices, s.heads, s.slots(), s.slots()});
   grad.padding = zeros(kept.padding, {slices, 3 * d});
