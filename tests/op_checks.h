@@ -23,6 +23,15 @@ inline Doubles values(const Variable& x) {
   return {wide.data<double>().begin(), wide.data<double>().end()};
 }
 
+// Of two f64 tensors of one shape.
+inline double largest_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.shape() == b.shape());
+  double largest = 0;
+  for (int64_t i = 0; i < a.numel(); ++i)
+    largest = std::max(largest, std::abs(a.data<double>()[i] - b.data<double>()[i]));
+  return largest;
+}
+
 // |got - expected| <= tolerance (|expected| + root mean square of all that is expected), everywhere.
 inline void check_close(const Doubles& got, const Doubles& expected, double tolerance) {
   REQUIRE(got.size() == expected.size());

@@ -6,21 +6,15 @@
 
 #include "engine/sha256.h"
 #include "models/tuned.h"
-#include "sine_models.h"
+#include "tests/op_checks.h"
+#include "tests/sine_models.h"
 
 using namespace vitrine;
+using testing::largest_difference;
 
 namespace {
 
 const VitConfig small{.image_size = 32, .patch = 8, .width = 16, .depth = 3, .heads = 2, .mlp_width = 32};
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  double largest = 0;
-  for (int64_t i = 0; i < a.numel(); ++i)
-    largest = std::max(largest, std::abs(a.data<double>()[i] - b.data<double>()[i]));
-  return largest;
-}
 
 // VPT-deep as the paper says it: in every block the prompts are full tokens behind the class token;
 // what the block makes of them is replaced by the next block's own. `noise` is given when prompts

@@ -8,9 +8,11 @@
 
 #include "engine/sha256.h"
 #include "models/tuned.h"
-#include "sine_models.h"
+#include "tests/op_checks.h"
+#include "tests/sine_models.h"
 
 using namespace vitrine;
+using testing::largest_difference;
 
 namespace {
 
@@ -19,14 +21,6 @@ constexpr auto before_roll = WindowGrid::Padding::before_roll, after_roll = Wind
 // The last map of 32 pixels is smaller than a window.
 const SwinConfig three{.image_size = 32, .width = 8, .depths = {2, 1, 2}, .heads = {2, 2, 4}, .window = 3};
 const SwinConfig one{.image_size = 32, .width = 8, .depths = {3}, .heads = {2}, .window = 4};
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  double largest = 0;
-  for (int64_t i = 0; i < a.numel(); ++i)
-    largest = std::max(largest, std::abs(a.data<double>()[i] - b.data<double>()[i]));
-  return largest;
-}
 
 Backbone backbone_of(const SwinConfig& config) {
   TensorFile file = sine_swin(config);

@@ -10,9 +10,11 @@
 
 #include "engine/check.h"
 #include "models/backbone.h"
+#include "tests/op_checks.h"
 #include "tests/sine_models.h"
 
 using namespace vitrine;
+using testing::largest_difference;
 
 namespace {
 
@@ -33,14 +35,6 @@ void check_logits(const SwinConfig& config, const Tensor& images, const std::vec
       CHECK(std::abs(values.data<double>()[i] - expected[i]) < (dtype == DType::f64 ? 1e-12 : 1e-6));
     CHECK_FALSE(logits.wants_gradient());
   }
-}
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  double largest = 0;
-  for (int64_t i = 0; i < a.numel(); ++i)
-    largest = std::max(largest, std::abs(a.data<double>()[i] - b.data<double>()[i]));
-  return largest;
 }
 
 Tensor logits_of(const SwinConfig& config, const Tensor& images) {

@@ -5,7 +5,7 @@ Each method searches its own grid on 800 training and 200 validation images (the
 validation accuracy of the last epoch wins, the earlier line of the grid among equals; a grid of one line needs no search.
 Then every seed trains on all 1,000 images with these settings and is tested once. Everything goes through the `vitrine`
 program; each run's JSON is one line of OUT/runs.jsonl, and a run that stands there is not done again. UNTRAINED in a grid
-stands for the built-in net's fresh weights.
+stands for the fresh weights of a net like the built-in one; --fresh tells its shape.
 
   bench/accuracy/accuracy.py --vitrine build/examples/vitrine --data fashion-mnist:DIR --grid bench/accuracy/fashion.json --out OUT
 """
@@ -25,6 +25,7 @@ parser.add_argument("--backbone", default="builtin", help="for the methods whose
 parser.add_argument("--data", required=True, help="data specification, as vitrine tune takes it")
 parser.add_argument("--grid", required=True, help="JSON: method name -> {always: options, try: [options, ...]}")
 parser.add_argument("--out", required=True, help="folder for runs.jsonl and table.md")
+parser.add_argument("--fresh", default="", help="options of vitrine pretrain for UNTRAINED, such as '--model swin'")
 parser.add_argument("--seeds", type=int, default=3)
 parser.add_argument("--limit", type=int, default=1000)
 parser.add_argument("--val", type=int, default=200)
@@ -76,7 +77,7 @@ if arguments.only:
     methods = {name: methods[name] for name in arguments.only.split(";")}
 choices = {name: [f"{grid['always']} {choice}".strip() for choice in grid["try"]] for name, grid in methods.items()}
 if "UNTRAINED" in str(choices) and not untrained.exists():
-    subprocess.run([arguments.vitrine, "pretrain", "--steps", "0", "--f32", "--out", untrained], check=True)
+    subprocess.run([arguments.vitrine, "pretrain", *arguments.fresh.split(), "--steps", "0", "--f32", "--out", untrained], check=True)
 
 with ThreadPoolExecutor(arguments.jobs) as pool:
     search = f"--val {arguments.val} --no-test --seed 0"

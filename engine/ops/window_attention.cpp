@@ -145,8 +145,8 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
   const int64_t packed_wide = cpu::packed_size<T>(width, wide),
                 packed_tall = cpu::packed_size<T>(n_keys, width),
                 packed_rows = cpu::packed_size<T>(query_rows, width);
-  const Tensor bias = spread_bias<T>(kept.in.bias, s);
-  const T *biases = bias.data<T>().data(), *lse = kept.log_sum_exp.data<T>().data();
+  const Tensor bias = alone ? Tensor() : spread_bias<T>(kept.in.bias, s);
+  const T *biases = alone ? nullptr : bias.data<T>().data(), *lse = kept.log_sum_exp.data<T>().data();
   const T *dys = dy.data<T>().data(), *ys = alone ? kept.out.data<T>().data() : nullptr;
   T *to_qkv = data_of<T>(grad.qkv), *to_bias = data_of<T>(grad.bias), *to_padding = data_of<T>(grad.padding);
   T *to_prefix_k = data_of<T>(grad.prefix_k), *to_prefix_v = data_of<T>(grad.prefix_v);

@@ -25,7 +25,7 @@ Plan make_plan(const WindowGrid& grid) {
   plan_axis(grid.columns, grid, columns, column_regions);
   const auto height = static_cast<int64_t>(rows.size()), width = static_cast<int64_t>(columns.size());
   const int64_t w = grid.window;
-  Plan plan{height / w * (width / w), w * w, {}, {}, {}};
+  Plan plan{height / w * (width / w), {}, {}, {}};
   for (int64_t top = 0; top < height; top += w)
     for (int64_t left = 0; left < width; left += w) {
       const size_t first = plan.regions.size();

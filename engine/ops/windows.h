@@ -15,10 +15,10 @@ constexpr int64_t most_bands = 4;  // of one image
 
 // Which token stands in which slot.
 struct Plan {
-  int64_t windows = 0, slots = 0;  // slots: of one window, w * w
-  std::vector<int64_t> tokens;     // (windows * slots): place on the map, or -1 where it was filled up
-  std::vector<uint8_t> regions;    // (windows * slots): tokens of different regions do not see each other
-  std::vector<bool> mixed;         // (windows): has more than one region
+  int64_t windows = 0;
+  std::vector<int64_t> tokens;   // (windows * w w): place on the map, or -1 where it was filled up
+  std::vector<uint8_t> regions;  // (windows * w w): tokens of different regions do not see each other
+  std::vector<bool> mixed;       // (windows): has more than one region
 
   int64_t bands() const { return std::min(windows, most_bands); }
   int64_t first_of(int64_t band) const { return windows * band / bands(); }  // its first window
