@@ -344,9 +344,8 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.number("--thumbnail-weight", "W", "of reading a thumbnail off the picture, beside its class [0]",
              o.thumbnail_weight);
   add.number("--edge-weight", "W", "of reading the edges of its parts off it [0]", o.edge_weight);
-  add.count("--fresh-prompts", "N",
-            "in every second step put 1 to N fresh prompts beside the tokens [0: none]", o.fresh_prompts, 0,
-            1 << 16);
+  add.count("--fresh-prompts", "N", "in every second step 1 to N fresh prompts beside the tokens [0]",
+            o.fresh_prompts, 0, 1 << 16);
   add.seed("--seed", "of weights and pictures [1]", o.seed);
   add.count("--every", "N", "steps between reports and saved states [100]", o.every);
   add.path("--state", "FILE", "saved state; if it exists, the run goes on from it", o.state);
