@@ -1,104 +1,14 @@
-// options.cpp: the options of all commands and their help. The only file that knows CLI11.
+// options.cpp: the options of all commands and their help.
 #include "options.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <cctype>
-#include <charconv>
-#include <cmath>
-#include <limits>
 
-#include "engine/text.h"
+#include "adder.h"
 
 namespace vitrine::cli {
 
 namespace {
-
-// --- values ------------------------------------------------------------------------------------------------
-
-constexpr int64_t most = int64_t{1} << 40;  // of any count; far above what makes sense, far below an overflow
-
-// The whole of `words` as a number, or an error that names the option.
-template <class T>
-T whole(const std::string& option, const std::string& words, T low, T high) {
-  T value{};
-  const char* end = words.data() + words.size();
-  const auto [stopped, problem] = std::from_chars(words.data(), end, value);
-  check(problem == std::errc{} && stopped == end && value >= low && value <= high, option,
-        ": expected a whole number",
-        high == most || high == std::numeric_limits<T>::max() ? text(" from ", low)
-                                                              : text(" from ", low, " to ", high),
-        ", got ", quote(words));
-  return value;
-}
-
-double real(const std::string& option, const std::string& words, double low, double high) {
-  double value{};
-  const char* end = words.data() + words.size();
-  const auto [stopped, problem] = std::from_chars(words.data(), end, value);
-  check(problem == std::errc{} && stopped == end && std::isfinite(value) && value >= low && value <= high,
-        option, ": expected a number", high < 1e9 ? text(" from ", low, " to ", high) : text(" from ", low),
-        ", got ", quote(words));
-  return value;
-}
-
-// "512M", "1.5G", "4096": bytes, with K, M, G in steps of 1024.
-size_t bytes(const std::string& option, const std::string& words) {
-  double unit = 1;
-  std::string number = words;
-  if (!number.empty()) {
-    constexpr std::string_view units = "KMG";
-    const size_t found =
-        units.find(static_cast<char>(std::toupper(static_cast<unsigned char>(number.back()))));
-    if (found != std::string_view::npos) {
-      unit = std::ldexp(1.0, 10 * static_cast<int>(found + 1));
-      number.pop_back();
-    }
-  }
-  double value{};
-  const auto [stopped, problem] = std::from_chars(number.data(), number.data() + number.size(), value);
-  check(problem == std::errc{} && stopped == number.data() + number.size() && value > 0 &&
-            value * unit >= 1 && value * unit < 0x1p60,
-        option, ": expected a number of bytes such as 800M or 2G, got ", quote(words));
-  return static_cast<size_t>(value * unit);
-}
-
-// One of several words.
-template <class T>
-T choice(const std::string& option, const std::string& words,
-         const std::vector<std::pair<std::string_view, T>>& choices) {
-  std::vector<std::string_view> names;
-  std::string all;
-  for (const auto& [name, value] : choices) {
-    if (name == words) return value;
-    all += names.empty() ? "" : &name == &choices.back().first ? " or " : ", ";
-    all += name;
-    names.push_back(name);
-  }
-  const std::string meant = nearest(words, names);
-  fail(Fault::input, option, ": expected ", all, ", got ", quote(words),
-       meant.empty() ? "" : text("; did you mean ", meant, "?"));
-}
-
-// --- help --------------------------------------------------------------------------------------------------
-
-// One option a line.
-std::string help_of(const CLI::App& app, const std::string& usage) {
-  constexpr size_t column = 30;
-  std::string out = text("vitrine ", usage, "\n", app.get_description(), "\n");
-  for (const std::string& group : app.get_groups()) {
-    out += text("\n", group, ":\n");
-    for (const CLI::Option* option : app.get_options()) {
-      if (option->get_group() != group || option->get_positional()) continue;
-      std::string left = "  " + option->get_name();
-      if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
-      left.resize(std::max(column, left.size() + 1), ' ');
-      out += left + option->get_description() + "\n";
-    }
-  }
-  return out;
-}
 
 constexpr const char* overview =
     "vitrine: small trainable prompts in front of a frozen Vision Transformer\n\n"
@@ -112,102 +22,6 @@ constexpr const char* overview =
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
     "4 not enough memory, 130 or 143 stopped by a signal (tune and pretrain --state save first).\n";
-
-// --- the options -------------------------------------------------------------------------------------------
-
-// Adds options to a command; each keeps what it reads in a field that outlives the parsing.
-class Adder {
- public:
-  explicit Adder(CLI::App& app) : app_(app) {}
-
-  void group(const std::string& name) { group_ = name; }
-  CLI::Option* words(const std::string& name, const char* label, const char* what,
-                     std::function<void(const std::string&)> take) {
-    return app_
-        .add_option_function<std::string>(
-            name,
-            [name, take = std::move(take)](const std::string& words) {
-              check(!words.empty(), name, ": expected a value, got none");
-              take(words);
-            },
-            what)
-        ->type_name(label)
-        ->group(group_);
-  }
-  template <class Field>
-  CLI::Option* path(const std::string& name, const char* label, const char* what, Field& field) {
-    return words(name, label, what, [&field](const std::string& words) { field = words; });
-  }
-  template <class Field>
-  CLI::Option* count(const std::string& name, const char* label, const char* what, Field& field,
-                     int64_t low = 1, int64_t high = most) {
-    return words(name, label, what, [=, &field](const std::string& words) {
-      field = static_cast<std::decay_t<decltype(Field(0))>>(whole<int64_t>(name, words, low, high));
-    });
-  }
-  CLI::Option* count(const std::string& name, const char* label, const char* what,
-                     std::optional<int64_t>& field, int64_t low = 1, int64_t high = most) {
-    return words(name, label, what,
-                 [=, &field](const std::string& words) { field = whole<int64_t>(name, words, low, high); });
-  }
-  // Numbers with commas between them.
-  CLI::Option* counts(const std::string& name, const char* label, const char* what,
-                      std::vector<int64_t>& field, int64_t high) {
-    return words(name, label, what, [=, &field](const std::string& words) {
-      field.clear();
-      for (size_t begin = 0; begin <= words.size();) {
-        const size_t end = std::min(words.find(',', begin), words.size());
-        field.push_back(whole<int64_t>(name, words.substr(begin, end - begin), 1, high));
-        begin = end + 1;
-      }
-    });
-  }
-  CLI::Option* seed(const std::string& name, const char* what, uint64_t& field) {
-    return words(name, "S", what, [=, &field](const std::string& words) {
-      field = whole<uint64_t>(name, words, 0, std::numeric_limits<uint64_t>::max());
-    });
-  }
-  template <class Field>
-  CLI::Option* number(const std::string& name, const char* label, const char* what, Field& field,
-                      double low = 0, double high = 1e12) {
-    return words(name, label, what,
-                 [=, &field](const std::string& words) { field = real(name, words, low, high); });
-  }
-  template <class T, class Field>
-  CLI::Option* one_of(const std::string& name, const char* label, const char* what, Field& field,
-                      const std::vector<std::pair<std::string_view, T>>& choices) {
-    return words(name, label, what,
-                 [=, &field](const std::string& words) { field = choice<T>(name, words, choices); });
-  }
-  CLI::Option* flag(const std::string& name, const char* what, bool& field, bool value = true) {
-    return app_
-        .add_flag_callback(
-            name, [&field, value] { field = value; }, what)
-        ->group(group_);
-  }
-  template <class Field>
-  void method(const char* what, Field& field) {
-    one_of<Method>("--method", "M", what, field,
-                   {{"vpt-deep", Method::vpt_deep},
-                    {"vpt-shallow", Method::vpt_shallow},
-                    {"linear", Method::linear},
-                    {"full", Method::full}});
-  }
-  template <class Field>
-  void optimizer(const char* what, Field& field) {
-    one_of<OptimizerKind>("--optimizer", "sgd|adamw", what, field,
-                          {{"sgd", OptimizerKind::sgd}, {"adamw", OptimizerKind::adamw}});
-  }
-  void common(Common& common) {
-    words("--threads", "N", "processor threads [all cores]",
-          [&common](const std::string& words) { common.threads = whole<int>("--threads", words, 1, 1024); });
-    flag("--json", "one JSON object on standard output at the end", common.json);
-  }
-
- private:
-  CLI::App& app_;
-  std::string group_;
-};
 
 constexpr const char* backbone_what = "ViT or Swin as safetensors, builtin or builtin-swin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
@@ -376,45 +190,6 @@ void add_bench(Adder& add, BenchOptions& o) {
   add.optimizer("how gradients become steps [sgd]", o.optimizer);
   add.seed("--seed", "of weights and images [0]", o.seed);
   add.common(o.common);
-}
-
-// --- before CLI11 ------------------------------------------------------------------------------------------
-
-// Tells unknown options and missing values by name, and takes out of `words` what belongs to no option:
-// CLI11 would take `--data` in `--out --data x` for a folder, speaks of the first missing option before the
-// first unknown one, and splits a word such as [a,b].
-std::vector<std::string> take_positionals(const CLI::App& app, std::vector<std::string>& words) {
-  std::vector<std::string> known{"--help"}, positionals, rest;
-  for (const CLI::Option* option : app.get_options())
-    for (const std::string& name : option->get_lnames()) known.push_back(text("--", name));
-  const std::vector<std::string_view> names(known.begin(), known.end());
-  for (size_t i = 0; i < words.size(); ++i) {
-    if (words[i] == "--") {
-      positionals.insert(positionals.end(), words.begin() + static_cast<std::ptrdiff_t>(i) + 1, words.end());
-      break;
-    }
-    if (words[i].size() < 2 || words[i][0] != '-') {
-      positionals.push_back(words[i]);
-      continue;
-    }
-    const size_t equals = words[i].find('=');
-    const std::string name = words[i].substr(0, equals);
-    if (std::find(known.begin(), known.end(), name) == known.end()) {
-      const std::string meant = nearest(name, names);
-      fail(Fault::input, "unknown option ", quote(name),
-           meant.empty() ? "" : text("; did you mean ", meant, "?"));
-    }
-    const CLI::Option* option = app.get_option_no_throw(name);
-    const bool takes_value = option != nullptr && option->get_items_expected_max() > 0;
-    check(takes_value || equals == std::string::npos, name, ": takes no value");
-    check(equals != words[i].size() - 1, name, ": expected a value after the equals sign");
-    rest.push_back(words[i]);
-    if (!takes_value || equals != std::string::npos) continue;
-    check(i + 1 < words.size() && !words[i + 1].starts_with("--"), name, ": expected a value after it");
-    rest.push_back(words[++i]);
-  }
-  words = std::move(rest);
-  return positionals;
 }
 
 // Fills `options` from the words behind the command, or gives the help.

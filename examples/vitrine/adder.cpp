@@ -1,0 +1,89 @@
+#include "adder.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
+namespace vitrine::cli {
+
+double real(const std::string& option, const std::string& words, double low, double high) {
+  double value{};
+  const char* end = words.data() + words.size();
+  const auto [stopped, problem] = std::from_chars(words.data(), end, value);
+  check(problem == std::errc{} && stopped == end && std::isfinite(value) && value >= low && value <= high,
+        option, ": expected a number", high < 1e9 ? text(" from ", low, " to ", high) : text(" from ", low),
+        ", got ", quote(words));
+  return value;
+}
+
+size_t bytes(const std::string& option, const std::string& words) {
+  double unit = 1;
+  std::string number = words;
+  if (!number.empty()) {
+    constexpr std::string_view units = "KMG";
+    const size_t found =
+        units.find(static_cast<char>(std::toupper(static_cast<unsigned char>(number.back()))));
+    if (found != std::string_view::npos) {
+      unit = std::ldexp(1.0, 10 * static_cast<int>(found + 1));
+      number.pop_back();
+    }
+  }
+  double value{};
+  const auto [stopped, problem] = std::from_chars(number.data(), number.data() + number.size(), value);
+  check(problem == std::errc{} && stopped == number.data() + number.size() && value > 0 &&
+            value * unit >= 1 && value * unit < 0x1p60,
+        option, ": expected a number of bytes such as 800M or 2G, got ", quote(words));
+  return static_cast<size_t>(value * unit);
+}
+
+std::string help_of(const CLI::App& app, const std::string& usage) {
+  constexpr size_t column = 30;
+  std::string out = text("vitrine ", usage, "\n", app.get_description(), "\n");
+  for (const std::string& group : app.get_groups()) {
+    out += text("\n", group, ":\n");
+    for (const CLI::Option* option : app.get_options()) {
+      if (option->get_group() != group || option->get_positional()) continue;
+      std::string left = "  " + option->get_name();
+      if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
+      left.resize(std::max(column, left.size() + 1), ' ');
+      out += left + option->get_description() + "\n";
+    }
+  }
+  return out;
+}
+
+std::vector<std::string> take_positionals(const CLI::App& app, std::vector<std::string>& words) {
+  std::vector<std::string> known{"--help"}, positionals, rest;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) known.push_back(text("--", name));
+  const std::vector<std::string_view> names(known.begin(), known.end());
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--") {
+      positionals.insert(positionals.end(), words.begin() + static_cast<std::ptrdiff_t>(i) + 1, words.end());
+      break;
+    }
+    if (words[i].size() < 2 || words[i][0] != '-') {
+      positionals.push_back(words[i]);
+      continue;
+    }
+    const size_t equals = words[i].find('=');
+    const std::string name = words[i].substr(0, equals);
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      const std::string meant = nearest(name, names);
+      fail(Fault::input, "unknown option ", quote(name),
+           meant.empty() ? "" : text("; did you mean ", meant, "?"));
+    }
+    const CLI::Option* option = app.get_option_no_throw(name);
+    const bool takes_value = option != nullptr && option->get_items_expected_max() > 0;
+    check(takes_value || equals == std::string::npos, name, ": takes no value");
+    check(equals != words[i].size() - 1, name, ": expected a value after the equals sign");
+    rest.push_back(words[i]);
+    if (!takes_value || equals != std::string::npos) continue;
+    check(i + 1 < words.size() && !words[i + 1].starts_with("--"), name, ": expected a value after it");
+    rest.push_back(words[++i]);
+  }
+  words = std::move(rest);
+  return positionals;
+}
+
+}  // namespace vitrine::cli
