@@ -47,10 +47,13 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
   TunedConfig model;
   if (start) {
     model = start->config;
-    check(!o.method || *o.method == model.method, "--method ", name_of(*o.method),
-          ": the task to start from has ", name_of(model.method));
-    check(!o.prompts || *o.prompts == model.prompts.count, "--prompts ", *o.prompts,
-          ": the task to start from has ", model.prompts.count);
+    // What the messages say of an option may be asked for only if it was given.
+    if (o.method)
+      check(*o.method == model.method, "--method ", name_of(*o.method), ": the task to start from has ",
+            name_of(model.method));
+    if (o.prompts)
+      check(*o.prompts == model.prompts.count, "--prompts ", *o.prompts, ": the task to start from has ",
+            model.prompts.count);
     check(!o.prompt_projection,
           "--prompt-projection: the task to start from holds its prompts as they came out of one");
     check(!o.paper_head, "--head-init: the task to start from has a head");
