@@ -9,8 +9,9 @@
 
 namespace vitrine {
 
-int thread_count();          // how many threads a loop may use
-void set_thread_count(int);  // >= 1; throws otherwise. One for the whole process, as OpenMP's own setting is.
+int thread_count();  // how many threads a loop may use
+void set_thread_count(
+    int);  // >= 1; throws otherwise. For loops that the calling thread starts, as with OpenMP.
 
 // Calls body(begin, end) for chunks that cover [0, items) once each. Each chunk holds at least `grain` items
 // (but the last). An exception in a body is rethrown here after all threads are done.

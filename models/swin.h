@@ -55,7 +55,7 @@ struct SwinBlock {
   uint32_t lane = 0;  // tells this block's noise from the others'
   SwinBlock(const SwinConfig& config, int64_t stage, int64_t index, const Scope& scope);
 
-  // x (B, P + rows columns, C) -> the same shape. `grid` gives the map and P, the prompts among the tokens;
+  // x (B, P + rows * columns, C) -> the same shape. `grid` gives the map and P, the prompts among the tokens;
   // `prompts` (P', C) or (B, P', C), or undefined, take part as keys and values only.
   Variable operator()(const Variable& x, WindowGrid grid, const Variable& prompts, const Pass& pass) const;
 };

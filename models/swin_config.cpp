@@ -41,8 +41,9 @@ PromptPlaces SwinConfig::prompt_places() const {
 void check_config(const SwinConfig& c) {
   check(c.image_size > 0 && c.image_size <= 1 << 14 && c.patch > 0 && c.patch <= c.image_size, "swin: patch ",
         c.patch, " and image size ", c.image_size, " make no sense");
-  check(c.stages() >= 1 && c.stages() <= 8 && c.heads.size() == c.depths.size(), "swin: ", c.stages(),
-        " stages and heads for ", c.heads.size(), " make no sense");
+  check(c.stages() >= 1 && c.stages() <= 8, "swin: expected 1 to 8 stages, got ", c.stages());
+  check(c.heads.size() == c.depths.size(), "swin: expected heads for each stage; depths for ", c.stages(),
+        " and heads for ", c.heads.size(), " were given");
   check(c.width > 0 && c.width <= 1 << 14 && c.mlp_ratio > 0 && c.mlp_ratio <= 64 && c.classes >= 0,
         "swin: width ", c.width, ", MLP ratio ", c.mlp_ratio, ", classes ", c.classes, " make no sense");
   for (int64_t s = 0; s < c.stages(); ++s) {
@@ -74,7 +75,7 @@ SwinConfig swin_preset(const std::string& name) {
               .classes = 1000};
   }
   const std::string guess = nearest(name, known);
-  fail(Fault::input, "swin: no preset ", quote(name), guess.empty() ? "" : "; did you mean " + guess + "?",
+  fail(Fault::input, "swin: no preset ", quote(name), guess.empty() ? "." : "; did you mean " + guess + "?",
        " Presets are swin-{t,s,b,l} and swin-{b,l}384");
 }
 
@@ -108,6 +109,11 @@ SwinConfig swin_config_of(const TensorFile& file) {
     c.heads.push_back(bias.dim(1));
   }
   check(!c.depths.empty(), who, ": no tensor 'layers.0.blocks.0.*': not a Swin in its authors' names");
+  check(c.stages() == 1 || file.tensors.contains("layers.0.downsample.reduction.weight") ||
+            !file.tensors.contains("layers.1.downsample.reduction.weight"),
+        who,
+        ": merges patches before a stage, as timm's newer names have it; Vitrine reads the authors' names, ",
+        "in which layers.1.downsample is layers.0.downsample and so on");
   const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(table))));
   check(side * side == table && side % 2 == 1, who, ": a bias table of ", table,
         " rows fits no window: (2 w - 1)^2");

@@ -45,7 +45,9 @@ std::vector<std::string> preset_names(const SwinConfig&) { return swin_preset_na
 
 TransformerConfig preset(const std::string& name) {
   if (name.starts_with("swin")) return swin_preset(name);
-  return vit_preset(name);
+  if (name.starts_with("vit")) return vit_preset(name);
+  fail(Fault::input, "no preset ", quote(name), "; presets are vit-{ti,s,b,l,h}{8,14,16,32}, ",
+       "swin-{t,s,b,l} and swin-{b,l}384");
 }
 
 std::string preset_name(const TransformerConfig& config) {
@@ -66,7 +68,9 @@ TransformerConfig transformer_config_of(const TensorFile& file, int64_t heads) {
     return vit_config_of(file, heads);
   }
   TransformerConfig config = config_from_json(stored->second);
-  if (auto* vit = std::get_if<VitConfig>(&config); vit && heads) vit->heads = heads;
+  if (const auto* vit = std::get_if<VitConfig>(&config))
+    check(heads == 0 || heads == vit->heads, file.name.empty() ? "checkpoint" : file.name, ": holds ",
+          vit->heads, " attention heads, not ", heads);
   check_config(config);
   return config;
 }

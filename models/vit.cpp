@@ -52,7 +52,7 @@ VitConfig vit_preset(const std::string& name) {
   const std::vector<std::string> known = vit_preset_names();
   const std::vector<std::string_view> names(known.begin(), known.end());
   const std::string guess = nearest(name, names);
-  fail(Fault::input, "vit: no preset ", quote(name), guess.empty() ? "" : "; did you mean " + guess + "?",
+  fail(Fault::input, "vit: no preset ", quote(name), guess.empty() ? "." : "; did you mean " + guess + "?",
        " Presets are vit-{ti,s,b,l,h}{8,14,16,32}");
 }
 

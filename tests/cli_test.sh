@@ -234,12 +234,12 @@ pretrain_swin() { "$vitrine" pretrain --model swin --steps 0 --width 8 --patch 4
 expect 'pretrain a Swin' 0 'Swin, width 8, depths 1-2, heads 1-2, window 3, patch 4, 32 pixels' pretrain_swin 1,2 1,2 --f32 --out swin.safetensors
 expect 'inspect a Swin' 0 . "$vitrine" inspect swin.safetensors --json
 json 'inspect a Swin: content' 'j["config"]["model"] == "swin" and j["config"]["depths"] == [1, 2] and j["config"]["heads"] == [1, 2] and j["config"]["padding"] == "before-roll"'
-expect 'a stage without heads' 1 '2 stages and heads for 1' pretrain_swin 1,1 1 --out never
+expect 'a stage without heads' 1 'heads for each stage; depths for 2 and heads for 1' pretrain_swin 1,1 1 --out never
 expect 'heads that do not divide' 1 '3 heads do not divide width 16 of stage 1' pretrain_swin 1,1 1,3 --out never
 expect 'a stage without blocks' 1 "--depth: expected a whole number .*'0'" pretrain_swin 1,0 1,2 --out never
 expect 'a hole in a list' 1 "--depth: expected a whole number .*''" pretrain_swin 1,,1 1,2 --out never
 expect 'a list for a ViT' 1 'a ViT takes one number' "$vitrine" pretrain --steps 0 --depth 1,1 --out never
-expect 'too many stages' 1 '9 stages' pretrain_swin 1,1,1,1,1,1,1,1,1 1,1,1,1,1,1,1,1,1 --out never
+expect 'too many stages' 1 '1 to 8 stages, got 9' pretrain_swin 1,1,1,1,1,1,1,1,1 1,1,1,1,1,1,1,1,1 --out never
 expect 'windows for a ViT' 1 'a ViT has no windows' "$vitrine" pretrain --window 4 --out never
 expect 'Swin at 44 pixels: tune' 0 . "$vitrine" tune --backbone swin.safetensors --image-size 44 --data folder:pictures --epochs 1 --batch 16 --out swin-44
 expect 'Swin at 44 pixels: eval' 0 'Accuracy' "$vitrine" eval --task swin-44/task.safetensors --data folder:pictures

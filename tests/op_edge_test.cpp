@@ -201,6 +201,10 @@ TEST_CASE("errors: what does not fit is an Error that names the op") {
   refused("attention", [&] { return attention(whole({2, 3, 4}), whole({2, 3, 4}), whole({2, 3, 4}), 2); });
   const auto rows = [&](const Shape& x, RowLayers layers, bool residual = false) {
     refused("row_layers", [&] { return row_layers(t(x), layers, residual); });
+    // Weights that learn are refused for the same.
+    for (Variable* v : {&layers.w1, &layers.b1, &layers.beta, &layers.b2})
+      if (v->defined()) *v = Variable::leaf(v->value().clone());
+    refused("row_layers", [&] { return row_layers(t(x), layers, residual); });
   };
   const Variable w1 = t({5, 3}), b1 = t({5}), w2 = t({3, 5}), b2 = t({3});
   rows({2, 3}, {.w1 = t({5, 4}), .b1 = b1, .w2 = w2, .b2 = b2});

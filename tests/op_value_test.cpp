@@ -455,3 +455,26 @@ TEST_CASE("values: add writes only over what nobody else holds") {
   // The smaller operand has no room for the result.
   CHECK(add(Variable(normal({7}, 4)), x).shape() == Shape{5, 7});
 }
+
+TEST_CASE("values: a row's bits depend neither on its place nor on its company") {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    for (const int64_t d : {1, 7, 13, 15, 33}) {
+      const Tensor x = normal({11, d}, 1, dtype), w = normal({5, d}, 2, dtype), gamma = normal({d}, 3, dtype),
+                   beta = normal({d}, 4, dtype);
+      const std::vector<std::function<Variable(const Variable&)>> ops{
+          [&](const Variable& v) { return layer_norm(v, gamma, beta, 1e-3); },
+          [](const Variable& v) { return softmax(v); }, [](const Variable& v) { return gelu(v); },
+          [&](const Variable& v) { return linear(v, w); },
+          [&](const Variable& v) {
+            return row_layers(v, {gamma, beta, 1e-3, w});
+          }};
+      for (size_t op = 0; op < ops.size(); ++op) {
+        CAPTURE(d);
+        CAPTURE(op);
+        const Tensor whole = ops[op](x).value();
+        for (int64_t i = 0; i < 11; ++i)
+          CHECK(same_bits(ops[op](x.rows(i, i + 1).clone()).value(), whole.rows(i, i + 1).clone()));
+      }
+    }
+  }
+}

@@ -204,12 +204,12 @@ TEST_CASE("swin: what a configuration must not say is named") {
   };
   refuses("\"before-roll\"", "\"beside\"", "unknown padding 'beside'");
   refuses("\"erf\"", "\"relu\"", "unknown gelu 'relu'");
-  refuses("\"depths\":[2,2]", "\"depths\":[2]", "1 stages and heads for 2");
+  refuses("\"depths\":[2,2]", "\"depths\":[2]", "depths for 1 and heads for 2");
   refuses("\"depths\":[2,2]", "\"depths\":[2,0]", "0 blocks in stage 1");
   refuses("\"depths\":[2,2]", "\"depths\":[2,1.5]", "depths is not a whole number");
   refuses("\"depths\":[2,2]", "\"depths\":4", "depths is no list");
   refuses("\"depths\":[2,2]", "\"depths\":[1,1,1,1,1,1,1,1,1]", "depths is no list of at most 8");
-  refuses("\"depths\":[2,2]", "\"depths\":[]", "0 stages");
+  refuses("\"depths\":[2,2]", "\"depths\":[]", "1 to 8 stages, got 0");
   refuses("\"depths\":[2,2],", "", "depths");
   refuses("\"heads\":[2,4]", "\"heads\":[2,3]", "3 heads do not divide width 16 of stage 1");
   refuses("\"heads\":[2,4]", "\"heads\":[0,4]", "0 heads do not divide width 8 of stage 0");

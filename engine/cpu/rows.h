@@ -14,6 +14,13 @@ using Row = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
 template <class T>
 using ConstRow = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
 
+// The sum of a row, in an order that depends on its length alone. Eigen's sum of a row in memory begins at the
+// first aligned element, so it would depend on where the row lies; that of an expression does not.
+template <class Map>
+auto sum_of(const Map& row) {
+  return (row * typename Map::Scalar(1)).sum();
+}
+
 // Temporary memory of one task: several arrays cut from one tensor.
 template <class T>
 class Scratch {

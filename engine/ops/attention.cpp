@@ -108,7 +108,7 @@ void attention_forward(const Sizes& s, const Inputs<T>& in, Tensor& out, Tensor&
           const T top = row.maxCoeff();
           row = (row - top) * factor;
           cpu::exp_run(row.data(), keys, row.data());
-          sums[r] = row.sum();
+          sums[r] = cpu::sum_of(row);
           lse[(b * s.heads + head) * s.queries + i + r] = top * factor + std::log(sums[r]);
         }
         cpu::multiply_packed_serially<T>({n, width, keys, {scores, keys, 1}, y, d}, v);

@@ -86,11 +86,12 @@ Tensor softmax_forward(const Tensor& x) {
   const T* from = x.data<T>().data();
   T* to = out.mutable_data<T>().data();
   parallel_for(x.shape().rows_before(-1), rows_per_task(d), [&](int64_t begin, int64_t end) {
+    // Its own, aligned memory: which elements go through vector instructions must not depend on the row's place.
+    Eigen::Array<T, Eigen::Dynamic, 1> powers(d);
     for (int64_t i = begin; i < end; ++i) {
       const ConstRow<T> row(from + i * d, d);
-      Row<T> result(to + i * d, d);
-      result = (row - row.maxCoeff()).exp();
-      result *= T(1) / result.sum();
+      powers = (row - row.maxCoeff()).exp();
+      Row<T>(to + i * d, d) = powers * (T(1) / powers.sum());
     }
   });
   return out;

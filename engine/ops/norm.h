@@ -12,7 +12,7 @@ template <class T>
 void layer_norm_row(const T* x, int64_t d, const T* gamma, const T* beta, T epsilon, T* to, T& mean,
                     T& rstd) {
   const cpu::ConstRow<T> row(x, d), g(gamma, d), b(beta, d);
-  mean = row.sum() / static_cast<T>(d);
+  mean = cpu::sum_of(row) / static_cast<T>(d);
   rstd = T(1) / std::sqrt((row - mean).square().sum() / static_cast<T>(d) + epsilon);
   cpu::Row<T>(to, d) = (row - mean) * rstd * g + b;
 }

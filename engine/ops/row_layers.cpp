@@ -154,9 +154,9 @@ void check_layers(const Variable& x, const RowLayers& l, bool residual) {
 }  // namespace
 
 Variable row_layers(const Variable& x, const RowLayers& l, bool residual) {
+  check_layers(x, l, residual);
   for (const Variable* v : {&l.gamma, &l.beta, &l.w1, &l.b1, &l.w2, &l.b2})
     if (v->wants_gradient()) return composed(x, l, residual);
-  check_layers(x, l, residual);
   const Layers layers{.norm = l.gamma.defined(),
                       .second = l.w2.defined(),
                       .residual = residual,

@@ -88,7 +88,7 @@ void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in
             const T top = row.maxCoeff();
             row -= top;
             cpu::exp_run(row.data(), wide, row.data());
-            sums[r] = row.sum();
+            sums[r] = cpu::sum_of(row);
             window_lse[i + r] = top + std::log(sums[r]);
           }
           cpu::multiply_packed_serially<T>({m, width, n_keys, {scores, wide, 1}, mixed, width}, v);

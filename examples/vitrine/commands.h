@@ -23,6 +23,7 @@ int bench(const BenchOptions& options, Console& console);
 
 // A file, or "builtin" (a ViT) or "builtin-swin", which the program carries.
 bool is_builtin(const std::string& where);
+TensorFile open_tensors(const std::string& where);
 Backbone open_backbone(const std::string& where, int64_t heads);
 // The backbone of a task: `wanted` if given, else the one that the task file names. heads 0: as the task has
 // them.

@@ -42,7 +42,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.one_of<ResizeMode>("--resize", "crop|squash", "how images become squares [as the backbone's were]",
                          o.resize, {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
   add.count("--image-size", "N", "pixels of a square's side, for a Swin [as the backbone's were]",
-            o.image_size, 1, 1 << 14);
+            o.image_size, 1, 4096);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   add.flag("--flip", "mirror half of the training images", c.augment.flip);
   add.words("--random-crop", "S", "train on random parts, at least S of the area (0.08 is usual)",
@@ -149,8 +149,8 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.flag("--bf16", "store weights in 16 bits (this is the default)", o.bf16);
   add.flag("--f32", "store weights in 32 bits", o.bf16, false);
   add.group("The training");
-  add.path("--init", "FILE", "start from this backbone of the same configuration [fresh weights]", o.init);
-  add.count("--steps", "N", "[9000]; 0 writes the fresh weights", o.steps, 0);
+  add.path("--init", "FILE", "start from this backbone of the same configuration, or builtin(-swin)", o.init);
+  add.count("--steps", "N", "[9000]; 0 writes the weights it starts from", o.steps, 0);
   add.count("--batch", "B", "pictures in a step [32]", o.batch, 1, 1 << 20);
   add.number("--lr", "R", "AdamW's learning rate [0.001]", o.learning_rate);
   add.number("--wd", "W", "weight decay [0.05]", o.weight_decay);

@@ -76,11 +76,13 @@ int pretrain(const PretrainOptions& o, Console& console) {
 
   check(o.out != o.state, "--out and --state: expected two files, got ", quote(o.out), " for both");
   std::optional<TensorFile> start;
-  if (!o.init.empty()) start = load_safetensors(o.init);
+  if (!o.init.empty()) start = open_tensors(o.init);
   prepare_output(o.out);
   if (!o.state.empty()) prepare_output(o.state);
   const bool resumed = !o.state.empty() && std::filesystem::exists(o.state);
-  Log log(std::filesystem::path(o.out).replace_extension(".log.jsonl").string(), resumed);
+  std::optional<Log> log;
+  if (o.steps > 0)
+    log.emplace(std::filesystem::path(o.out).replace_extension(".log.jsonl").string(), resumed);
   console.item("Model", text(describe(config.model), ", ", million_text(parameter_count(config.model)),
                              " parameters"));
   console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures",
@@ -100,7 +102,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
                                 {"learning_rate", r.learning_rate},
                                 {"images_per_second", r.images_per_second}};
     if (r.prompted_accuracy) line["prompted_accuracy"] = *r.prompted_accuracy;
-    log.line(line);
+    if (log) log->line(line);
     console.progress(r.step, r.steps, r.images_per_second,
                      fmt::format("loss {:.3f}  accuracy {}", r.loss, percent_text(r.accuracy)));
   };

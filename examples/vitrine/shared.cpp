@@ -15,16 +15,23 @@ namespace vitrine::cli {
 
 bool is_builtin(const std::string& where) { return where == "builtin" || where == "builtin-swin"; }
 
-Backbone open_backbone(const std::string& where, int64_t heads) {
-  if (!is_builtin(where)) return load_backbone(where, heads);
+TensorFile open_tensors(const std::string& where) {
+  if (!is_builtin(where)) return load_safetensors(where);
 #ifdef VITRINE_BUILTIN
   const auto bytes = where == "builtin" ? builtin_vit() : builtin_swin();
   // The bytes are part of the program: an owner that owns nothing keeps them from being copied.
   const std::shared_ptr<const void> owner(std::shared_ptr<const void>{}, bytes.data());
-  return make_backbone(read_safetensors(bytes, owner, where), where, heads);
+  return read_safetensors(bytes, owner, where);
 #else
   fail(Fault::input, "this program was built without a backbone of its own; name a file with --backbone");
 #endif
+}
+
+Backbone open_backbone(const std::string& where, int64_t heads) {
+  Backbone backbone = make_backbone(open_tensors(where), where, heads);
+  check(heads == 0 || untold_heads(backbone.config) != 0, "--heads ", heads,
+        ": a Swin's heads stand in its bias tables");
+  return backbone;
 }
 
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, int64_t heads) {

@@ -141,12 +141,14 @@ TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorF
                                                    .filter = Filter::bilinear,
                                                    .mean = {formula_mean, formula_mean, formula_mean},
                                                    .std = {formula_std, formula_std, formula_std}});
-  file.metadata["provenance"] = "vitrine pretrain: formula-driven pictures, " + settings(c);
+  std::string& provenance = file.metadata["provenance"];
   if (start) {
     const auto before = start->metadata.find("provenance");
-    file.metadata["provenance"] +=
-        "; started from: " + (before == start->metadata.end() ? "a file" : before->second);
+    provenance = before == start->metadata.end() ? "a file" : before->second;
   }
+  if (c.steps > 0 || !start)
+    provenance = "vitrine pretrain: formula-driven pictures, " + settings(c) +
+                 (start ? "; started from: " + provenance : "");
   return file;
 }
 

@@ -272,7 +272,8 @@ void Run::restore(const TensorFile& state) {
   progress_.best = std::strtod(entry("best").c_str(), nullptr);
   progress_.metrics = entry("metrics");
   if (hooks_.note)
-    hooks_.note(text("going on after step ", optimizer_.steps(), " (", progress_.epoch, " epochs done)"));
+    hooks_.note(text("going on after step ", optimizer_.steps(), " (", progress_.epoch,
+                     progress_.epoch == 1 ? " epoch" : " epochs", " done)"));
 }
 
 void Run::end_epoch(double seconds, int64_t samples_seen) {
