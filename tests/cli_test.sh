@@ -80,6 +80,10 @@ expect 'inspect as JSON' 0 . "$vitrine" inspect tiny.safetensors --json
 json 'inspect as JSON: content' 'j["kind"] == "backbone" and j["config"]["depth"] == 2 and len(j["identity"]) == 64'
 expect 'inspect the built-in' 0 'Parameters' "$vitrine" inspect builtin
 expect 'inspect the built-in Swin' 0 'Swin, width' "$vitrine" inspect builtin-swin
+expect 'heads that the file contradicts' 1 'holds 4 attention heads, not 8' "$vitrine" inspect builtin --heads 8
+expect 'heads for a Swin' 1 "bias tables" "$vitrine" inspect builtin-swin --heads 4
+expect 'pretrain goes on from a built-in net' 0 'again.safetensors' "$vitrine" pretrain --model swin --init builtin-swin --steps 0 --out again.safetensors
+expect 'bench of no preset' 1 'presets are vit-.*swin-' "$vitrine" bench step --model nothing
 expect 'tune the built-in Swin' 0 'task.safetensors' "$vitrine" tune --backbone builtin-swin --data synthetic:shapes --train-limit 16 --epochs 1 --batch 8 --no-test --out builtin-swin-task
 expect 'the built-in Swin is found again' 0 . "$vitrine" eval --task builtin-swin-task/task.safetensors --data synthetic:shapes --split val
 expect 'inspect a missing file' 2 "^vitrine inspect: .*nowhere.*No such file" "$vitrine" inspect nowhere.safetensors
@@ -107,7 +111,7 @@ tune() { "$vitrine" tune --backbone tiny.safetensors "$@"; }
 
 # --- a run and what follows it ---
 expect 'tune on a folder' 0 'test .* of 18 images' tune --data folder:pictures --epochs 8 --batch 8 --lr 0.01 --out colours --json
-json 'tune as JSON' 'j["test"]["samples"] == 18 and j["steps"] == 40 and j["classes"] == 3 and j["task"] == "colours/task.safetensors"'
+json 'tune as JSON' 'j["test"]["samples"] == 18 and j["steps"] == 40 and j["classes"] == 3 and j["backbone_parameters"] > 0 and j["task"] == "colours/task.safetensors"'
 expect 'metrics' 0 . python3 -c 'import json; l=[json.loads(x) for x in open("colours/metrics.jsonl")]; print(len(l)); assert len(l) == 8'
 expect 'the folder is taken' 1 "holds a run.*--resume" tune --data folder:pictures --out colours
 expect 'resume with other settings' 1 'other settings' tune --data folder:pictures --epochs 9 --batch 8 --lr 0.01 --out colours --resume

@@ -191,6 +191,18 @@ TEST_CASE("swin: configuration from shapes and from metadata") {
   misshapes("patch_embed.proj.weight", {8, 48}, "expected 4 extents, got (8, 48)");
 }
 
+TEST_CASE("swin: a file that merges patches before a stage, as timm's newer names have it, is named") {
+  const SwinConfig config{.image_size = 32, .width = 8, .depths = {1, 1}, .heads = {2, 2}, .window = 4};
+  TensorFile file = sine_swin(config);
+  CHECK(swin_config_of(file).depths == config.depths);
+  for (const char* name : {"norm.weight", "norm.bias", "reduction.weight"}) {
+    auto moved = file.tensors.extract(text("layers.0.downsample.", name));
+    moved.key() = text("layers.1.downsample.", name);
+    file.tensors.insert(std::move(moved));
+  }
+  CHECK_THROWS_WITH_AS(swin_config_of(file), doctest::Contains("timm's newer names"), Error);
+}
+
 TEST_CASE("swin: what a configuration must not say is named") {
   const std::string good = config_to_json(toy);
   CHECK(config_to_json(config_from_json(good)) == good);

@@ -301,7 +301,7 @@ int tune(const TuneOptions& o, Console& console) {
                {"epochs", config.epochs},
                {"steps", per_epoch * config.epochs},
                {"trained_parameters", trained_count(config, net)},
-               {"parameter_count(net)", parameter_count(net)},
+               {"backbone_parameters", parameter_count(net)},
                {"memory_forecast", memory_json(memory)},
                {"memory_peak", pool.statistics().peak}});
   std::string accuracy;
