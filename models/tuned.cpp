@@ -67,12 +67,16 @@ TunedModel::TunedModel(const Backbone& backbone, const TunedConfig& config, uint
   build(backbone, trainable(parameters_, seed, dtype, memory), inside);
 }
 
-TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory)
-    : config_(task.config) {
+void check_backbone(const Task& task, const Backbone& backbone) {
   const std::string identity = identity_of(backbone);
   check(identity == task.backbone_identity, "task file: it belongs to another backbone: its ", task.backbone,
         " has identity ", task.backbone_identity.substr(0, 16), "..., but ", backbone.source, " has ",
         identity.substr(0, 16), "...");
+}
+
+TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory)
+    : config_(task.config) {
+  check_backbone(task, backbone);
   // The file holds prompts after projection; they go on without one.
   config_.prompts.projection = 0;
   const Scope inside = config_.method == Method::full

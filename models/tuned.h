@@ -47,6 +47,9 @@ struct Task {
 TensorFile to_file(const Task& task);
 Task task_from_file(const TensorFile& file);
 
+// Throws, naming both identities, if `task` was tuned on another backbone.
+void check_backbone(const Task& task, const Backbone& backbone);
+
 // The model. The frozen parts are sealed constants; `parameters` lists all that is trained.
 class TunedModel {
  public:

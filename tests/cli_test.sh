@@ -85,6 +85,7 @@ expect 'heads for a Swin' 1 "bias tables" "$vitrine" inspect builtin-swin --head
 expect 'pretrain goes on from a built-in net' 0 'again.safetensors' "$vitrine" pretrain --model swin --init builtin-swin --steps 0 --out again.safetensors
 expect 'bench of no preset' 1 'presets are vit-.*swin-' "$vitrine" bench step --model nothing
 expect 'tune the built-in Swin' 0 'task.safetensors' "$vitrine" tune --backbone builtin-swin --data synthetic:shapes --train-limit 16 --epochs 1 --batch 8 --no-test --out builtin-swin-task
+expect "a task for another model" 1 'belongs to another backbone' "$vitrine" tune --init builtin-swin-task/task.safetensors --backbone builtin --data synthetic:shapes --out never
 expect 'the built-in Swin is found again' 0 . "$vitrine" eval --task builtin-swin-task/task.safetensors --data synthetic:shapes --split val
 expect 'inspect a missing file' 2 "^vitrine inspect: .*nowhere.*No such file" "$vitrine" inspect nowhere.safetensors
 head -c 5000 tiny.safetensors >cut.safetensors

@@ -203,6 +203,7 @@ int tune(const TuneOptions& o, Console& console) {
   if (o.init) start = load_task(*o.init);
   const Backbone backbone = start ? open_backbone_of(*start, o.backbone, o.heads)
                                   : open_backbone(o.backbone.value_or("builtin"), o.heads);
+  if (start) check_backbone(*start, backbone);
   const TransformerConfig net = with_classes(backbone.config, 0);  // its own head has no part in this
 
   OpenOptions open{.exif = o.exif};
