@@ -57,6 +57,7 @@ struct RowLayers {
 // With constant weights it takes a few rows at a time through all layers while they are in the cache, and
 // keeps only x and gelu's slopes; otherwise it is that composition.
 Variable row_layers(const Variable& x, const RowLayers& layers, bool residual = false);
+
 // exp(x - max) / sum along the last axis.
 Variable softmax(const Variable& x);
 

@@ -90,12 +90,6 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
   return backbone;
 }
 
-#ifdef VITRINE_FILES
-Backbone load_backbone(const std::string& path, int64_t heads, const Memory& memory) {
-  return make_backbone(load_safetensors(path), path, heads, memory);
-}
-#endif
-
 std::string identity_of(const Backbone& backbone) {
   Sha256 hash;
   hash.update(config_to_json(with_classes(backbone.config, 0))).update("\n");

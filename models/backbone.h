@@ -19,14 +19,11 @@ struct Backbone {
 // Reads a ViT in timm's key names or a Swin in its authors' and finds out its configuration
 // (models/transformer.h: transformer_config_of). A Swin's tensors that can be computed (relative_position_index,
 // attn_mask) are left out. Throws if a tensor is missing or misshapen, holds a number that is not finite in f32,
-// or if one is left over whose name the model does not have. What has to be converted to f32 or packed later is allocated from `memory`; f32 stays where it
-// is (a mapped file, which is read through once).
+// or if one is left over whose name the model does not have. What has to be converted to f32 or packed later is
+// allocated from `memory`; f32 stays where it is (a mapped file, which is read through once). From a file:
+// make_backbone(load_safetensors(path), path).
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0,
                        const Memory& memory = {});
-#ifdef VITRINE_FILES
-// The same from a file.
-Backbone load_backbone(const std::string& path, int64_t heads = 0, const Memory& memory = {});
-#endif
 
 // SHA-256 over the configuration and the tensors, by name: name, shape and f32 bytes; the backbone's own head
 // does not count. Two files of the same net have the same identity, whatever else they hold.

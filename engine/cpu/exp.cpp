@@ -44,6 +44,7 @@ void exp_run(const float* x, int64_t n, float* to) {
   rest = exp_bounded(rest);
   std::copy_n(reinterpret_cast<const float*>(&rest), n - i, to + i);
 }
+
 void exp_run(const double* x, int64_t n, double* to) {
   // Blocks of its own, always whole: each number takes the same way, wherever it stands.
   Eigen::Array<double, 16, 1> block = Eigen::Array<double, 16, 1>::Zero();

@@ -21,6 +21,16 @@ auto sum_of(const Map& row) {
   return (row * typename Map::Scalar(1)).sum();
 }
 
+// A tensor's elements, null if it is undefined.
+template <class T>
+T* data_of(Tensor& tensor) {
+  return tensor.defined() ? tensor.mutable_data<T>().data() : nullptr;
+}
+template <class T>
+const T* data_of(const Tensor& tensor) {
+  return tensor.defined() ? tensor.data<T>().data() : nullptr;
+}
+
 // Temporary memory of one task: several arrays cut from one tensor.
 template <class T>
 class Scratch {

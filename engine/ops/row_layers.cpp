@@ -14,6 +14,8 @@ namespace vitrine {
 
 namespace {
 
+using cpu::data_of;
+
 // The same with constant weights only, and the sizes: x (M, K), hidden rows (M, H) or none, out (M, N).
 struct Layers {
   bool norm, second, residual;
@@ -27,15 +29,6 @@ struct Layers {
 struct Kept {
   Tensor x, mean, rstd, slopes;
 };
-
-template <class T>
-T* data_of(Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data<T>().data() : nullptr;
-}
-template <class T>
-const T* data_of(const Tensor& tensor) {
-  return tensor.defined() ? tensor.data<T>().data() : nullptr;
-}
 
 // Calls body(first, rows, scratch) for all m rows, at most 96 at a time: enough to use a weight well that comes
 // from memory. `columns` elements of scratch belong to each row. A row's numbers do not depend on its company.

@@ -20,6 +20,7 @@ namespace {
 
 using namespace windows;
 using cpu::ConstRow;
+using cpu::data_of;
 using cpu::Row;
 using cpu::Scratch;
 
@@ -119,16 +120,12 @@ struct Kept {
   bool prefix_alone() const { return !qkv && !bias && !padding && sizes.prompts == 0; }
 };
 
-// qkv has its shape, and may lie over it: a turn gathers its rows before it writes their gradients. The others are sums over windows, with one slice for each band: prompts (B bands, P, 3 D),
-// bias (B bands, heads, w w, w w), padding (B bands, 3 D), prefix (B bands, P, D). Undefined where not wanted.
+// qkv has its shape, and may lie over it: a turn gathers its rows before it writes their gradients. The others
+// are sums over windows, with one slice for each band: prompts (B bands, P, 3 D), bias (B bands, heads, w w,
+// w w), padding (B bands, 3 D), prefix (B bands, P, D). Undefined where not wanted.
 struct Gradients {
   Tensor qkv, prompts, bias, padding, prefix_k, prefix_v;
 };
-
-template <class T>
-T* data_of(Tensor& tensor) {
-  return tensor.defined() ? tensor.mutable_data<T>().data() : nullptr;
-}
 
 template <class T>
 void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& grad) {

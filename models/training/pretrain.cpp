@@ -176,7 +176,7 @@ struct Sums {
 Prompts fresh_prompts(const PretrainConfig& c, int64_t step, const Memory& memory) {
   if (c.fresh_prompts == 0 || step % 2 == 0) return {};
   Random random(c.seed, Purpose::pretrain, 0, static_cast<uint32_t>(step));
-  const double most = static_cast<double>(c.fresh_prompts) + 0.999;
+  const double most = static_cast<double>(c.fresh_prompts) + 0.999;  // rounded down below
   const auto count = static_cast<int64_t>(std::exp(random.uniform() * std::log(most)));
   const uint64_t seed = uint64_t{random.bits()} << 32 | random.bits();
   Parameters thrown_away;
