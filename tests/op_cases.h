@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/instruction_set.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 #include "engine/random.h"
@@ -127,6 +128,18 @@ class Threads {
 
  private:
   int before_ = thread_count();
+};
+
+// Another set of instructions, while it lives.
+class Instructions {
+ public:
+  explicit Instructions(const std::string& set) { use_instruction_set(set); }
+  ~Instructions() { use_instruction_set(before_); }
+  Instructions(const Instructions&) = delete;
+  Instructions& operator=(const Instructions&) = delete;
+
+ private:
+  std::string before_ = instruction_set();
 };
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {

@@ -9,18 +9,38 @@ using namespace vitrine::testing;
 
 TEST_CASE("table: f32 against f64, results and gradients") {
   const Threads one(1);
+  for (const OpCase& op : op_cases())
+    for (const std::string& set : instruction_sets()) {
+      CAPTURE(op.name);
+      CAPTURE(set);
+      const Outcome wide = evaluate(op, inputs_of(op, DType::f64), all_wanted(op));
+      const Instructions used(set);
+      const Outcome narrow = evaluate(op, inputs_of(op, DType::f32), all_wanted(op));
+      CHECK(narrow.value.dtype() == DType::f32);
+      CHECK(wide.value.dtype() == DType::f64);
+      check_close(values(narrow.value), values(wide.value), op.tolerance);
+      for (size_t i = 0; i < wide.gradients.size(); ++i) {
+        CAPTURE(i);
+        REQUIRE(narrow.gradients[i].defined() == wide.gradients[i].defined());
+        if (wide.gradients[i].defined())
+          check_close(values(narrow.gradients[i]), values(wide.gradients[i]), op.tolerance);
+      }
+    }
+}
+
+TEST_CASE("table: every set of instructions computes the same in f64") {
+  const Threads one(1);
   for (const OpCase& op : op_cases()) {
     CAPTURE(op.name);
-    const Outcome narrow = evaluate(op, inputs_of(op, DType::f32), all_wanted(op));
-    const Outcome wide = evaluate(op, inputs_of(op, DType::f64), all_wanted(op));
-    CHECK(narrow.value.dtype() == DType::f32);
-    CHECK(wide.value.dtype() == DType::f64);
-    check_close(values(narrow.value), values(wide.value), op.tolerance);
-    for (size_t i = 0; i < wide.gradients.size(); ++i) {
-      CAPTURE(i);
-      REQUIRE(narrow.gradients[i].defined() == wide.gradients[i].defined());
-      if (wide.gradients[i].defined())
-        check_close(values(narrow.gradients[i]), values(wide.gradients[i]), op.tolerance);
+    const Outcome reference = evaluate(op, inputs_of(op, DType::f64), all_wanted(op));
+    for (const std::string& set : instruction_sets()) {
+      CAPTURE(set);
+      const Instructions used(set);
+      const Outcome other = evaluate(op, inputs_of(op, DType::f64), all_wanted(op));
+      check_close(values(other.value), values(reference.value), 1e-12);
+      for (size_t i = 0; i < reference.gradients.size(); ++i)
+        if (reference.gradients[i].defined())
+          check_close(values(other.gradients[i]), values(reference.gradients[i]), 1e-12);
     }
   }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # variants_test.sh: builds of the library for other places, each running tests/embedded/embedded.cpp: without OpenMP, files
-# and this machine's own instructions, natively and for 64-bit ARM under qemu. Both must give the same numbers.
+# natively and for 64-bit ARM under qemu. Both must give the same numbers.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tests/cases.sh"

@@ -1,36 +1,17 @@
 // gemm.h: c = a b (+ c, + bias) on the CPU, in f32 and f64.
 //
-// The classic scheme (Goto and van de Geijn, TOMS 2008): b is packed into panels as wide as a tile
-// (Tile<T>::columns in gemm.cpp), a into strips of a few rows, and a register-sized tile of c is summed along
-// a slice of K at a time. Each element of c is one chain of sums in the order of K, whatever the number of
-// threads. Frozen weights are packed once (Tensor::kept_form).
+// The classic scheme (Goto and van de Geijn, TOMS 2008): b is packed into panels as wide as a tile, a is read in
+// place or packed into strips of a few rows, and a register-sized tile of c is summed along a slice of K at a time
+// (kernels/gemm.inc). Each element of c is one chain of sums in the order of K, whatever the number of threads.
+// Frozen weights are packed once (Tensor::kept_form).
 #pragma once
 
 #include <cstdint>
 
+#include "engine/cpu/kernels.h"
 #include "engine/tensor.h"
 
 namespace vitrine::cpu {
-
-// A matrix in memory by its strides, in elements: element (i, j) is data[i * row + j * column].
-template <class T>
-struct Matrix {
-  const T* data;
-  int64_t row, column;
-  Matrix transposed() const { return {data, column, row}; }
-};
-
-// c (M, N) with rows `c_row` apart = a (M, K) b (K, N). If `accumulate`, c is added to; else if `bias` is not
-// null, the result starts from bias (N).
-template <class T>
-struct Product {
-  int64_t m, n, k;
-  Matrix<T> a;
-  T* c;
-  int64_t c_row;
-  bool accumulate = false;
-  const T* bias = nullptr;
-};
 
 // The register tile. A product whose M and N are multiples of these runs fastest.
 template <class T>
@@ -38,7 +19,7 @@ int64_t tile_rows();
 template <class T>
 int64_t tile_columns();
 
-// The elements that b (K, N) takes when packed.
+// The elements that b (K, N) takes when packed. A packed b is for the instruction set in use.
 template <class T>
 int64_t packed_size(int64_t k, int64_t n);
 template <class T>

@@ -1,25 +1,10 @@
-// rows.h: small things that several CPU kernels share: rows as Eigen arrays, temporary memory, the sum over
-// a batch.
+// rows.h: small things that several ops share: a tensor's elements, temporary memory, the sum over a batch.
 #pragma once
-
-#include <Eigen/Core>
 
 #include "engine/parallel.h"
 #include "engine/tensor.h"
 
 namespace vitrine::cpu {
-
-template <class T>
-using Row = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
-template <class T>
-using ConstRow = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
-
-// The sum of a row, in an order that depends on its length alone. Eigen's sum of a row in memory begins at the
-// first aligned element, so it would depend on where the row lies; that of an expression does not.
-template <class Map>
-auto sum_of(const Map& row) {
-  return (row * typename Map::Scalar(1)).sum();
-}
 
 // A tensor's elements, null if it is undefined.
 template <class T>

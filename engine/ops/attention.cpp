@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "engine/check.h"
-#include "engine/cpu/exp.h"
 #include "engine/cpu/gemm.h"
 #include "engine/cpu/rows.h"
 #include "engine/ops/prefix.h"
@@ -19,8 +18,7 @@ namespace {
 
 constexpr int64_t query_rows = 48;  // one block of query rows; its scores stay in the cache
 
-using cpu::ConstRow;
-using cpu::Row;
+using cpu::kernels;
 using cpu::Scratch;
 
 struct Sizes {
@@ -104,15 +102,12 @@ void attention_forward(const Sizes& s, const Inputs<T>& in, Tensor& out, Tensor&
         T* y = to + (b * s.queries + i) * d + offset;
         T sums[query_rows];
         for (int64_t r = 0; r < n; ++r) {
-          Row<T> row(scores + r * keys, keys);
-          const T top = row.maxCoeff();
-          row = (row - top) * factor;
-          cpu::exp_run(row.data(), keys, row.data());
-          sums[r] = cpu::sum_of(row);
-          lse[(b * s.heads + head) * s.queries + i + r] = top * factor + std::log(sums[r]);
+          T greatest;
+          sums[r] = kernels<T>().softmax_terms(scores + r * keys, keys, factor, &greatest);
+          lse[(b * s.heads + head) * s.queries + i + r] = greatest + std::log(sums[r]);
         }
         cpu::multiply_packed_serially<T>({n, width, keys, {scores, keys, 1}, y, d}, v);
-        for (int64_t r = 0; r < n; ++r) Row<T>(y + r * d, width) *= T(1) / sums[r];
+        for (int64_t r = 0; r < n; ++r) kernels<T>().scale(y + r * d, width, T(1) / sums[r], y + r * d);
       }
     }
   });
@@ -165,14 +160,13 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
         cpu::multiply_packed_serially<T>({n, keys, width, q, p, keys}, k_wide);      // scores
         cpu::multiply_packed_serially<T>({n, keys, width, dout, ds, keys}, v_wide);  // dP = dO V^T
         for (int64_t r = 0; r < n; ++r) {
-          Row<T> probability(p + r * keys, keys), slope(ds + r * keys, keys);
-          probability = probability * factor - lse[(b * s.heads + head) * s.queries + i + r];
-          cpu::exp_run(probability.data(), keys, probability.data());
-          const T mean = grad.tokens() ? (probability * slope).sum()
-                                       : (ConstRow<T>(dout.data + r * d, width) *
-                                          ConstRow<T>(ys + (b * s.queries + i + r) * d + offset, width))
-                                             .sum();
-          slope = probability * (slope - mean) * factor;
+          T *probability = p + r * keys, *slope = ds + r * keys;
+          kernels<T>().softmax_again(probability, keys, factor,
+                                     lse[(b * s.heads + head) * s.queries + i + r]);
+          const T mean = grad.tokens() ? kernels<T>().dot(probability, slope, keys)
+                                       : kernels<T>().dot(dout.data + r * d,
+                                                          ys + (b * s.queries + i + r) * d + offset, width);
+          kernels<T>().softmax_slope(probability, keys, mean, factor, slope);
         }
         if (wants_k) {  // dK = dS^T Q
           cpu::pack<T>(n, width, q, packed);

@@ -1,17 +1,18 @@
 // norm.cpp: layer_norm and softmax.
+#include <algorithm>
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/cpu/kernels.h"
+#include "engine/cpu/rows.h"
 #include "engine/ops.h"
-#include "engine/ops/norm.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
 
 namespace {
 
-using cpu::ConstRow;
-using cpu::Row;
+using cpu::kernels;
 
 int64_t rows_per_task(int64_t columns) { return (1 << 13) / std::max<int64_t>(columns, 1) + 1; }
 
@@ -29,7 +30,7 @@ Tensor layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& be
   const T *g = gamma.data<T>().data(), *b = beta.data<T>().data();
   parallel_for(m, rows_per_task(d), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      layer_norm_row(from + i * d, d, g, b, epsilon, to + i * d, means[i], rstds[i]);
+      kernels<T>().layer_norm(from + i * d, d, g, b, epsilon, to + i * d, means + i, rstds + i);
   });
   return out;
 }
@@ -44,7 +45,7 @@ Tensor layer_norm_backward_x(const Tensor& x, const Tensor& gamma, const Tensor&
   const T* g = gamma.data<T>().data();
   parallel_for(mean.numel(), rows_per_task(d), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      layer_norm_row_backward(from + i * d, dys + i * d, d, g, means[i], rstds[i], to + i * d);
+      kernels<T>().layer_norm_backward(from + i * d, dys + i * d, d, g, means[i], rstds[i], to + i * d);
   });
   return out;
 }
@@ -86,12 +87,10 @@ Tensor softmax_forward(const Tensor& x) {
   const T* from = x.data<T>().data();
   T* to = out.mutable_data<T>().data();
   parallel_for(x.shape().rows_before(-1), rows_per_task(d), [&](int64_t begin, int64_t end) {
-    // Its own, aligned memory: which elements go through vector instructions must not depend on the row's place.
-    Eigen::Array<T, Eigen::Dynamic, 1> powers(d);
     for (int64_t i = begin; i < end; ++i) {
-      const ConstRow<T> row(from + i * d, d);
-      powers = (row - row.maxCoeff()).exp();
-      Row<T>(to + i * d, d) = powers * (T(1) / powers.sum());
+      T *row = to + i * d, greatest;
+      std::copy_n(from + i * d, d, row);
+      kernels<T>().scale(row, d, T(1) / kernels<T>().softmax_terms(row, d, T(1), &greatest), row);
     }
   });
   return out;
@@ -106,8 +105,9 @@ Tensor softmax_backward(const Tensor& y, const Tensor& dy) {
   T* to = out.mutable_data<T>().data();
   parallel_for(y.shape().rows_before(-1), rows_per_task(d), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const ConstRow<T> row(ys + i * d, d), dout(dys + i * d, d);
-      Row<T>(to + i * d, d) = row * (dout - (row * dout).sum());
+      const T *row = ys + i * d, *dout = dys + i * d;
+      std::copy_n(dout, d, to + i * d);
+      kernels<T>().softmax_slope(row, d, kernels<T>().dot(row, dout, d), T(1), to + i * d);
     }
   });
   return out;

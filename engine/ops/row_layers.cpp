@@ -4,9 +4,12 @@
 // memory, and the hidden row of an MLP is four times as wide as the others: that costs more than it should
 // beside the products. Here a task takes some rows through all layers while they are in the cache. Nothing is
 // kept for backward but x, a mean and a deviation for each row, and gelu's slopes.
+#include <cmath>
+
 #include "engine/check.h"
+#include "engine/cpu/kernels.h"
+#include "engine/cpu/rows.h"
 #include "engine/ops/gelu.h"
-#include "engine/ops/norm.h"
 #include "engine/ops/weight.h"
 #include "engine/parallel.h"
 
@@ -15,6 +18,7 @@ namespace vitrine {
 namespace {
 
 using cpu::data_of;
+using cpu::kernels;
 
 // The same with constant weights only, and the sizes: x (M, K), hidden rows (M, H) or none, out (M, N).
 struct Layers {
@@ -57,7 +61,8 @@ void row_layers_forward(const Tensor& x, const Layers& l, Kept& kept, Tensor& ou
     if (l.norm) {
       for (int64_t r = 0; r < rows; ++r) {
         T mean, rstd;
-        layer_norm_row(in + r * k, k, gamma, beta, static_cast<T>(l.epsilon), scratch + r * k, mean, rstd);
+        kernels<T>().layer_norm(in + r * k, k, gamma, beta, static_cast<T>(l.epsilon), scratch + r * k, &mean,
+                                &rstd);
         if (means) means[i + r] = mean, rstds[i + r] = rstd;
       }
       in = scratch;
@@ -74,7 +79,7 @@ void row_layers_forward(const Tensor& x, const Layers& l, Kept& kept, Tensor& ou
     const T *bias = l.second ? b2 : b1, *packed = data_of<T>(l.second ? second : first);
     T* own = to + i * n;
     cpu::multiply_packed_serially<T>({rows, n, width, {in, width, 1}, own, n, false, bias}, packed);
-    for (int64_t j = 0; l.residual && j < rows * n; ++j) own[j] += from[i * n + j];
+    if (l.residual) kernels<T>().add(own, from + i * n, rows * n, own);
   });
 }
 
@@ -92,18 +97,20 @@ void row_layers_backward(const Layers& l, const Kept& kept, const Tensor& dy, Te
     if (l.second) {
       T* hidden = scratch + rows * k;
       cpu::multiply_packed_serially<T>({rows, h, n, {in, n, 1}, hidden, h}, data_of<T>(second));
-      for (int64_t j = 0; j < rows * h; ++j) hidden[j] *= slopes[i * h + j];
+      kernels<T>().multiply_rows(hidden, slopes + i * h, rows * h, hidden);
       in = hidden;
       width = h;
     }
     // dx may be dy's memory, which is still needed: what the rows become waits in scratch.
     cpu::multiply_packed_serially<T>({rows, k, width, {in, width, 1}, scratch, k}, data_of<T>(first));
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = 0; l.norm && r < rows; ++r) {
       T* row = scratch + r * k;
-      const int64_t at = (i + r) * k;
-      if (l.norm) layer_norm_row_backward(x + at, row, k, gamma, means[i + r], rstds[i + r], row);
-      for (int64_t j = 0; j < k; ++j) to[at + j] = row[j] + (l.residual ? from[at + j] : T(0));
+      kernels<T>().layer_norm_backward(x + (i + r) * k, row, k, gamma, means[i + r], rstds[i + r], row);
     }
+    if (l.residual)
+      kernels<T>().add(scratch, from + i * k, rows * k, to + i * k);
+    else
+      std::copy_n(scratch, rows * k, to + i * k);
   });
 }
 

@@ -9,7 +9,6 @@
 #include <cmath>
 
 #include "engine/check.h"
-#include "engine/cpu/exp.h"
 #include "engine/ops/prefix.h"
 #include "engine/ops/windows.h"
 #include "engine/parallel.h"
@@ -19,9 +18,8 @@ namespace vitrine {
 namespace {
 
 using namespace windows;
-using cpu::ConstRow;
 using cpu::data_of;
-using cpu::Row;
+using cpu::kernels;
 using cpu::Scratch;
 
 constexpr int64_t query_rows = 72;  // one block of query rows; its scores stay in the cache
@@ -30,8 +28,8 @@ constexpr double masked = -100;     // the published models were trained with it
 // scores = factor * scores + bias, with the mask: row r of the queries of a window, all its whole columns.
 template <class T>
 void finish_scores(const Sizes& s, const Plan& plan, int64_t window, int64_t r, const T* bias, T factor,
-                   Row<T> scores) {
-  scores = scores * factor + ConstRow<T>(bias, scores.size());
+                   T* scores, int64_t wide) {
+  kernels<T>().add_scaled(scores, wide, factor, bias, scores);
   if (!plan.mixed[window] || r < s.prompts) return;
   const uint8_t* regions = plan.regions.data() + window * s.slots();
   const uint8_t own = regions[r - s.prompts];
@@ -84,22 +82,21 @@ void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in
           cpu::multiply_packed_serially<T>({m, wide, width, {q + i * width, width, 1}, scores, wide}, k);
           T sums[query_rows];
           for (int64_t r = 0; r < n; ++r) {
-            Row<T> row(scores + r * wide, wide);
-            finish_scores<T>(s, plan, window, i + r, biases + (head * n_queries + i + r) * wide, factor, row);
-            const T top = row.maxCoeff();
-            row -= top;
-            cpu::exp_run(row.data(), wide, row.data());
-            sums[r] = cpu::sum_of(row);
-            window_lse[i + r] = top + std::log(sums[r]);
+            T *row = scores + r * wide, greatest;
+            finish_scores<T>(s, plan, window, i + r, biases + (head * n_queries + i + r) * wide, factor, row,
+                             wide);
+            sums[r] = kernels<T>().softmax_terms(row, wide, T(1), &greatest);
+            window_lse[i + r] = greatest + std::log(sums[r]);
           }
           cpu::multiply_packed_serially<T>({m, width, n_keys, {scores, wide, 1}, mixed, width}, v);
           for (int64_t r = 0; r < n; ++r) {
-            const ConstRow<T> result(mixed + r * width, width);
+            const T* result = mixed + r * width;
             const int64_t slot = i + r - s.prompts;
             if (slot < 0) {
-              Row<T>(band + (i + r) * d, width) += result * (share / sums[r]);
+              T* mean = band + (i + r) * d;
+              kernels<T>().add_scaled(result, width, share / sums[r], mean, mean);
             } else if (const int64_t token = turn.tokens[slot]; token >= 0) {
-              Row<T>(image + (s.prompts + token) * d + offset, width) = result * (T(1) / sums[r]);
+              kernels<T>().scale(result, width, T(1) / sums[r], image + (s.prompts + token) * d + offset);
               fetch_ahead<For::writing>(turn, slot, image + s.prompts * d, d, width);
             }
           }
@@ -185,11 +182,11 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
         for (int64_t r = 0; r < n_queries; ++r) {
           const int64_t token = r < s.prompts ? r : tokens[r - s.prompts];
           const int64_t place = r < s.prompts ? r : s.prompts + token;
-          Row<T> to(dout + r * width, width);
+          T* row = dout + r * width;
           if (token < 0)
-            to.setZero();
+            std::fill_n(row, width, T(0));
           else
-            to = ConstRow<T>(image_dy + place * d + offset, width) * (r < s.prompts ? share : T(1));
+            kernels<T>().scale(image_dy + place * d + offset, width, r < s.prompts ? share : T(1), row);
           if (r >= s.prompts)
             fetch_ahead<For::reading>(turn, r - s.prompts, image_dy + s.prompts * d, d, width);
         }
@@ -199,27 +196,25 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
           cpu::multiply_packed_serially<T>({m, wide, width, q_block, probabilities, wide}, k_wide);
           cpu::multiply_packed_serially<T>({m, wide, width, dout_block, ds, wide}, v_wide);  // dP = dO V^T
           for (int64_t r = 0; r < n; ++r) {
-            Row<T> probability(probabilities + r * wide, wide), slope(ds + r * wide, wide);
+            T *probability = probabilities + r * wide, *slope = ds + r * wide;
             const T log_sum = lse[((b * plan.windows + window) * s.heads + head) * n_queries + i + r];
             T mean = 0;
             if (alone) {
-              probability = probability * factor - log_sum;
+              kernels<T>().softmax_again(probability, wide, factor, log_sum);
               if (tokens[i + r] >= 0)
-                mean = (ConstRow<T>(dout + (i + r) * width, width) *
-                        ConstRow<T>(ys + (b * s.tokens + tokens[i + r]) * d + offset, width))
-                           .sum();
+                mean = kernels<T>().dot(dout + (i + r) * width,
+                                        ys + (b * s.tokens + tokens[i + r]) * d + offset, width);
             } else {
               finish_scores<T>(s, plan, window, i + r, biases + (head * n_queries + i + r) * wide, factor,
-                               probability);
-              probability -= log_sum;
+                               probability, wide);
+              kernels<T>().softmax_again(probability, wide, T(1), log_sum);
+              mean = kernels<T>().dot(probability, slope, wide);
             }
-            cpu::exp_run(probability.data(), wide, probability.data());
-            if (!alone) mean = (probability * slope).sum();
-            slope = probability * (slope - mean);
+            kernels<T>().softmax_slope(probability, wide, mean, T(1), slope);
             if (to_bias && i + r >= s.prompts)
-              Row<T>(to_bias + ((task * s.heads + head) * slots + i + r - s.prompts) * slots, slots) +=
-                  slope.segment(s.lead(), slots);
-            slope *= factor;
+              add_row(slope + s.lead(), slots,
+                      to_bias + ((task * s.heads + head) * slots + i + r - s.prompts) * slots);
+            kernels<T>().scale(slope, wide, factor, slope);
           }
           if (to_qkv)
             cpu::multiply_packed_serially<T>({m, width, n_keys, {ds, wide, 1}, dq + i * width, width},

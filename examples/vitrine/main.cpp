@@ -7,6 +7,7 @@
 #include <new>
 
 #include "commands.h"
+#include "engine/instruction_set.h"
 #include "engine/parallel.h"
 #include "signals.h"
 
@@ -42,6 +43,7 @@ struct Runner {
   template <class Options>
   int operator()(const Options& options) const {
     if (options.common.threads) set_thread_count(*options.common.threads);
+    if (options.common.instructions) use_instruction_set(*options.common.instructions);
     Common common = options.common;
     common.program = program;
     Console console(common);

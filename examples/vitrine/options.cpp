@@ -5,6 +5,7 @@
 #include <array>
 
 #include "adder.h"
+#include "engine/instruction_set.h"
 
 namespace vitrine::cli {
 
@@ -226,12 +227,16 @@ Request read(const std::string& command, const std::string& usage, const char* w
 
 }  // namespace
 
+namespace {
+Request version() { return Show{text("vitrine ", VITRINE_VERSION, " (", instruction_set(), ")\n")}; }
+}  // namespace
+
 Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty())
     fail(Fault::input,
          "expected a command: tune, eval, predict, inspect, pretrain or bench; see vitrine --help");
-  if (words[0] == "--version") return Show{text("vitrine ", VITRINE_VERSION, "\n")};
+  if (words[0] == "--version") return version();
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
     words.erase(words.begin());
     words.push_back("--help");
@@ -249,7 +254,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   command = name;
   words.erase(words.begin());
   for (const std::string& word : words)
-    if (word == "--version") return Show{text("vitrine ", VITRINE_VERSION, "\n")};
+    if (word == "--version") return version();
 
   if (name == "tune")
     return read<TuneOptions>(name, "tune --data SPEC [options]",

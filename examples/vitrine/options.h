@@ -17,7 +17,8 @@ struct Common {
   std::string program = "vitrine";  // as it was called, for commands to copy
   std::string command;              // "tune", ...
   std::optional<int> threads;       // empty: all cores
-  bool json = false;                // one JSON object on standard output, everything else on standard error
+  std::optional<std::string> instructions;
+  bool json = false;  // one JSON object on standard output, everything else on standard error
 };
 
 enum class ResizeMode { own, crop, squash };  // own: as the backbone's preprocessing has it

@@ -1,0 +1,14 @@
+// avx2.cpp: the kernels for AVX2 with fused multiply-add. CMakeLists.txt names the compiler's options.
+#include <cstdint>
+
+namespace vitrine::cpu {
+namespace {
+constexpr int64_t register_bytes = 32, strip_height = 6;
+}
+}  // namespace vitrine::cpu
+
+#include "engine/cpu/kernels/table.inc"
+
+namespace vitrine::cpu {
+constinit const KernelSet avx2_kernels{"avx2", table<float>, table<double>};
+}

@@ -1,0 +1,14 @@
+// avx512.cpp: the kernels for AVX-512 (F, BW, CD, DQ, VL). CMakeLists.txt names the compiler's options.
+#include <cstdint>
+
+namespace vitrine::cpu {
+namespace {
+constexpr int64_t register_bytes = 64, strip_height = 12;
+}
+}  // namespace vitrine::cpu
+
+#include "engine/cpu/kernels/table.inc"
+
+namespace vitrine::cpu {
+constinit const KernelSet avx512_kernels{"avx512", table<float>, table<double>};
+}
