@@ -191,6 +191,14 @@ inline std::vector<OpCase> op_cases() {
                               v.size() > 2 ? v[2] : Variable());
     };
   };
+  // x, gamma, beta, w1, b1, prompts. As they are, the weights would leave one row all the attention.
+  const auto first_token = [](int64_t heads) {
+    return [heads](V v) {
+      return first_token_attention(v[0], {v[1], v[2], 1e-3, scale(v[3], 0.2), v[4]}, heads,
+                                   v.size() > 5 ? v[5] : Variable());
+    };
+  };
+  const auto constant = [](const Shape& shape) { return Input{shape, Fill::normal, true}; };
   const auto norm = [](V v) { return layer_norm(v[0], v[1], v[2], 1e-6); };
 
   return {
@@ -321,6 +329,32 @@ inline std::vector<OpCase> op_cases() {
        self(4),
        5e-6,
        attention_flops(2, 33, 40, 4, 3)},
+
+      {"first_token_attention",
+       {{{2, 31, 12}}, constant({12}), constant({12}), constant({36, 12}), constant({36})},
+       first_token(3),
+       2e-5,
+       2 * (4. * 12 * 12 + 31 * 12 * 3 * 4)},
+      {"first_token_attention shared prompts",
+       {{{3, 33, 12}}, constant({12}), constant({12}), constant({36, 12}), constant({36}), {{5, 12}}},
+       first_token(2),
+       2e-5,
+       3 * (4. * 12 * 12 + 38 * 12 * 2 * 4)},
+      {"first_token_attention prompts per image",
+       {{{3, 7, 10}}, constant({10}), constant({10}), constant({30, 10}), constant({30}), {{3, 5, 10}}},
+       first_token(1),
+       2e-5,
+       3 * (4. * 10 * 10 + 12 * 10 * 1 * 4)},
+      {"first_token_attention of one token",
+       {{{2, 1, 3}}, constant({3}), constant({3}), constant({9, 3}), constant({9})},
+       first_token(3),
+       2e-5,
+       2 * (4. * 3 * 3 + 3 * 3 * 4)},
+      {"first_token_attention with weights that learn",
+       {constant({2, 5, 6}), {{6}}, {{6}}, {{18, 6}}, {{18}}, constant({3, 6})},
+       first_token(2),
+       2e-5,
+       2 * (6. * 8 * 6 * 6)},
 
       {"window_attention",
        {{{2, 24, 18}}, {{9, 2}}},
