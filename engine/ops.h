@@ -83,7 +83,7 @@ Variable self_attention(const Variable& qkv, int64_t heads, const KeyValuePrefix
 // with k and v the last two thirds of row_layers(prompts, layers). With constant weights no token is projected
 // to a key or a value: with X = norm([prompts, x]), q the query, and W_k, W_v, b_v a head's part of the weight and
 // bias, the head's weights are a = softmax(X W_k^T q / sqrt(D / heads)), and it gives W_v (sum_j a_j X_j) + b_v.
-// Only x and the prompts are kept, and one number per head and token.
+// Equal up to rounding. Kept are x, the prompts, and per head D numbers and one for each of the rows.
 Variable first_token_attention(const Variable& x, const RowLayers& layers, int64_t heads,
                                const Variable& prompts = {});
 

@@ -45,8 +45,9 @@ TEST_CASE("kept: a block keeps what its gradients need, and nothing where no pro
         4 * (map + row_statistics + 3 * map + sums + second_half));
   CHECK(kept_by(block, Block::whole, Tokens::learning, false) ==
         4 * (map + row_statistics + 3 * map + sums + second_half));
-  // The first block: neither x nor its norm's statistics; attention's result in place of the tokens' keys.
-  CHECK(kept_by(block, Block::whole, Tokens::constant, true) == 4 * (map + 3 * map + sums + second_half));
+  // The first block: neither x nor its norm's statistics; queries and attention's result in place of the tokens'
+  // keys and values.
+  CHECK(kept_by(block, Block::whole, Tokens::constant, true) == 4 * (map + map + sums + second_half));
   CHECK(kept_by(block, Block::whole, Tokens::constant, false) == 0);
   // The last one: x; per head the absorbed query and a weight for each row; the second half of one row.
   const auto last = [&](int64_t rows) {
@@ -76,4 +77,18 @@ TEST_CASE("kept: the trimmed first block gives its prompts the gradients of one 
     }
     check_close(values(gradients[0]), values(gradients[1]), 1e-12);
   }
+}
+
+TEST_CASE("kept: windows of constant tokens keep queries, result and sums for their prefix") {
+  const Memory memory = Memory::counted();
+  const WindowGrid grid{.rows = 5, .columns = 7, .window = 3, .shift = 1};
+  const Tensor qkv = random_tensor({2, 35, 18}, DType::f32, 1, memory),
+               table = normal({25, 2}, 2, DType::f32);
+  const KeyValuePrefix prefix{Variable::leaf(normal({4, 6}, 3, DType::f32)), normal({4, 6}, 4, DType::f32)};
+  const size_t before = memory.statistics().current;
+  Variable given = scale(qkv, 1);
+  const Variable y = window_attention(given, table, 2, grid, prefix);
+  given = {};
+  const size_t windows = 2 * 3;
+  CHECK(memory.statistics().current - before == 4 * (2 * 35 * 6 + 2 * 35 * 6 + 2 * windows * 2 * 9));
 }
