@@ -2,8 +2,8 @@
 //
 // One question per image needs neither keys nor values of the T rows X = norm([prompts, tokens]) that are asked:
 // per head, the scores X (W_k^T q) multiply the rows themselves, and W_v (sum a_j X_j) + b_v projects one row for
-// all of them, for the weights a sum to one. b_k adds the same to every score and drops out. That is 4 T D
-// multiply-adds per head where the projections take 2 T D^2. Backward is of the same kind: the gradient of X
+// all of them, for the weights a sum to one. b_k adds the same to every score and drops out. That is 2 T D
+// multiply-adds per head where the projections take 2 T D^2 for all. Backward is of the same kind: the gradient of X
 // has rank two per head. Each task is an image, whose rows are normalised anew in the cache.
 #include <algorithm>
 #include <cmath>
