@@ -77,6 +77,16 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v, int6
 // The same from one tensor qkv (B, T, 3 D) whose last axis holds q, then k, then v.
 Variable self_attention(const Variable& qkv, int64_t heads, const KeyValuePrefix& = {});
 
+// What self-attention gives the first of x's tokens (B, T, D) -> (B, 1, D), each of which also sees the prompts
+// (P, D), shared by the batch, or (B, P, D). `layers` are a norm and the joint projection, w1 (3 D, D): row 0 of
+//   self_attention(row_layers(x, layers), heads, {k, v})
+// with k and v the last two thirds of row_layers(prompts, layers). With constant weights no token is projected
+// to a key or a value: with X = norm([prompts, x]), q the query, and W_k, W_v, b_v a head's part of the weight and
+// bias, the head's weights are a = softmax(X W_k^T q / sqrt(D / heads)), and it gives W_v (sum_j a_j X_j) + b_v.
+// Equal up to rounding. Kept are x, the prompts, and per head D numbers and one for each of the rows.
+Variable first_token_attention(const Variable& x, const RowLayers& layers, int64_t heads,
+                               const Variable& prompts = {});
+
 // The windows of Swin (arXiv 2103.14030) on a map of `rows` x `columns` tokens, which is filled up at the
 // bottom and right to whole windows of w x w. Shifted windows begin `shift` rows and columns further down and
 // right and wrap around (0 <= shift < w); an axis that one window covers is not shifted.

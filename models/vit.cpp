@@ -111,7 +111,7 @@ Variable VitBlock::operator()(const Variable& x, const Variable& prompts, const 
 }
 
 Variable VitBlock::first_token(const Variable& x, const Variable& prompts, const Pass& pass) const {
-  return finish(slice(x, 1, 0, 1), attn.first_token(norm1(x), prefix(prompts)), pass);
+  return finish(slice(x, 1, 0, 1), attn.first_token(norm1, x, prompts), pass);
 }
 
 Vit::Vit(const VitConfig& config, const Scope& scope, double drop_path) : config_(config) {

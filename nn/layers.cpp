@@ -46,10 +46,9 @@ Variable Attention::after(const LayerNorm& norm, const Variable& x, const KeyVal
   return proj(self_attention(joint(norm, x), heads, prefix));
 }
 
-Variable Attention::first_token(const Variable& x, const KeyValuePrefix& prefix) const {
-  const Variable q = linear(slice(x, 1, 0, 1), slice(qkv.weight, 0, 0, width), slice(qkv.bias, 0, 0, width));
-  const KeyValuePrefix own = keys_values(x);
-  return proj(attention(q, own.keys, own.values, heads, prefix));
+Variable Attention::first_token(const LayerNorm& norm, const Variable& x, const Variable& prompts) const {
+  return proj(
+      first_token_attention(x, {norm.gamma, norm.beta, norm.epsilon, qkv.weight, qkv.bias}, heads, prompts));
 }
 
 KeyValuePrefix Attention::keys_values(const Variable& x) const {

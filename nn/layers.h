@@ -54,8 +54,9 @@ struct Attention {
 
   // Of norm(x), x (B, T, D) -> (B, T, D); every token also sees the prefix.
   Variable after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix = {}) const;
-  // Only the row of the first token: (B, T, D) -> (B, 1, D). Queries are not computed for the others.
-  Variable first_token(const Variable& x, const KeyValuePrefix& prefix = {}) const;
+  // Only the row of the first token: (B, T, D) -> (B, 1, D). It also sees the prompts, (P, D) or (B, P, D), which
+  // pass the norm like the tokens.
+  Variable first_token(const LayerNorm& norm, const Variable& x, const Variable& prompts = {}) const;
   // The queries, keys and values of norm(x): (..., D) -> (..., 3 D).
   Variable joint(const LayerNorm& norm, const Variable& x) const;
   // The keys and values of tokens that ask no question themselves: (..., D) -> twice (..., D).

@@ -152,6 +152,12 @@ inline double attention_flops(double batch, double queries, double keys, double 
   return batch * heads * queries * keys * (4 * width + 4);
 }
 
+// The query, its way into the keys' rows and the sum's way out take 2 D^2 each; scores and sum 4 D for each key and
+// head.
+inline double first_token_flops(double batch, double keys, double d, double heads) {
+  return batch * (6 * d * d + heads * keys * (4 * d + 4));
+}
+
 inline std::vector<OpCase> op_cases() {
   using V = const Values&;
   const auto key = [](int64_t samples) {
@@ -204,6 +210,14 @@ inline std::vector<OpCase> op_cases() {
                               v.size() > 2 ? v[2] : Variable());
     };
   };
+  // x, gamma, beta, w1, b1, prompts. As they are, the weights would leave one row all the attention.
+  const auto first_token = [](int64_t heads) {
+    return [heads](V v) {
+      return first_token_attention(v[0], {v[1], v[2], 1e-3, scale(v[3], 0.2), v[4]}, heads,
+                                   v.size() > 5 ? v[5] : Variable());
+    };
+  };
+  const auto constant = [](const Shape& shape) { return Input{shape, Fill::normal, true}; };
   const auto norm = [](V v) { return layer_norm(v[0], v[1], v[2], 1e-6); };
 
   return {
@@ -334,6 +348,32 @@ inline std::vector<OpCase> op_cases() {
        self(4),
        5e-6,
        attention_flops(2, 33, 40, 4, 3)},
+
+      {"first_token_attention",
+       {{{2, 31, 12}}, constant({12}), constant({12}), constant({36, 12}), constant({36})},
+       first_token(3),
+       2e-5,
+       first_token_flops(2, 31, 12, 3)},
+      {"first_token_attention shared prompts",
+       {{{3, 33, 12}}, constant({12}), constant({12}), constant({36, 12}), constant({36}), {{5, 12}}},
+       first_token(2),
+       2e-5,
+       first_token_flops(3, 38, 12, 2)},
+      {"first_token_attention prompts per image",
+       {{{3, 7, 10}}, constant({10}), constant({10}), constant({30, 10}), constant({30}), {{3, 5, 10}}},
+       first_token(1),
+       2e-5,
+       first_token_flops(3, 12, 10, 1)},
+      {"first_token_attention of one token",
+       {{{2, 1, 3}}, constant({3}), constant({3}), constant({9, 3}), constant({9})},
+       first_token(3),
+       2e-5,
+       first_token_flops(2, 1, 3, 3)},
+      {"first_token_attention with weights that learn",
+       {constant({2, 5, 6}), {{6}}, {{6}}, {{18, 6}}, {{18}}, constant({3, 6})},
+       first_token(2),
+       2e-5,
+       2 * (2. + 4 * 5) * 6 * 6 + 4. * 3 * 6 * 6 + attention_flops(2, 1, 8, 2, 3)},
 
       {"window_attention",
        {{{2, 24, 18}}, {{9, 2}}},

@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t query_rows = 48;  // one block of query rows; its scores stay in the cache
 
+using cpu::data_of;
 using cpu::kernels;
 using cpu::Scratch;
 
@@ -43,7 +44,7 @@ struct Inputs {
   Rows<const T> q, k, v, prefix_k, prefix_v;
 };
 
-// Where the three operands lie: apart, or side by side in one tensor.
+// Where the three operands lie: apart (keys and values may be missing), or side by side in one tensor.
 template <class T>
 Inputs<T> inputs_of(const Sizes& s, const std::vector<Tensor>& qkv, const Tensor& prefix_k,
                     const Tensor& prefix_v) {
@@ -55,9 +56,9 @@ Inputs<T> inputs_of(const Sizes& s, const std::vector<Tensor>& qkv, const Tensor
     in.k = {data + d, s.tokens * 3 * d, 3 * d};
     in.v = {data + 2 * d, s.tokens * 3 * d, 3 * d};
   } else {
-    in.q = {qkv[0].data<T>().data(), s.queries * d, d};
-    in.k = {qkv[1].data<T>().data(), s.tokens * d, d};
-    in.v = {qkv[2].data<T>().data(), s.tokens * d, d};
+    in.q = {data_of<T>(qkv[0]), s.queries * d, d};
+    in.k = {data_of<T>(qkv[1]), s.tokens * d, d};
+    in.v = {data_of<T>(qkv[2]), s.tokens * d, d};
   }
   if (s.prefix) {
     const int64_t image = prefix_k.shape().rank() == 3 ? s.prefix * d : 0;
@@ -191,7 +192,8 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
   });
 }
 
-// What backward keeps. qkv holds one tensor or three, as the op got them.
+// What backward keeps. qkv holds one tensor or three, as the op got them; the queries alone if no token wants a
+// gradient.
 struct Kept {
   Sizes sizes;
   std::vector<Tensor> qkv;
@@ -202,7 +204,7 @@ struct Kept {
 template <class T>
 std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
   const Sizes& s = kept.sizes;
-  const int64_t d = s.model(), operands = static_cast<int64_t>(kept.qkv.size());
+  const int64_t d = s.model(), operands = static_cast<int64_t>(kept.wanted.size()) - 2;
   std::vector<Tensor> result(operands + 2);
   for (int64_t i = 0; i < operands; ++i)
     if (kept.wanted[i]) result[i] = cpu::over(kept.qkv[i]);
@@ -248,7 +250,10 @@ Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv
     bool tokens_wanted = false;
     for (size_t i = 0; i < qkv.size(); ++i) tokens_wanted = tokens_wanted || wanted[i];
     kept.wanted = wanted;
-    if (!tokens_wanted) kept.out = out;
+    if (!tokens_wanted) {  // backward asks with the tokens' queries alone
+      kept.out = out;
+      kept.qkv = {qkv.size() == 1 ? slice(kept.qkv[0], -1, 0, s.model()).value() : kept.qkv[0], {}, {}};
+    }
     return [kept](const Tensor& dy) {
       return dispatch(dy.dtype(), "attention",
                       [&](auto zero) { return gradients_of<decltype(zero)>(kept, dy); });

@@ -326,7 +326,10 @@ Variable window_attention(const Variable& qkv, const Variable& bias, int64_t hea
                           kept.padding = wanted[2];
                           kept.prefix_k = wanted[3];
                           kept.prefix_v = wanted[4];
-                          if (kept.prefix_alone()) kept.out = out;
+                          if (kept.prefix_alone()) {  // backward asks with the tokens' queries alone
+                            kept.out = out;
+                            kept.in.qkv = slice(kept.in.qkv, -1, 0, s.model()).value();
+                          }
                           return [kept = std::move(kept)](const Tensor& dy) {
                             return dispatch(dy.dtype(), "window_attention", [&](auto zero) {
                               return gradients_of<decltype(zero)>(kept, dy);

@@ -129,11 +129,12 @@ struct Rows {
   const Sizes& s;
   const Turn& turn;
   const T* qkv;      // of this image
+  int64_t step;      // from one token's row to the next: 3 D, or D if only queries are there
   const T* padding;  // or null
 
   // The rows of the prompts, then of the slots of one window, (P + w w, width).
   void gather(Part part, T* out) const {
-    const int64_t d = s.model(), step = 3 * d, width = s.width, slots = s.slots();
+    const int64_t d = s.model(), width = s.width, slots = s.slots();
     const T *piece = qkv + part * d, *tokens = piece + s.prompts * step;
     for (int64_t p = 0; p < s.prompts; ++p, out += width)
       copy_row(piece + p * step + turn.offset, width, out);
@@ -151,7 +152,8 @@ struct Rows {
 
 template <class T>
 Rows<T> rows_of(const Sizes& s, const Turn& turn, const Inputs& in, int64_t b) {
-  return {s, turn, in.qkv.data<T>().data() + b * s.tokens * 3 * s.model(),
+  const int64_t step = in.qkv.dim(2);
+  return {s, turn, in.qkv.data<T>().data() + b * s.tokens * step, step,
           in.padding.defined() ? in.padding.data<T>().data() : nullptr};
 }
 

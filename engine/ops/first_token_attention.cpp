@@ -1,0 +1,317 @@
+// first_token_attention.cpp: self-attention of which only the first token's row is wanted, for frozen weights.
+//
+// One question per image needs neither keys nor values of the T rows X = norm([prompts, tokens]) that are asked:
+// per head, the scores X (W_k^T q) multiply the rows themselves, and W_v (sum a_j X_j) + b_v projects one row for
+// all of them, for the weights a sum to one. b_k adds the same to every score and drops out. That is 2 T D
+// multiply-adds per head where the projections take 2 T D^2 for all. Backward is of the same kind: the gradient of X
+// has rank two per head. Each task is an image, whose rows are normalised anew in the cache.
+#include <algorithm>
+#include <cmath>
+
+#include "engine/check.h"
+#include "engine/cpu/kernels.h"
+#include "engine/cpu/rows.h"
+#include "engine/ops.h"
+#include "engine/ops/weight.h"
+#include "engine/parallel.h"
+
+namespace vitrine {
+
+namespace {
+
+using cpu::data_of;
+using cpu::kernels;
+using cpu::Scratch;
+
+// What both directions need: sizes, inputs, constants. `width` is a head's, `prompts` may have none.
+struct Problem {
+  int64_t batch, tokens, prompts, heads, width;
+  Tensor x, prompt_rows;  // (B, T, D); (P, D), (B, P, D) or undefined
+  Tensor gamma, beta, weight, bias;
+  double epsilon;
+  int64_t model() const { return heads * width; }
+  int64_t keys() const { return prompts + tokens; }
+  Memory memory() const { return x.memory(); }
+};
+
+enum Third { queries = 0, keys = 1, values = 2 };  // of the joint projection
+
+// (D, D), or one head's rows of it
+Tensor part_of(const Problem& p, Third third, int64_t first, int64_t rows) {
+  const int64_t at = third * p.model() + first;
+  return p.weight.rows(at, at + rows);
+}
+
+template <class T>
+const T* bias_of(const Problem& p, Third third) {
+  return p.bias.defined() ? data_of<T>(p.bias) + third * p.model() : nullptr;
+}
+
+// Row j of an image, prompts first.
+template <class T>
+const T* row_of(const Problem& p, int64_t b, int64_t j) {
+  if (j >= p.prompts) return data_of<T>(p.x) + (b * p.tokens + j - p.prompts) * p.model();
+  return data_of<T>(p.prompt_rows) +
+         ((p.prompt_rows.shape().rank() == 3 ? b * p.prompts : 0) + j) * p.model();
+}
+
+template <class T>
+void norm_row(const Problem& p, int64_t b, int64_t j, T* to, T& mean, T& rstd) {
+  kernels<T>().layer_norm(row_of<T>(p, b, j), p.model(), data_of<T>(p.gamma), data_of<T>(p.beta),
+                          static_cast<T>(p.epsilon), to, &mean, &rstd);
+}
+
+// For each head h: to_h (B, D) = from_h (B, width) W_h (`for_backward`), or to_h (B, width) = from_h (B, D) W_h^T
+// (`for_forward`), a bias added.
+template <class T>
+void project_heads(const Problem& p, Third third, PackedForm form, const Tensor& from, Tensor& to,
+                   const T* bias = nullptr) {
+  const int64_t k = form == for_forward ? p.model() : p.width, n = form == for_forward ? p.width : p.model();
+  const T* in = data_of<T>(from);
+  T* out = data_of<T>(to);
+  parallel_for(p.heads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t h = begin; h < end; ++h) {
+      const Tensor packed = packed_weight<T>(part_of(p, third, h * p.width, p.width), form, p.memory());
+      cpu::multiply_packed_serially<T>({p.batch,
+                                        n,
+                                        k,
+                                        {in + h * k, p.heads * k, 1},
+                                        out + h * n,
+                                        p.heads * n,
+                                        false,
+                                        bias ? bias + h * p.width : nullptr},
+                                       data_of<T>(packed));
+    }
+  });
+}
+
+template <class T>
+void multiply_all(Tensor& x, T factor) {
+  kernels<T>().scale(data_of<T>(x), x.numel(), factor, data_of<T>(x));
+}
+
+template <class T>
+T score_factor(const Problem& p) {
+  return T(1) / std::sqrt(static_cast<T>(p.width));
+}
+
+// The scratch of one task: an image's rows, and room to pack them either way or two rows per head.
+template <class T>
+struct Work {
+  explicit Work(const Problem& p)
+      : packed_size(
+            std::max({cpu::packed_size<T>(p.model(), p.keys()), cpu::packed_size<T>(p.keys(), p.model()),
+                      cpu::packed_size<T>(p.heads, p.model())})),
+        all((p.model() + p.heads + 2) * p.keys() + packed_size, p.memory()),
+        rows(all.take(p.keys() * p.model())),
+        slopes(all.take(p.heads * p.keys())),
+        means(all.take(p.keys())),
+        rstds(all.take(p.keys())),
+        packed(all.take(packed_size)) {}
+  int64_t packed_size;
+  Scratch<T> all;
+  T *rows, *slopes, *means, *rstds, *packed;  // (K, D), (heads, K), (K), (K)
+
+  void norm_rows(const Problem& p, int64_t b) {
+    for (int64_t j = 0; j < p.keys(); ++j) norm_row(p, b, j, rows + j * p.model(), means[j], rstds[j]);
+  }
+  // to (heads, K) = left (heads, D) rows^T
+  void across(const Problem& p, const T* left, T* to) {
+    cpu::pack<T>(p.model(), p.keys(), {rows, 1, p.model()}, packed);
+    cpu::multiply_packed_serially<T>({p.heads, p.keys(), p.model(), {left, p.model(), 1}, to, p.keys()},
+                                     packed);
+  }
+  // to (heads, D) = left (heads, K) rows
+  void down(const Problem& p, const T* left, T* to) {
+    cpu::pack<T>(p.keys(), p.model(), {rows, p.model(), 1}, packed);
+    cpu::multiply_packed_serially<T>({p.heads, p.model(), p.keys(), {left, p.keys(), 1}, to, p.model()},
+                                     packed);
+  }
+};
+
+// absorbed (B, heads, D) = W_k^T q / sqrt(width) and weights (B, heads, K) are kept for backward.
+template <class T>
+void first_token_forward(const Problem& p, Tensor& absorbed, Tensor& weights, Tensor& out) {
+  const int64_t d = p.model(), count = p.keys();
+  const Memory memory = p.memory();
+  Tensor first = Tensor::empty({p.batch, d}, p.x.dtype(), memory);
+  Tensor q = Tensor::empty({p.batch, d}, p.x.dtype(), memory);
+  for (int64_t b = 0; b < p.batch; ++b) {
+    T mean, rstd;
+    norm_row(p, b, p.prompts, data_of<T>(first) + b * d, mean, rstd);
+  }
+  const Tensor packed = packed_weight<T>(part_of(p, queries, 0, d), for_forward, memory);
+  cpu::multiply_packed<T>(
+      {p.batch, d, d, {data_of<T>(first), d, 1}, data_of<T>(q), d, false, bias_of<T>(p, queries)},
+      data_of<T>(packed));
+  multiply_all(q, score_factor<T>(p));
+  project_heads<T>(p, keys, for_backward, q, absorbed);
+
+  Tensor sums = Tensor::empty({p.batch, p.heads, d}, p.x.dtype(), memory);
+  const T* question = data_of<T>(absorbed);
+  T *to = data_of<T>(sums), *all = data_of<T>(weights);
+  parallel_for(p.batch, 1, [&](int64_t begin, int64_t end) {
+    Work<T> work(p);
+    for (int64_t b = begin; b < end; ++b) {
+      T* own = all + b * p.heads * count;
+      work.norm_rows(p, b);
+      work.across(p, question + b * p.heads * d, own);
+      for (int64_t h = 0; h < p.heads; ++h) {
+        T *row = own + h * count, greatest;
+        kernels<T>().scale(row, count, T(1) / kernels<T>().softmax_terms(row, count, T(1), &greatest), row);
+      }
+      work.down(p, own, to + b * p.heads * d);
+    }
+  });
+  project_heads<T>(p, values, for_forward, sums, out, bias_of<T>(p, values));
+}
+
+struct Kept {
+  Problem problem;
+  Tensor absorbed, weights;
+  bool wants_x, wants_prompts;
+};
+
+// dx, and the prompts' gradient for each image.
+template <class T>
+std::vector<Tensor> first_token_backward(const Kept& kept, const Tensor& dy) {
+  const Problem& p = kept.problem;
+  const int64_t d = p.model(), count = p.keys();
+  const Memory memory = dy.memory();
+  const auto empty = [&](const Shape& shape) { return Tensor::empty(shape, dy.dtype(), memory); };
+  Tensor slope = empty({p.batch, p.heads, d});  // of the weighted sums
+  project_heads<T>(p, values, for_backward, dy, slope);
+  Tensor dx = kept.wants_x ? cpu::over(p.x) : Tensor(), dquestion, first;
+  if (kept.wants_x) dquestion = empty({p.batch, p.heads, d}), first = empty({p.batch, d});
+  Tensor dprompts = kept.wants_prompts ? empty({p.batch, p.prompts, d}) : Tensor();
+
+  const T *question = data_of<T>(kept.absorbed), *weights = data_of<T>(kept.weights),
+          *gamma = data_of<T>(p.gamma), *slopes = data_of<T>(slope);
+  T *to_x = data_of<T>(dx), *to_prompts = data_of<T>(dprompts), *to_question = data_of<T>(dquestion),
+    *to_first = data_of<T>(first);
+  parallel_for(p.batch, 1, [&](int64_t begin, int64_t end) {
+    Work<T> work(p);
+    for (int64_t b = begin; b < end; ++b) {
+      const T *a = weights + b * p.heads * count, *u = question + b * p.heads * d,
+              *w = slopes + b * p.heads * d;
+      T* ds = work.slopes;
+      work.norm_rows(p, b);
+      work.across(p, w, ds);
+      for (int64_t h = 0; h < p.heads; ++h) {
+        const T* weight = a + h * count;
+        T* row = ds + h * count;
+        kernels<T>().softmax_slope(weight, count, kernels<T>().dot(weight, row, count), T(1), row);
+      }
+      if (kept.wants_x) work.down(p, ds, to_question + b * p.heads * d);
+      // dX = ds^T u + a^T w, over X; of the prompts alone if no token asks
+      const int64_t wanted = kept.wants_x ? count : p.prompts;
+      cpu::pack<T>(p.heads, d, {u, d, 1}, work.packed);
+      cpu::multiply_packed_serially<T>({wanted, d, p.heads, {ds, 1, count}, work.rows, d}, work.packed);
+      cpu::pack<T>(p.heads, d, {w, d, 1}, work.packed);
+      cpu::multiply_packed_serially<T>({wanted, d, p.heads, {a, 1, count}, work.rows, d, true}, work.packed);
+      for (int64_t j = kept.wants_prompts ? 0 : p.prompts; j < wanted; ++j) {
+        const T* from = work.rows + j * d;
+        if (j == p.prompts) {  // the first token has also asked: see below
+          std::copy_n(from, d, to_first + b * d);
+          continue;
+        }
+        T* to =
+            j < p.prompts ? to_prompts + (b * p.prompts + j) * d : to_x + (b * p.tokens + j - p.prompts) * d;
+        kernels<T>().layer_norm_backward(row_of<T>(p, b, j), from, d, gamma, work.means[j], work.rstds[j],
+                                         to);
+      }
+    }
+  });
+
+  if (kept.wants_x) {
+    Tensor dq = empty({p.batch, d});
+    project_heads<T>(p, keys, for_forward, dquestion, dq);
+    multiply_all(dq, score_factor<T>(p));
+    const Tensor packed = packed_weight<T>(part_of(p, queries, 0, d), for_backward, memory);
+    cpu::multiply_packed<T>({p.batch, d, d, {data_of<T>(dq), d, 1}, to_first, d, true}, data_of<T>(packed));
+    T* normed = data_of<T>(dq);  // not needed any more
+    for (int64_t b = 0; b < p.batch; ++b) {
+      T mean, rstd;
+      norm_row(p, b, p.prompts, normed, mean, rstd);
+      kernels<T>().layer_norm_backward(row_of<T>(p, b, p.prompts), to_first + b * d, d, gamma, mean, rstd,
+                                       to_x + b * p.tokens * d);
+    }
+  }
+  if (kept.wants_prompts && p.prompt_rows.shape().rank() == 2) dprompts = cpu::sum_images<T>(dprompts);
+  return {dx, dprompts};
+}
+
+// The definition, and the way for weights that are trained.
+Variable composed(const Variable& x, const RowLayers& l, int64_t heads, const Variable& prompts) {
+  const int64_t d = x.dim(2);
+  const auto part = [&](const Variable& rows, Third third) {
+    return linear(rows, slice(l.w1, 0, third * d, (third + 1) * d),
+                  l.b1.defined() ? slice(l.b1, 0, third * d, (third + 1) * d) : Variable());
+  };
+  const Variable normed = layer_norm(x, l.gamma, l.beta, l.epsilon);
+  KeyValuePrefix prefix;
+  if (prompts.defined()) {
+    const Variable rows = layer_norm(prompts, l.gamma, l.beta, l.epsilon);
+    prefix = {part(rows, keys), part(rows, values)};
+  }
+  return attention(part(slice(normed, 1, 0, 1), queries), part(normed, keys), part(normed, values), heads,
+                   prefix);
+}
+
+void check_inputs(const Variable& x, const RowLayers& l, int64_t heads, const Variable& prompts) {
+  const char* op = "first_token_attention";
+  check(x.shape().rank() == 3 && x.dim(1) > 0 && x.dim(2) > 0, op,
+        ": expected x (B, T, D) with T and D at least 1, got ", x.shape());
+  const int64_t d = x.dim(2);
+  check(heads > 0 && d % heads == 0, op, ": ", heads, " heads do not divide width ", d);
+  check(!l.w2.defined() && !l.b2.defined(), op, ": expected a norm and one linear");
+  check(std::isfinite(l.epsilon) && l.epsilon >= 0, op, ": expected a finite epsilon >= 0, got ", l.epsilon);
+  const auto fits = [&](const Variable& v, const Shape& shape, const char* name) {
+    check(v.shape() == shape && v.dtype() == x.dtype(), op, ": expected ", name, " ", shape, " ",
+          name_of(x.dtype()), ", got ", v.shape(), " ", name_of(v.dtype()));
+  };
+  fits(l.gamma, {d}, "gamma");
+  fits(l.beta, {d}, "beta");
+  fits(l.w1, {3 * d, d}, "w1");
+  if (l.b1.defined()) fits(l.b1, {3 * d}, "b1");
+  if (!prompts.defined()) return;
+  check((prompts.shape().rank() == 2 || prompts.shape().rank() == 3) && prompts.dim(-1) == d &&
+            (prompts.shape().rank() == 2 || prompts.dim(0) == x.dim(0)) && prompts.dtype() == x.dtype(),
+        op, ": expected prompts (P, ", d, ") or (", x.dim(0), ", P, ", d, ") ", name_of(x.dtype()), ", got ",
+        prompts.shape(), " ", name_of(prompts.dtype()));
+}
+
+}  // namespace
+
+Variable first_token_attention(const Variable& x, const RowLayers& l, int64_t heads,
+                               const Variable& prompts) {
+  check_inputs(x, l, heads, prompts);
+  for (const Variable* v : {&l.gamma, &l.beta, &l.w1, &l.b1})
+    if (v->wants_gradient()) return composed(x, l, heads, prompts);
+  const int64_t d = x.dim(2);
+  Problem p{.batch = x.dim(0),
+            .tokens = x.dim(1),
+            .prompts = prompts.defined() ? prompts.dim(-2) : 0,
+            .heads = heads,
+            .width = d / heads,
+            .x = x.value(),
+            .prompt_rows = prompts.value(),
+            .gamma = l.gamma.value(),
+            .beta = l.beta.value(),
+            .weight = l.w1.value(),
+            .bias = l.b1.value(),
+            .epsilon = l.epsilon};
+  const auto empty = [&](const Shape& shape) { return Tensor::empty(shape, x.dtype(), p.memory()); };
+  Tensor absorbed = empty({p.batch, heads, d}), weights = empty({p.batch, heads, p.keys()});
+  Tensor out = empty({p.batch, 1, d});
+  dispatch(x.dtype(), "first_token_attention",
+           [&](auto zero) { first_token_forward<decltype(zero)>(p, absorbed, weights, out); });
+  return record_jointly(std::move(out), {x, prompts}, [&](const std::vector<bool>& wanted) -> JointRule {
+    return [kept = Kept{std::move(p), absorbed, weights, wanted[0], wanted[1]}](const Tensor& dy) {
+      return dispatch(dy.dtype(), "first_token_attention",
+                      [&](auto zero) { return first_token_backward<decltype(zero)>(kept, dy); });
+    };
+  });
+}
+
+}  // namespace vitrine
