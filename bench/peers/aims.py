@@ -53,13 +53,10 @@ def judge(summary):
     aims = []
     peak = summary["peak"].get(summary["threads"])
     for name in AT_LEAST:
-        shares = [s["median"] for shape, s in peak["gemm_share_of_peak"].items() if shape.startswith(name)] if peak else []
-        aims.append(aim(f"{name}: least share of the peak of a matrix product in f32", min(shares, default=None),
-                        GEMM_SHARE["f32"], True))
-        bf16 = peak.get("gemm_share_of_peak_bf16", {}) if peak else {}
-        shares = [s["median"] for shape, s in bf16.items() if shape.startswith(name)]
-        aims.append(aim(f"{name}: least share of the peak of a matrix product in bf16", min(shares, default=None),
-                        GEMM_SHARE["bf16"], True))
+        for precision, bound in GEMM_SHARE.items():
+            shapes = peak["gemm_share_of_peak"][precision] if peak else {}
+            least = min((share["median"] for shape, share in shapes.items() if shape.startswith(name)), default=None)
+            aims.append(aim(f"{name}: least share of the peak of a matrix product in {precision}", least, bound, True))
         if name in summary["models"]:
             aims += model_aims(name, summary["models"][name])
 

@@ -29,14 +29,14 @@ class Variant:
 
 
 def variants(program, form, is_vit):
-    """All f32 ways of one PyTorch and form. Debian's has neither fused attention nor compilation."""
-    plain = [Variant(program, form), Variant(program, form, keeps_memory=True)]
+    """All ways of one PyTorch and form with glibc's memory as it is. Debian's has neither fused attention nor compilation,
+    and Swin's peer no fused attention: its scores take a bias and a mask."""
+    plain = Variant(program, form)
     if program == "torch113":
-        return plain
-    if not is_vit:  # Swin's peer has no fused attention: its scores take a bias and a mask
-        return [*plain, Variant(program, form, compiled=True)]
-    return [*plain, Variant(program, form, "fused"), Variant(program, form, "fused", keeps_memory=True),
-            Variant(program, form, "plain", compiled=True), Variant(program, form, "fused", compiled=True)]
+        return [plain]
+    if not is_vit:
+        return [plain, Variant(program, form, compiled=True)]
+    return [plain, Variant(program, form, "fused"), Variant(program, form, "fused", compiled=True)]
 
 
 class Programs:
@@ -47,7 +47,7 @@ class Programs:
         self.pythons = {"torch113": options.python, **({"torch": options.newest} if options.newest else {})}
         self.help = {}
         if options.vitrine:
-            for kind in ("step", "infer"):
+            for kind in ("step", "infer", "gemm"):
                 done = subprocess.run([options.vitrine, "bench", kind, "--help"], capture_output=True, text=True, check=True)
                 self.help[kind] = done.stdout
 
@@ -75,8 +75,9 @@ class Programs:
         return [self.options.vitrine, "bench", kind, "--model", model, "--batch", str(batch), "--prompts", str(prompts),
                 "--steps", str(steps), "--warmup", str(warmup), "--threads", str(self.options.threads), "--json", *more], {}
 
-    def gemm(self):
-        return [self.options.vitrine, "bench", "gemm", "--threads", str(self.options.threads), "--json"], {}
+    def gemm(self, precision):
+        return [self.options.vitrine, "bench", "gemm", "--threads", str(self.options.threads), "--json",
+                *(["--precision", precision] if precision != "f32" else [])], {}
 
     def export(self, model, prompts, form):
         """Prints the path of the ONNX file."""

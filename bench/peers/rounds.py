@@ -3,7 +3,7 @@
 
     rounds.py --log FILE [options of run.sh] vit-b16:8 vit-ti16:32 ...
 
-First each way of running PyTorch has one step (`tried`); then come the rounds (`step`, `infer`, `gemm`). A line holds
+First each way of running PyTorch has one timed step (`tried`); then come the rounds (`step`, `infer`, `gemm`). A line holds
 what, program, variant, form, precision, model, batch, prompts, round, and result or skipped (why). A run that fails is
 named and skipped, but for Vitrine's, for the comparison of forms and for Debian's PyTorch: those end everything.
 """
@@ -15,7 +15,7 @@ from dataclasses import replace
 from programs import Programs, Variant, last_line, variants
 
 MAIN_PROMPTS = 50
-SLOW_STEP = 30  # seconds; a bf16 step that takes longer (no instructions for it) is measured on one image
+SLOW_STEP = 30  # seconds; a bf16 step that would take longer (no instructions for it) is measured on one image only
 
 
 def say(words):
@@ -60,7 +60,7 @@ class Comparison:
         self.is_vit = self.model.startswith("vit-")
         self.best = {}  # (program, form) -> the fastest variant
         self.speed = {}  # Variant -> images per second when tried
-        self.bf16_batch = {}  # program -> batch
+        self.bf16 = []  # programs whose autocast is worth whole batches
         self.memory = {}  # program -> the smallest peak of a textbook step in f32, bytes
         self.onnx_files = {}  # (prompts, form) -> path
 
@@ -84,26 +84,41 @@ class Comparison:
                             batch=batch, prompts=prompts, round=round)
 
     def try_variants(self):
+        """The fastest way of each PyTorch and form, once more with the other memory."""
         for program in self.programs.pythons:
             self.log.run(self.programs.check(program, self.model), True, what="check", program=program, model=self.model)
             for form in ("textbook", "kv"):
                 for variant in variants(program, form, self.is_vit):
-                    result = self.torch("tried", variant, self.main, steps=1)
-                    if result:
-                        self.speed[variant] = result["images_per_second"]
-                own = [v for v in self.speed if (v.program, v.form) == (program, form)]
-                self.best[program, form] = max(own, key=self.speed.get)
+                    self.try_variant(variant)
+                self.try_variant(replace(self.fastest(program, form), keeps_memory=True))
+                self.best[program, form] = self.fastest(program, form)
             self.try_bf16(program)
 
-    def try_bf16(self, program):
-        """One image first: without instructions for bf16 a step takes minutes."""
-        variant = replace(self.best[program, "textbook"], precision="bf16", compiled=False)
-        result = self.torch("tried", variant, self.main, batch=1, steps=1, warmup=0)
+    def try_variant(self, variant):
+        result = self.torch("tried", variant, self.main, steps=1)
         if result:
-            slow = self.batch / result["images_per_second"] > SLOW_STEP
-            self.bf16_batch[program] = 1 if slow else self.batch
-            if slow:
-                say(f"{program}: bf16 is slow on this processor: measured with a batch of 1")
+            self.speed[variant] = result["images_per_second"]
+
+    def fastest(self, program, form):
+        own = [v for v in self.speed if (v.program, v.form) == (program, form)]
+        if not own:
+            sys.exit(f"peers: {program}, {form}: no way to run it works; NO_NEWEST=1 goes without the newest")
+        return max(own, key=self.speed.get)
+
+    def try_bf16(self, program):
+        """One image first: without instructions for bf16 a step takes minutes, and this measurement has to do."""
+        variant = self.bf16_variant(program)
+        result = self.torch("tried", variant, self.main, batch=1, steps=1, warmup=0)
+        if not result:
+            return
+        if self.batch / result["images_per_second"] < SLOW_STEP:
+            self.bf16.append(program)
+        else:
+            self.log.skip(f"slow on this processor: one image took {1 / result['images_per_second']:.1f} s, which stands "
+                          "for all", what="step", program=program, precision="bf16", model=self.model)
+
+    def bf16_variant(self, program):
+        return replace(self.best[program, "textbook"], precision="bf16", compiled=False)
 
     def run_steps(self, round):
         """Returns Vitrine's result at the main number of prompts."""
@@ -127,10 +142,8 @@ class Comparison:
                               model=self.model)
             return
         self.vitrine("step", self.main, round, precision="bf16")
-        for program, batch in self.bf16_batch.items():
-            variant = replace(self.best[program, "textbook"], precision="bf16", compiled=False)
-            slow = batch < self.batch
-            self.torch("step", variant, self.main, batch=batch, round=round, steps=1 if slow else None, warmup=0 if slow else 1)
+        for program in self.bf16:
+            self.torch("step", self.bf16_variant(program), self.main, round=round)
 
     def run_limited(self, round, own):
         """The step within half of PyTorch's memory. The limit is on tensors; the program itself needs a little more."""
@@ -189,7 +202,8 @@ def main():
         comparison.try_variants()
     for round in range(1, options.rounds + 1):
         if options.vitrine:
-            log.run(programs.gemm(), True, what="gemm", program="vitrine", round=round)
+            for precision in ("f32", "bf16") if programs.vitrine_has("gemm", "--precision") else ("f32",):
+                log.run(programs.gemm(precision), True, what="gemm", program="vitrine", precision=precision, round=round)
         for comparison in comparisons:
             comparison.run_round(round)
 

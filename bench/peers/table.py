@@ -57,7 +57,9 @@ def main():
     for threads, peak in s["peak"].items():
         page += [f"{threads} thread(s): {number({k: v / 1e9 for k, v in peak['peak_flops'].items()}, 1)} GFLOP/s in f32 "
                  f"({peak['instructions']}), {percent(peak['share_of_nominal'])} % of {peak['nominal']}.", ""]
-        page += rows(["product", "% of the peak"], [[n, percent(v)] for n, v in peak["gemm_share_of_peak"].items()])
+        page += rows(["product", "% of the peak in f32"],
+                     [[f"{name}, {precision}", percent(share)] for precision, shapes in peak["gemm_share_of_peak"].items()
+                      for name, share in shapes.items()])
     for name, model in s["models"].items():
         page += model_page(name, model)
     if s["skipped"]:
