@@ -7,17 +7,6 @@
 
 python=/usr/bin/python3 # Debian's own: another python3 on PATH would not see python3-torch
 
-installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
-need_packages() {
-  local package line missing=()
-  for package in "$@"; do installed "$package" || missing+=("$package"); done
-  ((${#missing[@]})) || return 0
-  line="apt-get install -y --no-install-recommends ${missing[*]}"
-  [[ $(id -u) == 0 ]] || die "missing packages; run this as root: $line"
-  say "$line"
-  $line >&2 || die "the packages could not be installed"
-}
-
 # libblas.so.3 may be any of several libraries, libopenblas.so.0 too: loading the OpenMP build's files first settles both.
 find_openblas() {
   local file path

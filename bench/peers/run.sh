@@ -53,11 +53,12 @@ for entry in $models; do
 done
 
 # --- what is needed ---
-# python3-dev and g++ are for torch.compile.
-need_packages=(python3-torch python3-numpy python3-venv python3-dev g++ libopenblas0-openmp)
+# shellcheck source=cmake/packages.sh
+source "$root/cmake/packages.sh"
 # shellcheck source=bench/peers/environment.sh
 source "$here/environment.sh"
-need_packages "${need_packages[@]}"
+# python3-dev and g++ are for torch.compile.
+have_packages python3-torch python3-numpy python3-venv python3-dev g++ libopenblas0-openmp || exit 1
 find_openblas
 find_newest
 vitrine=${VITRINE:-$root/build/examples/vitrine}
@@ -65,8 +66,10 @@ if ((peer_only)); then
   vitrine=
 elif [[ ! -x $vitrine && -z ${VITRINE:-} ]]; then
   say "building Vitrine in $root/build"
-  { cmake -S "$root" -B "$root/build" -DVITRINE_TESTS=OFF && cmake --build "$root/build" --target vitrine_cli -j; } >&2 ||
-    die "Vitrine could not be built: README.md names the packages that it needs"
+  # shellcheck disable=SC2086,SC2154 # lists of words
+  have_packages $packages_library $packages_program || exit 1
+  { cmake -S "$root" -B "$root/build" -G Ninja -DVITRINE_TESTS=OFF && cmake --build "$root/build" --target vitrine_cli; } >&2 ||
+    die "Vitrine could not be built"
 fi
 [[ -z $vitrine || -x $vitrine ]] || die "no vitrine program at '$vitrine'; or measure the peers alone with --peer-only"
 
@@ -103,7 +106,7 @@ vitrine_version=none
 [[ -z $vitrine ]] || vitrine_version=$("$vitrine" --version | head -n 1)
 date=$(date +%F)
 line=$("$python" "$here/summary.py" "$log" date="$date" machine="$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)" \
-  cores="$(nproc)" system="$(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r)" threads="$threads" \
+  cores="$(nproc)" system="$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release), Linux $(uname -r)" threads="$threads" \
   rounds="$rounds" steps="$steps" quick="$quick" quiet="$quiet" load_before="$load" busy_percent_before="$busy" \
   vitrine="$vitrine_version" commit="$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)" \
   compiler="$(g++ --version | head -n 1)" python3_torch="$(version_of python3-torch)" \
