@@ -124,16 +124,21 @@ class Comparison:
         """Returns Vitrine's result at the main number of prompts."""
         own = None
         for prompts in self.prompts:
-            # At its side the fastest of each form; at the main number of prompts both PyTorch's.
-            for form in ("textbook", "kv"):
-                found = [self.best[key] for key in self.best if key[1] == form]
-                found = found if prompts == self.main else [max(found, key=self.speed.get)]
-                for variant in found if form == "textbook" or prompts >= self.main else []:
-                    self.torch("step", variant, prompts, round=round)
-                if form == "textbook" and self.options.vitrine:
-                    result = self.vitrine("step", prompts, round)
-                    own = result if prompts == self.main else own
+            self.run_torch_steps("textbook", prompts, round)
+            if self.options.vitrine:
+                result = self.vitrine("step", prompts, round)
+                own = result if prompts == self.main else own
+            self.run_torch_steps("kv", prompts, round)
         return own
+
+    def run_torch_steps(self, form, prompts, round):
+        """Both PyTorch's at the main number of prompts, at others the faster of the two. With fewer prompts nothing is to be
+        shown of PyTorch: one round tells."""
+        if prompts < self.main and round > 1:
+            return
+        found = [variant for key, variant in self.best.items() if key[1] == form]
+        for variant in found if prompts == self.main else [max(found, key=self.speed.get)]:
+            self.torch("step", variant, prompts, round=round)
 
     def run_bf16(self, round):
         if not self.programs.vitrine_has("step", "--precision"):
