@@ -4,6 +4,7 @@ A Variant is one way to run PyTorch's step. All are tried once; the fastest of e
 rounds, so that Vitrine meets PyTorch as a tuner would leave it.
 """
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,12 +92,17 @@ class Programs:
 
 def last_line(command, environment, limit):
     """Runs a command; its last line, or why there is none (the other is None)."""
+    run = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           text=True, start_new_session=True)
     try:
-        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return None, f"took longer than {limit} s"
-    lines = done.stdout.strip().splitlines()
-    if done.returncode == 0 and lines:
+        output, errors = run.communicate(timeout=limit)
+    except BaseException as stopped:
+        os.killpg(run.pid, signal.SIGKILL)  # torch.compile's workers, too
+        run.communicate()
+        if isinstance(stopped, subprocess.TimeoutExpired):
+            return None, f"took longer than {limit} s"
+        raise
+    lines, errors = output.strip().splitlines(), errors.strip().splitlines()
+    if run.returncode == 0 and lines:
         return lines[-1], None
-    errors = done.stderr.strip().splitlines()
-    return None, f"ended with {done.returncode}: {errors[-1][:300] if errors else 'no output'}"
+    return None, f"ended with {run.returncode}: {errors[-1][:300] if errors else 'no output'}"
