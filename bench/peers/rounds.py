@@ -89,7 +89,8 @@ class Comparison:
             self.log.run(self.programs.check(program, self.model), True, what="check", program=program, model=self.model)
             for form in ("textbook", "kv"):
                 for variant in variants(program, form, self.is_vit):
-                    self.try_variant(variant)
+                    if self.options.compile or not variant.compiled:
+                        self.try_variant(variant)
                 self.try_variant(replace(self.fastest(program, form), keeps_memory=True))
                 self.best[program, form] = self.fastest(program, form)
             self.try_bf16(program)
@@ -197,7 +198,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("log", "vitrine", "python", "preload", "newest", "onnx-folder", "prompts"):
         parser.add_argument(f"--{name}", required=True)
-    for name in ("rounds", "steps", "threads", "limit"):
+    for name in ("rounds", "steps", "threads", "limit", "compile"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("entries", nargs="+")
     options = parser.parse_args()

@@ -14,6 +14,7 @@
 # PROMPTS (1,50,200) prompts where an entry of MODELS names none; comparisons of forms, precision and memory are made at 50,
 #                    or at the first if 50 is not among them
 # LIMIT (240)        seconds after which a run is given up; it is named as skipped
+# COMPILE (1)        0 goes without torch.compile, which is slow to begin; --quick does
 # VITRINE            the program; default build/examples/vitrine, which is built if it is not there
 # PEERS_VENV         the virtual environment; default $CACHE/venv, made if it is not there. NO_NEWEST=1 goes without
 # CACHE              default ${XDG_CACHE_HOME:-~/.cache}/vitrine-peers: the virtual environment and the ONNX files
@@ -36,12 +37,15 @@ for argument in "$@"; do
     *) die "unknown option '$argument'; usage: run.sh [--quick] [--peer-only]" ;;
   esac
 done
+compile=${COMPILE:-$((!quick))}
 rounds=${ROUNDS:-3} steps=${STEPS:-2} models=${MODELS:-"vit-b16:8 vit-ti16:32"} results=${RESULTS:-$root/bench/results}
 if ((quick)); then rounds=${ROUNDS:-1} steps=${STEPS:-1} models=${MODELS:-vit-ti16:4} results=${RESULTS:-}; fi
 threads=${THREADS:-2} prompts=${PROMPTS:-1,50,200} limit=${LIMIT:-240}
 for number in "$rounds" "$steps" "$threads" "$limit"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a positive number, got '$number'"
 done
+[[ $compile =~ ^[01]$ ]] || die "COMPILE: expected 0 or 1, got '$compile'"
+((compile)) || say "*** SKIPPED: torch.compile ***"
 list='[1-9][0-9]*(,[1-9][0-9]*)*'
 [[ $prompts =~ ^$list$ ]] || die "PROMPTS: expected numbers with commas between them, got '$prompts'"
 seen=" "
@@ -99,7 +103,7 @@ export OMP_NUM_THREADS=$threads OMP_DYNAMIC=false
 # shellcheck disable=SC2086 # entries of MODELS
 "$python" "$here/rounds.py" --log "$log" --vitrine "$vitrine" --python "$python" --preload "$preload" --newest "$newest" \
   --onnx-folder "$CACHE/onnx" --rounds "$rounds" --steps "$steps" --threads "$threads" --prompts "$prompts" --limit "$limit" \
-  $models
+  --compile "$compile" $models
 
 version_of() { dpkg-query -W -f '${Version}' "$1"; }
 vitrine_version=none
