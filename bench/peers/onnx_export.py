@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """onnx_export.py: writes vpt_step.py's ViT as ONNX files for onnx_infer.py, with a picture and its logits beside.
 
-    onnx_export.py --model vit-ti16 --prompts 50 --form kv --out FOLDER     -> FOLDER/vit-ti16-p50-kv.onnx and .npz
+    onnx_export.py --model vit-ti16 --prompts 50 --form kv --out FOLDER
 
-Runs with Debian's PyTorch, whose exporter needs no further package. The batch is free in the file; who runs it
-fixes it. A file that is there already is kept: the weights are always the same.
+Prints the file's name, which ends in a digest of vpt_step.py; the picture is in the .npz of that name. Runs with Debian's
+PyTorch, whose exporter needs no further package. The batch is free in the file; who runs it fixes it. A file that is
+there already is kept: the weights are always the same.
 """
 import argparse
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -25,7 +27,8 @@ def main():
     parser.add_argument("--form", choices=["textbook", "kv"], default="textbook")
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
-    target = Path(options.out) / f"{options.model}-p{options.prompts}-{options.form}.onnx"
+    code = hashlib.sha256(Path(__file__).with_name("vpt_step.py").read_bytes()).hexdigest()[:8]
+    target = Path(options.out) / f"{options.model}-p{options.prompts}-{options.form}-{code}.onnx"
     print(target)
     if target.exists():
         return 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """onnx_infer.py: times ONNX Runtime on a file of onnx_export.py; the peer of `vitrine bench infer`.
 
-    onnx_infer.py --file FOLDER/vit-ti16-p50-kv.onnx --batch 32 --threads 2 --steps 5
+    onnx_infer.py --file FILE --batch 32 --threads 2 --steps 5
 
 All graph optimisations; the batch is fixed before they are made. Fails when the logits are not PyTorch's. The last
 line is one JSON object.
