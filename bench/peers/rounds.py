@@ -36,7 +36,8 @@ class Log:
         self.file.write(json.dumps({**about, **({"result": result} if line else {"skipped": why})}) + "\n")
         self.file.flush()
         if line:
-            say(f"round {about.get('round', 0)}: {label}: {result.get('images_per_second', 'done')}")
+            speed = f"{result['images_per_second']:.2f} images/s" if "images_per_second" in result else "done"
+            say(f"round {about.get('round', 0)}: {label}: {speed}")
         elif needed:
             sys.exit(f"peers: {label}: {why}")
         else:
