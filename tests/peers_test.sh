@@ -55,6 +55,8 @@ check_case 'an aim that is met' holds 'aims["vit-b16: step p50 f32 over the best
 check_case 'the product by its median' holds 'aims["vit-b16: least share of the peak of a matrix product in f32"] is True'
 check_case 'an aim that is missed' holds 'aims["vit-b16: step p50 as a share of the peak"] is False'
 check_case 'an aim that was not measured' holds 'aims["vit-b16: step p200 f32 over the best textbook"] is None'
+check_case 'the aims of a model that was not measured' \
+  holds 'aims["vit-ti16: step p50 f32 over the best textbook"] is None and len(aims) == 30'
 check_case 'void without the other model, and for nothing else' holds 'len(s["void"]) == 1 and "vit-ti16" in s["void"][0]'
 sed -i 's/"share_of_nominal": 0.96/"share_of_nominal": 0.94/' "$work/log"
 check_case 'void below 95% of the nominal peak' bash -c "python3 '$peers/summary.py' '$work/log' threads=2 quiet=true | grep -q 'was 94.0%'"

@@ -18,6 +18,7 @@ STEP_SHARE = {"vit-b16": 0.80, "vit-ti16": 0.75}  # of the measured peak, at p=5
 GEMM_SHARE = {"f32": 0.92, "bf16": 0.88}
 NOMINAL_SHARE = (0.95, 1.05)  # of clock x lanes x units: outside the measured peak, or the clock, is none
 BATCHES = {"vit-b16": 8, "vit-ti16": 32}  # the aims are for these
+NOT_MEASURED = {"ratios": {}, "share_of_peak": {"step": {}}, "memory": {}}
 
 
 def aim(name, value, bound, at_least):
@@ -57,8 +58,7 @@ def judge(summary):
             shapes = peak["gemm_share_of_peak"][precision] if peak else {}
             least = min((share["median"] for shape, share in shapes.items() if shape.startswith(name)), default=None)
             aims.append(aim(f"{name}: least share of the peak of a matrix product in {precision}", least, bound, True))
-        if name in summary["models"]:
-            aims += model_aims(name, summary["models"][name])
+        aims += model_aims(name, summary["models"].get(name, {**NOT_MEASURED, "batch": BATCHES[name]}))
 
     void = []
     for threads, one in summary["peak"].items():

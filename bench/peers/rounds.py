@@ -134,12 +134,13 @@ class Comparison:
         return own
 
     def run_torch_steps(self, form, prompts, round):
-        """Both PyTorch's at the main number of prompts, at others the faster of the two. With fewer prompts nothing is to be
-        shown of PyTorch: one round tells."""
+        """Both PyTorch's at the main number of prompts, and with more in the textbook form, where they may change places; else
+        the faster of the two. With fewer prompts nothing is to be shown of PyTorch: one round tells."""
         if prompts < self.main and round > 1:
             return
         found = [variant for key, variant in self.best.items() if key[1] == form]
-        for variant in found if prompts == self.main else [max(found, key=self.speed.get)]:
+        both = prompts == self.main or (prompts > self.main and form == "textbook")
+        for variant in found if both else [max(found, key=self.speed.get)]:
             self.torch("step", variant, prompts, round=round)
 
     def run_bf16(self, round):

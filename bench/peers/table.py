@@ -44,10 +44,10 @@ def main():
             "compared with what.", ""]
     page += [f"**Void: {reason}.**" for reason in s["void"]] + ([""] if s["void"] else [])
     page += [f"Machine: {s['machine']}, {s['cores']} cores, {s['threads']} threads; {s['system']}; load {s['load_before']} and "
-             f"cores {s['busy_percent_before']}% busy before. Vitrine {s['vitrine']} ({s['commit']}; {s['compiler']}); "
+             f"cores {s['busy_percent_before']}% busy before. {s['vitrine']} ({s['commit']}; {s['compiler']}); "
              f"PyTorch {s.get('version_torch113')} (Debian {s['python3_torch']}, OpenBLAS {s['libopenblas0_openmp']}); newest "
              f"PyTorch {s.get('version_torch', 'skipped')}; ONNX Runtime {s.get('version_onnxruntime', 'skipped')}. "
-             f"{s['rounds']} rounds, {s['steps']} timed steps in each run.", ""]
+             f"Rounds: {s['rounds']}; timed steps in each run: {s['steps']}.", ""]
     state = {True: "yes", False: "**no**", None: "not measured"}
     page += ["## Aims", ""]
     page += rows(["aim", "bound", "value", "met"],
