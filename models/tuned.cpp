@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 #include "engine/check.h"
 #include "engine/text.h"
@@ -74,20 +75,27 @@ void check_backbone(const Task& task, const Backbone& backbone) {
         identity.substr(0, 16), "...");
 }
 
-TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory)
+TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory, Use use)
     : config_(task.config) {
   check_backbone(task, backbone);
   // The file holds prompts after projection; they go on without one.
   config_.prompts.projection = 0;
-  const Scope inside = config_.method == Method::full
-                           ? trainable(parameters_, trained_tensors(task, "delta."), dtype, memory)
-                           : frozen(backbone.file, dtype, memory);
-  build(backbone, trainable(parameters_, trained_tensors(task, ""), dtype, memory), inside);
+  std::set<std::string> asked;
+  const auto own = [&](const std::string& prefix) {
+    const TensorFile file = trained_tensors(task, prefix);
+    const Scope scope =
+        use == Use::training ? trainable(parameters_, file, dtype, memory) : frozen(file, dtype, memory);
+    return Scope(
+        [&asked, prefix, scope](const std::string& name, const Shape& shape, Role role, const Init& init) {
+          asked.insert(prefix + name);
+          return scope.get(name, shape, role, init);
+        });
+  };
+  build(backbone, own(""),
+        config_.method == Method::full ? own("delta.") : frozen(backbone.file, dtype, memory));
   for (const auto& [name, tensor] : task.tensors) {
-    const std::string own = name.starts_with("delta.") ? name.substr(6) : name;
-    const bool asked = std::ranges::any_of(parameters_.all(), [&](const auto& p) { return p.name == own; });
-    check(asked, "task file: tensor ", quote(name), " belongs to no ", name_of(config_.method), " task of ",
-          backbone.source);
+    check(asked.contains(name), "task file: tensor ", quote(name), " belongs to no ", name_of(config_.method),
+          " task of ", backbone.source);
   }
 }
 

@@ -50,6 +50,10 @@ Task task_from_file(const TensorFile& file);
 // Throws, naming both identities, if `task` was tuned on another backbone.
 void check_backbone(const Task& task, const Backbone& backbone);
 
+// What a task is opened for. For prediction its own tensors are constants, too: passes record no graph, keep
+// nothing, and `parameters` is empty.
+enum class Use { training, prediction };
+
 // The model. The frozen parts are sealed constants; `parameters` lists all that is trained.
 class TunedModel {
  public:
@@ -58,7 +62,8 @@ class TunedModel {
              const Memory& memory = {});
   // From a task file: to go on training, or to predict. Throws if the backbone is not the
   // task's (by identity).
-  TunedModel(const Backbone& backbone, const Task& task, DType dtype = DType::f32, const Memory& memory = {});
+  TunedModel(const Backbone& backbone, const Task& task, DType dtype = DType::f32, const Memory& memory = {},
+             Use use = Use::training);
   TunedModel(const TunedModel&) = delete;
   TunedModel& operator=(const TunedModel&) = delete;
 
@@ -75,7 +80,7 @@ class TunedModel {
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   int64_t backbone_count() const;  // scalars of the backbone without its own head
-  // What a task file stores of the present state.
+  // What a task file stores of the present state of a model for training.
   std::map<std::string, Tensor> task_tensors() const;
 
  private:

@@ -61,8 +61,9 @@ expect 'senseless bytes' 1 '--memory-limit: expected' "$vitrine" tune --data syn
 expect 'prompts without prompts' 1 'linear has no prompts' "$vitrine" tune --data synthetic:shapes --method linear --prompts 3
 expect 'unknown data scheme' 1 "did you mean 'folder:'" "$vitrine" tune --data foldr:x
 expect 'resume what' 1 'with --out' "$vitrine" tune --data synthetic:shapes --resume
-for command in tune eval predict inspect pretrain bench; do
-  expect "help of $command" 0 "^vitrine $command" "$vitrine" "$command" --help
+for command in tune eval predict inspect pretrain bench 'bench step' 'bench infer' 'bench gemm'; do
+  # shellcheck disable=SC2086 # two words
+  expect "help of $command" 0 "^vitrine $command" "$vitrine" $command --help
   if (($(wc -l <out) > 60)) || awk 'length > 100 { exit 1 }' out; then ok "help of $command fits a screen"
   else bad "help of $command fits a screen" "too long or too wide"; fi
 done
@@ -294,6 +295,18 @@ same 'Swin, resumed: same task' swin-whole/task.safetensors swin-stopped/task.sa
 # --- bench ---
 expect 'bench step' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --prompts 3 --classes 5 --steps 3 --warmup 1 --threads 1 --json
 json 'bench step as JSON' 'j["images_per_second"] > 0 and len(j["seconds_per_step"]) == 3 and j["peak_bytes"] > 0'
+json 'bench step counts its products' 'j["multiply_accumulates"] > 0 and j["peak_rss_bytes"] > j["peak_bytes"]'
+expect 'bench infer' 0 . "$vitrine" bench infer --backbone tiny.safetensors --batch 2 --prompts 3 --classes 5 --steps 3 --warmup 1 --threads 1 --json
+json 'bench infer as JSON' 'j["command"] == "bench infer" and j["prompts"] == 3 and j["images_per_second"] > 0 and len(j["seconds_per_pass"]) == 3 and "backward_seconds" not in j'
+cp out infer-deep
+expect 'bench infer without prompts' 0 . "$vitrine" bench infer --backbone tiny.safetensors --batch 2 --prompts 0 --classes 5 --steps 2 --threads 1 --json
+# 2 blocks of width 16 on 17 tokens: norm, two heads of 8. What prompts add: keys and values of 3 prompts once, scores and sums
+# of 17 queries, and of the last block's one, for 2 images
+json 'bench infer without prompts as JSON' 'j["method"] == "linear" and json.load(open("infer-deep"))["multiply_accumulates"] - j["multiply_accumulates"] == 2 * 3 * 2 * 16 * 16 + 2 * 2 * (17 + 1) * 3 * 16'
+expect 'bench step without prompts' 1 '--prompts: expected a whole number' "$vitrine" bench step --prompts 0
+expect 'bench gemm' 0 . "$vitrine" bench gemm --seconds 0.001 --threads 1 --json
+json 'bench gemm as JSON' 'len(j["runs"]) == 1 and len(j["runs"][0]["shapes"]) == 10 and j["runs"][0]["peak_flops"] > 0 and all(s["share_of_peak"] > 0 for s in j["runs"][0]["shapes"])'
+expect 'bench of what' 1 'step., .infer. or .gemm., got .steps' "$vitrine" bench steps
 expect 'bench of an unknown model' 1 'did you mean vit-b' "$vitrine" bench step --model vit-b1
 for method in vpt-deep full; do
   expect "bench step of a Swin, $method" 0 . "$vitrine" bench step --backbone swin.safetensors --method "$method" --batch 2 --classes 5 --steps 2 --warmup 1 --threads 1 --json

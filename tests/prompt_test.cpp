@@ -237,6 +237,35 @@ TEST_CASE("the glass: frozen bytes stay as they are, and a frozen linear keeps n
   CHECK(memory.statistics().current == with_hidden + 100 * 64 * 4);
 }
 
+TEST_CASE("task: opened for prediction it has the same logits, no gradients and no parameters") {
+  TensorFile file = sine_vit(small);
+  file.metadata["config"] = config_to_json(small);
+  const Backbone backbone = make_backbone(file, "sine");
+  const Tensor images = sine_image(1, 32).to(DType::f32);
+  for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::linear, Method::full}) {
+    CAPTURE(name_of(method));
+    TunedConfig config{.method = method, .prompts = {}, .classes = 2, .paper_head = true};
+    if (prompt_kind(method) != PromptKind::none) config.prompts.count = 2;
+    TunedModel model(backbone, config, 1);
+    for (const Parameter& p : model.parameters().all())  // a full task differs from its backbone
+      for (float& value : Tensor(p.value.value()).mutable_data<float>()) value += 0.01f;
+    Task task;
+    task.config = model.config();
+    task.backbone_identity = identity_of(backbone);
+    task.tensors = model.task_tensors();
+    const TunedModel ready(backbone, task, DType::f32, Memory{}, Use::prediction);
+    const Variable logits = ready.logits(images), expected = model.logits(images);
+    CHECK(expected.wants_gradient());
+    CHECK_FALSE(logits.wants_gradient());
+    CHECK(ready.parameters().all().empty());
+    for (int i = 0; i < 2; ++i)
+      CHECK(std::abs(logits.value().data<float>()[i] - expected.value().data<float>()[i]) < 1e-6f);
+    task.tensors["stranger"] = Tensor::zeros({1}, DType::f32);
+    CHECK_THROWS_WITH_AS(TunedModel(backbone, task, DType::f32, Memory{}, Use::prediction),
+                         doctest::Contains("belongs to no"), Error);
+  }
+}
+
 TEST_CASE("task file: round trip, and refusal on another backbone") {
   TensorFile file = sine_vit(small);
   file.metadata["config"] = config_to_json(small);

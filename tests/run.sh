@@ -51,6 +51,7 @@ part "library" doctest_count "$build/tests/vitrine_tests" --no-colors
 part "guided tours" shell_count tours
 part "include direction" shell_count "$root/tests/include_direction.sh"
 part "vitrine program" shell_count "$root/tests/cli_test.sh" "$build/examples/vitrine"
+part "comparison with peers" shell_count "$root/tests/peers_test.sh"
 part "real checkpoint" shell_count "$root/tests/assets_test.sh" "$build/examples/vitrine"
 part "package" shell_count "$root/tests/package_test.sh" "$build"
 part "variants" shell_count "$root/tests/variants_test.sh"

@@ -3,8 +3,8 @@
 Not a program. One step = forward, cross entropy, backward, SGD with momentum, for the parameters that require a gradient.
 """
 import argparse
+import contextlib
 import json
-import resource
 import statistics
 import sys
 import time
@@ -28,8 +28,10 @@ def cpu_capability():
     return "unknown"
 
 
-def peak_rss_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux reports KiB
+def peak_rss_bytes():
+    """The most memory this process ever held. Not ru_maxrss: that knows the process that started this one, too."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 
 def same_forms(build):
@@ -54,8 +56,9 @@ def same_forms(build):
     return 0 if worst < 1e-12 else 1
 
 
-def main(models, default, build, check):
-    """The command of a peer. build(model, prompts, classes, form) has `side`, the images' side; check() gives the status."""
+def main(models, default, build, check, fuse=None):
+    """The command of a peer. build(model, prompts, classes, form) has `side`, the images' side; check() gives the status;
+    fuse() makes models that are built later use PyTorch's fused attention."""
     parser = argparse.ArgumentParser(description="One VPT-deep training step in PyTorch, timed.")
     parser.add_argument("--model", choices=models, default=default)
     parser.add_argument("--batch", type=int, default=8)
@@ -65,6 +68,10 @@ def main(models, default, build, check):
     parser.add_argument("--warmup", type=int, default=1, help="steps before the clock starts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--form", choices=["textbook", "kv"], default="textbook")
+    parser.add_argument("--attention", choices=["plain", "fused"] if fuse else ["plain"], default="plain",
+                        help="fused: scaled_dot_product_attention, which PyTorch has since 2.0")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile, since 2.0; needs g++ and Python.h")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="bf16: autocast")
     parser.add_argument("--optimizer", choices=["sgd"], default="sgd")
     parser.add_argument("--check", action="store_true", help="compare the two forms in f64 instead of timing")
     options = parser.parse_args()
@@ -75,17 +82,25 @@ def main(models, default, build, check):
     torch.set_num_threads(options.threads)
     if options.check:
         return check()
+    if options.attention == "fused":
+        fuse()
     torch.manual_seed(0)
-    imported_mb = peak_rss_mb()
+    imported = peak_rss_bytes()
     model = build(options.model, options.prompts, options.classes, options.form)
     images = torch.randn(options.batch, 3, model.side, model.side)
     labels = torch.randint(options.classes, (options.batch,))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01, momentum=0.9)
 
+    run = torch.compile(model) if options.compile else model
+    autocast = contextlib.nullcontext
+    if options.precision == "bf16":
+        autocast = lambda: torch.autocast("cpu", dtype=torch.bfloat16)
+
     seconds = []
     for step in range(options.warmup + options.steps):
         start = time.perf_counter()
-        loss = F.cross_entropy(model(images), labels)
+        with autocast():
+            loss = F.cross_entropy(run(images), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -97,11 +112,14 @@ def main(models, default, build, check):
         return 1
     print(json.dumps({
         "program": "pytorch", "model": options.model, "batch": options.batch, "prompts": options.prompts,
-        "classes": options.classes, "form": options.form, "optimizer": options.optimizer,
+        "classes": options.classes, "form": options.form, "attention": options.attention,
+        "compiled": options.compile, "precision": options.precision, "optimizer": options.optimizer,
         "threads": torch.get_num_threads(), "torch": torch.__version__, "blas": blas_libraries(),
         "cpu_capability": cpu_capability(),
         "seconds_per_step": [round(s, 5) for s in seconds],
         "images_per_second": round(options.batch / statistics.median(seconds), 4),
-        "peak_rss_mb": round(peak_rss_mb(), 1), "rss_after_import_mb": round(imported_mb, 1), "last_loss": round(loss, 5),
+        "images_per_second_min": round(options.batch / max(seconds), 4),
+        "images_per_second_max": round(options.batch / min(seconds), 4),
+        "peak_rss_bytes": peak_rss_bytes(), "rss_after_import_bytes": imported, "last_loss": round(loss, 5),
     }))
     return 0

@@ -9,7 +9,8 @@ Two forms of the same mathematics:
             (Jia et al., "Visual Prompt Tuning", ECCV 2022, eq. 6);
   kv        a layer's prompt outputs are thrown away, so prompts only add keys and values (made once per step, not once
             per image), and the last block computes the class token's row alone.
-`--check` shows in f64 on a small model that both give the same logits and gradients.
+Either with attention written out (plain) or by PyTorch's own op (fused). `--check` shows in f64 on a small model that the
+two forms give the same logits and gradients, and with a PyTorch that has it, fused attention as well.
 """
 import sys
 
@@ -29,6 +30,7 @@ MODELS = {  # width, depth, heads, patch side, image side
 
 class Block(nn.Module):
     """Pre-norm block: x += proj(attention(norm1(x))); x += fc2(gelu(fc1(norm2(x))))."""
+    fused = False  # attention by PyTorch's own op, in all blocks
 
     def __init__(self, width, heads):
         super().__init__()
@@ -48,8 +50,10 @@ class Block(nn.Module):
 
     def attend(self, q, k, v):
         """Heads of queries, keys and values -> projected output (B, N, D)."""
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        mixed = scores.softmax(-1) @ v
+        if self.fused:
+            mixed = F.scaled_dot_product_attention(q, k, v)
+        else:
+            mixed = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
     def mlp(self, x):
@@ -63,8 +67,6 @@ class Block(nn.Module):
         """x (B, N, D) without prompts, prompts (P, D); with only_class the result is the class token's row (B, 1, D)."""
         width = x.shape[-1]
         weight, bias = self.qkv.weight, self.qkv.bias
-        extra = F.linear(self.norm1(prompts).unsqueeze(0), weight[width:], bias[width:])
-        prompt_k, prompt_v = self.split(extra)  # (1, H, P, D / H), shared by the batch
         y = self.norm1(x)
         if only_class:
             q, = self.split(F.linear(y[:, :1], weight[:width], bias[:width]))
@@ -72,9 +74,12 @@ class Block(nn.Module):
             x = x[:, :1]
         else:
             q, k, v = self.split(self.qkv(y))
-        batch = x.shape[0]
-        k = torch.cat([prompt_k.expand(batch, -1, -1, -1), k], 2)
-        v = torch.cat([prompt_v.expand(batch, -1, -1, -1), v], 2)
+        if len(prompts):
+            extra = F.linear(self.norm1(prompts).unsqueeze(0), weight[width:], bias[width:])
+            prompt_k, prompt_v = self.split(extra)  # (1, H, P, D / H), shared by the batch
+            batch = x.shape[0]
+            k = torch.cat([prompt_k.expand(batch, -1, -1, -1), k], 2)
+            v = torch.cat([prompt_v.expand(batch, -1, -1, -1), v], 2)
         x = x + self.attend(q, k, v)
         return x + self.mlp(x)
 
@@ -108,16 +113,28 @@ class PromptedViT(nn.Module):
         else:
             skip = 1  # first image token: no prompts stand in the sequence before the first layer
             for i, block in enumerate(self.blocks):
-                x = torch.cat([x[:, :1], self.prompts[i].expand(batch, -1, -1), x[:, skip:]], 1)
+                if len(self.prompts[i]):
+                    x = torch.cat([x[:, :1], self.prompts[i].expand(batch, -1, -1), x[:, skip:]], 1)
                 skip = 1 + self.prompts.shape[1]
                 x = block(x)
         return self.head(self.norm(x)[:, 0])
 
 
 def check():
-    """The two forms on images of 32 x 32."""
-    return step.same_forms(lambda form: PromptedViT("check", 5, 7, form))
+    """The two forms on images of 32 x 32; then the same with fused attention in the second."""
+    status = step.same_forms(lambda form: PromptedViT("check", 5, 7, form))
+    if status or not hasattr(F, "scaled_dot_product_attention"):
+        return status
+
+    def build(form):
+        Block.fused = form == "kv"  # the forms run one after the other
+        return PromptedViT("check", 5, 7, form)
+    return step.same_forms(build)
+
+
+def fuse():
+    Block.fused = True
 
 
 if __name__ == "__main__":
-    sys.exit(step.main(["vit-ti16", "vit-b16"], "vit-b16", PromptedViT, check))
+    sys.exit(step.main(["vit-ti16", "vit-b16"], "vit-b16", PromptedViT, check, fuse))

@@ -1,27 +1,18 @@
-// bench.cpp: `vitrine bench step`. One training step of the tuned model, timed: the calls that tune makes.
+// bench.cpp: `vitrine bench step` and `bench infer`. One training step of the tuned model, timed: the calls that
+// tune makes; or one forward pass, as predict makes it.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "engine/parallel.h"
+#include "models/cost.h"
 #include "nn/optimizer.h"
 
 namespace vitrine::cli {
 
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 // A checkpoint of random weights.
 Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& memory) {
@@ -35,18 +26,27 @@ Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& 
   return make_backbone(std::move(file), model);
 }
 
+struct Images {
+  Tensor pixels, labels;
+};
+
+Images random_images(const TransformerConfig& config, const BenchOptions& o, const Memory& memory) {
+  const int64_t side = image_size(config);
+  Random random(o.seed, Purpose::test);
+  Images images{Tensor::empty(Shape{o.batch, 3, side, side}, DType::f32, memory),
+                Tensor::empty(Shape{o.batch}, DType::i64, memory)};
+  for (float& value : images.pixels.mutable_data<float>()) value = static_cast<float>(random.normal());
+  for (int64_t& label : images.labels.mutable_data<int64_t>())
+    label = random.below(static_cast<uint32_t>(o.classes));
+  return images;
+}
+
 struct StepTimes {
   std::vector<double> whole, forward, backward, optimizer;  // seconds
 };
 
 StepTimes time_steps(TunedModel& model, const BenchOptions& o, const Memory& memory, Console& console) {
-  const int64_t side = image_size(model.transformer());
-  Random random(o.seed, Purpose::test);
-  Tensor images = Tensor::empty(Shape{o.batch, 3, side, side}, DType::f32, memory);
-  for (float& value : images.mutable_data<float>()) value = static_cast<float>(random.normal());
-  Tensor labels = Tensor::empty(Shape{o.batch}, DType::i64, memory);
-  for (int64_t& label : labels.mutable_data<int64_t>())
-    label = random.below(static_cast<uint32_t>(o.classes));
+  const Images images = random_images(model.transformer(), o, memory);
   Pass pass{.training = true};
   for (int64_t i = 0; i < o.batch; ++i) pass.noise.samples.push_back(i);
   Optimizer optimizer(model.parameters(), {.kind = o.optimizer});
@@ -55,7 +55,7 @@ StepTimes time_steps(TunedModel& model, const BenchOptions& o, const Memory& mem
   for (int64_t step = -o.warmup; step < o.steps; ++step) {
     if (step == 0) memory.reset_peak();
     const double begin = now();
-    const Variable loss = cross_entropy(model.logits(images, pass), labels);
+    const Variable loss = cross_entropy(model.logits(images.pixels, pass), images.labels);
     const double forward = now();
     model.parameters().clear_gradients();
     backward(loss);
@@ -75,6 +75,80 @@ StepTimes time_steps(TunedModel& model, const BenchOptions& o, const Memory& mem
   return times;
 }
 
+// Seconds of each forward pass.
+std::vector<double> time_passes(const TunedModel& model, const BenchOptions& o, const Memory& memory,
+                                Console& console) {
+  const Images images = random_images(model.transformer(), o, memory);
+  std::vector<double> times;
+  for (int64_t pass = -o.warmup; pass < o.steps; ++pass) {
+    if (pass == 0) memory.reset_peak();
+    const double begin = now();
+    const Variable logits = model.logits(images.pixels);
+    const double end = now();
+    if (pass >= 0) times.push_back(end - begin);
+    console.progress(pass + o.warmup + 1, o.steps + o.warmup, static_cast<double>(o.batch) / (end - begin),
+                     pass < 0 ? "warming up" : "timing");
+  }
+  console.clear();
+  return times;
+}
+
+// The task that `model` holds, as a task file would give it back.
+Task task_of(const TunedModel& model, const Backbone& backbone) {
+  Task task;
+  task.config = model.config();
+  task.backbone_identity = identity_of(backbone);
+  task.tensors = model.task_tensors();
+  return task;
+}
+
+// Images per second: the median's, the slowest's, the fastest's.
+struct Speed {
+  double middle, slowest, fastest;
+  Speed(const std::vector<double>& seconds, int64_t batch)
+      : middle(static_cast<double>(batch) / median(seconds)),
+        slowest(static_cast<double>(batch) / *std::ranges::max_element(seconds)),
+        fastest(static_cast<double>(batch) / *std::ranges::min_element(seconds)) {}
+  std::string words() const {
+    return fmt::format("{:.2f} images/s (median; {:.2f} to {:.2f})", middle, slowest, fastest);
+  }
+};
+
+// What both kinds say first.
+void describe_run(const TunedModel& model, const BenchOptions& o, Console& console) {
+  const bool prompts = prompt_kind(model.config().method) != PromptKind::none;
+  console.item("Model", fmt::format("{}; {}{}", describe(model.transformer()), name_of(model.config().method),
+                                    prompts ? text(", ", plural(o.prompts, "prompt")) : ""));
+  console.item(o.infer ? "Pass" : "Step",
+               fmt::format("batch {}, {} after {} untimed, {}", o.batch,
+                           o.infer ? plural(o.steps, "pass", "passes") : plural(o.steps, "step"), o.warmup,
+                           plural(thread_count(), "thread")));
+}
+
+nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, const Speed& speed) {
+  const bool prompts = prompt_kind(model.config().method) != PromptKind::none;
+  return {{"command", o.infer ? "bench infer" : "bench step"},
+          {"model", o.backbone.value_or(o.model)},
+          {"method", name_of(model.config().method)},
+          {"batch", o.batch},
+          {"prompts", prompts ? o.prompts : 0},
+          {"classes", o.classes},
+          {"threads", thread_count()},
+          {"steps", o.steps},
+          {"images_per_second", speed.middle},
+          {"images_per_second_min", speed.slowest},
+          {"images_per_second_max", speed.fastest}};
+}
+
+// Of one step or pass; nothing for methods that are not counted.
+std::optional<int64_t> multiply_accumulates_of(const TunedModel& model, const BenchOptions& o) {
+  const Method method = model.config().method;
+  if (method != Method::vpt_deep && method != Method::linear) return std::nullopt;
+  const TuningCost cost = tuning_cost(with_classes(model.transformer(), o.classes),
+                                      method == Method::linear ? 0 : o.prompts, o.batch);
+  return o.infer ? cost.forward : cost.step();
+}
+
 }  // namespace
 
 int bench(const BenchOptions& o, Console& console) {
@@ -82,43 +156,48 @@ int bench(const BenchOptions& o, Console& console) {
   const Backbone backbone = o.backbone            ? open_backbone(*o.backbone, o.heads)
                             : is_builtin(o.model) ? open_backbone(o.model, o.heads)
                                                   : random_backbone(o.model, o.seed, memory);
-  TunedConfig config{.method = o.method, .prompts = {}, .classes = o.classes, .paper_head = true};
-  const bool prompts = prompt_kind(o.method) != PromptKind::none;
-  if (prompts) config.prompts.count = o.prompts;
-  TunedModel model(backbone, config, o.seed, DType::f32, memory);
-  const StepTimes times = time_steps(model, o, memory, console);
+  const Method method = o.infer && o.prompts == 0 ? Method::linear : o.method;
+  TunedConfig config{.method = method, .prompts = {}, .classes = o.classes, .paper_head = true};
+  if (prompt_kind(method) != PromptKind::none) config.prompts.count = o.prompts;
+  auto made = std::make_unique<TunedModel>(backbone, config, o.seed, DType::f32, memory);
+  if (o.infer)
+    made =
+        std::make_unique<TunedModel>(backbone, task_of(*made, backbone), DType::f32, memory, Use::prediction);
+  TunedModel& model = *made;
 
-  const auto batch = static_cast<double>(o.batch);
-  const double middle = batch / median(times.whole), slowest = batch / *std::ranges::max_element(times.whole),
-               fastest = batch / *std::ranges::min_element(times.whole);
-  const size_t peak = memory.statistics().peak;
-  console.item("Model", fmt::format("{}; {}{}, {} trained parameters", describe(model.transformer()),
-                                    name_of(o.method), prompts ? text(", ", plural(o.prompts, "prompt")) : "",
-                                    count_text(model.parameters().count())));
-  console.item("Step", fmt::format("batch {}, {} after {} untimed, {}", o.batch, plural(o.steps, "step"),
-                                   o.warmup, plural(thread_count(), "thread")));
-  console.item("Speed", fmt::format("{:.2f} images/s (median; {:.2f} to {:.2f})", middle, slowest, fastest));
-  console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}",
-                                   median(times.whole), median(times.forward), median(times.backward),
-                                   median(times.optimizer)));
-  console.item("Memory", text("at most ", bytes_text(peak), " in tensors"));
-  const nlohmann::ordered_json json{{"command", "bench step"},
-                                    {"model", o.backbone.value_or(o.model)},
-                                    {"method", name_of(o.method)},
-                                    {"batch", o.batch},
-                                    {"prompts", prompts ? o.prompts : 0},
-                                    {"classes", o.classes},
-                                    {"threads", thread_count()},
-                                    {"steps", o.steps},
-                                    {"images_per_second", middle},
-                                    {"images_per_second_min", slowest},
-                                    {"images_per_second_max", fastest},
-                                    {"seconds_per_step", times.whole},
-                                    {"forward_seconds", median(times.forward)},
-                                    {"backward_seconds", median(times.backward)},
-                                    {"optimizer_seconds", median(times.optimizer)},
-                                    {"trained_parameters", model.parameters().count()},
-                                    {"peak_bytes", peak}};
+  nlohmann::ordered_json json;
+  describe_run(model, o, console);
+  if (o.infer) {
+    const std::vector<double> times = time_passes(model, o, memory, console);
+    const Speed speed(times, o.batch);
+    console.item("Speed", speed.words());
+    json = json_of(model, o, speed);
+    json["seconds_per_pass"] = times;
+  } else {
+    const StepTimes times = time_steps(model, o, memory, console);
+    const Speed speed(times.whole, o.batch);
+    console.item("Trained", plural(model.parameters().count(), "parameter"));
+    console.item("Speed", speed.words());
+    console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}",
+                                     median(times.whole), median(times.forward), median(times.backward),
+                                     median(times.optimizer)));
+    json = json_of(model, o, speed);
+    json["seconds_per_step"] = times.whole;
+    json["forward_seconds"] = median(times.forward);
+    json["backward_seconds"] = median(times.backward);
+    json["optimizer_seconds"] = median(times.optimizer);
+    json["trained_parameters"] = model.parameters().count();
+  }
+  const size_t peak = memory.statistics().peak, process = peak_rss();
+  if (const auto products = multiply_accumulates_of(model, o)) {
+    json["multiply_accumulates"] = *products;
+    console.item("Arithmetic",
+                 fmt::format("{:.1f} GFLOP an image in matrix products",
+                             2e-9 * static_cast<double>(*products) / static_cast<double>(o.batch)));
+  }
+  json["peak_bytes"] = peak;
+  json["peak_rss_bytes"] = process;
+  console.item("Memory", text("at most ", bytes_text(peak), " in tensors, ", bytes_text(process), " in all"));
   console.result(json);
   return 0;
 }

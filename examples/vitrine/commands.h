@@ -18,6 +18,7 @@ int predict(const PredictOptions& options, Console& console);
 int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);
 int bench(const BenchOptions& options, Console& console);
+int bench_gemm(const GemmBenchOptions& options, Console& console);
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 
@@ -35,6 +36,12 @@ bool is_task_file(const TensorFile& file);
 void prepare_output(const std::string& path);
 // Throws unless a data set's classes are those of a task, by number and name.
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
+
+// For measuring: seconds of a steady clock, and the middle of some values (not none).
+double now();
+double median(std::vector<double> values);
+// The most memory that this process ever held, in bytes; 0 if the system does not tell.
+size_t peak_rss();
 
 // "circle, square, ring" or the first few of many.
 std::string class_list(const std::vector<std::string>& names);

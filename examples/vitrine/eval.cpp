@@ -32,7 +32,7 @@ int eval(const EvalOptions& o, Console& console) {
             "--logits-out: ", quote(*o.logits_out), " is a file that is being read");
     prepare_output(*o.logits_out);
   }
-  const TunedModel model(backbone, task);
+  const TunedModel model(backbone, task, DType::f32, Memory{}, Use::prediction);
 
   const auto samples = all_samples(*dataset);
   Tensor logits;

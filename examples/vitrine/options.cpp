@@ -18,11 +18,18 @@ constexpr const char* overview =
     "  vitrine predict   the classes of image files\n"
     "  vitrine inspect   what a backbone, a task file or another safetensors file holds\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
-    "  vitrine bench     how fast a training step is\n\n"
+    "  vitrine bench     how fast a training step, a forward pass and the matrix product are\n\n"
     "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
     "4 not enough memory, 130 or 143 stopped by a signal (tune and pretrain --state save first).\n";
+
+constexpr const char* bench_overview =
+    "vitrine bench: how fast this machine is at it\n\n"
+    "  vitrine bench step   one training step: forward, loss, backward, optimizer\n"
+    "  vitrine bench infer  one forward pass of a tuned model\n"
+    "  vitrine bench gemm   the matrix product, and the peak of the arithmetic units\n\n"
+    "  vitrine bench step --help tells more, and so on.\n";
 
 constexpr const char* backbone_what = "ViT or Swin as safetensors, builtin or builtin-swin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
@@ -173,7 +180,7 @@ void add_inspect(Adder& add, InspectOptions& o) {
   add.common(o.common);
 }
 
-void add_bench(Adder& add, BenchOptions& o) {
+void add_bench_model(Adder& add, BenchOptions& o) {
   add.group("The model");
   add.path("--model", "NAME",
            "vit-b16, swin-t and the like, weights random; or builtin, builtin-swin\n"
@@ -182,14 +189,36 @@ void add_bench(Adder& add, BenchOptions& o) {
   add.path("--backbone", "FILE", "this file instead", o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
-  add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 20);
   add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
-  add.group("The step");
+}
+
+void add_bench_times(Adder& add, BenchOptions& o) {
   add.count("--batch", "B", "images [8]", o.batch, 1, 1 << 20);
   add.count("--steps", "N", "timed steps [5]", o.steps, 1, 1 << 20);
   add.count("--warmup", "N", "untimed steps before them [2]", o.warmup, 0, 1 << 20);
-  add.optimizer("how gradients become steps [sgd]", o.optimizer);
   add.seed("--seed", "of weights and images [0]", o.seed);
+  add.common(o.common);
+}
+
+void add_bench_step(Adder& add, BenchOptions& o) {
+  add_bench_model(add, o);
+  add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 20);
+  add.group("The step");
+  add.optimizer("how gradients become steps [sgd]", o.optimizer);
+  add_bench_times(add, o);
+}
+
+void add_bench_infer(Adder& add, BenchOptions& o) {
+  o.infer = true;
+  add_bench_model(add, o);
+  add.count("--prompts", "P", "prompt tokens [10]; 0: none, a head alone", o.prompts, 0, 1 << 20);
+  add.group("The pass");
+  add_bench_times(add, o);
+}
+
+void add_bench_gemm(Adder& add, GemmBenchOptions& o) {
+  add.group("How");
+  add.number("--seconds", "S", "of each measurement [0.3]", o.seconds, 1e-3, 60);
   add.common(o.common);
 }
 
@@ -223,6 +252,29 @@ Request read(const std::string& command, const std::string& usage, const char* w
     fail(Fault::input, e.what());
   }
   return options;
+}
+
+Request parse_bench(std::vector<std::string> words) {
+  constexpr std::array<std::string_view, 3> kinds{"step", "infer", "gemm"};
+  const std::string kind = words.empty() ? "" : words[0];
+  if (kind == "--help" || kind == "-h") return Show{bench_overview};
+  if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
+    fail(Fault::input, "expected `vitrine bench step`, `infer` or `gemm`",
+         kind.empty() ? "" : text(", got ", quote(kind)));
+  words.erase(words.begin());
+  if (kind == "step")
+    return read<BenchOptions>(
+        "bench", "bench step [options]",
+        "Times one training step (forward, loss, backward, optimizer) on a fixed random batch.", words,
+        add_bench_step);
+  if (kind == "infer")
+    return read<BenchOptions>("bench", "bench infer [options]",
+                              "Times a forward pass of a tuned model, as predict makes it.", words,
+                              add_bench_infer);
+  return read<GemmBenchOptions>(
+      "bench", "bench gemm [options]",
+      "The matrix product at the shapes of ViTs, as a share of the peak that it measures beside.", words,
+      add_bench_gemm);
 }
 
 }  // namespace
@@ -273,13 +325,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     return read<PretrainOptions>(name, "pretrain --out FILE [options]",
                                  "Trains a small backbone from nothing, on pictures drawn by formulas.",
                                  words, add_pretrain);
-  if (words.empty() || (words[0] != "step" && words[0] != "--help" && words[0] != "-h"))
-    fail(Fault::input, "expected `vitrine bench step`", words.empty() ? "" : text(", got ", quote(words[0])));
-  words.erase(words.begin(), words.begin() + (words[0] == "step" ? 1 : 0));
-  return read<BenchOptions>(
-      name, "bench step [options]",
-      "Times one training step (forward, loss, backward, optimizer) on a fixed random batch.", words,
-      add_bench);
+  return parse_bench(std::move(words));
 }
 
 }  // namespace vitrine::cli

@@ -83,8 +83,10 @@ struct InspectOptions {
   int64_t heads = 0;
 };
 
+// bench step and bench infer: a training step, or forward alone.
 struct BenchOptions {
   Common common;
+  bool infer = false;
   std::string model = "vit-ti16";
   std::optional<std::string> backbone;
   int64_t heads = 0, batch = 8, prompts = 10, classes = 100, steps = 5, warmup = 2;
@@ -93,13 +95,18 @@ struct BenchOptions {
   uint64_t seed = 0;
 };
 
+struct GemmBenchOptions {
+  Common common;
+  double seconds = 0.3;  // of each measurement
+};
+
 // What --help and --version ask for: text for standard output.
 struct Show {
   std::string text;
 };
 
 using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
-                             BenchOptions>;
+                             BenchOptions, GemmBenchOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

@@ -67,7 +67,7 @@ Classifier by_task(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
   const Task task = load_task(*o.task);
   const Backbone backbone = open_backbone_of(task, o.backbone, o.heads);
-  const auto model = std::make_shared<TunedModel>(backbone, task);
+  const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   check_image_size(backbone.config, preprocess.size);
   return {[model](const Variable& images) { return model->logits(images); }, preprocess, task.class_names};

@@ -1,8 +1,11 @@
-// shared.cpp: opening backbones, tasks and data for all commands.
+// shared.cpp: opening backbones, tasks and data for all commands; what measuring needs.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 
 #ifdef VITRINE_BUILTIN
@@ -79,6 +82,25 @@ std::string class_list(const std::vector<std::string>& names) {
   std::string list;
   for (size_t i = 0; i < std::min(names.size(), shown); ++i) list += text(i > 0 ? ", " : "", names[i]);
   return names.size() > shown ? list + ", ..." : list;
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+size_t peak_rss() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    size_t kibibytes = 0;
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
+  }
+  return 0;
 }
 
 }  // namespace vitrine::cli

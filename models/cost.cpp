@@ -1,0 +1,91 @@
+#include "models/cost.h"
+
+#include "engine/check.h"
+
+namespace vitrine {
+
+namespace {
+
+// Attention's products: scores and weighted sum; in backward the scores again, and the gradients of weights,
+// queries, keys and values. Those of a prefix alone need no gradient of queries.
+constexpr int64_t forward_products = 2, backward_products = 5, prefix_products = 4;
+
+// A linear layer with a frozen weight; `wanted`: its input wants a gradient.
+void add_linear(TuningCost& cost, int64_t rows, int64_t in, int64_t out, bool wanted) {
+  cost.forward += rows * in * out;
+  if (wanted) cost.backward += rows * in * out;
+}
+
+// The head is always trained.
+void add_head(TuningCost& cost, int64_t rows, int64_t in, int64_t out, bool wanted) {
+  add_linear(cost, rows, in, out, wanted);
+  cost.backward += rows * in * out;
+}
+
+// `pairs` of queries and other tokens, of which the first block's want no gradient; `prefix_pairs` of queries
+// and prompts.
+void add_attention(TuningCost& cost, int64_t pairs, int64_t prefix_pairs, int64_t width, bool tokens_wanted) {
+  cost.forward += forward_products * (pairs + prefix_pairs) * width;
+  cost.backward += tokens_wanted ? backward_products * (pairs + prefix_pairs) * width
+                                 : prefix_products * prefix_pairs * width;
+}
+
+TuningCost cost_of(const VitConfig& c, int64_t prompts, int64_t batch) {
+  const int64_t d = c.width, tokens = c.tokens();
+  TuningCost cost;
+  add_linear(cost, batch * c.patches(), 3 * c.patch * c.patch, d, false);
+  for (int64_t i = 0; i < c.depth; ++i) {
+    const bool deep = prompts > 0, tokens_wanted = deep && i > 0;
+    const bool one_row = i + 1 == c.depth && c.pooling == Pooling::token;
+    const int64_t queries = one_row ? 1 : tokens;
+    add_linear(cost, batch * queries, d, d, tokens_wanted);     // queries
+    add_linear(cost, batch * tokens, d, 2 * d, tokens_wanted);  // keys and values
+    add_linear(cost, prompts, d, 2 * d, deep);
+    add_attention(cost, batch * queries * tokens, batch * queries * prompts, d, tokens_wanted);
+    add_linear(cost, batch * queries, d, d, deep);
+    add_linear(cost, batch * queries, d, c.mlp_width, deep);
+    add_linear(cost, batch * queries, c.mlp_width, d, deep);
+  }
+  add_head(cost, batch, d, c.classes, prompts > 0);
+  return cost;
+}
+
+TuningCost cost_of(const SwinConfig& c, int64_t prompts, int64_t batch) {
+  const bool deep = prompts > 0;
+  const int64_t slots = c.window * c.window, last = c.blocks() - 1;
+  int64_t side = (c.image_size + c.patch - 1) / c.patch, at = 0;
+  TuningCost cost;
+  add_linear(cost, batch * side * side, 3 * c.patch * c.patch, c.width, false);
+  for (int64_t s = 0; s < c.stages(); ++s) {
+    const int64_t d = c.stage_width(s), across = (side + c.window - 1) / c.window;
+    const int64_t windows = batch * across * across;
+    for (int64_t i = 0; i < c.depths[s]; ++i, ++at) {
+      // The last block's prompts are full tokens; those of the others are keys and values.
+      const int64_t full = at == last ? prompts : 0, prefix = at == last ? 0 : prompts;
+      const int64_t rows = batch * (side * side + full), queries = slots + full;
+      const bool tokens_wanted = deep && (at > 0 || full > 0);
+      add_linear(cost, rows, d, 3 * d, tokens_wanted);
+      add_linear(cost, prefix, d, 2 * d, deep);
+      add_attention(cost, windows * queries * queries, windows * queries * prefix, d, tokens_wanted);
+      add_linear(cost, rows, d, d, deep);
+      add_linear(cost, rows, d, c.mlp_ratio * d, deep);
+      add_linear(cost, rows, c.mlp_ratio * d, d, deep);
+    }
+    if (s + 1 == c.stages()) break;
+    side = (side + 1) / 2;
+    add_linear(cost, batch * side * side, 4 * d, 2 * d, deep);
+  }
+  add_head(cost, batch, c.feature_width(), c.classes, deep);
+  return cost;
+}
+
+}  // namespace
+
+TuningCost tuning_cost(const TransformerConfig& config, int64_t prompts, int64_t batch) {
+  check_config(config);
+  check(prompts >= 0 && batch >= 0, "tuning cost: expected no negative prompts and batch, got ", prompts,
+        " and ", batch);
+  return std::visit([&](const auto& c) { return cost_of(c, prompts, batch); }, config);
+}
+
+}  // namespace vitrine
