@@ -30,6 +30,20 @@ void add_attention(TuningCost& cost, int64_t pairs, int64_t prefix_pairs, int64_
                                  : prefix_products * prefix_pairs * width;
 }
 
+// The last block's attention of one question per image (first_token_attention): no token is projected to a key or a
+// value; each head multiplies the `keys` rows themselves, of width d.
+void add_first_token(TuningCost& cost, const VitConfig& c, int64_t batch, int64_t prompts,
+                     bool tokens_wanted) {
+  const int64_t d = c.width,
+                projections = 3 * d * d;  // the query, what it asks of the rows, the sums' values
+  const int64_t keys = c.tokens() + prompts, over_rows = c.heads * keys * d;
+  cost.forward += batch * (projections + 2 * over_rows);  // scores and sums
+  if (tokens_wanted)  // of the weights, of the question, and twice of the rows
+    cost.backward += batch * (projections + 4 * over_rows);
+  else if (prompts > 0)
+    cost.backward += batch * (d * d + over_rows + 2 * c.heads * prompts * d);
+}
+
 TuningCost cost_of(const VitConfig& c, int64_t prompts, int64_t batch) {
   const int64_t d = c.width, tokens = c.tokens();
   TuningCost cost;
@@ -38,10 +52,13 @@ TuningCost cost_of(const VitConfig& c, int64_t prompts, int64_t batch) {
     const bool deep = prompts > 0, tokens_wanted = deep && i > 0;
     const bool one_row = i + 1 == c.depth && c.pooling == Pooling::token;
     const int64_t queries = one_row ? 1 : tokens;
-    add_linear(cost, batch * queries, d, d, tokens_wanted);     // queries
-    add_linear(cost, batch * tokens, d, 2 * d, tokens_wanted);  // keys and values
-    add_linear(cost, prompts, d, 2 * d, deep);
-    add_attention(cost, batch * queries * tokens, batch * queries * prompts, d, tokens_wanted);
+    if (one_row) {
+      add_first_token(cost, c, batch, prompts, tokens_wanted);
+    } else {
+      add_linear(cost, batch * tokens, d, 3 * d, tokens_wanted);
+      add_linear(cost, prompts, d, 2 * d, deep);
+      add_attention(cost, batch * tokens * tokens, batch * tokens * prompts, d, tokens_wanted);
+    }
     add_linear(cost, batch * queries, d, d, deep);
     add_linear(cost, batch * queries, d, c.mlp_width, deep);
     add_linear(cost, batch * queries, c.mlp_width, d, deep);

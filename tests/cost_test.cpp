@@ -52,6 +52,31 @@ class Tape {
     }
     return {q.count, d, q.wanted || tokens.wanted || prefix.wanted};
   }
+  // One query per image, first of its tokens, over normalised rows: none is projected to a key or a value.
+  Rows first_token_attention(const Rows& x, const Rows& prompts, int64_t batch, int64_t heads) {
+    const int64_t d = x.width, head = d / heads, keys = x.count / batch + prompts.count;
+    for (int64_t b = 0; b < batch; ++b) {
+      forward += multiply(1, d, d);  // the query
+      for (int64_t h = 0; h < heads; ++h) {
+        forward += multiply(1, d, head);  // what it asks of the rows
+        forward += multiply(1, keys, d);  // scores
+        forward += multiply(1, d, keys);  // weighted sum of rows
+        forward += multiply(1, head, d);  // its value
+      }
+      rules_.push_back([=] {
+        int64_t sum = 0;
+        for (int64_t h = 0; h < heads && (x.wanted || prompts.wanted); ++h) {
+          sum += multiply(1, d, head);  // of the weighted sum
+          sum += multiply(1, keys, d);  // of the weights
+          const int64_t wanted = x.wanted ? keys : prompts.count;
+          sum += 2 * multiply(wanted, d, 1);  // of the rows: through the scores, and through the sum
+          if (x.wanted) sum += multiply(1, d, keys) + multiply(1, head, d);  // of what is asked, of the query
+        }
+        return sum + (x.wanted ? multiply(1, d, d) : 0);  // of the first row
+      });
+    }
+    return {batch, d, x.wanted || prompts.wanted};
+  }
   TuningCost finish() {
     for (const auto& rule : rules_) backward += rule();
     return {forward, backward};
@@ -79,15 +104,13 @@ TuningCost walk(const VitConfig& c, int64_t prompts, int64_t batch) {
   Rows x{batch * t, d};
   for (int64_t i = 0; i < c.depth; ++i) {
     const Rows own{prompts, d, prompts > 0};
-    const Rows keys = tape.linear(own, d), values = tape.linear(own, d);
-    const Rows prefix{prompts, d, keys.wanted || values.wanted};
     Rows attended;
     if (i + 1 == c.depth && c.pooling == Pooling::token) {
-      const Rows first{batch, d, x.wanted};
-      const Rows q = tape.linear(first, d), k = tape.linear(x, d), v = tape.linear(x, d);
-      attended = tape.attention(q, {k.count, d, k.wanted || v.wanted}, prefix, batch, 1, t, prompts);
-      x = first;
+      attended = tape.first_token_attention(x, own, batch, c.heads);
+      x = {batch, d, x.wanted};
     } else {
+      const Rows keys = tape.linear(own, d), values = tape.linear(own, d);
+      const Rows prefix{prompts, d, keys.wanted || values.wanted};
       const Rows qkv = tape.linear(x, 3 * d), q{qkv.count, d, qkv.wanted};
       attended = tape.attention(q, q, prefix, batch, t, t, prompts);
     }
@@ -168,7 +191,8 @@ TEST_CASE("cost: without prompts forward is multiply_accumulates less what the l
   for (const char* name : {"vit-ti16", "vit-b16", "vit-l14"}) {
     const VitConfig c = vit_preset(name);
     const int64_t d = c.width, t = c.tokens();
-    const int64_t spared = (t - 1) * (2 * d * d + 2 * d * c.mlp_width + 2 * t * d);
+    const int64_t block = t * (4 * d * d + 2 * d * c.mlp_width) + 2 * t * t * d;
+    const int64_t spared = block - (4 * d * d + 2 * d * c.mlp_width + 2 * c.heads * t * d);
     CHECK(tuning_cost(c, 0, 5).forward == 5 * (multiply_accumulates(c) - spared));
     CHECK(tuning_cost(c, 0, 5).backward == 5 * d * c.classes);  // the head's weight alone
   }
