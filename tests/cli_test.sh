@@ -171,6 +171,19 @@ mkdir -p lacking && cp -r pictures/train pictures/test lacking && rm -r lacking/
 expect 'class missing in a split' 1 "lacks class 'green'" tune --data folder:lacking --epochs 1 --out d3
 expect 'too few for each class' 1 'at least one sample for each of the 3 classes' tune --data folder:pictures --train-limit 2 --out d3
 expect 'not enough memory' 4 '--memory-limit is' tune --data folder:pictures --memory-limit 100K --out d3
+number() { python3 -c "import json; j = json.load(open('out')); print($1)"; }
+small=(--data folder:pictures --method vpt-deep --epochs 2 --batch 4 --threads 2 --workers 0 --no-test)
+expect 'memory: foretold and measured' 0 . tune "${small[@]}" --out m0 --json
+json 'memory: measured <= foretold <= 1.1 measured' 'j["memory_peak"] <= j["memory_forecast"]["peak"] <= 1.1 * j["memory_peak"] and j["memory_forecast"]["recompute"] == 0 and j["memory_forecast"]["per_image"] > 0'
+json 'memory: of the whole process' 'j["peak_rss_bytes"] == 0 or j["peak_rss_bytes"] > 1 << 20'
+limit=$(($(number 'j["memory_forecast"]["peak"]') - 1))
+expect 'a limit recomputes blocks' 0 'computes 1 of [0-9]+ blocks again in backward to stay below .*more work' tune "${small[@]}" --memory-limit $limit --out m1
+same 'a limit changes no bit' m0/task.safetensors m1/task.safetensors
+expect 'a limit is kept' 0 . tune "${small[@]}" --memory-limit $limit --out m2 --json
+json 'a limit is kept: as JSON' "j['memory_peak'] <= j['memory_forecast']['peak'] <= $limit and j['memory_forecast']['recompute'] == 1"
+expect 'not enough memory: the least there is' 4 'needs [0-9]+ KiB even for one image at a time' tune "${small[@]}" --memory-limit 100K --out d3
+least=$(sed -n 's/.* needs \([0-9]*\) KiB even.*/\1/p' err)
+expect 'not enough memory: what would do' 4 'a run needs .*--memory-limit is .*with --accumulate [2-4] it needs' tune "${small[@]}" --memory-limit $((least + 8))K --out d3
 expect 'diverged' 3 'became (inf|-?nan|NaN or infinite)' tune --data folder:pictures --method full --optimizer sgd --lr 1e5 --epochs 30 --schedule constant --warmup 0 --out d4
 
 # --- writing fails ---
@@ -294,6 +307,13 @@ same 'Swin, resumed: same task' swin-whole/task.safetensors swin-stopped/task.sa
 # --- bench ---
 expect 'bench step' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --prompts 3 --classes 5 --steps 3 --warmup 1 --threads 1 --json
 json 'bench step as JSON' 'j["images_per_second"] > 0 and len(j["seconds_per_step"]) == 3 and j["peak_bytes"] > 0'
+expect 'bench step with recomputation' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --recompute 1 --threads 1 --json
+json 'bench step with recomputation: as JSON' 'j["recompute"] == 1'
+expect 'bench step: too many blocks' 1 'all but the last can be computed again, got 2' "$vitrine" bench step --backbone tiny.safetensors --steps 1 --recompute 2
+expect 'bench memory' 0 . "$vitrine" bench memory --backbone swin.safetensors --batch 4 --threads 1 --json
+json 'bench memory as JSON' '[m["recompute"] for m in j["modes"]] == [0, 1, 2] and j["modes"][0]["peak"] > j["modes"][1]["peak"] > j["modes"][2]["peak"]'
+expect 'help of bench memory' 0 '^vitrine bench memory' "$vitrine" bench memory --help
+expect 'bench of what' 1 'bench memory' "$vitrine" bench speed
 expect 'bench of an unknown model' 1 'did you mean vit-b' "$vitrine" bench step --model vit-b1
 for method in vpt-deep full; do
   expect "bench step of a Swin, $method" 0 . "$vitrine" bench step --backbone swin.safetensors --method "$method" --batch 2 --classes 5 --steps 2 --warmup 1 --threads 1 --json

@@ -23,7 +23,8 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-// A checkpoint of random weights.
+}  // namespace
+
 Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& memory) {
   const TransformerConfig config = with_classes(preset(model), 0);
   Parameters parameters;
@@ -34,6 +35,8 @@ Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& 
   file.metadata["config"] = config_to_json(config);
   return make_backbone(std::move(file), model);
 }
+
+namespace {
 
 struct StepTimes {
   std::vector<double> whole, forward, backward, optimizer;  // seconds
@@ -47,7 +50,7 @@ StepTimes time_steps(TunedModel& model, const BenchOptions& o, const Memory& mem
   Tensor labels = Tensor::empty(Shape{o.batch}, DType::i64, memory);
   for (int64_t& label : labels.mutable_data<int64_t>())
     label = random.below(static_cast<uint32_t>(o.classes));
-  Pass pass{.training = true};
+  Pass pass{.training = true, .recompute = o.recompute};
   for (int64_t i = 0; i < o.batch; ++i) pass.noise.samples.push_back(i);
   Optimizer optimizer(model.parameters(), {.kind = o.optimizer});
 
@@ -86,6 +89,8 @@ int bench(const BenchOptions& o, Console& console) {
   const bool prompts = prompt_kind(o.method) != PromptKind::none;
   if (prompts) config.prompts.count = o.prompts;
   TunedModel model(backbone, config, o.seed, DType::f32, memory);
+  check(o.recompute < block_count(model.transformer()), "--recompute: of ", block_count(model.transformer()),
+        " blocks, all but the last can be computed again, got ", o.recompute);
   const StepTimes times = time_steps(model, o, memory, console);
 
   const auto batch = static_cast<double>(o.batch);
@@ -95,8 +100,11 @@ int bench(const BenchOptions& o, Console& console) {
   console.item("Model", fmt::format("{}; {}{}, {} trained parameters", describe(model.transformer()),
                                     name_of(o.method), prompts ? text(", ", plural(o.prompts, "prompt")) : "",
                                     count_text(model.parameters().count())));
-  console.item("Step", fmt::format("batch {}, {} after {} untimed, {}", o.batch, plural(o.steps, "step"),
-                                   o.warmup, plural(thread_count(), "thread")));
+  console.item("Step", fmt::format("batch {}, {} after {} untimed, {}{}", o.batch, plural(o.steps, "step"),
+                                   o.warmup, plural(thread_count(), "thread"),
+                                   o.recompute > 0 ? fmt::format(", {} computed again in backward",
+                                                                 plural(o.recompute, "block"))
+                                                   : ""));
   console.item("Speed", fmt::format("{:.2f} images/s (median; {:.2f} to {:.2f})", middle, slowest, fastest));
   console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}",
                                    median(times.whole), median(times.forward), median(times.backward),
@@ -108,6 +116,7 @@ int bench(const BenchOptions& o, Console& console) {
                                     {"batch", o.batch},
                                     {"prompts", prompts ? o.prompts : 0},
                                     {"classes", o.classes},
+                                    {"recompute", o.recompute},
                                     {"threads", thread_count()},
                                     {"steps", o.steps},
                                     {"images_per_second", middle},

@@ -95,7 +95,9 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.path("--out", "DIR", "run folder [runs/DATA-METHOD-n]", o.out);
   add.flag("--resume", "go on with the run in that folder", o.resume);
   add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
-  add.words("--memory-limit", "BYTES", "stop before tensors take more, such as 800M or 2G [none]",
+  add.words("--memory-limit", "BYTES",
+            "keep to it, such as 800M or 2G, if need be by computing blocks\n"
+            "                              again in backward [none]",
             [&o](const std::string& words) { o.memory_limit = bytes("--memory-limit", words); });
   add.count("--workers", "W", "threads that load images [1]", c.workers, 0, 256);
   add.common(o.common);
@@ -172,7 +174,9 @@ void add_inspect(Adder& add, InspectOptions& o) {
   add.common(o.common);
 }
 
-void add_bench(Adder& add, BenchOptions& o) {
+// Of `bench step` and `bench memory`.
+template <class Options>
+void add_model(Adder& add, Options& o) {
   add.group("The model");
   add.path("--model", "NAME",
            "vit-b16, swin-t and the like, weights random; or builtin, builtin-swin\n"
@@ -183,10 +187,24 @@ void add_bench(Adder& add, BenchOptions& o) {
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
   add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 20);
   add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
+}
+
+void add_memory(Adder& add, MemoryOptions& o) {
+  add_model(add, o);
+  add.group("The step");
+  add.count("--batch", "B", "images [8]", o.batch, 1, 1 << 20);
+  add.optimizer("how gradients become steps [sgd]", o.optimizer);
+  add.common(o.common);
+}
+
+void add_bench(Adder& add, BenchOptions& o) {
+  add_model(add, o);
   add.group("The step");
   add.count("--batch", "B", "images [8]", o.batch, 1, 1 << 20);
   add.count("--steps", "N", "timed steps [5]", o.steps, 1, 1 << 20);
   add.count("--warmup", "N", "untimed steps before them [2]", o.warmup, 0, 1 << 20);
+  add.count("--recompute", "K", "blocks, the first ones, computed again in backward to save memory [0]",
+            o.recompute, 0, 1 << 20);
   add.optimizer("how gradients become steps [sgd]", o.optimizer);
   add.seed("--seed", "of weights and images [0]", o.seed);
   add.common(o.common);
@@ -268,8 +286,16 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     return read<PretrainOptions>(name, "pretrain --out FILE [options]",
                                  "Trains a small backbone from nothing, on pictures drawn by formulas.",
                                  words, add_pretrain);
+  if (!words.empty() && words[0] == "memory") {
+    words.erase(words.begin());
+    return read<MemoryOptions>(
+        name, "bench memory [options]",
+        "The memory of a training step, with no, half and all blocks computed again in backward.", words,
+        add_memory);
+  }
   if (words.empty() || (words[0] != "step" && words[0] != "--help" && words[0] != "-h"))
-    fail(Fault::input, "expected `vitrine bench step`", words.empty() ? "" : text(", got ", quote(words[0])));
+    fail(Fault::input, "expected `vitrine bench step` or `vitrine bench memory`",
+         words.empty() ? "" : text(", got ", quote(words[0])));
   words.erase(words.begin(), words.begin() + (words[0] == "step" ? 1 : 0));
   return read<BenchOptions>(
       name, "bench step [options]",

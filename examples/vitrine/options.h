@@ -86,10 +86,19 @@ struct BenchOptions {
   Common common;
   std::string model = "vit-ti16";
   std::optional<std::string> backbone;
-  int64_t heads = 0, batch = 8, prompts = 10, classes = 100, steps = 5, warmup = 2;
+  int64_t heads = 0, batch = 8, prompts = 10, classes = 100, steps = 5, warmup = 2, recompute = 0;
   Method method = Method::vpt_deep;
   OptimizerKind optimizer = OptimizerKind::sgd;
   uint64_t seed = 0;
+};
+
+struct MemoryOptions {
+  Common common;
+  std::string model = "vit-ti16";
+  std::optional<std::string> backbone;
+  int64_t heads = 0, batch = 8, prompts = 10, classes = 100;
+  Method method = Method::vpt_deep;
+  OptimizerKind optimizer = OptimizerKind::sgd;
 };
 
 // What --help and --version ask for: text for standard output.
@@ -98,7 +107,7 @@ struct Show {
 };
 
 using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
-                             BenchOptions>;
+                             BenchOptions, MemoryOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the
