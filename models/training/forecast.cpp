@@ -71,7 +71,9 @@ struct MemoryPlanner::State {
   std::map<std::string, Tensor> best;
   int64_t at_rest = 0;  // model and optimizer
   CrossEntropy loss;
+  // Of `images` and of twice as many.
   struct Pair {
+    int64_t images = 1;
     Series one, two;
   };
   std::map<std::tuple<int64_t, bool, bool>, Pair> known;
@@ -149,21 +151,31 @@ struct MemoryPlanner::State {
   const Pair& pair(int64_t recompute, int64_t accumulate) {
     const int64_t parts = std::min<int64_t>({accumulate, batch(), 2});
     const bool single = micro_batch(accumulate) == 1;
-    const auto [at, fresh] = known.try_emplace({recompute, parts > 1, single});
-    if (!fresh) return at->second;
+    const std::tuple key{recompute, parts > 1, single};
+    if (const auto found = known.find(key); found != known.end()) return found->second;
+    Pair pair;
     try {
-      at->second.one = rehearse(recompute, parts, 1);
-      at->second.two = single ? at->second.one : rehearse(recompute, parts, 2);
+      pair.one = rehearse(recompute, parts, 1);
+      pair.two = single ? pair.one : rehearse(recompute, parts, 2);
+      // An op may go another way for very few rows: then the numbers of more images tell.
+      while (!match(pair) && pair.images < 8) {
+        pair.images *= 2;
+        pair.one = std::move(pair.two);
+        pair.two = rehearse(recompute, parts, 2 * pair.images);
+      }
     } catch (...) {
-      known.erase(at);
       model->parameters().clear_gradients();
       throw;
     }
+    check(match(pair), "forecast: steps on ", pair.images, " and on ", 2 * pair.images,
+          " images do not take the same blocks");
+    return known[key] = std::move(pair);
+  }
+
+  static bool match(const Pair& pair) {
     for (int phase = 0; phase < phases; ++phase)
-      check(at->second.one[phase].size() == at->second.two[phase].size(),
-            "forecast: steps on one and on two images take ", at->second.one[phase].size(), " and ",
-            at->second.two[phase].size(), " blocks");
-    return at->second;
+      if (pair.one[phase].size() != pair.two[phase].size()) return false;
+    return true;
   }
 
   // The batches of `images` images that a loader has at once: the present one and those made ahead (its ring holds
@@ -195,8 +207,8 @@ MemoryForecast MemoryPlanner::forecast(int64_t recompute, int64_t accumulate) {
                             : phase == validation ? s.loader_bytes(images, s.validation_samples)
                                                   : 0;
     for (size_t t = 0; t < pair.one[phase].size(); ++t) {
-      const int64_t more = pair.two[phase][t] - pair.one[phase][t],
-                    bytes = pair.one[phase][t] + more * (images - 1);
+      const int64_t more = (pair.two[phase][t] - pair.one[phase][t]) / pair.images,
+                    bytes = pair.one[phase][t] + more * (images - pair.images);
       if (bytes + batches <= most) continue;
       most = bytes + batches;
       loader = batches;
