@@ -126,7 +126,6 @@ Variable record_jointly(Tensor y, const std::vector<Variable>& inputs,
 }
 
 void backward(const Variable& y, Tensor dy) {
-  using Node = Variable::Node;
   check(y.wants_gradient(), "backward: the result does not depend on any trainable");
   if (!dy.defined()) {
     check(y.numel() == 1, "backward: expected a result of one element, got ", y.shape());
@@ -134,7 +133,10 @@ void backward(const Variable& y, Tensor dy) {
   }
   check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: expected a gradient ", y.shape(),
         ", got ", dy.shape());
+  Variable::walk(y.node_, std::move(dy));
+}
 
+void Variable::walk(std::shared_ptr<Node> top, Tensor dy) {
   // The waiting nodes by height, newest arrival last among equals: an order that depends on the graph alone.
   struct Waiting {
     int64_t height;
@@ -160,7 +162,8 @@ void backward(const Variable& y, Tensor dy) {
     accumulate(node->gradient, std::move(gradient));
   };
 
-  give(y.node_, std::move(dy));
+  give(top, std::move(dy));
+  top.reset();
   while (!waiting.empty()) {
     const std::shared_ptr<Node> node = waiting.top().node;
     waiting.pop();
@@ -177,7 +180,8 @@ void backward(const Variable& y, Tensor dy) {
       const JointRule rule = std::exchange(node->joint_rule, nullptr);
       std::vector<Tensor> gradients = rule(std::move(gradient));
       for (size_t i = 0; i < node->inputs.size(); ++i)
-        give(node->inputs[i], std::move(gradients[node->joint_positions[i]]));
+        if (Tensor& found = gradients[node->joint_positions[i]]; found.defined())  // it had a part in y
+          give(node->inputs[i], std::move(found));
     } else if (last >= 0) {
       const Rule rule = std::exchange(node->rules[last], nullptr);
       give(node->inputs[last], rule(std::move(gradient)));
@@ -185,6 +189,63 @@ void backward(const Variable& y, Tensor dy) {
     node->rules.clear();
     node->inputs.clear();
   }
+}
+
+Variable recompute(const std::vector<Variable>& inputs, const Recomputed& body) {
+  using Node = Variable::Node;
+  auto node = std::make_shared<Node>();
+  // What the second run of the body gets: constants and leaves as they are; any other input is stood in for by a
+  // leaf of the same height, so that the nodes of the body are visited in the order that they have without all this.
+  struct Kept {
+    Variable input;
+    int64_t height = 0;
+    bool stand_in = false;
+  };
+  std::vector<Kept> kept;
+  std::vector<Variable> plain;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Variable& x = inputs[i];
+    plain.push_back(x.detach());
+    if (!x.node_ || x.node_->is_leaf) {
+      kept.push_back({x});
+    } else {
+      kept.push_back({x.detach(), x.node_->height, true});
+      node->inputs.push_back(x.node_);
+      node->joint_positions.push_back(i);
+    }
+    if (x.node_) node->height = std::max(node->height, x.node_->height + 1);
+  }
+  Variable out;
+  {
+    const Variable once = body(plain);
+    out = once.detach();
+    if (node->height == 0 && !once.wants_gradient()) return out;  // no input and no weight asks
+  }
+  node->height = std::max<int64_t>(node->height, 1);
+  node->joint_rule = [kept = std::move(kept), body](Tensor dy) {
+    std::vector<Variable> again;
+    for (const Kept& k : kept) {
+      again.push_back(k.input);
+      if (!k.stand_in) continue;
+      again.back().node_ = std::make_shared<Node>();
+      again.back().node_->is_leaf = true;
+      again.back().node_->height = k.height;
+    }
+    std::shared_ptr<Node> top;
+    {
+      const Variable y = body(again);
+      check(y.wants_gradient() && y.shape() == dy.shape() && y.dtype() == dy.dtype(),
+            "recompute: the body's second result is not like its first");
+      top = y.node_;  // its value is not needed
+    }
+    Variable::walk(std::move(top), std::move(dy));
+    std::vector<Tensor> gradients(again.size());
+    for (size_t i = 0; i < again.size(); ++i)
+      if (kept[i].stand_in) gradients[i] = std::exchange(again[i].node_->gradient, Tensor());
+    return gradients;
+  };
+  out.node_ = std::move(node);
+  return out;
 }
 
 }  // namespace vitrine

@@ -25,6 +25,8 @@ using Rule = std::function<Tensor(Tensor dy)>;
 // The same for several inputs at once, where their gradients share work. An entry whose input was
 // not wanted is ignored.
 using JointRule = std::function<std::vector<Tensor>(Tensor dy)>;
+// Part of a computation that can be run again.
+using Recomputed = std::function<Variable(const std::vector<Variable>& inputs)>;
 
 class Variable {
  public:
@@ -60,6 +62,8 @@ class Variable {
   friend Variable record_jointly(Tensor y, const std::vector<Variable>& inputs,
                                  const std::function<JointRule(const std::vector<bool>&)>& make);
   friend void backward(const Variable& y, Tensor dy);
+  friend Variable recompute(const std::vector<Variable>& inputs, const Recomputed& body);
+  static void walk(std::shared_ptr<Node> top, Tensor dy);
 };
 
 struct Edge {
@@ -80,5 +84,14 @@ Variable record_jointly(Tensor y, const std::vector<Variable>& inputs,
 // rules have run. Throws if y is a constant or its history was used before, and passes on what a rule throws;
 // what the leaves got until then stays with them, nothing else does. May be called inside a rule.
 void backward(const Variable& y, Tensor dy = {});
+
+// body(inputs) with the same gradients to the last bit, for the memory of `inputs` alone (arXiv 1604.06174): forward
+// keeps no history of what the body computes; backward runs it a second time, with one, and goes back through it.
+// The body must compute the same both times, and must own what it captures. Trained weights among that get their
+// gradients, too; they must be leaves. Inputs may be undefined.
+//
+// An input that others use as well has its gradient added up in another order if the body uses it more than
+// once; leaves do not.
+Variable recompute(const std::vector<Variable>& inputs, const Recomputed& body);
 
 }  // namespace vitrine

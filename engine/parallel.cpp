@@ -26,6 +26,11 @@ void set_thread_count(int threads) {
 }
 
 void parallel_for(int64_t items, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+  parallel_for_threads(items, grain, [&](int, int64_t begin, int64_t end) { body(begin, end); });
+}
+
+void parallel_for_threads(int64_t items, int64_t grain,
+                          const std::function<void(int, int64_t, int64_t)>& body) {
   if (items <= 0) return;
   grain = std::max<int64_t>(grain, 1);
 #ifdef _OPENMP
@@ -41,7 +46,7 @@ void parallel_for(int64_t items, int64_t grain, const std::function<void(int64_t
         const int64_t end = std::min(items, begin + std::max(grain, (items - begin) / shares));
         if (!next.compare_exchange_weak(begin, end)) continue;
         try {
-          body(begin, end);
+          body(omp_get_thread_num(), begin, end);
         } catch (...) {
 #pragma omp critical(vitrine_parallel_for)
           thrown = std::current_exception();
@@ -53,7 +58,7 @@ void parallel_for(int64_t items, int64_t grain, const std::function<void(int64_t
     return;
   }
 #endif
-  body(0, items);
+  body(0, 0, items);
 }
 
 }  // namespace vitrine

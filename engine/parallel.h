@@ -17,4 +17,9 @@ void set_thread_count(
 // (but the last). An exception in a body is rethrown here after all threads are done.
 void parallel_for(int64_t items, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
 
+// The same for bodies that need working memory for each thread: body(thread, begin, end) with 0 <= thread <
+// thread_count(), and no two of one number at the same time.
+void parallel_for_threads(int64_t items, int64_t grain,
+                          const std::function<void(int thread, int64_t begin, int64_t end)>& body);
+
 }  // namespace vitrine

@@ -29,6 +29,15 @@ Variable SwinBlock::operator()(const Variable& x, WindowGrid grid, const Variabl
   grid.shift = shift;
   const KeyValuePrefix prefix =
       prompts.defined() ? attn.attention.keys_values(norm1(prompts)) : KeyValuePrefix{};
+  if (!pass.recomputes(lane)) return whole(x, grid, prefix, pass);
+  return recompute({x, prefix.keys, prefix.values},
+                   [block = *this, grid, pass](const std::vector<Variable>& in) {
+                     return block.whole(in[0], grid, {in[1], in[2]}, pass);
+                   });
+}
+
+Variable SwinBlock::whole(const Variable& x, const WindowGrid& grid, const KeyValuePrefix& prefix,
+                          const Pass& pass) const {
   const Variable middle = residual(x, attn.after(norm1, x, grid, prefix), drop_path_rate, 2 * lane, pass);
   return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass);
 }
@@ -94,9 +103,10 @@ Variable Swin::features(const Variable& images, const Prompts& prompts, const Pa
   Variable x;  // (B, rows columns, C)
   WindowGrid grid;
   std::tie(x, grid) = embed(images);
+  x = pass.kept(x);
   const int64_t b = images.dim(0);
   const auto join = [&](int64_t layer) {  // [prompts, tokens]
-    x = concat({prompts.tokens(layer, b, pass), x}, 1);
+    x = pass.kept(concat({prompts.tokens(layer, b, pass), x}, 1));
     grid.prompts = prompts.config().count;
   };
   if (prompts.shallow()) join(0);
@@ -107,16 +117,16 @@ Variable Swin::features(const Variable& images, const Prompts& prompts, const Pa
       // What the last block makes of its prompts is part of the mean below.
       if (prompts.deep() && at == last) join(at);
       const bool keys_only = prompts.deep() && at < last;
-      x = block(x, grid, keys_only ? prompts.layer(at, pass) : Variable(), pass);
+      x = pass.kept(block(x, grid, keys_only ? pass.kept(prompts.layer(at, pass)) : Variable(), pass));
       ++at;
     }
     for (const PatchMerging& merge : stage.downsample) {
-      x = merge(x, grid);
+      x = pass.kept(merge(x, grid));
       grid.rows = (grid.rows + 1) / 2;
       grid.columns = (grid.columns + 1) / 2;
     }
   }
-  return pool(x);
+  return pass.kept(pool(x));
 }
 
 Variable Swin::logits(const Variable& images) const {

@@ -58,6 +58,10 @@ struct SwinBlock {
   // x (B, P + rows * columns, C) -> the same shape. `grid` gives the map and P, the prompts among the tokens;
   // `prompts` (P', C) or (B, P', C), or undefined, take part as keys and values only.
   Variable operator()(const Variable& x, WindowGrid grid, const Variable& prompts, const Pass& pass) const;
+
+ private:
+  Variable whole(const Variable& x, const WindowGrid& grid, const KeyValuePrefix& prefix,
+                 const Pass& pass) const;
 };
 
 // Four neighbours side by side, in the order (0, 0), (1, 0), (0, 1), (1, 1) of (row, column), then norm and

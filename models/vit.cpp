@@ -107,7 +107,16 @@ Variable VitBlock::finish(const Variable& x, Variable attended, const Pass& pass
 }
 
 Variable VitBlock::operator()(const Variable& x, const Variable& prompts, const Pass& pass) const {
-  return finish(x, attn.after(norm1, x, prefix(prompts)), pass);
+  // The prefix is the same for all images and little; outside, its gradients keep their order.
+  const KeyValuePrefix own = prefix(prompts);
+  if (!pass.recomputes(lane)) return whole(x, own, pass);
+  return recompute({x, own.keys, own.values}, [block = *this, pass](const std::vector<Variable>& in) {
+    return block.whole(in[0], {in[1], in[2]}, pass);
+  });
+}
+
+Variable VitBlock::whole(const Variable& x, const KeyValuePrefix& own, const Pass& pass) const {
+  return finish(x, attn.after(norm1, x, own), pass);
 }
 
 Variable VitBlock::first_token(const Variable& x, const Variable& prompts, const Pass& pass) const {
@@ -152,19 +161,20 @@ Variable Vit::pool(const Variable& tokens) const {
 }
 
 Variable Vit::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
-  Variable x = embed(images);  // (B, T, D)
+  Variable x = pass.kept(embed(images));  // (B, T, D)
   const int64_t first = config_.class_token ? 1 : 0, p = prompts.shallow() ? prompts.config().count : 0;
   if (p > 0)  // [class token, prompts, patches]
-    x = concat({slice(x, 1, 0, first), prompts.tokens(0, images.dim(0), pass), slice(x, 1, first, x.dim(1))},
+    x = concat({slice(x, 1, 0, first), pass.kept(prompts.tokens(0, images.dim(0), pass)),
+                slice(x, 1, first, x.dim(1))},
                1);
   for (int64_t i = 0; i < config_.depth; ++i) {
-    const Variable own = prompts.deep() ? prompts.layer(i, pass) : Variable();
+    const Variable own = prompts.deep() ? pass.kept(prompts.layer(i, pass)) : Variable();
     const bool last = i + 1 == config_.depth && config_.pooling == Pooling::token;
-    x = last ? blocks_[i].first_token(x, own, pass) : blocks_[i](x, own, pass);
+    x = pass.kept(last ? blocks_[i].first_token(x, own, pass) : blocks_[i](x, own, pass));
   }
   if (p > 0 && config_.pooling == Pooling::mean)
     x = concat({slice(x, 1, 0, first), slice(x, 1, first + p, x.dim(1))}, 1);
-  return pool(x);
+  return pass.kept(pool(x));
 }
 
 Variable Vit::logits(const Variable& images) const {

@@ -64,6 +64,7 @@ struct VitBlock {
 
  private:
   KeyValuePrefix prefix(const Variable& prompts) const;
+  Variable whole(const Variable& x, const KeyValuePrefix& prefix, const Pass& pass) const;
   Variable finish(const Variable& x, Variable attended, const Pass& pass) const;
 };
 

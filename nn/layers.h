@@ -6,10 +6,19 @@
 
 namespace vitrine {
 
-// One forward pass: whether noise (dropout, drop-path) is on, and whose numbers it draws.
+// One forward pass: whether noise (dropout, drop-path) is on, whose numbers it draws, and what is kept of it for
+// backward. What is kept changes no bit, neither of the result nor of a gradient.
 struct Pass {
   bool training = false;
   NoiseKey noise{};
+  // So many of the first blocks keep their input alone, and are computed again in backward. (The first ones: when
+  // backward comes to them, what later blocks kept is gone.)
+  int64_t recompute = 0;
+  // False: for the result alone. Models give a constant and keep nothing.
+  bool history = true;
+
+  bool recomputes(uint32_t block) const { return history && static_cast<int64_t>(block) < recompute; }
+  Variable kept(const Variable& x) const { return history ? x : x.detach(); }
 };
 
 // x + branch, where in training a share `drop_path` of the images goes without the branch (stochastic depth).

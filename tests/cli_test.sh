@@ -172,6 +172,19 @@ mkdir -p lacking && cp -r pictures/train pictures/test lacking && rm -r lacking/
 expect 'class missing in a split' 1 "lacks class 'green'" tune --data folder:lacking --epochs 1 --out d3
 expect 'too few for each class' 1 'at least one sample for each of the 3 classes' tune --data folder:pictures --train-limit 2 --out d3
 expect 'not enough memory' 4 '--memory-limit is' tune --data folder:pictures --memory-limit 100K --out d3
+number() { python3 -c "import json; j = json.load(open('out')); print($1)"; }
+small=(--data synthetic:colors --train-limit 32 --val 16 --epochs 1 --batch 8 --threads 2 --workers 0 --no-test)
+expect 'memory: foretold and measured' 0 . "$vitrine" tune "${small[@]}" --out m0 --json
+json 'memory: measured <= foretold <= 1.1 measured' 'j["memory_peak"] <= j["memory_forecast"]["peak"] <= 1.1 * j["memory_peak"] and j["memory_forecast"]["recompute"] == 0 and j["memory_forecast"]["per_image"] > 0'
+json 'memory: of the whole process' 'j["peak_rss_bytes"] == 0 or j["peak_rss_bytes"] > 1 << 20'
+limit=$(($(number 'j["memory_forecast"]["peak"]') - 1))
+expect 'a limit recomputes blocks' 0 'computes 1 of [0-9]+ blocks again in backward to stay below .*more work' "$vitrine" tune "${small[@]}" --memory-limit $limit --out m1
+same 'a limit changes no bit' m0/task.safetensors m1/task.safetensors
+expect 'a limit is kept' 0 . "$vitrine" tune "${small[@]}" --memory-limit $limit --out m2 --json
+json 'a limit is kept: as JSON' "j['memory_peak'] <= j['memory_forecast']['peak'] <= $limit and j['memory_forecast']['recompute'] == 1"
+expect 'not enough memory: the least there is' 4 'needs [0-9.]+ MiB even for one image at a time' "$vitrine" tune "${small[@]}" --memory-limit 1M --out d3
+least=$(sed -n 's/.* needs \([0-9]*\)[.0-9]* MiB even.*/\1/p' err)
+expect 'not enough memory: what would do' 4 'a run needs .*--memory-limit is .*with --accumulate [2-8] it needs' "$vitrine" tune "${small[@]}" --memory-limit $((least + 1))M --out d3
 expect 'diverged' 3 'became (inf|-?nan|NaN or infinite)' tune --data folder:pictures --method full --optimizer sgd --lr 1e5 --epochs 30 --schedule constant --warmup 0 --out d4
 
 # --- writing fails ---
@@ -300,13 +313,20 @@ expect 'bench infer' 0 . "$vitrine" bench infer --backbone tiny.safetensors --ba
 json 'bench infer as JSON' 'j["command"] == "bench infer" and j["prompts"] == 3 and j["images_per_second"] > 0 and len(j["seconds_per_pass"]) == 3 and "backward_seconds" not in j'
 cp out infer-deep
 expect 'bench infer without prompts' 0 . "$vitrine" bench infer --backbone tiny.safetensors --batch 2 --prompts 0 --classes 5 --steps 2 --threads 1 --json
-# 2 blocks of width 16 on 17 tokens: norm, two heads of 8. What prompts add: keys and values of 3 prompts once, scores and sums
-# of 17 queries, and of the last block's one, for 2 images
-json 'bench infer without prompts as JSON' 'j["method"] == "linear" and json.load(open("infer-deep"))["multiply_accumulates"] - j["multiply_accumulates"] == 2 * 3 * 2 * 16 * 16 + 2 * 2 * (17 + 1) * 3 * 16'
+# 2 blocks of width 16 on 17 tokens: norm, two heads of 8. What prompts add: keys and values of 3 prompts once in the first block,
+# scores and sums of 17 queries there and of one query of 2 heads over whole rows in the last, for 2 images
+json 'bench infer without prompts as JSON' 'j["method"] == "linear" and json.load(open("infer-deep"))["multiply_accumulates"] - j["multiply_accumulates"] == 2 * 3 * 16 * 16 + 2 * 2 * (17 + 2) * 3 * 16'
 expect 'bench step without prompts' 1 '--prompts: expected a whole number' "$vitrine" bench step --prompts 0
 expect 'bench gemm' 0 . "$vitrine" bench gemm --seconds 0.001 --threads 1 --json
 json 'bench gemm as JSON' 'len(j["runs"]) == 1 and len(j["runs"][0]["shapes"]) == 10 and j["runs"][0]["peak_flops"] > 0 and all(s["share_of_peak"] > 0 for s in j["runs"][0]["shapes"])'
-expect 'bench of what' 1 'step., .infer. or .gemm., got .steps' "$vitrine" bench steps
+expect 'bench of what' 1 'step., .infer., .gemm. or .memory., got .steps' "$vitrine" bench steps
+expect 'bench step with recomputation' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --recompute 1 --threads 1 --json
+json 'bench step with recomputation: as JSON' 'j["recompute"] == 1'
+expect 'bench step: too many blocks' 1 'all but the last can be computed again, got 2' "$vitrine" bench step --backbone tiny.safetensors --steps 1 --recompute 2
+expect 'bench memory' 0 . "$vitrine" bench memory --backbone swin.safetensors --batch 4 --threads 1 --json
+json 'bench memory as JSON' '[m["recompute"] for m in j["modes"]] == [0, 1, 2] and j["modes"][0]["peak"] > j["modes"][1]["peak"] > j["modes"][2]["peak"]'
+expect 'help of bench memory' 0 '^vitrine bench memory' "$vitrine" bench memory --help
+
 expect 'bench of an unknown model' 1 'did you mean vit-b' "$vitrine" bench step --model vit-b1
 for method in vpt-deep full; do
   expect "bench step of a Swin, $method" 0 . "$vitrine" bench step --backbone swin.safetensors --method "$method" --batch 2 --classes 5 --steps 2 --warmup 1 --threads 1 --json

@@ -1,6 +1,8 @@
 // rows.h: small things that several ops share: a tensor's elements, temporary memory, the sum over a batch.
 #pragma once
 
+#include <utility>
+
 #include "engine/parallel.h"
 #include "engine/tensor.h"
 
@@ -16,20 +18,33 @@ const T* data_of(const Tensor& tensor) {
   return tensor.defined() ? tensor.data<T>().data() : nullptr;
 }
 
-// Temporary memory of one task: several arrays cut from one tensor.
+// Temporary memory for the tasks of one parallel_for_threads: `elements` for each thread that there may be. It is
+// one block, taken before the loop, whose size knows nothing of the batch or of how many threads come to work: so
+// the memory of a step is a matter of sizes and not of moments, and can be told beforehand.
 template <class T>
 class Scratch {
  public:
-  Scratch(int64_t elements, const Memory& memory) : all_(Tensor::empty({elements}, dtype_of<T>(), memory)) {}
-  T* take(int64_t elements) {
-    T* out = all_.mutable_data<T>().data() + used_;
-    used_ += elements;
-    return out;
-  }
+  Scratch(int64_t elements, const Memory& memory)
+      : each_(checked_multiply((elements + line - 1) / line, line, "scratch")),
+        all_(Tensor::empty({checked_multiply(each_, thread_count(), "scratch")}, dtype_of<T>(), memory)),
+        data_(all_.template mutable_data<T>().data()) {}
+
+  // Several arrays cut from one thread's part.
+  class Part {
+   public:
+    explicit Part(T* data) : next_(data) {}
+    T* take(int64_t elements) { return std::exchange(next_, next_ + elements); }
+
+   private:
+    T* next_;
+  };
+  Part of(int thread) const { return Part(data_ + thread * each_); }
 
  private:
+  static constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));  // threads share no line of the cache
+  int64_t each_;
   Tensor all_;
-  int64_t used_ = 0;
+  T* data_;
 };
 
 // Where a rule puts a result of x's shape, x being its dy or what it kept: x's own memory if nobody else holds

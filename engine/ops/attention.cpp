@@ -86,8 +86,9 @@ void attention_forward(const Sizes& s, const Inputs<T>& in, Tensor& out, Tensor&
   const int64_t packed_k = cpu::packed_size<T>(width, keys), packed_v = cpu::packed_size<T>(keys, width);
   T *to = out.mutable_data<T>().data(), *lse = log_sum_exp.mutable_data<T>().data();
   const Memory memory = out.memory();
-  parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
-    Scratch<T> scratch(keys * width + packed_k + packed_v + query_rows * keys, memory);
+  const Scratch<T> all(keys * width + packed_k + packed_v + query_rows * keys, memory);
+  parallel_for_threads(s.batch * s.heads, 1, [&](int thread, int64_t begin, int64_t end) {
+    typename Scratch<T>::Part scratch = all.of(thread);
     T *rows = scratch.take(keys * width), *k = scratch.take(packed_k), *v = scratch.take(packed_v);
     T* scores = scratch.take(query_rows * keys);
     for (int64_t task = begin; task < end; ++task) {
@@ -135,9 +136,10 @@ void attention_backward(const Sizes& s, const Inputs<T>& in, const Tensor& out, 
   const T* ys = grad.tokens() ? nullptr : out.data<T>().data();
   const bool wants_k = grad.k.data || grad.prefix_k.data, wants_v = grad.v.data || grad.prefix_v.data;
   const Memory memory = dy.memory();
-  parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
-    Scratch<T> scratch(3 * keys * width + 2 * packed_wide + packed_tall + packed_rows + 2 * query_rows * keys,
+  const Scratch<T> all(3 * keys * width + 2 * packed_wide + packed_tall + packed_rows + 2 * query_rows * keys,
                        memory);
+  parallel_for_threads(s.batch * s.heads, 1, [&](int thread, int64_t begin, int64_t end) {
+    typename Scratch<T>::Part scratch = all.of(thread);
     T *rows = scratch.take(keys * width), *dk = scratch.take(keys * width), *dv = scratch.take(keys * width);
     T *k_wide = scratch.take(packed_wide), *v_wide = scratch.take(packed_wide),
       *k_tall = scratch.take(packed_tall);

@@ -69,9 +69,11 @@ void project_heads(const Problem& p, Third third, PackedForm form, const Tensor&
   const int64_t k = form == for_forward ? p.model() : p.width, n = form == for_forward ? p.width : p.model();
   const T* in = data_of<T>(from);
   T* out = data_of<T>(to);
+  std::vector<Tensor> packed;
+  for (int64_t h = 0; h < p.heads; ++h)
+    packed.push_back(packed_weight<T>(part_of(p, third, h * p.width, p.width), form, p.memory()));
   parallel_for(p.heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t h = begin; h < end; ++h) {
-      const Tensor packed = packed_weight<T>(part_of(p, third, h * p.width, p.width), form, p.memory());
       cpu::multiply_packed_serially<T>({p.batch,
                                         n,
                                         k,
@@ -80,7 +82,7 @@ void project_heads(const Problem& p, Third third, PackedForm form, const Tensor&
                                         p.heads * n,
                                         false,
                                         bias ? bias + h * p.width : nullptr},
-                                       data_of<T>(packed));
+                                       data_of<T>(packed[h]));
     }
   });
 }
@@ -95,21 +97,24 @@ T score_factor(const Problem& p) {
   return T(1) / std::sqrt(static_cast<T>(p.width));
 }
 
-// The scratch of one task: an image's rows, and room to pack them either way or two rows per head.
+// What one task works with: an image's rows, and room to pack them either way or two rows per head.
+template <class T>
+int64_t packed_elements(const Problem& p) {
+  return std::max({cpu::packed_size<T>(p.model(), p.keys()), cpu::packed_size<T>(p.keys(), p.model()),
+                   cpu::packed_size<T>(p.heads, p.model())});
+}
+template <class T>
+int64_t work_elements(const Problem& p) {
+  return (p.model() + p.heads + 2) * p.keys() + packed_elements<T>(p);
+}
 template <class T>
 struct Work {
-  explicit Work(const Problem& p)
-      : packed_size(
-            std::max({cpu::packed_size<T>(p.model(), p.keys()), cpu::packed_size<T>(p.keys(), p.model()),
-                      cpu::packed_size<T>(p.heads, p.model())})),
-        all((p.model() + p.heads + 2) * p.keys() + packed_size, p.memory()),
-        rows(all.take(p.keys() * p.model())),
-        slopes(all.take(p.heads * p.keys())),
-        means(all.take(p.keys())),
-        rstds(all.take(p.keys())),
-        packed(all.take(packed_size)) {}
-  int64_t packed_size;
-  Scratch<T> all;
+  Work(const Problem& p, typename Scratch<T>::Part part)
+      : rows(part.take(p.keys() * p.model())),
+        slopes(part.take(p.heads * p.keys())),
+        means(part.take(p.keys())),
+        rstds(part.take(p.keys())),
+        packed(part.take(packed_elements<T>(p))) {}
   T *rows, *slopes, *means, *rstds, *packed;  // (K, D), (heads, K), (K), (K)
 
   void norm_rows(const Problem& p, int64_t b) {
@@ -150,8 +155,9 @@ void first_token_forward(const Problem& p, Tensor& absorbed, Tensor& weights, Te
   Tensor sums = Tensor::empty({p.batch, p.heads, d}, p.x.dtype(), memory);
   const T* question = data_of<T>(absorbed);
   T *to = data_of<T>(sums), *all = data_of<T>(weights);
-  parallel_for(p.batch, 1, [&](int64_t begin, int64_t end) {
-    Work<T> work(p);
+  const Scratch<T> scratch(work_elements<T>(p), memory);
+  parallel_for_threads(p.batch, 1, [&](int thread, int64_t begin, int64_t end) {
+    Work<T> work(p, scratch.of(thread));
     for (int64_t b = begin; b < end; ++b) {
       T* own = all + b * p.heads * count;
       work.norm_rows(p, b);
@@ -189,8 +195,9 @@ std::vector<Tensor> first_token_backward(const Kept& kept, const Tensor& dy) {
           *gamma = data_of<T>(p.gamma), *slopes = data_of<T>(slope);
   T *to_x = data_of<T>(dx), *to_prompts = data_of<T>(dprompts), *to_question = data_of<T>(dquestion),
     *to_first = data_of<T>(first);
-  parallel_for(p.batch, 1, [&](int64_t begin, int64_t end) {
-    Work<T> work(p);
+  const Scratch<T> scratch(work_elements<T>(p), memory);
+  parallel_for_threads(p.batch, 1, [&](int thread, int64_t begin, int64_t end) {
+    Work<T> work(p, scratch.of(thread));
     for (int64_t b = begin; b < end; ++b) {
       const T *a = weights + b * p.heads * count, *u = question + b * p.heads * d,
               *w = slopes + b * p.heads * d;

@@ -39,11 +39,11 @@ struct Kept {
 template <class T, class Body>
 void for_rows(int64_t m, int64_t columns, const Memory& memory, const Body& body) {
   constexpr int64_t unit = 12, most = 96;
-  parallel_for((m + unit - 1) / unit, 2, [&](int64_t begin, int64_t end) {
-    const int64_t last = std::min(end * unit, m), at_once = std::min(most, last - begin * unit);
-    cpu::Scratch<T> scratch(at_once * columns, memory);
-    T* own = scratch.take(at_once * columns);
-    for (int64_t i = begin * unit; i < last; i += at_once) body(i, std::min(at_once, last - i), own);
+  const cpu::Scratch<T> scratch(most * columns, memory);
+  parallel_for_threads((m + unit - 1) / unit, 2, [&](int thread, int64_t begin, int64_t end) {
+    const int64_t last = std::min(end * unit, m);
+    T* own = scratch.of(thread).take(most * columns);
+    for (int64_t i = begin * unit; i < last; i += most) body(i, std::min(most, last - i), own);
   });
 }
 

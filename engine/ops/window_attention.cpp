@@ -53,9 +53,10 @@ void window_attention_forward(const Sizes& s, const Plan& plan, const Inputs& in
   Tensor prompts = Tensor::zeros({s.batch * bands, s.prompts, d}, out.dtype(), out.memory());
   T *to = out.mutable_data<T>().data(), *to_prompts = prompts.mutable_data<T>().data();
   T* lse = log_sum_exp.mutable_data<T>().data();
-  parallel_for(s.batch * bands, 1, [&](int64_t begin, int64_t end) {
-    Scratch<T> scratch((2 * wide + n_queries + 2 * tall) * width + packed_k + packed_v + tall * wide,
+  const Scratch<T> all((2 * wide + n_queries + 2 * tall) * width + packed_k + packed_v + tall * wide,
                        out.memory());
+  parallel_for_threads(s.batch * bands, 1, [&](int thread, int64_t begin, int64_t end) {
+    typename Scratch<T>::Part scratch = all.of(thread);
     T *k_rows = scratch.take(wide * width), *v_rows = scratch.take(wide * width);
     T *q = scratch.take((n_queries + tall) * width), *mixed = scratch.take(tall * width);
     T *k = scratch.take(packed_k), *v = scratch.take(packed_v), *scores = scratch.take(tall * wide);
@@ -146,10 +147,11 @@ void window_attention_backward(const Kept& kept, const Tensor& dy, Gradients& gr
   T *to_prefix_k = data_of<T>(grad.prefix_k), *to_prefix_v = data_of<T>(grad.prefix_v);
   T* to_prompts = data_of<T>(grad.prompts);
   const int64_t bands = plan.bands();
-  parallel_for(s.batch * bands, 1, [&](int64_t begin, int64_t end) {
-    Scratch<T> scratch((2 * wide + 2 * k_tall_rows + 3 * (n_queries + tall)) * width + 2 * packed_wide +
+  const Scratch<T> all((2 * wide + 2 * k_tall_rows + 3 * (n_queries + tall)) * width + 2 * packed_wide +
                            packed_tall + packed_rows + 2 * tall * (wide + cpu::tile_rows<T>()),
                        dy.memory());
+  parallel_for_threads(s.batch * bands, 1, [&](int thread, int64_t begin, int64_t end) {
+    typename Scratch<T>::Part scratch = all.of(thread);
     T *k_rows = scratch.take(wide * width), *v_rows = scratch.take(wide * width);
     T *dk = scratch.take(k_tall_rows * width), *dv = scratch.take(k_tall_rows * width);
     T *q = scratch.take((n_queries + tall) * width), *dq = scratch.take((n_queries + tall) * width);

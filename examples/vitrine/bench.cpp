@@ -12,9 +12,8 @@
 
 namespace vitrine::cli {
 
-namespace {
+namespace {}  // namespace
 
-// A checkpoint of random weights.
 Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& memory) {
   const TransformerConfig config = with_classes(preset(model), 0);
   Parameters parameters;
@@ -25,6 +24,8 @@ Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& 
   file.metadata["config"] = config_to_json(config);
   return make_backbone(std::move(file), model);
 }
+
+namespace {
 
 struct Images {
   Tensor pixels, labels;
@@ -47,7 +48,7 @@ struct StepTimes {
 
 StepTimes time_steps(TunedModel& model, const BenchOptions& o, const Memory& memory, Console& console) {
   const Images images = random_images(model.transformer(), o, memory);
-  Pass pass{.training = true};
+  Pass pass{.training = true, .recompute = o.recompute};
   for (int64_t i = 0; i < o.batch; ++i) pass.noise.samples.push_back(i);
   Optimizer optimizer(model.parameters(), {.kind = o.optimizer});
 
@@ -120,9 +121,12 @@ void describe_run(const TunedModel& model, const BenchOptions& o, Console& conso
   console.item("Model", fmt::format("{}; {}{}", describe(model.transformer()), name_of(model.config().method),
                                     prompts ? text(", ", plural(o.prompts, "prompt")) : ""));
   console.item(o.infer ? "Pass" : "Step",
-               fmt::format("batch {}, {} after {} untimed, {}", o.batch,
+               fmt::format("batch {}, {} after {} untimed, {}{}", o.batch,
                            o.infer ? plural(o.steps, "pass", "passes") : plural(o.steps, "step"), o.warmup,
-                           plural(thread_count(), "thread")));
+                           plural(thread_count(), "thread"),
+                           o.recompute > 0
+                               ? fmt::format(", {} computed again in backward", plural(o.recompute, "block"))
+                               : ""));
 }
 
 nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, const Speed& speed) {
@@ -133,6 +137,7 @@ nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, c
           {"batch", o.batch},
           {"prompts", prompts ? o.prompts : 0},
           {"classes", o.classes},
+          {"recompute", o.recompute},
           {"threads", thread_count()},
           {"steps", o.steps},
           {"images_per_second", speed.middle},
@@ -164,6 +169,8 @@ int bench(const BenchOptions& o, Console& console) {
     made =
         std::make_unique<TunedModel>(backbone, task_of(*made, backbone), DType::f32, memory, Use::prediction);
   TunedModel& model = *made;
+  check(o.recompute < block_count(model.transformer()), "--recompute: of ", block_count(model.transformer()),
+        " blocks, all but the last can be computed again, got ", o.recompute);
 
   nlohmann::ordered_json json;
   describe_run(model, o, console);
@@ -188,7 +195,7 @@ int bench(const BenchOptions& o, Console& console) {
     json["optimizer_seconds"] = median(times.optimizer);
     json["trained_parameters"] = model.parameters().count();
   }
-  const size_t peak = memory.statistics().peak, process = peak_rss();
+  const size_t peak = memory.statistics().peak, process = peak_rss_bytes();
   if (const auto products = multiply_accumulates_of(model, o)) {
     json["multiply_accumulates"] = *products;
     console.item("Arithmetic",

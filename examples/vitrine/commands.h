@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,12 @@ int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);
 int bench(const BenchOptions& options, Console& console);
 int bench_gemm(const GemmBenchOptions& options, Console& console);
+int bench_memory(const MemoryOptions& options, Console& console);
+
+// --- bench.cpp ---------------------------------------------------------------------------------------------
+
+// A preset with random weights.
+Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& memory);
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 
@@ -40,8 +47,13 @@ void check_classes(const Task& task, const Dataset& dataset, const std::string& 
 // For measuring: seconds of a steady clock, and the middle of some values (not none).
 double now();
 double median(std::vector<double> values);
-// The most memory that this process ever held, in bytes; 0 if the system does not tell.
-size_t peak_rss();
+// A copy whose packed forms are counted in `memory`, and the bytes of the tensors that it shares.
+std::pair<Backbone, size_t> counted_in(const Memory& memory, const Backbone& backbone);
+// The most memory that this process has had (VmHWM), code and files included; 0 where the system does not tell.
+size_t peak_rss_bytes();
+// "12.3 MiB frozen weights, ... for each of 64 images at once, ..."
+std::string memory_text(const MemoryForecast& forecast);
+nlohmann::ordered_json memory_json(const MemoryForecast& forecast);
 
 // "circle, square, ring" or the first few of many.
 std::string class_list(const std::vector<std::string>& names);

@@ -28,7 +28,8 @@ constexpr const char* bench_overview =
     "vitrine bench: how fast this machine is at it\n\n"
     "  vitrine bench step   one training step: forward, loss, backward, optimizer\n"
     "  vitrine bench infer  one forward pass of a tuned model\n"
-    "  vitrine bench gemm   the matrix product, and the peak of the arithmetic units\n\n"
+    "  vitrine bench gemm   the matrix product, and the peak of the arithmetic units\n"
+    "  vitrine bench memory what a training step needs, by how much is computed again in backward\n\n"
     "  vitrine bench step --help tells more, and so on.\n";
 
 constexpr const char* backbone_what = "ViT or Swin as safetensors, builtin or builtin-swin [builtin]";
@@ -103,7 +104,9 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.path("--out", "DIR", "run folder [runs/DATA-METHOD-n]", o.out);
   add.flag("--resume", "go on with the run in that folder", o.resume);
   add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
-  add.words("--memory-limit", "BYTES", "stop before tensors take more, such as 800M or 2G [none]",
+  add.words("--memory-limit", "BYTES",
+            "keep to it, such as 800M or 2G, if need be by computing blocks\n"
+            "                              again in backward [none]",
             [&o](const std::string& words) { o.memory_limit = bytes("--memory-limit", words); });
   add.count("--workers", "W", "threads that load images [1]", c.workers, 0, 256);
   add.common(o.common);
@@ -180,7 +183,9 @@ void add_inspect(Adder& add, InspectOptions& o) {
   add.common(o.common);
 }
 
-void add_bench_model(Adder& add, BenchOptions& o) {
+// Of all kinds that need one.
+template <class Options>
+void add_bench_model(Adder& add, Options& o) {
   add.group("The model");
   add.path("--model", "NAME",
            "vit-b16, swin-t and the like, weights random; or builtin, builtin-swin\n"
@@ -190,6 +195,15 @@ void add_bench_model(Adder& add, BenchOptions& o) {
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
   add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
+}
+
+void add_bench_memory(Adder& add, MemoryOptions& o) {
+  add_bench_model(add, o);
+  add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 16);
+  add.group("The step");
+  add.count("--batch", "B", "images [8]", o.batch, 1, 1 << 20);
+  add.optimizer("how gradients become steps [sgd]", o.optimizer);
+  add.common(o.common);
 }
 
 void add_bench_times(Adder& add, BenchOptions& o) {
@@ -205,6 +219,8 @@ void add_bench_step(Adder& add, BenchOptions& o) {
   add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 20);
   add.group("The step");
   add.optimizer("how gradients become steps [sgd]", o.optimizer);
+  add.count("--recompute", "K", "blocks, the first ones, computed again in backward to save memory [0]",
+            o.recompute, 0, 1 << 20);
   add_bench_times(add, o);
 }
 
@@ -255,11 +271,11 @@ Request read(const std::string& command, const std::string& usage, const char* w
 }
 
 Request parse_bench(std::vector<std::string> words) {
-  constexpr std::array<std::string_view, 3> kinds{"step", "infer", "gemm"};
+  constexpr std::array<std::string_view, 4> kinds{"step", "infer", "gemm", "memory"};
   const std::string kind = words.empty() ? "" : words[0];
   if (kind == "--help" || kind == "-h") return Show{bench_overview};
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
-    fail(Fault::input, "expected `vitrine bench step`, `infer` or `gemm`",
+    fail(Fault::input, "expected `vitrine bench step`, `infer`, `gemm` or `memory`",
          kind.empty() ? "" : text(", got ", quote(kind)));
   words.erase(words.begin());
   if (kind == "step")
@@ -271,6 +287,11 @@ Request parse_bench(std::vector<std::string> words) {
     return read<BenchOptions>("bench", "bench infer [options]",
                               "Times a forward pass of a tuned model, as predict makes it.", words,
                               add_bench_infer);
+  if (kind == "memory")
+    return read<MemoryOptions>(
+        "bench", "bench memory [options]",
+        "The memory of a training step, with no, half and all blocks computed again in backward.", words,
+        add_bench_memory);
   return read<GemmBenchOptions>(
       "bench", "bench gemm [options]",
       "The matrix product at the shapes of ViTs, as a share of the peak that it measures beside.", words,

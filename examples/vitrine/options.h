@@ -89,7 +89,7 @@ struct BenchOptions {
   bool infer = false;
   std::string model = "vit-ti16";
   std::optional<std::string> backbone;
-  int64_t heads = 0, batch = 8, prompts = 10, classes = 100, steps = 5, warmup = 2;
+  int64_t heads = 0, batch = 8, prompts = 10, classes = 100, steps = 5, warmup = 2, recompute = 0;
   Method method = Method::vpt_deep;
   OptimizerKind optimizer = OptimizerKind::sgd;
   uint64_t seed = 0;
@@ -100,13 +100,22 @@ struct GemmBenchOptions {
   double seconds = 0.3;  // of each measurement
 };
 
+struct MemoryOptions {
+  Common common;
+  std::string model = "vit-ti16";
+  std::optional<std::string> backbone;
+  int64_t heads = 0, batch = 8, prompts = 10, classes = 100;
+  Method method = Method::vpt_deep;
+  OptimizerKind optimizer = OptimizerKind::sgd;
+};
+
 // What --help and --version ask for: text for standard output.
 struct Show {
   std::string text;
 };
 
 using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
-                             BenchOptions, GemmBenchOptions>;
+                             BenchOptions, GemmBenchOptions, MemoryOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

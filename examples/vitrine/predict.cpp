@@ -70,7 +70,8 @@ Classifier by_task(const PredictOptions& o) {
   const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   check_image_size(backbone.config, preprocess.size);
-  return {[model](const Variable& images) { return model->logits(images); }, preprocess, task.class_names};
+  return {[model](const Variable& images) { return model->logits(images, {.history = false}); }, preprocess,
+          task.class_names};
 }
 
 Classifier by_backbone(const PredictOptions& o) {

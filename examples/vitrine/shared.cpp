@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 #ifdef VITRINE_BUILTIN
@@ -77,6 +79,36 @@ void check_classes(const Task& task, const Dataset& dataset, const std::string& 
           quote(found[c]), " in ", quote(spec));
 }
 
+std::pair<Backbone, size_t> counted_in(const Memory& memory, const Backbone& backbone) {
+  std::pair<Backbone, size_t> out{backbone, 0};
+  for (auto& [name, tensor] : out.first.file.tensors) {
+    tensor = tensor.with_memory(memory);
+    out.second += tensor.bytes();
+  }
+  return out;
+}
+
+size_t peak_rss_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::strtoull(line.c_str() + 6, nullptr, 10) << 10;
+  return 0;
+}
+
+std::string memory_text(const MemoryForecast& m) {
+  return text("at most ", bytes_text(m.peak()), ": ", bytes_text(m.weights), " frozen weights, ",
+              bytes_text(m.trained),
+              " for what is trained with gradients, optimizer state and working space, ",
+              bytes_text(m.per_image), " for each of ", plural(static_cast<int64_t>(m.batch_images), "image"),
+              " at once, ", bytes_text(m.loader), " for batches of images");
+}
+
+nlohmann::ordered_json memory_json(const MemoryForecast& m) {
+  return {{"peak", m.peak()},         {"weights", m.weights},     {"trained", m.trained},
+          {"per_image", m.per_image}, {"images", m.batch_images}, {"loader", m.loader},
+          {"recompute", m.recompute}};
+}
+
 std::string class_list(const std::vector<std::string>& names) {
   constexpr size_t shown = 10;
   std::string list;
@@ -92,15 +124,6 @@ double median(std::vector<double> values) {
   std::ranges::sort(values);
   const size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-size_t peak_rss() {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    size_t kibibytes = 0;
-    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
-  }
-  return 0;
 }
 
 }  // namespace vitrine::cli

@@ -187,9 +187,39 @@ nlohmann::ordered_json evaluation_json(const Evaluation& e) {
   return {{"accuracy", e.accuracy}, {"loss", e.loss}, {"samples", e.samples}, {"bad", e.bad.size()}};
 }
 
-nlohmann::ordered_json memory_json(const MemoryForecast& m) {
-  return {{"peak", m.peak()},         {"weights", m.weights},     {"trained", m.trained},
-          {"per_image", m.per_image}, {"images", m.batch_images}, {"loader", m.loader}};
+// What the run will take: with the least recomputation that keeps to the limit, if there is one.
+MemoryForecast plan_memory(const TuneOptions& o, const Backbone& backbone, const TuneConfig& config,
+                           const TuneData& data) {
+  const auto samples = static_cast<int64_t>(data.train.size()), val = static_cast<int64_t>(data.val.size());
+  const size_t limit = o.memory_limit;
+  if (limit == 0) return forecast_memory(backbone, config, samples, val, data.preprocess.size);
+  try {
+    if (const auto fit =
+            MemoryPlanner(backbone, config, samples, val, data.preprocess.size, limit).fit(limit))
+      return *fit;
+  } catch (const Error& e) {  // nor can the least be tried
+    if (e.fault() != Fault::resources) throw;
+  }
+  MemoryPlanner planner(backbone, config, samples, val, data.preprocess.size);  // for the message alone
+  const int64_t most = planner.most_recompute(), images = std::min(config.batch, samples);
+  const std::string words =
+      text("with ", most, " of ", plural(most + 1, "block"), " computed again in backward");
+  for (int64_t parts = config.accumulate + 1; parts <= images; ++parts)
+    if (const auto fit = planner.within(limit, most, parts))
+      fail(Fault::resources, words, " a run needs ",
+           bytes_text(planner.forecast(most, config.accumulate).peak()), ", but --memory-limit is ",
+           bytes_text(limit), "; with --accumulate ", parts, " it needs ", bytes_text(fit->peak()));
+  fail(Fault::resources, words, ", a run needs ", bytes_text(planner.forecast(most, images).peak()),
+       " even for one image at a time, but --memory-limit is ", bytes_text(limit));
+}
+
+// A frozen block is computed once forward and about once backward, a trained one twice backward.
+std::string recompute_text(const MemoryForecast& m, const TuneConfig& c, const TransformerConfig& net,
+                           size_t limit) {
+  const double passes = c.model.method == Method::full ? 3 : 2;
+  const double more = static_cast<double>(m.recompute) / static_cast<double>(block_count(net)) / passes;
+  return fmt::format("computes {} of {} blocks again in backward to stay below {}: about {:.0f}% more work",
+                     m.recompute, block_count(net), bytes_text(limit), 100 * more);
 }
 
 }  // namespace
@@ -201,25 +231,25 @@ int tune(const TuneOptions& o, Console& console) {
         " holds a run; go on in it with --resume, or name another folder with --out");
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
-  const Backbone backbone = start ? open_backbone_of(*start, o.backbone, o.heads)
-                                  : open_backbone(o.backbone.value_or("builtin"), o.heads);
-  if (start) check_backbone(*start, backbone);
-  const TransformerConfig net = with_classes(backbone.config, 0);  // its own head has no part in this
+  const Backbone opened = start ? open_backbone_of(*start, o.backbone, o.heads)
+                                : open_backbone(o.backbone.value_or("builtin"), o.heads);
+  if (start) check_backbone(*start, opened);
+  const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this
 
   OpenOptions open{.exif = o.exif};
   const auto note = [&](const std::string& words) { console.note(words); };
   open.note = note;
-  Chosen chosen = choose_data(o, backbone, open);
+  Chosen chosen = choose_data(o, opened, open);
   const TuneData& data = chosen.data;
   const auto test_set =
       !o.no_test && has_split(o.data, Split::test) ? open_dataset(o.data, Split::test, open) : nullptr;
   if (start) check_classes(*start, *data.dataset, o.data);
-  const TuneConfig config = config_of(o, model_of(o, start ? &*start : nullptr, data.dataset->classes()));
+  TuneConfig config = config_of(o, model_of(o, start ? &*start : nullptr, data.dataset->classes()));
   if (start) start->config = config.model;  // its noise may have been changed
   check(!config.keep_best || !data.val.empty(),
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
-  console.item("Backbone", text(quote(backbone.source), ": ", describe(net), ", ",
+  console.item("Backbone", text(quote(opened.source), ": ", describe(net), ", ",
                                 million_text(parameter_count(net)), " parameters"));
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
@@ -229,25 +259,10 @@ int tune(const TuneOptions& o, Console& console) {
                     data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
   console.item("Trains", text(start ? text(name_of(config.model.method), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, net)));
-  const MemoryForecast memory = [&] {
-    try {
-      return forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()), o.memory_limit,
-                             data.preprocess.size);
-    } catch (const Error& e) {
-      if (e.fault() != Fault::resources || o.memory_limit == 0) throw;
-      fail(Fault::resources, "two images at once need more, but --memory-limit is ",
-           bytes_text(o.memory_limit), "; ", e.what());
-    }
-  }();
-  console.item("Memory", text("about ", bytes_text(memory.peak()), ": ", bytes_text(memory.weights),
-                              " frozen weights, ", bytes_text(memory.trained),
-                              " for what is trained with gradients, optimizer state and working space, ",
-                              bytes_text(memory.per_image), " for each of ",
-                              plural(static_cast<int64_t>(memory.batch_images), "image"), " at once, ",
-                              bytes_text(memory.loader), " for batches of images"));
-  if (o.memory_limit > 0 && memory.peak() > o.memory_limit)
-    fail(Fault::resources, "a step needs about ", bytes_text(memory.peak()), ", but --memory-limit is ",
-         bytes_text(o.memory_limit), "; a smaller --batch or a greater --accumulate needs less");
+  const MemoryForecast memory = plan_memory(o, opened, config, data);
+  config.recompute = memory.recompute;
+  console.item("Memory", memory_text(memory));
+  if (memory.recompute > 0) console.item("", recompute_text(memory, config, net, o.memory_limit));
   console.item("Steps",
                text(count_text(per_epoch * config.epochs), ": ", plural(config.epochs, "epoch"), " of ",
                     count_text(per_epoch), " with batches of ", config.batch, "; ", optimizer_text(config)));
@@ -271,8 +286,10 @@ int tune(const TuneOptions& o, Console& console) {
                              r.loss, percent_text(r.accuracy), val, r.images_per_second));
   };
 
-  // The limit is for all of it; the pool holds what stands beside the frozen weights.
-  const Memory pool = Memory::counted(o.memory_limit > 0 ? o.memory_limit - memory.weights : 0);
+  // The limit is for all of it; the pool holds all but the tensors of the backbone's file.
+  const size_t mapped = counted_in({}, opened).second;
+  const Memory pool = Memory::counted(o.memory_limit > 0 ? o.memory_limit - mapped : 0);
+  const Backbone backbone = counted_in(pool, opened).first;
   TuneResult result;
   {
     const SignalGuard guard;
@@ -304,7 +321,8 @@ int tune(const TuneOptions& o, Console& console) {
                {"trained_parameters", trained_count(config, net)},
                {"backbone_parameters", parameter_count(net)},
                {"memory_forecast", memory_json(memory)},
-               {"memory_peak", pool.statistics().peak}});
+               {"memory_peak", pool.statistics().peak + mapped},
+               {"peak_rss_bytes", peak_rss_bytes()}});
   std::string accuracy;
   if (!result.epochs.empty()) {
     const EpochReport& end = result.epochs.back();
@@ -317,10 +335,10 @@ int tune(const TuneOptions& o, Console& console) {
   }
   if (test_set) {
     const TunedModel model(backbone, result.task, DType::f32, pool);
-    const Evaluation test = evaluate(model, test_set, all_samples(*test_set), data.preprocess, config.batch,
-                                     config.workers, config.max_bad, nullptr, [&](int64_t done, int64_t all) {
-                                       console.progress(done, all, 0, "test images");
-                                     });
+    const Evaluation test = evaluate(
+        model, test_set, all_samples(*test_set), data.preprocess,
+        (config.batch + config.accumulate - 1) / config.accumulate, config.workers, config.max_bad, nullptr,
+        [&](int64_t done, int64_t all) { console.progress(done, all, 0, "test images"); }, pool);
     console.clear();
     json["test"] = evaluation_json(test);
     accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
@@ -330,8 +348,10 @@ int tune(const TuneOptions& o, Console& console) {
   std::error_code ignored;
   const auto size = fs::file_size(task_path, ignored);
   if (!accuracy.empty()) console.item("Accuracy", accuracy);
-  console.item("Time", text(time_text(seconds), ", at most ", bytes_text(pool.statistics().peak),
-                            " in tensors beside the frozen weights"));
+  const size_t rss = peak_rss_bytes();
+  console.item("Time",
+               text(time_text(seconds), ", at most ", bytes_text(pool.statistics().peak + mapped),
+                    " in tensors", rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
   const std::string from =

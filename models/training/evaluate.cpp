@@ -1,4 +1,4 @@
-// evaluate.cpp: what a model is worth, what it needs, and how its images are prepared.
+// evaluate.cpp: what a model is worth, and how its images are prepared.
 #include <algorithm>
 #include <cmath>
 
@@ -11,16 +11,17 @@ namespace vitrine {
 Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, Tensor* logits,
-                    const std::function<void(int64_t, int64_t)>& progress) {
-  Loader loader(std::move(dataset), samples, preprocess,
-                {.batch_size = batch_size, .workers = workers, .max_bad = max_bad, .cache_bytes = 0});
+                    const std::function<void(int64_t, int64_t)>& progress, const Memory& memory) {
+  Loader loader(
+      std::move(dataset), samples, preprocess,
+      {.batch_size = batch_size, .workers = workers, .max_bad = max_bad, .cache_bytes = 0, .memory = memory});
   const int64_t classes = model.config().classes;
   Evaluation out;
   std::vector<float> all;
   int64_t hits = 0;
   loader.start_epoch(0);
   for (Batch batch; loader.next(batch);) {
-    const Variable y = model.logits(batch.images);
+    const Variable y = model.logits(batch.images, {.history = false});
     const int64_t n = y.dim(0);
     out.loss += cross_entropy(y.detach(), batch.labels).value().item() * static_cast<double>(n);
     hits += count_hits(y.value(), batch.labels.data<int64_t>());
@@ -34,43 +35,6 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
   out.loss /= static_cast<double>(out.samples);
   out.bad = loader.bad();
   if (logits) *logits = Tensor::of<float>({out.samples, classes}, all);
-  return out;
-}
-
-MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
-                               size_t limit, int64_t side) {
-  if (side == 0) side = image_size(backbone.config);
-  check_image_size(backbone.config, side);
-  // A copy of the backbone whose packed forms are counted apart.
-  const Memory frozen_memory = Memory::counted(limit), memory = Memory::counted(limit);
-  Backbone counted = backbone;
-  MemoryForecast out{};
-  for (auto& [name, tensor] : counted.file.tensors) {
-    tensor = tensor.with_memory(frozen_memory);
-    out.weights += tensor.bytes();
-  }
-  TunedModel model(counted, config.model, config.seed, DType::f32, memory);
-  Optimizer optimizer(model.parameters(), config.optimizer);
-  const auto peak_of = [&](int64_t images) {
-    model.parameters().clear_gradients();
-    memory.reset_peak();
-    const Tensor blank = Tensor::zeros({images, 3, side, side}, DType::f32, memory);
-    const Pass pass{.training = true,
-                    .noise = {.samples = std::vector<int64_t>(static_cast<size_t>(images), 0)}};
-    const Tensor labels = Tensor::of<int64_t>({images}, std::vector<int64_t>(static_cast<size_t>(images), 0));
-    backward(cross_entropy(model.logits(blank, pass), labels));
-    return memory.statistics().peak;
-  };
-  const size_t one = peak_of(1), two = peak_of(2);
-  out.weights += frozen_memory.statistics().peak;
-  out.per_image = two > one ? two - one : one;
-  out.trained = one > out.per_image ? one - out.per_image : 0;
-  const int64_t batch = std::min(config.batch, samples);
-  out.batch_images = static_cast<size_t>((batch + config.accumulate - 1) / config.accumulate);
-  // The loader's ring holds one batch more than it has workers (loader.cpp).
-  const auto batches = static_cast<size_t>(config.workers > 0 ? config.workers + 2 : 1);
-  const auto pixels = static_cast<size_t>(side * side);
-  out.loader = batches * static_cast<size_t>(batch) * (3 * pixels * sizeof(float) + sizeof(int64_t));
   return out;
 }
 

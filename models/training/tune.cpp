@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "engine/check.h"
 #include "engine/file.h"
@@ -94,6 +95,7 @@ class Run {
         hooks_(hooks),
         backbone_identity_(identity_of(backbone)),
         start_digest_(digest_of(start)),
+        memory_(memory),
         model_(make_model(backbone, config, start, memory)),
         optimizer_(model_->parameters(), config.optimizer),
         loader_(data.dataset, data.train, data.preprocess, loader_options(memory)) {
@@ -136,6 +138,7 @@ class Run {
   const std::string& folder_;
   const TuneHooks& hooks_;
   const std::string backbone_identity_, start_digest_;
+  const Memory memory_;
   std::unique_ptr<TunedModel> model_;
   Optimizer optimizer_;
   Loader loader_;
@@ -152,14 +155,12 @@ class Run {
 Variable Run::logits_of(const Batch& batch, int64_t begin, int64_t end) {
   const Tensor images = batch.images.rows(begin, end);
   const std::vector<int64_t> samples(batch.samples.begin() + begin, batch.samples.begin() + end);
-  const TunedConfig& model = model_->config();
-  const bool constant = model.method == Method::linear && model.drop_path == 0 && !config_.augment.flip &&
-                        !config_.augment.crop;
-  if (!constant) {
-    return model_->logits(images, {.training = true,
-                                   .noise = {.seed = config_.seed,
-                                             .epoch = static_cast<uint32_t>(progress_.epoch),
-                                             .samples = samples}});
+  if (!keeps_features(config_)) {
+    return model_->logits(
+        images,
+        {.training = true,
+         .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(progress_.epoch), .samples = samples},
+         .recompute = config_.recompute});
   }
   if (!std::ranges::all_of(samples, [&](int64_t i) { return features_.contains(i); })) {
     const Tensor fresh = model_->features(images).value();
@@ -291,7 +292,8 @@ void Run::end_epoch(double seconds, int64_t samples_seen) {
                      std::nullopt};
   if (!data_.val.empty()) {
     report.val = evaluate(*model_, data_.val_set ? data_.val_set : data_.dataset, data_.val, data_.preprocess,
-                          config_.batch, config_.workers, config_.max_bad);
+                          (config_.batch + config_.accumulate - 1) / config_.accumulate, config_.workers,
+                          config_.max_bad, nullptr, {}, memory_);
     if (config_.keep_best && report.val->accuracy > progress_.best) {
       progress_.best = report.val->accuracy;
       progress_.best_tensors = model_->task_tensors();
@@ -422,7 +424,7 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
 #endif
   Run run(backbone, data, config, folder, hooks, start, memory);
   if (state)
-    run.restore(*state);
+    run.restore(*std::exchange(state, std::nullopt));
   else if (resume && hooks.note)
     hooks.note(text("no checkpoint in '", folder, "' yet: starting from the beginning"));
   if (!run.train()) return {.stopped = true, .task = {}, .epochs = {}};

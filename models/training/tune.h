@@ -35,11 +35,16 @@ struct TuneConfig {
   int workers = 1;
   int64_t max_bad = 0;     // damaged images to leave out
   bool keep_best = false;  // the task of the best validation accuracy (first of equals), not the last
+  int64_t recompute = 0;   // of so many of the first blocks only the input is kept; see Pass. Changes no bit
 };
-// Every field as JSON: for the task's settings and to tell whether a checkpoint belongs to this run.
+// Every field that the result depends on, as JSON: for the task's settings and to tell whether a checkpoint belongs to
+// this run.
 std::string to_json(const TuneConfig& config);
 // Throws for values that make no sense, naming the option.
 void check_config(const TuneConfig& config);
+// Whether features of images never change, so that they are computed once and kept: only the head learns, and images
+// are always the same.
+bool keeps_features(const TuneConfig& config);
 
 // The data of a run. `val` may be empty.
 struct TuneData {
@@ -95,21 +100,47 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
 Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch,
                     int workers, int64_t max_bad = 0, Tensor* logits = nullptr,
-                    const std::function<void(int64_t done, int64_t all)>& progress = {});
+                    const std::function<void(int64_t done, int64_t all)>& progress = {},
+                    const Memory& memory = {});
 
+// The most that a run will have at once, tensors and frozen weights, to the byte where no workers load images
+// (they may be late) and each class of moment comes up.
 struct MemoryForecast {
   size_t weights;       // the frozen backbone as it is kept, packed forms included
-  size_t trained;       // prompts and head with gradients, optimizer state and working space
-  size_t per_image;     // of a micro-batch: activations kept for backward and working space
+  size_t trained;       // prompts and head with gradients and optimizer state, and working space
+  size_t per_image;     // of a micro-batch: activations kept for backward
   size_t batch_images;  // the images of a micro-batch
   size_t loader;        // batches of images, the present one and those made ahead
+  int64_t recompute;    // with so many blocks computed again in backward (TuneConfig)
+  int64_t accumulate;   // and batches split so
   size_t peak() const { return weights + trained + per_image * batch_images + loader; }
 };
-// What a step on a data set of `samples` training images, `side` pixels wide (0: the backbone's own size), will
-// take, found by running forward and backward once on one and once on two blank images. These steps keep to the
-// limit in bytes, too (0: none), or throw Fault::resources.
+
+// Foretells the memory of runs that differ in `recompute` and `accumulate`, by making the calls of such a run on one
+// and on two blank images. It depends on thread_count(): each thread has working space.
+class MemoryPlanner {
+ public:
+  // Training on so many images, validation on so many (0: none), `side` pixels wide (0: the backbone's own size).
+  // What is tried keeps to `limit` bytes (0: none), or throws Fault::resources.
+  MemoryPlanner(const Backbone& backbone, const TuneConfig& config, int64_t samples,
+                int64_t validation_samples = 0, int64_t side = 0, size_t limit = 0);
+  ~MemoryPlanner();
+
+  MemoryForecast forecast(int64_t recompute, int64_t accumulate);
+  // The last block has nothing to gain: its backward comes right after its forward.
+  int64_t most_recompute() const;
+  // The forecast if it is at most `limit`.
+  std::optional<MemoryForecast> within(size_t limit, int64_t recompute, int64_t accumulate);
+  // With the configuration's `accumulate`, the least recomputation that stays within `limit`; none if nothing does.
+  std::optional<MemoryForecast> fit(size_t limit);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+// The same for one configuration.
 MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
-                               size_t limit = 0, int64_t side = 0);
+                               int64_t validation_samples = 0, int64_t side = 0, size_t limit = 0);
 
 // How preprocessing is found: from the checkpoint's metadata, else as timm's DeiT has it for the size
 // (resize size / 0.875, bicubic, ImageNet mean and deviation). `side`, if not 0, is another size of the images,

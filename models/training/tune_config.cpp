@@ -37,6 +37,10 @@ std::string to_json(const TuneConfig& c) {
   return j.dump();
 }
 
+bool keeps_features(const TuneConfig& c) {
+  return c.model.method == Method::linear && c.model.drop_path == 0 && !c.augment.flip && !c.augment.crop;
+}
+
 void check_config(const TuneConfig& c) {
   check(c.epochs >= 0 && c.epochs <= 1'000'000, "tune: epochs ", c.epochs, " make no sense");
   check(c.batch > 0 && c.batch <= 1 << 20, "tune: batch ", c.batch, " makes no sense");
@@ -52,6 +56,7 @@ void check_config(const TuneConfig& c) {
   check(c.smoothing >= 0 && c.smoothing < 1, "tune: label smoothing ", c.smoothing, " is not in [0, 1)");
   check(c.workers >= 0 && c.workers <= 1024 && c.max_bad >= 0, "tune: workers ", c.workers, ", max bad ",
         c.max_bad, " make no sense");
+  check(c.recompute >= 0, "tune: cannot recompute ", c.recompute, " blocks");
 }
 
 }  // namespace vitrine
