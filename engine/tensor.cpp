@@ -14,6 +14,7 @@ struct Tensor::Block {
   std::shared_ptr<const std::byte> bytes;
   Memory memory;
   bool sealed = false;
+  Precision precision = Precision::f32;
   std::mutex mutex;                                                   // guards `forms`
   std::map<std::tuple<int, size_t, int64_t, int64_t>, Tensor> forms;  // (kind, offset, rows, numel)
 };
@@ -75,8 +76,19 @@ Tensor Tensor::with_memory(const Memory& memory) const {
   out.block_->bytes = block_->bytes;
   out.block_->memory = memory;
   out.block_->sealed = true;
+  out.block_->precision = block_->precision;
   return out;
 }
+
+Tensor Tensor::with_precision(Precision precision) const {
+  check(sealed() && dtype_ == DType::f32,
+        "tensor: only a sealed tensor of f32 is packed in another precision");
+  Tensor out = with_memory(memory());
+  out.block_->precision = precision;
+  return out;
+}
+
+Precision Tensor::precision() const { return block_ ? block_->precision : Precision::f32; }
 
 std::span<const std::byte> Tensor::raw() const {
   check(defined(), "tensor: undefined");

@@ -10,6 +10,7 @@
 #include "engine/check.h"
 #include "engine/dtype.h"
 #include "engine/memory.h"
+#include "engine/precision.h"
 #include "engine/shape.h"
 
 namespace vitrine {
@@ -44,6 +45,10 @@ class Tensor {
   Memory memory() const;  // where ops on this tensor allocate their results
   // The same data in a block of its own, whose packed forms and results of ops are counted in `memory`.
   Tensor with_memory(const Memory& memory) const;
+  // The same data in a block of its own, which products pack in this precision. For sealed tensors of f32; throws
+  // for others.
+  Tensor with_precision(Precision precision) const;
+  Precision precision() const;
 
   // The elements. Throws if T is not the tensor's type, and for `mutable_data` if the tensor is sealed.
   template <class T>

@@ -90,6 +90,13 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
   return backbone;
 }
 
+Backbone with_precision(Backbone backbone, Precision precision) {
+  backbone.precision = precision;
+  for (auto& [name, tensor] : backbone.file.tensors)
+    if (tensor.shape().rank() >= 2) tensor = tensor.with_precision(precision);
+  return backbone;
+}
+
 std::string identity_of(const Backbone& backbone) {
   Sha256 hash;
   hash.update(config_to_json(with_classes(backbone.config, 0))).update("\n");

@@ -14,7 +14,12 @@ struct Backbone {
   TransformerConfig config;
   std::string stored_types;  // of the tensors as they came, e.g. "bf16"
   size_t stored_bytes = 0;
+  Precision precision = Precision::f32;  // in which its matrices are packed for products
 };
+
+// The same backbone, whose matrices are packed in this precision by whatever is built on it: bf16 takes half of the
+// memory for packed forms, int8 a quarter. The tensors themselves, and with them the identity, stay as they are.
+Backbone with_precision(Backbone backbone, Precision precision);
 
 // Reads a ViT in timm's key names or a Swin in its authors' and finds out its configuration
 // (models/transformer.h: transformer_config_of). A Swin's tensors that can be computed (relative_position_index,

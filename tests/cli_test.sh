@@ -305,6 +305,16 @@ if ((code == 130)); then ok 'Swin, stopped'; else bad 'Swin, stopped' "exit code
 expect 'Swin, resumed' 0 'going on after step' "${long[@]}" --out swin-stopped --resume
 same 'Swin, resumed: same task' swin-whole/task.safetensors swin-stopped/task.safetensors
 
+# --- precision ---
+narrow=(--data folder:pictures --epochs 2 --batch 8 --workers 0 --threads 1 --no-test)
+expect 'tune with int8' 0 'int8$|packed as' tune "${narrow[@]}" --precision int8 --out narrow --json
+json 'tune with int8: as JSON' 'j["precision"] == "int8"'
+expect 'eval with int8' 0 . "$vitrine" eval --task narrow/task.safetensors --data folder:pictures --precision int8
+expect 'predict with bf16' 0 . "$vitrine" predict --task narrow/task.safetensors --backbone tiny.safetensors --precision bf16 pictures/test/red/00.png
+expect 'resume in another precision' 1 'other settings' tune "${narrow[@]}" --precision bf16 --out narrow --resume
+expect 'full tuning in bf16' 1 'cannot be packed' tune "${narrow[@]}" --method full --precision bf16 --out narrow-full
+expect 'unknown precision' 1 '--precision: expected f32, bf16 or int8' tune "${narrow[@]}" --precision int4 --out narrow-4
+
 # --- bench ---
 expect 'bench step' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --prompts 3 --classes 5 --steps 3 --warmup 1 --threads 1 --json
 json 'bench step as JSON' 'j["images_per_second"] > 0 and len(j["seconds_per_step"]) == 3 and j["peak_bytes"] > 0'

@@ -40,12 +40,12 @@ void pack(int64_t k, int64_t n, Matrix<T> b, T* packed) {
 }
 
 template <class T>
-void multiply_packed_serially(const Product<T>& x, const T* packed_b) {
+void multiply_packed_serially(const Product<T>& x, const Panels<T>& packed_b) {
   kernels<T>().multiply(x, packed_b, 0, x.m, 0, panels_of<T>(x.n));
 }
 
 template <class T>
-void multiply_packed(const Product<T>& x, const T* packed_b) {
+void multiply_packed(const Product<T>& x, const Panels<T>& packed_b) {
   const int64_t row_blocks = (x.m + rows_at_once - 1) / rows_at_once;
   const int64_t panels = panels_of<T>(x.n),
                 panels_at_once = std::max<int64_t>(1, columns_at_once / tile_columns<T>());
@@ -76,10 +76,10 @@ template int64_t packed_size<float>(int64_t, int64_t);
 template int64_t packed_size<double>(int64_t, int64_t);
 template void pack(int64_t, int64_t, Matrix<float>, float*);
 template void pack(int64_t, int64_t, Matrix<double>, double*);
-template void multiply_packed(const Product<float>&, const float*);
-template void multiply_packed(const Product<double>&, const double*);
-template void multiply_packed_serially(const Product<float>&, const float*);
-template void multiply_packed_serially(const Product<double>&, const double*);
+template void multiply_packed(const Product<float>&, const Panels<float>&);
+template void multiply_packed(const Product<double>&, const Panels<double>&);
+template void multiply_packed_serially(const Product<float>&, const Panels<float>&);
+template void multiply_packed_serially(const Product<double>&, const Panels<double>&);
 template void multiply(const Product<float>&, Matrix<float>, const Memory&);
 template void multiply(const Product<double>&, Matrix<double>, const Memory&);
 

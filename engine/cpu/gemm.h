@@ -28,9 +28,9 @@ void pack(int64_t k, int64_t n, Matrix<T> b, T* packed);
 // The product with a packed b: on all threads, or in the caller's thread only (for loops that
 // are parallel outside).
 template <class T>
-void multiply_packed(const Product<T>& product, const T* packed_b);
+void multiply_packed(const Product<T>& product, const Panels<T>& packed_b);
 template <class T>
-void multiply_packed_serially(const Product<T>& product, const T* packed_b);
+void multiply_packed_serially(const Product<T>& product, const Panels<T>& packed_b);
 // Packs b on the way; temporary memory comes from `memory`.
 template <class T>
 void multiply(const Product<T>& product, Matrix<T> b, const Memory& memory);

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "engine/precision.h"
+
 namespace vitrine::cpu {
 
 // A matrix in memory by its strides, in elements: element (i, j) is data[i * row + j * column].
@@ -29,6 +31,20 @@ struct Product {
   const T* bias = nullptr;
 };
 
+// b (K, N) as it was packed: panels of T, or for T = float of narrower numbers, which are expanded a slice at a time
+// while they are used. bf16: [K / 2][tile_columns] pairs of numbers, of an even row (low half) and the next one, zeros
+// where K ends. int8: [K][tile_columns], with a scale for each column of b, or with `scaled_rows` for each row.
+template <class T>
+struct Panels {
+  Panels(const T* plain) : data(plain) {}
+  Panels(const void* narrow, Precision stored, const float* of_int8 = nullptr, bool by_row = false)
+      : data(narrow), precision(stored), scales(of_int8), scaled_rows(by_row) {}
+  const void* data;
+  Precision precision = Precision::f32;
+  const float* scales = nullptr;
+  bool scaled_rows = false;
+};
+
 enum class GeluForm : uint8_t { erf, tanh, sigmoid };
 
 // What exp does with arguments below (above): they count as these, so that no result is infinite, nor so small that
@@ -46,7 +62,7 @@ struct Kernels {
   // b (K, N) into panels as wide as a tile, each [K][tile_columns], zeros where b ends: panels [first, last).
   void (*pack)(int64_t k, int64_t n, Matrix<T> b, T* packed, int64_t first, int64_t last);
   // Rows [i0, i1) by panels [panel0, panel1) of the product.
-  void (*multiply)(const Product<T>& x, const T* packed_b, int64_t i0, int64_t i1, int64_t panel0,
+  void (*multiply)(const Product<T>& x, const Panels<T>& b, int64_t i0, int64_t i1, int64_t panel0,
                    int64_t panel1);
 
   // to = exp(x), bounded as above; NaN stays NaN. In f32 at most 1.5 units of the last place off.

@@ -69,7 +69,7 @@ void project_heads(const Problem& p, Third third, PackedForm form, const Tensor&
   const int64_t k = form == for_forward ? p.model() : p.width, n = form == for_forward ? p.width : p.model();
   const T* in = data_of<T>(from);
   T* out = data_of<T>(to);
-  std::vector<Tensor> packed;
+  std::vector<PackedWeight<T>> packed;
   for (int64_t h = 0; h < p.heads; ++h)
     packed.push_back(packed_weight<T>(part_of(p, third, h * p.width, p.width), form, p.memory()));
   parallel_for(p.heads, 1, [&](int64_t begin, int64_t end) {
@@ -82,7 +82,7 @@ void project_heads(const Problem& p, Third third, PackedForm form, const Tensor&
                                         p.heads * n,
                                         false,
                                         bias ? bias + h * p.width : nullptr},
-                                       data_of<T>(packed[h]));
+                                       packed[h].panels());
     }
   });
 }
@@ -145,10 +145,10 @@ void first_token_forward(const Problem& p, Tensor& absorbed, Tensor& weights, Te
     T mean, rstd;
     norm_row(p, b, p.prompts, data_of<T>(first) + b * d, mean, rstd);
   }
-  const Tensor packed = packed_weight<T>(part_of(p, queries, 0, d), for_forward, memory);
+  const PackedWeight<T> packed = packed_weight<T>(part_of(p, queries, 0, d), for_forward, memory);
   cpu::multiply_packed<T>(
       {p.batch, d, d, {data_of<T>(first), d, 1}, data_of<T>(q), d, false, bias_of<T>(p, queries)},
-      data_of<T>(packed));
+      packed.panels());
   multiply_all(q, score_factor<T>(p));
   project_heads<T>(p, keys, for_backward, q, absorbed);
 
@@ -234,8 +234,8 @@ std::vector<Tensor> first_token_backward(const Kept& kept, const Tensor& dy) {
     Tensor dq = empty({p.batch, d});
     project_heads<T>(p, keys, for_forward, dquestion, dq);
     multiply_all(dq, score_factor<T>(p));
-    const Tensor packed = packed_weight<T>(part_of(p, queries, 0, d), for_backward, memory);
-    cpu::multiply_packed<T>({p.batch, d, d, {data_of<T>(dq), d, 1}, to_first, d, true}, data_of<T>(packed));
+    const PackedWeight<T> packed = packed_weight<T>(part_of(p, queries, 0, d), for_backward, memory);
+    cpu::multiply_packed<T>({p.batch, d, d, {data_of<T>(dq), d, 1}, to_first, d, true}, packed.panels());
     T* normed = data_of<T>(dq);  // not needed any more
     for (int64_t b = 0; b < p.batch; ++b) {
       T mean, rstd;

@@ -43,8 +43,8 @@ Tensor linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias)
   Tensor out = Tensor::empty(x.shape().with(-1, n), x.dtype(), x.memory());
   cpu::Product<T> p{m, n, k, {x.data<T>().data(), k, 1}, out.mutable_data<T>().data(), n};
   if (bias.defined()) p.bias = bias.data<T>().data();
-  const Tensor packed = packed_weight<T>(weight, for_forward, x.memory());
-  cpu::multiply_packed<T>(p, packed.data<T>().data());
+  const PackedWeight<T> packed = packed_weight<T>(weight, for_forward, x.memory());
+  cpu::multiply_packed<T>(p, packed.panels());
   return out;
 }
 
@@ -53,9 +53,9 @@ template <class T>
 Tensor linear_backward_x(const Tensor& weight, const Tensor& dy) {
   const int64_t n = weight.dim(0), k = weight.dim(1), m = dy.shape().rows_before(-1);
   Tensor out = Tensor::empty(dy.shape().with(-1, k), dy.dtype(), dy.memory());
-  const Tensor packed = packed_weight<T>(weight, for_backward, dy.memory());
+  const PackedWeight<T> packed = packed_weight<T>(weight, for_backward, dy.memory());
   cpu::multiply_packed<T>({m, k, n, {dy.data<T>().data(), n, 1}, out.mutable_data<T>().data(), k},
-                          packed.data<T>().data());
+                          packed.panels());
   return out;
 }
 

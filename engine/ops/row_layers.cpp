@@ -50,8 +50,9 @@ void for_rows(int64_t m, int64_t columns, const Memory& memory, const Body& body
 template <class T>
 void row_layers_forward(const Tensor& x, const Layers& l, Kept& kept, Tensor& out) {
   const int64_t k = l.k, h = l.h, n = l.n, m = x.shape().rows_before(-1);
-  const Tensor first = packed_weight<T>(l.w1, for_forward, x.memory()),
-               second = l.second ? packed_weight<T>(l.w2, for_forward, x.memory()) : Tensor();
+  const PackedWeight<T> first = packed_weight<T>(l.w1, for_forward, x.memory()),
+                        second =
+                            l.second ? packed_weight<T>(l.w2, for_forward, x.memory()) : PackedWeight<T>();
   const T *from = data_of<T>(x), *gamma = data_of<T>(l.gamma), *beta = data_of<T>(l.beta);
   const T *b1 = data_of<T>(l.b1), *b2 = data_of<T>(l.b2);
   T *to = data_of<T>(out), *means = data_of<T>(kept.mean), *rstds = data_of<T>(kept.rstd);
@@ -70,15 +71,16 @@ void row_layers_forward(const Tensor& x, const Layers& l, Kept& kept, Tensor& ou
     int64_t width = k;
     if (l.second) {
       T* hidden = scratch + (l.norm ? rows * k : 0);
-      cpu::multiply_packed_serially<T>({rows, h, k, {in, k, 1}, hidden, h, false, b1}, data_of<T>(first));
+      cpu::multiply_packed_serially<T>({rows, h, k, {in, k, 1}, hidden, h, false, b1}, first.panels());
       for (int64_t r = 0; r < rows; ++r)
         gelu_run<T>(l.form, hidden + r * h, h, hidden + r * h, slopes ? slopes + (i + r) * h : nullptr);
       in = hidden;
       width = h;
     }
-    const T *bias = l.second ? b2 : b1, *packed = data_of<T>(l.second ? second : first);
+    const T* bias = l.second ? b2 : b1;
     T* own = to + i * n;
-    cpu::multiply_packed_serially<T>({rows, n, width, {in, width, 1}, own, n, false, bias}, packed);
+    cpu::multiply_packed_serially<T>({rows, n, width, {in, width, 1}, own, n, false, bias},
+                                     (l.second ? second : first).panels());
     if (l.residual) kernels<T>().add(own, from + i * n, rows * n, own);
   });
 }
@@ -86,8 +88,9 @@ void row_layers_forward(const Tensor& x, const Layers& l, Kept& kept, Tensor& ou
 template <class T>
 void row_layers_backward(const Layers& l, const Kept& kept, const Tensor& dy, Tensor& dx) {
   const int64_t k = l.k, h = l.h, n = l.n, m = dy.shape().rows_before(-1);
-  const Tensor first = packed_weight<T>(l.w1, for_backward, dy.memory()),
-               second = l.second ? packed_weight<T>(l.w2, for_backward, dy.memory()) : Tensor();
+  const PackedWeight<T> first = packed_weight<T>(l.w1, for_backward, dy.memory()),
+                        second =
+                            l.second ? packed_weight<T>(l.w2, for_backward, dy.memory()) : PackedWeight<T>();
   const T *from = data_of<T>(dy), *x = data_of<T>(kept.x), *gamma = data_of<T>(l.gamma);
   const T *means = data_of<T>(kept.mean), *rstds = data_of<T>(kept.rstd), *slopes = data_of<T>(kept.slopes);
   T* to = data_of<T>(dx);
@@ -96,13 +99,13 @@ void row_layers_backward(const Layers& l, const Kept& kept, const Tensor& dy, Te
     int64_t width = n;
     if (l.second) {
       T* hidden = scratch + rows * k;
-      cpu::multiply_packed_serially<T>({rows, h, n, {in, n, 1}, hidden, h}, data_of<T>(second));
+      cpu::multiply_packed_serially<T>({rows, h, n, {in, n, 1}, hidden, h}, second.panels());
       kernels<T>().multiply_rows(hidden, slopes + i * h, rows * h, hidden);
       in = hidden;
       width = h;
     }
     // dx may be dy's memory, which is still needed: what the rows become waits in scratch.
-    cpu::multiply_packed_serially<T>({rows, k, width, {in, width, 1}, scratch, k}, data_of<T>(first));
+    cpu::multiply_packed_serially<T>({rows, k, width, {in, width, 1}, scratch, k}, first.panels());
     for (int64_t r = 0; l.norm && r < rows; ++r) {
       T* row = scratch + r * k;
       kernels<T>().layer_norm_backward(x + (i + r) * k, row, k, gamma, means[i + r], rstds[i + r], row);

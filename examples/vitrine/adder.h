@@ -139,6 +139,10 @@ class Adder {
     one_of<OptimizerKind>("--optimizer", "sgd|adamw", what, field,
                           {{"sgd", OptimizerKind::sgd}, {"adamw", OptimizerKind::adamw}});
   }
+  void precision(Precision& field) {
+    one_of<Precision>("--precision", "P", "how the frozen backbone is packed: f32, bf16 or int8 [f32]", field,
+                      {{"f32", Precision::f32}, {"bf16", Precision::bf16}, {"int8", Precision::int8}});
+  }
   void common(Common& common) {
     words("--threads", "N", "processor threads [all cores]",
           [&common](const std::string& words) { common.threads = whole<int>("--threads", words, 1, 1024); });

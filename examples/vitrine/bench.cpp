@@ -137,6 +137,7 @@ nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, c
           {"batch", o.batch},
           {"prompts", prompts ? o.prompts : 0},
           {"classes", o.classes},
+          {"precision", name_of(o.precision)},
           {"recompute", o.recompute},
           {"threads", thread_count()},
           {"steps", o.steps},
@@ -158,9 +159,10 @@ std::optional<int64_t> multiply_accumulates_of(const TunedModel& model, const Be
 
 int bench(const BenchOptions& o, Console& console) {
   const Memory memory = Memory::counted();
-  const Backbone backbone = o.backbone            ? open_backbone(*o.backbone, o.heads)
-                            : is_builtin(o.model) ? open_backbone(o.model, o.heads)
-                                                  : random_backbone(o.model, o.seed, memory);
+  const Backbone backbone = with_precision(o.backbone            ? open_backbone(*o.backbone, o.heads)
+                                           : is_builtin(o.model) ? open_backbone(o.model, o.heads)
+                                                                 : random_backbone(o.model, o.seed, memory),
+                                           o.precision);
   const Method method = o.infer && o.prompts == 0 ? Method::linear : o.method;
   TunedConfig config{.method = method, .prompts = {}, .classes = o.classes, .paper_head = true};
   if (prompt_kind(method) != PromptKind::none) config.prompts.count = o.prompts;

@@ -14,7 +14,7 @@ namespace vitrine::cli {
 
 int eval(const EvalOptions& o, Console& console) {
   const Task task = load_task(o.task);
-  const Backbone backbone = open_backbone_of(task, o.backbone, o.heads);
+  const Backbone backbone = with_precision(open_backbone_of(task, o.backbone, o.heads), o.precision);
   Split split = Split::train;
   if (o.split)
     split = *o.split;

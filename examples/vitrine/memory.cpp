@@ -10,9 +10,10 @@
 namespace vitrine::cli {
 
 int bench_memory(const MemoryOptions& o, Console& console) {
-  const Backbone backbone = o.backbone            ? open_backbone(*o.backbone, o.heads)
-                            : is_builtin(o.model) ? open_backbone(o.model, o.heads)
-                                                  : random_backbone(o.model, 0, {});
+  const Backbone backbone = with_precision(o.backbone            ? open_backbone(*o.backbone, o.heads)
+                                           : is_builtin(o.model) ? open_backbone(o.model, o.heads)
+                                                                 : random_backbone(o.model, 0, {}),
+                                           o.precision);
   TuneConfig config;
   config.model = {.method = o.method, .prompts = {}, .classes = o.classes};
   config.model.prompts.kind = prompt_kind(o.method);
@@ -39,6 +40,7 @@ int bench_memory(const MemoryOptions& o, Console& console) {
                   {"batch", o.batch},
                   {"prompts", config.model.prompts.count},
                   {"classes", o.classes},
+                  {"precision", name_of(o.precision)},
                   {"threads", thread_count()},
                   {"blocks", all + 1},
                   {"modes", modes}});

@@ -44,6 +44,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.group("Backbone and data");
   add.path("--backbone", "FILE", backbone_what, o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.precision(o.precision);
   add.path("--data", "SPEC", data_what, o.data)->required();
   add.count("--train-limit", "N", "use only N training images, equally many of each class", o.train_limit);
   add.count("--val", "N", "split N training images off for validation [the data's own split]", o.val, 0);
@@ -121,6 +122,7 @@ void add_eval(Adder& add, EvalOptions& o) {
       {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.precision(o.precision);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   CLI::Option* bad =
       add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
@@ -140,6 +142,7 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines",
            o.class_names);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.precision(o.precision);
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   add.group("How");
@@ -193,6 +196,7 @@ void add_bench_model(Adder& add, Options& o) {
            o.model);
   add.path("--backbone", "FILE", "this file instead", o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.precision(o.precision);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
   add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
 }

@@ -25,6 +25,7 @@ enum class ResizeMode { own, crop, squash };  // own: as the backbone's preproce
 
 struct TuneOptions {
   Common common;
+  Precision precision = Precision::f32;
   std::optional<std::string> backbone;  // a file, or "builtin"
   int64_t heads = 0;                    // 0: as the file tells
   std::string data;
@@ -49,6 +50,7 @@ struct TuneOptions {
 
 struct EvalOptions {
   Common common;
+  Precision precision = Precision::f32;
   std::string task, data;
   std::optional<std::string> backbone, logits_out;
   std::optional<Split> split;  // empty: test, or else val, or else train
@@ -59,6 +61,7 @@ struct EvalOptions {
 
 struct PredictOptions {
   Common common;
+  Precision precision = Precision::f32;
   std::optional<std::string> task, backbone, class_names;
   std::vector<std::string> images;
   int64_t heads = 0, top = 5;
@@ -87,6 +90,7 @@ struct InspectOptions {
 struct BenchOptions {
   Common common;
   bool infer = false;
+  Precision precision = Precision::f32;
   std::string model = "vit-ti16";
   std::optional<std::string> backbone;
   int64_t heads = 0, batch = 8, prompts = 10, classes = 100, steps = 5, warmup = 2, recompute = 0;
@@ -102,6 +106,7 @@ struct GemmBenchOptions {
 
 struct MemoryOptions {
   Common common;
+  Precision precision = Precision::f32;
   std::string model = "vit-ti16";
   std::optional<std::string> backbone;
   int64_t heads = 0, batch = 8, prompts = 10, classes = 100;

@@ -66,7 +66,7 @@ std::vector<std::string> read_names(const std::string& path) {
 Classifier by_task(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
   const Task task = load_task(*o.task);
-  const Backbone backbone = open_backbone_of(task, o.backbone, o.heads);
+  const Backbone backbone = with_precision(open_backbone_of(task, o.backbone, o.heads), o.precision);
   const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   check_image_size(backbone.config, preprocess.size);
@@ -76,7 +76,7 @@ Classifier by_task(const PredictOptions& o) {
 
 Classifier by_backbone(const PredictOptions& o) {
   check(o.backbone.has_value(), "expected --task FILE or --backbone FILE");
-  const Backbone backbone = open_backbone(*o.backbone, o.heads);
+  const Backbone backbone = with_precision(open_backbone(*o.backbone, o.heads), o.precision);
   check(class_count(backbone.config) > 0, quote(backbone.source),
         " has no head of its own; --task names a task file with one");
   Classifier c{{}, preprocess_of(backbone), {}};

@@ -231,8 +231,9 @@ int tune(const TuneOptions& o, Console& console) {
         " holds a run; go on in it with --resume, or name another folder with --out");
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
-  const Backbone opened = start ? open_backbone_of(*start, o.backbone, o.heads)
-                                : open_backbone(o.backbone.value_or("builtin"), o.heads);
+  const Backbone opened = with_precision(start ? open_backbone_of(*start, o.backbone, o.heads)
+                                               : open_backbone(o.backbone.value_or("builtin"), o.heads),
+                                         o.precision);
   if (start) check_backbone(*start, opened);
   const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this
 
@@ -249,8 +250,10 @@ int tune(const TuneOptions& o, Console& console) {
   check(!config.keep_best || !data.val.empty(),
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
-  console.item("Backbone", text(quote(opened.source), ": ", describe(net), ", ",
-                                million_text(parameter_count(net)), " parameters"));
+  console.item(
+      "Backbone",
+      text(quote(opened.source), ": ", describe(net), ", ", million_text(parameter_count(net)), " parameters",
+           o.precision == Precision::f32 ? "" : text(", packed as ", name_of(o.precision))));
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
                     ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
@@ -314,6 +317,7 @@ int tune(const TuneOptions& o, Console& console) {
   const std::string task_path = (fs::path(folder) / "task.safetensors").string();
   json.update({{"task", task_path},
                {"method", name_of(config.model.method)},
+               {"precision", name_of(o.precision)},
                {"classes", config.model.classes},
                {"train_samples", data.train.size()},
                {"epochs", config.epochs},

@@ -405,7 +405,10 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
         " is not UTF-8, as the task file's text must be");
   check_every_class(data);
   check_image_size(backbone.config, data.preprocess.size);
-  const TuneConfig config = completed(given, data, start);
+  TuneConfig config = completed(given, data, start);
+  config.precision = backbone.precision;
+  check(config.precision == Precision::f32 || config.model.method != Method::full,
+        "tune: full tuning trains the backbone, which then cannot be packed in another precision than f32");
   if (start) {
     check(start->class_names == data.dataset->class_names(),
           "tune: the classes of the task to start from are not those of the data");

@@ -33,7 +33,8 @@ struct TuneConfig {
   bool sequential = false;  // samples in data-set order instead of shuffled
   Augment augment{};
   int workers = 1;
-  int64_t max_bad = 0;     // damaged images to leave out
+  int64_t max_bad = 0;                   // damaged images to leave out
+  Precision precision = Precision::f32;  // of the frozen backbone, which tells it; kept among the settings
   bool keep_best = false;  // the task of the best validation accuracy (first of equals), not the last
   int64_t recompute = 0;   // of so many of the first blocks only the input is kept; see Pass. Changes no bit
 };

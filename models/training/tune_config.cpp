@@ -32,6 +32,7 @@ std::string to_json(const TuneConfig& c) {
                    {"random_crop", c.augment.crop},
                    {"crop_scale_min", c.augment.crop_scale_min},
                    {"max_bad", c.max_bad},
+                   {"precision", name_of(c.precision)},
                    {"keep_best", c.keep_best}};
   if (sgd) j["momentum"] = c.optimizer.momentum;
   return j.dump();
