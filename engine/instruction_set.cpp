@@ -13,7 +13,9 @@ namespace {
 std::vector<const cpu::KernelSet*> usable_sets() {
   std::vector<const cpu::KernelSet*> out;
 #ifdef VITRINE_X86_KERNELS
-  if (__builtin_cpu_supports("x86-64-v4")) out.push_back(&cpu::avx512_kernels);
+  const bool avx512 = __builtin_cpu_supports("x86-64-v4");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) out.push_back(&cpu::avx512_bf16_kernels);
+  if (avx512) out.push_back(&cpu::avx512_kernels);
   if (__builtin_cpu_supports("x86-64-v3")) out.push_back(&cpu::avx2_kernels);
 #endif
   out.push_back(&cpu::portable_kernels);

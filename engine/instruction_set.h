@@ -7,7 +7,8 @@
 
 namespace vitrine {
 
-// The sets that this binary has kernels for and this processor can run, the best first: "avx512", "avx2", "portable".
+// The sets that this binary has kernels for and this processor can run, the best first: "avx512_bf16",
+// "avx512", "avx2", "portable".
 std::vector<std::string> instruction_sets();
 
 // The one in use, by name.

@@ -62,7 +62,6 @@ class Comparison:
         self.best = {}  # (program, form) -> the fastest variant
         self.speed = {}  # Variant -> images per second when tried
         self.bf16 = []  # programs whose autocast is worth whole batches
-        self.memory = {}  # program -> the smallest peak of a textbook step in f32, bytes
         self.onnx_files = {}  # (prompts, form) -> path
 
     def torch(self, what, variant, prompts, batch=None, round=0, steps=None, warmup=1):
@@ -71,9 +70,6 @@ class Comparison:
         needed = variant == Variant("torch113", variant.form)
         result = self.log.run(call, needed, what=what, program=variant.program, variant=variant.name(), form=variant.form,
                               precision=variant.precision, model=self.model, batch=batch, prompts=prompts, round=round)
-        if result and (variant.form, variant.precision, batch, prompts) == ("textbook", "f32", self.batch, self.main):
-            known = self.memory.get(variant.program, result["peak_rss_bytes"])
-            self.memory[variant.program] = min(known, result["peak_rss_bytes"])
         return result
 
     def vitrine(self, what, prompts, round, batch=None, precision="f32", mode="full speed", more=()):
@@ -153,17 +149,14 @@ class Comparison:
         for program in self.bf16:
             self.torch("step", self.bf16_variant(program), self.main, round=round)
 
-    def run_limited(self, round, own):
-        """The step within half of PyTorch's memory. The limit is on tensors; the program itself needs a little more."""
-        if not self.memory or not own or not self.programs.vitrine_has("step", "--memory-limit"):
-            if own and round == 1:
-                self.log.skip("this vitrine's bench step has no --memory-limit", what="step", program="vitrine",
-                              variant="memory limit", model=self.model)
+    def run_recomputed(self, round):
+        """The step that computes all blocks again in backward but the last: the least memory that tune --memory-limit has."""
+        if not self.options.vitrine or not self.is_vit:
             return
-        limit = min(self.memory.values()) // 2 - (own["peak_rss_bytes"] - own["peak_bytes"])
+        depth = 12  # of both ViTs here
         call = self.programs.vitrine("step", self.model, self.batch, self.main, self.options.steps, 2,
-                                     ("--memory-limit", str(max(limit, 1))))
-        self.log.run(call, what="step", program="vitrine", variant="memory limit", precision="f32", model=self.model,
+                                     ("--recompute", str(depth - 1)))
+        self.log.run(call, what="step", program="vitrine", variant="recomputed", precision="f32", model=self.model,
                      batch=self.batch, prompts=self.main, round=round)
 
     def run_inference(self, round):
@@ -190,8 +183,8 @@ class Comparison:
         self.log.run(self.programs.onnx(self.onnx_files[prompts, form], batch, self.options.steps, 2), **about)
 
     def run_round(self, round):
-        own = self.run_steps(round)
-        self.run_limited(round, own)
+        self.run_steps(round)
+        self.run_recomputed(round)
         self.run_bf16(round)
         self.run_inference(round)
 

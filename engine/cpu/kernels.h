@@ -93,7 +93,7 @@ struct KernelSet {
   Kernels<double> f64;
 };
 
-extern const KernelSet portable_kernels, avx2_kernels, avx512_kernels;
+extern const KernelSet portable_kernels, avx2_kernels, avx512_kernels, avx512_bf16_kernels;
 
 // Those in use (engine/instruction_set.h).
 template <class T>

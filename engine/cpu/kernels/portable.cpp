@@ -4,7 +4,8 @@
 namespace vitrine::cpu {
 namespace {
 constexpr int64_t register_bytes = 16, strip_height = 6;
-}
+constexpr bool multiplies_pairs = false;
+}  // namespace
 }  // namespace vitrine::cpu
 
 #include "engine/cpu/kernels/table.inc"
