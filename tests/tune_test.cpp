@@ -383,28 +383,6 @@ TEST_CASE("tune: a Swin by every method: it learns, and ends with the same bytes
   }
 }
 
-TEST_CASE("tune: a Swin gets the same bits from one thread and two") {
-  const Backbone backbone = small_swin();
-  const TuneData data = small_data(backbone);
-  const int before = thread_count();
-  for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::full}) {
-    CAPTURE(std::string(name_of(method)));
-    std::string first;
-    for (const int threads : {1, 2}) {
-      TuneConfig config = small_config();
-      config.model.method = method;
-      if (method == Method::full) config.model.prompts = {};
-      config.epochs = 1;
-      config.workers = threads;
-      set_thread_count(threads);
-      const std::string now = digest(tune(backbone, data, config, "", false, {}).task);
-      if (first.empty()) first = now;
-      CHECK(now == first);
-    }
-  }
-  set_thread_count(before);
-}
-
 TEST_CASE("tune: a loss that is not finite ends the run and names the step") {
   Backbone backbone = small_backbone();
   Tensor bad = backbone.file.tensors["norm.bias"].clone();
