@@ -146,7 +146,7 @@ class Adder {
   void common(Common& common) {
     words("--threads", "N", "processor threads [all cores]",
           [&common](const std::string& words) { common.threads = whole<int>("--threads", words, 1, 1024); });
-    words("--instructions", "SET", "avx512_bf16, avx512, avx2 or portable [the best that this processor has]",
+    words("--instructions", "SET", "kernels: avx512_bf16, avx512, avx2, portable [the best here]",
           [&common](const std::string& words) { common.instructions = words; });
     flag("--json", "one JSON object on standard output at the end", common.json);
   }
