@@ -13,10 +13,13 @@ namespace {
 std::vector<const cpu::KernelSet*> usable_sets() {
   std::vector<const cpu::KernelSet*> out;
 #ifdef VITRINE_X86_KERNELS
-  const bool avx512 = __builtin_cpu_supports("x86-64-v4");
+  // What CMakeLists.txt lets the compiler use in each of those files.
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx512 && __builtin_cpu_supports("avx512bf16")) out.push_back(&cpu::avx512_bf16_kernels);
   if (avx512) out.push_back(&cpu::avx512_kernels);
-  if (__builtin_cpu_supports("x86-64-v3")) out.push_back(&cpu::avx2_kernels);
+  if (avx2) out.push_back(&cpu::avx2_kernels);
 #endif
   out.push_back(&cpu::portable_kernels);
   return out;

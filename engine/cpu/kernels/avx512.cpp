@@ -1,4 +1,4 @@
-// avx512.cpp: the kernels for AVX-512 (F, BW, CD, DQ, VL). CMakeLists.txt names the compiler's options.
+// avx512.cpp: the kernels for AVX-512 (F, BW, DQ, VL). CMakeLists.txt names the compiler's options.
 #include <cstdint>
 
 namespace vitrine::cpu {
