@@ -97,6 +97,15 @@ Backbone with_precision(Backbone backbone, Precision precision) {
   return backbone;
 }
 
+std::pair<Backbone, size_t> counted_in(const Memory& memory, const Backbone& backbone) {
+  std::pair<Backbone, size_t> out{backbone, 0};
+  for (auto& [name, tensor] : out.first.file.tensors) {
+    tensor = tensor.with_memory(memory);
+    out.second += tensor.bytes();
+  }
+  return out;
+}
+
 std::string identity_of(const Backbone& backbone) {
   Sha256 hash;
   hash.update(config_to_json(with_classes(backbone.config, 0))).update("\n");

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <utility>
 
 #include "models/transformer.h"
 
@@ -29,6 +30,9 @@ Backbone with_precision(Backbone backbone, Precision precision);
 // make_backbone(load_safetensors(path), path).
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0,
                        const Memory& memory = {});
+
+// A copy whose packed forms are counted in `memory`, and the bytes of the tensors that it shares.
+std::pair<Backbone, size_t> counted_in(const Memory& memory, const Backbone& backbone);
 
 // SHA-256 over the configuration and the tensors, by name: name, shape and f32 bytes; the backbone's own head
 // does not count. Two files of the same net have the same identity, whatever else they hold.

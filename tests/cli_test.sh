@@ -305,6 +305,10 @@ if ((code == 130)); then ok 'Swin, stopped'; else bad 'Swin, stopped' "exit code
 expect 'Swin, resumed' 0 'going on after step' "${long[@]}" --out swin-stopped --resume
 same 'Swin, resumed: same task' swin-whole/task.safetensors swin-stopped/task.safetensors
 
+# --- instruction sets ---
+expect 'the baseline kernels' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --threads 1 --instructions portable
+expect 'unknown instructions' 1 'expected one of .*portable, got .mmx' "$vitrine" bench step --backbone tiny.safetensors --instructions mmx
+
 # --- precision ---
 narrow=(--data folder:pictures --epochs 2 --batch 8 --workers 0 --threads 1 --no-test)
 expect 'tune with int8' 0 'int8$|packed as' tune "${narrow[@]}" --precision int8 --out narrow --json

@@ -1,79 +1,18 @@
-// tune_test.cpp: the training loop: the same bits for any number of threads and after any stop, what it
-// refuses, and what it promises about memory.
+// tune_test.cpp: the training loop: the same bits for any number of threads and after any stop, and what it refuses.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <limits>
 
-#include "data/subset.h"
 #include "engine/file.h"
 #include "engine/parallel.h"
-#include "engine/sha256.h"
 #include "models/training/checkpoint.h"
-#include "models/training/tune.h"
-#include "sine_models.h"
+#include "tests/tune_runs.h"
 
 using namespace vitrine;
+using namespace vitrine::testing;
 namespace fs = std::filesystem;
-
-namespace {
-
-const VitConfig small{.image_size = 32, .patch = 8, .width = 16, .depth = 3, .heads = 2, .mlp_width = 32};
-
-Backbone small_backbone() {
-  TensorFile file = sine_vit(small);
-  file.metadata["config"] = config_to_json(small);
-  return make_backbone(file, "sine");
-}
-
-// Maps of 8 and 4 patches in windows of 3: rolled and filled up.
-Backbone small_swin() {
-  const SwinConfig config{.image_size = 32, .width = 8, .depths = {1, 2}, .heads = {2, 2}, .window = 3};
-  TensorFile file = sine_swin(config);
-  file.metadata["config"] = config_to_json(config);
-  return make_backbone(file, "sine");
-}
-
-TuneData small_data(const Backbone& backbone) {
-  const auto dataset = open_dataset("synthetic:colors", Split::train);
-  const TrainVal split = split_validation(class_balanced(*dataset, 50, 0), *dataset, 10, 0);
-  return {dataset, split.train, split.val, nullptr, preprocess_of(backbone)};
-}
-
-TuneConfig small_config() {
-  TuneConfig config;
-  config.model.prompts = {.count = 3, .dropout = 0.1};
-  config.model.paper_head = true;  // prompts learn from the first step on
-  config.model.drop_path = 0.1;
-  config.epochs = 3;
-  config.batch = 16;
-  config.accumulate = 2;
-  config.warmup_epochs = 1;
-  config.learning_rate = 1e-2;
-  config.clip = 1;
-  config.augment.flip = true;
-  config.keep_best = true;
-  return config;
-}
-
-std::string digest(const Task& task) { return sha256_hex(write_safetensors(to_file(task))); }
-
-struct Folder {
-  std::string path;
-  explicit Folder(const std::string& name)
-      : path((fs::temp_directory_path() / ("vitrine-tune-test-" + name)).string()) {
-    fs::remove_all(path);
-    fs::create_directories(path);
-  }
-  ~Folder() { fs::remove_all(path); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-};
-
-}  // namespace
 
 TEST_CASE("tune: the same bits for any number of threads and workers") {
   const Backbone backbone = small_backbone();
@@ -415,128 +354,4 @@ TEST_CASE("tune: settings that make no sense are named") {
   refuses([](TuneConfig& c) { c.model.prompts.count = 0; });
   refuses([](TuneConfig& c) { c.model.classes = 3; });
   refuses([](TuneConfig& c) { c.model.drop_path = 1; });
-}
-
-namespace {
-
-// The most that a whole run had at once, validation included: tensors, packed weights and the mapped file.
-size_t measured_peak(const Backbone& backbone, const TuneData& data, const TuneConfig& config) {
-  const Memory memory = Memory::counted();
-  Backbone counted = backbone;
-  size_t mapped = 0;
-  for (auto& [name, tensor] : counted.file.tensors) {
-    tensor = tensor.with_memory(memory);
-    mapped += tensor.bytes();
-  }
-  tune(counted, data, config, "", false, {}, nullptr, memory);
-  return memory.statistics().peak + mapped;
-}
-
-size_t foretold_peak(const Backbone& backbone, const TuneData& data, const TuneConfig& config) {
-  return forecast_memory(backbone, config, static_cast<int64_t>(data.train.size()),
-                         static_cast<int64_t>(data.val.size()), data.preprocess.size)
-      .peak();
-}
-
-}  // namespace
-
-TEST_CASE("forecast_memory: measured <= foretold <= 1.1 measured, whatever the run") {
-  const int before = thread_count();
-  for (const bool swin : {false, true})
-    for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::linear, Method::full})
-      for (const int64_t batch : {1, 2, 7, 32})
-        for (const int threads : {1, 3, 8})
-          for (const int64_t recompute : {0, 1, 2}) {
-            const Backbone backbone = swin ? small_swin() : small_backbone();
-            const TuneData data = small_data(backbone);
-            TuneConfig config = small_config();
-            config.model.method = method;
-            config.model.classes = data.dataset->classes();
-            if (method == Method::linear || method == Method::full) config.model.prompts = {};
-            config.epochs = batch == 2 ? 2 : 1;
-            config.batch = batch;
-            // Each of these changes what a step keeps.
-            config.accumulate = batch == 7 ? 3 : 1;
-            config.augment.flip = recompute != 1;
-            config.keep_best = threads == 3;
-            config.model.drop_path = threads == 8 ? 0.1 : 0;
-            config.model.prompts.dropout = threads == 8 && method != Method::linear ? 0.1 : 0;
-            config.optimizer.kind = threads == 1 ? OptimizerKind::sgd : OptimizerKind::adamw;
-            config.clip = threads == 3 ? 1 : 0;
-            config.warmup_epochs = 0;
-            config.recompute = recompute;
-            config.workers = 0;  // workers may be late
-            set_thread_count(threads);
-            const size_t measured = measured_peak(backbone, data, config),
-                         foretold = foretold_peak(backbone, data, config);
-            CAPTURE(swin);
-            CAPTURE(name_of(method));
-            CAPTURE(batch);
-            CAPTURE(threads);
-            CAPTURE(recompute);
-            CAPTURE(measured);
-            CAPTURE(foretold);
-            CHECK(measured <= foretold);
-            CHECK(10 * foretold <= 11 * measured);
-          }
-  set_thread_count(before);
-}
-
-TEST_CASE("forecast_memory: what workers load ahead is in it") {
-  const Backbone backbone = small_backbone();
-  const TuneData data = small_data(backbone);
-  TuneConfig config = small_config();
-  config.model.classes = data.dataset->classes();
-  for (const int workers : {1, 3}) {
-    config.workers = workers;
-    CHECK(measured_peak(backbone, data, config) <= foretold_peak(backbone, data, config));
-  }
-}
-
-TEST_CASE("MemoryPlanner: the least recomputation that fits, and the run keeps to it with the same bits") {
-  const Backbone backbone = small_backbone();
-  const TuneData data = small_data(backbone);
-  TuneConfig config = small_config();
-  config.model.classes = data.dataset->classes();
-  config.accumulate = 1;
-  config.workers = 0;
-  const std::string whole = digest(tune(backbone, data, config, "", false, {}).task);
-  MemoryPlanner planner(backbone, config, static_cast<int64_t>(data.train.size()),
-                        static_cast<int64_t>(data.val.size()));
-  REQUIRE(planner.most_recompute() == 2);
-  std::vector<size_t> peaks;
-  for (int64_t k = 0; k <= 2; ++k) peaks.push_back(planner.forecast(k, 1).peak());
-  CHECK(peaks[0] > peaks[1]);
-  CHECK(peaks[1] >= peaks[2]);  // a small net's greatest moment may lie elsewhere by then
-  for (int64_t k = 0; k <= 2; ++k) {
-    const auto fit = planner.fit(peaks[k]);
-    REQUIRE(fit);
-    const int64_t least = std::ranges::find(peaks, peaks[k]) - peaks.begin();
-    CHECK(fit->recompute == least);
-    CHECK(fit->peak() == peaks[k]);
-    config.recompute = k;
-    const Memory pool = Memory::counted(peaks[k] - fit->weights);
-    CHECK(digest(tune(backbone, data, config, "", false, {}, nullptr, pool).task) == whole);
-    if (k == 0 || least < k) continue;
-    // Nothing less would have done.
-    config.recompute = k - 1;
-    CHECK_THROWS_AS(tune(backbone, data, config, "", false, {}, nullptr, pool), Error);
-  }
-  CHECK_FALSE(planner.fit(peaks[2] - 1));
-  REQUIRE(planner.within(peaks[2] - 1, 2, 2));
-}
-
-TEST_CASE("tune: a run that was stopped goes on with another recomputation, to the same bytes") {
-  const Backbone backbone = small_backbone();
-  const TuneData data = small_data(backbone);
-  TuneConfig config = small_config();
-  const std::string whole = digest(tune(backbone, data, config, "", false, {}).task);
-  const Folder folder("recompute");
-  int64_t done = 0;
-  TuneHooks hooks;
-  hooks.stop = [&] { return ++done == 4; };
-  config.recompute = 2;
-  CHECK(tune(backbone, data, config, folder.path, false, hooks).stopped);
-  config.recompute = 1;
-  CHECK(digest(tune(backbone, data, config, folder.path, true, {}).task) == whole);
 }

@@ -119,15 +119,11 @@ class Comparison:
         return replace(self.best[program, "textbook"], precision="bf16", compiled=False)
 
     def run_steps(self, round):
-        """Returns Vitrine's result at the main number of prompts."""
-        own = None
         for prompts in self.prompts:
             self.run_torch_steps("textbook", prompts, round)
             if self.options.vitrine:
-                result = self.vitrine("step", prompts, round)
-                own = result if prompts == self.main else own
+                self.vitrine("step", prompts, round)
             self.run_torch_steps("kv", prompts, round)
-        return own
 
     def run_torch_steps(self, form, prompts, round):
         """Both PyTorch's at the main number of prompts, and with more in the textbook form, where they may change places; else

@@ -47,8 +47,6 @@ void check_classes(const Task& task, const Dataset& dataset, const std::string& 
 // For measuring: seconds of a steady clock, and the middle of some values (not none).
 double now();
 double median(std::vector<double> values);
-// A copy whose packed forms are counted in `memory`, and the bytes of the tensors that it shares.
-std::pair<Backbone, size_t> counted_in(const Memory& memory, const Backbone& backbone);
 // The most memory that this process has had (VmHWM), code and files included; 0 where the system does not tell.
 size_t peak_rss_bytes();
 // "12.3 MiB frozen weights, ... for each of 64 images at once, ..."

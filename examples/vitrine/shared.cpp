@@ -79,15 +79,6 @@ void check_classes(const Task& task, const Dataset& dataset, const std::string& 
           quote(found[c]), " in ", quote(spec));
 }
 
-std::pair<Backbone, size_t> counted_in(const Memory& memory, const Backbone& backbone) {
-  std::pair<Backbone, size_t> out{backbone, 0};
-  for (auto& [name, tensor] : out.first.file.tensors) {
-    tensor = tensor.with_memory(memory);
-    out.second += tensor.bytes();
-  }
-  return out;
-}
-
 size_t peak_rss_bytes() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)

@@ -84,14 +84,9 @@ struct MemoryPlanner::State {
         validation_samples(val),
         side(images_side ? images_side : image_size(from.config)),
         frozen(Memory::counted(limit)),
-        recorder(limit),
-        backbone(from) {
+        recorder(limit) {
+    std::tie(backbone, mapped) = counted_in(frozen, from);  // packed forms are counted apart
     check_image_size(backbone.config, side);
-    // A copy of the backbone whose packed forms are counted apart.
-    for (auto& [name, tensor] : backbone.file.tensors) {
-      tensor = tensor.with_memory(frozen);
-      mapped += tensor.bytes();
-    }
     model = std::make_unique<TunedModel>(backbone, config.model, config.seed, DType::f32, recorder.memory());
     optimizer = std::make_unique<Optimizer>(model->parameters(), config.optimizer);
     if (config.keep_best && config.epochs > 1) best = model->task_tensors();
