@@ -140,6 +140,15 @@ MappedFile::~MappedFile() {
   if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
+void MappedFile::set_aside(std::span<const std::byte> part) const {
+  // Whole pages only: others hold bytes of the neighbours.
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE)),
+             begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page,
+             end = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
+  // It is a hint: where the system does not take it, the memory stays in use.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 std::shared_ptr<const MappedFile> map_file(const std::string& path) {
   const Descriptor file(open_to_read(path));
   const size_t size = size_of_opened(file, path);

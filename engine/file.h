@@ -26,6 +26,8 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Gives the memory of a part back to the system. The bytes stay what they are and are read again when touched.
+  void set_aside(std::span<const std::byte> part) const;
 
  private:
   std::span<const std::byte> bytes_;

@@ -264,10 +264,10 @@ void check_layout(const std::map<std::string, Entry>& entries, size_t data_size,
 
 // `owner` null: a copy.
 Tensor make_tensor(std::span<const std::byte> bytes, const Entry& entry,
-                   const std::shared_ptr<const void>& owner) {
+                   const std::shared_ptr<const void>& owner, const SetAside& set_aside) {
   const Shape shape(entry.extents);
   if (owner && reinterpret_cast<uintptr_t>(bytes.data()) % size_of(entry.dtype) == 0) {
-    return Tensor::borrow(bytes.data(), shape, entry.dtype, owner);
+    return Tensor::borrow(bytes.data(), shape, entry.dtype, owner, set_aside);
   }
   Tensor copy = Tensor::empty(shape, entry.dtype);
   std::ranges::copy(bytes, copy.mutable_raw().begin());
@@ -346,7 +346,7 @@ const Tensor& TensorFile::at(const std::string& tensor) const {
 }
 
 TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
-                            const std::string& name, size_t header_limit) {
+                            const std::string& name, size_t header_limit, const SetAside& set_aside) {
   check(bytes.size() >= 8, "safetensors: '", name, "': expected at least 8 bytes, got ", bytes.size());
   uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), 8);
@@ -366,7 +366,7 @@ TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<co
   for (const auto& [tensor, entry] : header.entries) {
     const auto own = data.subspan(static_cast<size_t>(entry.offsets[0]),
                                   static_cast<size_t>(entry.offsets[1] - entry.offsets[0]));
-    file.tensors.emplace_hint(file.tensors.end(), tensor, make_tensor(own, entry, owner));
+    file.tensors.emplace_hint(file.tensors.end(), tensor, make_tensor(own, entry, owner, set_aside));
   }
   return file;
 }
@@ -388,7 +388,8 @@ std::vector<std::byte> write_safetensors(const TensorFile& file) {
 
 TensorFile load_safetensors(const std::string& path) {
   const auto file = map_file(path);
-  return read_safetensors(file->bytes(), file, path);
+  return read_safetensors(file->bytes(), file, path, safetensors_header_limit,
+                          [file = file.get()](std::span<const std::byte> part) { file->set_aside(part); });
 }
 
 void save_safetensors(const std::string& path, const TensorFile& file) {

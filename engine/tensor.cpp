@@ -12,9 +12,12 @@ namespace vitrine {
 
 struct Tensor::Block {
   std::shared_ptr<const std::byte> bytes;
+  size_t size = 0;
   Memory memory;
   bool sealed = false;
   Precision precision = Precision::f32;
+  bool one_form = false;
+  SetAside set_aside;
   std::mutex mutex;                                                   // guards `forms`
   std::map<std::tuple<int, size_t, int64_t, int64_t>, Tensor> forms;  // (kind, offset, rows, numel)
 };
@@ -26,6 +29,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, const Memory& memory) {
   const int64_t bytes = checked_multiply(shape.numel(), static_cast<int64_t>(size_of(dtype)), "tensor");
   out.block_ = std::make_shared<Block>();
   out.block_->bytes = memory.allocate(static_cast<size_t>(bytes));
+  out.block_->size = static_cast<size_t>(bytes);
   out.block_->memory = memory;
   return out;
 }
@@ -55,7 +59,7 @@ Tensor Tensor::of(const Shape& shape, std::span<const T> values, const Memory& m
 }
 
 Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
-                      std::shared_ptr<const void> owner) {
+                      std::shared_ptr<const void> owner, SetAside set_aside) {
   check(reinterpret_cast<uintptr_t>(bytes) % size_of(dtype) == 0,
         "tensor: borrowed bytes are not aligned to ", size_of(dtype));
   Tensor out;
@@ -63,7 +67,9 @@ Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
   out.dtype_ = dtype;
   out.block_ = std::make_shared<Block>();
   out.block_->bytes = std::shared_ptr<const std::byte>(std::move(owner), bytes);
+  out.block_->size = out.bytes();
   out.block_->sealed = true;
+  out.block_->set_aside = std::move(set_aside);
   return out;
 }
 
@@ -74,9 +80,12 @@ Tensor Tensor::with_memory(const Memory& memory) const {
   Tensor out = *this;
   out.block_ = std::make_shared<Block>();
   out.block_->bytes = block_->bytes;
+  out.block_->size = block_->size;
   out.block_->memory = memory;
   out.block_->sealed = true;
   out.block_->precision = block_->precision;
+  out.block_->one_form = block_->one_form;
+  out.block_->set_aside = block_->set_aside;
   return out;
 }
 
@@ -89,6 +98,15 @@ Tensor Tensor::with_precision(Precision precision) const {
 }
 
 Precision Tensor::precision() const { return block_ ? block_->precision : Precision::f32; }
+
+Tensor Tensor::with_one_form() const {
+  check(sealed(), "tensor: only a sealed tensor keeps packed forms");
+  Tensor out = with_memory(memory());
+  out.block_->one_form = true;
+  return out;
+}
+
+bool Tensor::keeps_one_form() const { return block_ && block_->one_form; }
 
 std::span<const std::byte> Tensor::raw() const {
   check(defined(), "tensor: undefined");
@@ -134,6 +152,16 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
   out.offset_ += static_cast<size_t>(begin * shape_.columns_from(1)) * size_of(dtype_);
   out.shape_ = shape_.with(0, end - begin);
   return out;
+}
+
+std::pair<Tensor, int64_t> Tensor::whole_rows() const {
+  check(shape_.rank() == 2, "whole_rows: expected (N, K), got ", shape_);
+  const size_t row = static_cast<size_t>(dim(1)) * size_of(dtype_);
+  if (row == 0 || offset_ % row != 0 || block_->size % row != 0) return {*this, 0};
+  Tensor out = *this;
+  out.offset_ = 0;
+  out.shape_ = shape_.with(0, static_cast<int64_t>(block_->size / row));
+  return {out, static_cast<int64_t>(offset_ / row)};
 }
 
 Tensor Tensor::clone() const {
@@ -209,8 +237,21 @@ Tensor Tensor::kept_form(int kind, const std::function<Tensor()>& make) const {
   check(sealed(), "tensor: only a sealed tensor keeps packed forms");
   const std::lock_guard lock(block_->mutex);
   Tensor& form = block_->forms[{kind, offset_, shape_.rank() ? dim(0) : 1, numel()}];
-  if (!form.defined()) form = make();
+  if (!form.defined()) {
+    form = make();
+    set_aside();
+  }
   return form;
+}
+
+void Tensor::set_aside() const {
+  if (block_ && block_->set_aside) block_->set_aside(raw());
+}
+
+size_t Tensor::resident_bytes() const {
+  if (!block_) return 0;
+  const std::lock_guard lock(block_->mutex);
+  return block_->set_aside && !block_->forms.empty() ? 0 : bytes();
 }
 
 // Every element type that a tensor can hold.

@@ -15,6 +15,9 @@
 
 namespace vitrine {
 
+// Gives the memory of borrowed bytes back to the system, which can get them again (file.h: MappedFile).
+using SetAside = std::function<void(std::span<const std::byte>)>;
+
 class Tensor {
  public:
   Tensor() = default;  // undefined: no shape, no data
@@ -32,9 +35,10 @@ class Tensor {
     return of(shape, std::span<const T>(values.begin(), values.size()), memory);
   }
   // Bytes that live elsewhere (a mapped file, a host's buffer) and stay there while `owner` lives. They may
-  // be unaligned only up to the element size; throws otherwise. The result is sealed.
+  // be unaligned only up to the element size; throws otherwise. The result is sealed. `set_aside`, if any, is called
+  // with bytes that will hardly be read again: they must stay what they are, but need no memory until then.
   static Tensor borrow(const std::byte* bytes, const Shape& shape, DType dtype,
-                       std::shared_ptr<const void> owner);
+                       std::shared_ptr<const void> owner, SetAside set_aside = {});
 
   bool defined() const { return block_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -49,6 +53,10 @@ class Tensor {
   // for others.
   Tensor with_precision(Precision precision) const;
   Precision precision() const;
+  // The same data in a block of its own, of which products keep one packed form in place of two (for forward and for
+  // backward): half of the memory for some more work in backward. For sealed tensors; throws for others.
+  Tensor with_one_form() const;
+  bool keeps_one_form() const;
 
   // The elements. Throws if T is not the tensor's type, and for `mutable_data` if the tensor is sealed.
   template <class T>
@@ -63,6 +71,9 @@ class Tensor {
   // Views of the same block: another shape with as many elements; rows [begin, end) along the first extent.
   Tensor reshape(const Shape& shape) const;
   Tensor rows(int64_t begin, int64_t end) const;
+  // The matrix (R, K) of which this view (n, K) is rows [first, first + n): its whole block, if that is such rows, else
+  // the view itself.
+  std::pair<Tensor, int64_t> whole_rows() const;
   // Copies.
   Tensor clone() const;
   Tensor to(DType dtype) const;  // converts f32, f64, bf16, f16 among each other; the tensor itself if equal
@@ -70,12 +81,17 @@ class Tensor {
   // A sealed block can never be written again: frozen weights. All views of the block are sealed with it.
   Tensor seal() const;
   bool sealed() const;
+  // Tells the owner of borrowed bytes that they will hardly be read again.
+  void set_aside() const;
+  // The bytes that stay in memory: none where they are borrowed, packed and set aside.
+  size_t resident_bytes() const;
   // True if no other Tensor shares the block, so that it may be reused in place.
   bool unique() const;
   bool shares_block_with(const Tensor& other) const { return block_ == other.block_ && block_ != nullptr; }
 
-  // A form of this very view that is made once and kept in its block (packed weights). `make` runs on first
-  // need and under a lock. Only for sealed tensors; throws otherwise.
+  // A form of this very view that is made once and kept in its block (packed weights). `make` runs on first need
+  // and under a lock. The numbers themselves will hardly be read after it: the owner of borrowed ones is told
+  // (borrow). Only for sealed tensors; throws otherwise.
   Tensor kept_form(int kind, const std::function<Tensor()>& make) const;
 
  private:

@@ -84,6 +84,7 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
       tensor = Tensor::of(tensor.shape(), converted.data<float>(), memory).seal();
     }
     check_finite(tensor, text(source, ": tensor '", name, "'"));
+    tensor.set_aside();
   }
   for (const std::string_view type : types)
     backbone.stored_types += text(backbone.stored_types.empty() ? "" : ", ", type);
@@ -97,13 +98,21 @@ Backbone with_precision(Backbone backbone, Precision precision) {
   return backbone;
 }
 
-std::pair<Backbone, size_t> counted_in(const Memory& memory, const Backbone& backbone) {
-  std::pair<Backbone, size_t> out{backbone, 0};
-  for (auto& [name, tensor] : out.first.file.tensors) {
-    tensor = tensor.with_memory(memory);
-    out.second += tensor.bytes();
-  }
+Backbone with_one_form(Backbone backbone) {
+  for (auto& [name, tensor] : backbone.file.tensors) tensor = tensor.with_one_form();
+  return backbone;
+}
+
+Backbone counted_in(const Memory& memory, const Backbone& backbone) {
+  Backbone out = backbone;
+  for (auto& [name, tensor] : out.file.tensors) tensor = tensor.with_memory(memory);
   return out;
+}
+
+size_t resident_bytes(const Backbone& backbone) {
+  size_t bytes = 0;
+  for (const auto& [name, tensor] : backbone.file.tensors) bytes += tensor.resident_bytes();
+  return bytes;
 }
 
 std::string identity_of(const Backbone& backbone) {
@@ -112,6 +121,7 @@ std::string identity_of(const Backbone& backbone) {
   for (const auto& [name, tensor] : backbone.file.tensors) {  // a map: sorted by name
     if (is_head(name)) continue;
     hash.update(name).update(" ").update(tensor.shape().str()).update("\n").update(tensor.raw());
+    tensor.set_aside();  // of a file that was read through, products read their weights alone
   }
   return hash.hex();
 }

@@ -31,8 +31,15 @@ Backbone with_precision(Backbone backbone, Precision precision);
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0,
                        const Memory& memory = {});
 
-// A copy whose packed forms are counted in `memory`, and the bytes of the tensors that it shares.
-std::pair<Backbone, size_t> counted_in(const Memory& memory, const Backbone& backbone);
+// The same backbone, which keeps one packed form of each matrix in place of two, and turns it in backward while it is
+// used: about half of the memory for packed forms and not a bit changed, but slower (docs/memory.md says how much).
+Backbone with_one_form(Backbone backbone);
+
+// A copy whose packed forms are counted in `memory`.
+Backbone counted_in(const Memory& memory, const Backbone& backbone);
+
+// The bytes of the backbone's tensors that stay in memory: those of a mapped file are set aside once they are packed.
+size_t resident_bytes(const Backbone& backbone);
 
 // SHA-256 over the configuration and the tensors, by name: name, shape and f32 bytes; the backbone's own head
 // does not count. Two files of the same net have the same identity, whatever else they hold.

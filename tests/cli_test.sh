@@ -178,9 +178,14 @@ expect 'memory: foretold and measured' 0 . "$vitrine" tune "${small[@]}" --out m
 json 'memory: measured <= foretold <= 1.1 measured' 'j["memory_peak"] <= j["memory_forecast"]["peak"] <= 1.1 * j["memory_peak"] and j["memory_forecast"]["recompute"] == 0 and j["memory_forecast"]["per_image"] > 0'
 json 'memory: of the whole process' 'j["peak_rss_bytes"] == 0 or j["peak_rss_bytes"] > 1 << 20'
 limit=$(($(number 'j["memory_forecast"]["peak"]') - 1))
-expect 'a limit recomputes blocks' 0 'computes 1 of [0-9]+ blocks again in backward to stay below .*more work' "$vitrine" tune "${small[@]}" --memory-limit $limit --out m1
-same 'a limit changes no bit' m0/task.safetensors m1/task.safetensors
-expect 'a limit is kept' 0 . "$vitrine" tune "${small[@]}" --memory-limit $limit --out m2 --json
+expect 'a limit: one packed form' 0 'to stay below .*: keeps one packed form of each matrix' "$vitrine" tune "${small[@]}" --memory-limit $limit --out m1
+same 'a limit: one packed form changes no bit' m0/task.safetensors m1/task.safetensors
+expect 'a limit: one packed form, as JSON' 0 . "$vitrine" tune "${small[@]}" --memory-limit $limit --out m2 --json
+json 'a limit: one packed form keeps to it' "j['memory_peak'] <= j['memory_forecast']['peak'] <= $limit and j['memory_forecast']['one_form'] and j['memory_forecast']['recompute'] == 0"
+limit=$(($(number 'j["memory_forecast"]["peak"]') - 1))
+expect 'a limit recomputes blocks' 0 '1 of 6 blocks again in backward, about .*more work' "$vitrine" tune "${small[@]}" --memory-limit $limit --out m3
+same 'a limit changes no bit' m0/task.safetensors m3/task.safetensors
+expect 'a limit is kept' 0 . "$vitrine" tune "${small[@]}" --memory-limit $limit --out m4 --json
 json 'a limit is kept: as JSON' "j['memory_peak'] <= j['memory_forecast']['peak'] <= $limit and j['memory_forecast']['recompute'] == 1"
 expect 'not enough memory: the least there is' 4 'needs [0-9.]+ MiB even for one image at a time' "$vitrine" tune "${small[@]}" --memory-limit 1M --out d3
 least=$(sed -n 's/.* needs \([0-9]*\)[.0-9]* MiB even.*/\1/p' err)
@@ -336,6 +341,7 @@ json 'bench gemm as JSON' 'len(j["runs"]) == 1 and len(j["runs"][0]["shapes"]) =
 expect 'bench of what' 1 'step., .infer., .gemm. or .memory., got .steps' "$vitrine" bench steps
 expect 'bench step with recomputation' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --recompute 1 --threads 1 --json
 json 'bench step with recomputation: as JSON' 'j["recompute"] == 1'
+expect 'bench step with one form' 0 'matrices packed once' "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --one-form --threads 1
 expect 'bench step: too many blocks' 1 'all but the last can be computed again, got 2' "$vitrine" bench step --backbone tiny.safetensors --steps 1 --recompute 2
 expect 'bench memory' 0 . "$vitrine" bench memory --backbone swin.safetensors --batch 4 --threads 1 --json
 json 'bench memory as JSON' '[m["recompute"] for m in j["modes"]] == [0, 1, 2] and j["modes"][0]["peak"] > j["modes"][1]["peak"] > j["modes"][2]["peak"]'

@@ -11,7 +11,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string_view>
+#include <vector>
 
 #include "engine/check.h"
 
@@ -72,6 +74,36 @@ struct SizeLimit {
 };
 
 }  // namespace
+
+TEST_CASE("file: what was set aside is read again, and its neighbours stay") {
+  const Folder folder;
+  const std::string path = folder / "file";
+  std::vector<std::byte> bytes(5 * 65536);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 2654435761u >> 24);
+  write_file_atomically(path, bytes);
+  const auto mapped = map_file(path);
+  const auto resident = [&] {
+    long kilobytes = 0;  // of the mapping, as the system counts them
+    std::ifstream maps("/proc/self/smaps");
+    bool ours = false;
+    for (std::string line; std::getline(maps, line);) {
+      if (line.find(path) != std::string::npos) ours = true;
+      if (ours && line.starts_with("Rss:")) {
+        kilobytes = std::stol(line.substr(4));
+        break;
+      }
+    }
+    return kilobytes * 1024;
+  };
+  CHECK(std::ranges::equal(mapped->bytes(), bytes));
+  const long before = resident();
+  for (const auto& [begin, count] :
+       {std::pair<size_t, size_t>{0, 0}, {1, 3}, {70000, 150001}, {0, bytes.size()}}) {
+    mapped->set_aside(mapped->bytes().subspan(begin, count));
+    if (before > 0 && count > 100000) CHECK(resident() < before);
+    CHECK(std::ranges::equal(mapped->bytes(), bytes));
+  }
+}
 
 TEST_CASE("file: what is written is read and mapped again") {
   const Folder folder;

@@ -7,6 +7,7 @@
 
 #include "models/backbone.h"
 #include "models/training/tune.h"
+#include "tests/linear_pass.h"
 #include "tests/op_checks.h"
 #include "tests/sine_models.h"
 
@@ -33,17 +34,6 @@ Tensor rounded(const Tensor& weight, Precision precision) {
   return out;
 }
 
-struct Passed {
-  Tensor y, dx;
-};
-
-Passed linear_pass(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const Variable leaf = Variable::leaf(x);
-  const Variable y = linear(leaf, Variable(weight), Variable(bias));
-  backward(y, make_dy(y.shape(), y.dtype()));
-  return {y.value(), leaf.gradient()};
-}
-
 }  // namespace
 
 TEST_CASE("precision: a product with a narrow weight has the bits of one with the rounded weight") {
@@ -64,18 +54,12 @@ TEST_CASE("precision: a product with a narrow weight has the bits of one with th
         const Passed plain = linear_pass(x, rounded(weight, precision).seal(), bias);
         CHECK(same_bits(narrow.y, plain.y));
         CHECK(same_bits(narrow.dx, plain.dx));
+        const Passed turned = linear_pass(x, weight.with_precision(precision).with_one_form(), bias);
+        CHECK(same_bits(turned.y, plain.y));
+        CHECK(same_bits(turned.dx, plain.dx));
         if (n > 1) CHECK_FALSE(same_bits(narrow.y, linear_pass(x, weight, bias).y));
       }
     }
-  }
-}
-
-TEST_CASE("precision: rows of a narrow weight are packed as those of the whole") {
-  const Tensor weight = normal({30, 20}, 0, DType::f32).seal(), x = normal({4, 20}, 1, DType::f32);
-  for (const Precision precision : {Precision::bf16, Precision::int8}) {
-    const Variable whole(weight.with_precision(precision));
-    const Tensor part = linear(x, slice(whole, 0, 10, 20), {}).value(), all = linear(x, whole, {}).value();
-    CHECK(same_bits(part, slice(all, 1, 10, 20).value()));
   }
 }
 

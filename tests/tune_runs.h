@@ -13,10 +13,17 @@ namespace vitrine::testing {
 inline const VitConfig small{
     .image_size = 32, .patch = 8, .width = 16, .depth = 3, .heads = 2, .mlp_width = 32};
 
+// As from a mapped file, whose memory can be given back.
+inline Backbone as_mapped(const TensorFile& file) {
+  const auto bytes = std::make_shared<const std::vector<std::byte>>(write_safetensors(file));
+  return make_backbone(read_safetensors(*bytes, bytes, "sine", safetensors_header_limit, [](auto) {}),
+                       "sine");
+}
+
 inline Backbone small_backbone() {
   TensorFile file = sine_vit(small);
   file.metadata["config"] = config_to_json(small);
-  return make_backbone(file, "sine");
+  return as_mapped(file);
 }
 
 // Maps of 8 and 4 patches in windows of 3: rolled and filled up.
@@ -24,7 +31,7 @@ inline Backbone small_swin() {
   const SwinConfig config{.image_size = 32, .width = 8, .depths = {1, 2}, .heads = {2, 2}, .window = 3};
   TensorFile file = sine_swin(config);
   file.metadata["config"] = config_to_json(config);
-  return make_backbone(file, "sine");
+  return as_mapped(file);
 }
 
 inline TuneData small_data(const Backbone& backbone) {

@@ -33,16 +33,17 @@ struct Product {
 
 // b (K, N) as it was packed: panels of T, or for T = float of narrower numbers, which are expanded a slice at a time
 // while they are used. bf16: [K / 2][tile_columns] pairs of numbers, of an even row (low half) and the next one, zeros
-// where K ends. int8: [K][tile_columns], with a scale for each column of b, or with `scaled_rows` for each row.
+// where K ends. int8: [K][tile_columns], with scales.
 template <class T>
 struct Panels {
+  Panels() = default;
   Panels(const T* plain) : data(plain) {}
-  Panels(const void* narrow, Precision stored, const float* of_int8 = nullptr, bool by_row = false)
-      : data(narrow), precision(stored), scales(of_int8), scaled_rows(by_row) {}
-  const void* data;
+  const void* data = nullptr;
   Precision precision = Precision::f32;
-  const float* scales = nullptr;
+  const float* scales = nullptr;  // of int8, for each column of what was packed, or if `scaled_rows` for each row
   bool scaled_rows = false;
+  bool turned = false;  // what was packed is b's transpose (N, K), to be transposed a slice at a time
+  int64_t rows = 0;     // that lie in a panel, where they are more than the product's; even for bf16
 };
 
 enum class GeluForm : uint8_t { erf, tanh, sigmoid };

@@ -82,7 +82,7 @@ void project_heads(const Problem& p, Third third, PackedForm form, const Tensor&
                                         p.heads * n,
                                         false,
                                         bias ? bias + h * p.width : nullptr},
-                                       packed[h].panels());
+                                       packed[h].panels);
     }
   });
 }
@@ -148,7 +148,7 @@ void first_token_forward(const Problem& p, Tensor& absorbed, Tensor& weights, Te
   const PackedWeight<T> packed = packed_weight<T>(part_of(p, queries, 0, d), for_forward, memory);
   cpu::multiply_packed<T>(
       {p.batch, d, d, {data_of<T>(first), d, 1}, data_of<T>(q), d, false, bias_of<T>(p, queries)},
-      packed.panels());
+      packed.panels);
   multiply_all(q, score_factor<T>(p));
   project_heads<T>(p, keys, for_backward, q, absorbed);
 
@@ -235,7 +235,7 @@ std::vector<Tensor> first_token_backward(const Kept& kept, const Tensor& dy) {
     project_heads<T>(p, keys, for_forward, dquestion, dq);
     multiply_all(dq, score_factor<T>(p));
     const PackedWeight<T> packed = packed_weight<T>(part_of(p, queries, 0, d), for_backward, memory);
-    cpu::multiply_packed<T>({p.batch, d, d, {data_of<T>(dq), d, 1}, to_first, d, true}, packed.panels());
+    cpu::multiply_packed<T>({p.batch, d, d, {data_of<T>(dq), d, 1}, to_first, d, true}, packed.panels);
     T* normed = data_of<T>(dq);  // not needed any more
     for (int64_t b = 0; b < p.batch; ++b) {
       T mean, rstd;

@@ -44,7 +44,7 @@ Tensor linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias)
   cpu::Product<T> p{m, n, k, {x.data<T>().data(), k, 1}, out.mutable_data<T>().data(), n};
   if (bias.defined()) p.bias = bias.data<T>().data();
   const PackedWeight<T> packed = packed_weight<T>(weight, for_forward, x.memory());
-  cpu::multiply_packed<T>(p, packed.panels());
+  cpu::multiply_packed<T>(p, packed.panels);
   return out;
 }
 
@@ -55,7 +55,7 @@ Tensor linear_backward_x(const Tensor& weight, const Tensor& dy) {
   Tensor out = Tensor::empty(dy.shape().with(-1, k), dy.dtype(), dy.memory());
   const PackedWeight<T> packed = packed_weight<T>(weight, for_backward, dy.memory());
   cpu::multiply_packed<T>({m, k, n, {dy.data<T>().data(), n, 1}, out.mutable_data<T>().data(), k},
-                          packed.panels());
+                          packed.panels);
   return out;
 }
 

@@ -71,7 +71,7 @@ void row_layers_forward(const Tensor& x, const Layers& l, Kept& kept, Tensor& ou
     int64_t width = k;
     if (l.second) {
       T* hidden = scratch + (l.norm ? rows * k : 0);
-      cpu::multiply_packed_serially<T>({rows, h, k, {in, k, 1}, hidden, h, false, b1}, first.panels());
+      cpu::multiply_packed_serially<T>({rows, h, k, {in, k, 1}, hidden, h, false, b1}, first.panels);
       for (int64_t r = 0; r < rows; ++r)
         gelu_run<T>(l.form, hidden + r * h, h, hidden + r * h, slopes ? slopes + (i + r) * h : nullptr);
       in = hidden;
@@ -80,7 +80,7 @@ void row_layers_forward(const Tensor& x, const Layers& l, Kept& kept, Tensor& ou
     const T* bias = l.second ? b2 : b1;
     T* own = to + i * n;
     cpu::multiply_packed_serially<T>({rows, n, width, {in, width, 1}, own, n, false, bias},
-                                     (l.second ? second : first).panels());
+                                     (l.second ? second : first).panels);
     if (l.residual) kernels<T>().add(own, from + i * n, rows * n, own);
   });
 }
@@ -99,13 +99,13 @@ void row_layers_backward(const Layers& l, const Kept& kept, const Tensor& dy, Te
     int64_t width = n;
     if (l.second) {
       T* hidden = scratch + rows * k;
-      cpu::multiply_packed_serially<T>({rows, h, n, {in, n, 1}, hidden, h}, second.panels());
+      cpu::multiply_packed_serially<T>({rows, h, n, {in, n, 1}, hidden, h}, second.panels);
       kernels<T>().multiply_rows(hidden, slopes + i * h, rows * h, hidden);
       in = hidden;
       width = h;
     }
     // dx may be dy's memory, which is still needed: what the rows become waits in scratch.
-    cpu::multiply_packed_serially<T>({rows, k, width, {in, width, 1}, scratch, k}, first.panels());
+    cpu::multiply_packed_serially<T>({rows, k, width, {in, width, 1}, scratch, k}, first.panels);
     for (int64_t r = 0; l.norm && r < rows; ++r) {
       T* row = scratch + r * k;
       kernels<T>().layer_norm_backward(x + (i + r) * k, row, k, gamma, means[i + r], rstds[i + r], row);

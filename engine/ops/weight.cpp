@@ -66,28 +66,55 @@ Tensor whole_numbers(const Tensor& plain, const Tensor& scales, int64_t rows, bo
   return out;
 }
 
+// Panels of a form of a weight with rows of `length`, from its row `first` on.
+template <class T>
+cpu::Panels<T> panels_of(const Tensor& numbers, const Tensor& scales, Precision precision, int64_t length,
+                         PackedForm form, int64_t first) {
+  const int64_t columns = cpu::tile_columns<T>();
+  cpu::Panels<T> out;
+  out.precision = precision;
+  out.rows = precision == Precision::bf16 ? length + length % 2 : length;
+  // The weight's rows are the columns of forward's right side, a panel for some of them, and the rows of backward's.
+  const int64_t skipped = form == for_forward ? first / columns * out.rows : first;
+  out.data = numbers.raw().data() + skipped * columns * static_cast<int64_t>(size_of(numbers.dtype()));
+  if (scales.defined()) out.scales = scales.data<float>().data() + first;
+  out.scaled_rows = form == for_backward;
+  return out;
+}
+
 }  // namespace
 
 template <class T>
-PackedWeight<T> packed_weight(const Tensor& weight, PackedForm form, const Memory& memory) {
-  if (!weight.sealed()) return {packed<T>(weight, form, memory), {}, Precision::f32, form};
-  PackedWeight<T> out{{}, {}, sizeof(T) == sizeof(float) ? weight.precision() : Precision::f32, form};
+PackedWeight<T> packed_weight(const Tensor& weight, PackedForm wanted, const Memory& memory) {
+  if (!weight.sealed()) {
+    const Tensor made = packed<T>(weight, wanted, memory);
+    return {made, {}, made.data<T>().data()};
+  }
+  const int64_t columns = cpu::tile_columns<T>();
+  const PackedForm form = weight.keeps_one_form() ? for_forward : wanted;
+  const Precision precision = sizeof(T) == sizeof(float) ? weight.precision() : Precision::f32;
   // A form is for tiles of one width: instruction sets that share it share forms.
   const auto kind = [&](int what) {
-    return what + 4 * (static_cast<int>(out.precision) + 4 * static_cast<int>(cpu::tile_columns<T>()));
+    return what + 4 * (static_cast<int>(precision) + 4 * static_cast<int>(columns));
   };
-  const int64_t rows = weight.dim(form == for_forward ? 1 : 0);
+  const auto [all_rows, row] = weight.whole_rows();
+  // Rows that would begin inside a panel, or inside a pair of rows, are packed apart.
+  const bool apart = row % (form == for_forward ? columns : 2) != 0;
+  const Tensor source = apart ? weight : all_rows;
+  const int64_t first = apart ? 0 : row, length = source.dim(form == for_forward ? 1 : 0);
   const Memory own = weight.memory();
+  PackedWeight<T> out;
   if constexpr (sizeof(T) == sizeof(float))
-    if (out.precision == Precision::int8)
-      out.scales = weight.kept_form(kind(2), [&] { return row_scales(weight, own); });
-  out.numbers = weight.kept_form(kind(form), [&] {
-    if (out.precision == Precision::f32) return packed<T>(weight, form, own);
-    const Tensor plain = packed<T>(weight, form, own);
-    return out.precision == Precision::bf16
-               ? paired_bf16(plain, rows, own)
-               : whole_numbers(plain, out.scales, rows, form == for_backward, own);
+    if (precision == Precision::int8)
+      out.scales = source.kept_form(kind(2), [&] { return row_scales(source, own); });
+  out.numbers = source.kept_form(kind(form), [&] {
+    const Tensor plain = packed<T>(source, form, own);
+    if (precision == Precision::f32) return plain;
+    return precision == Precision::bf16 ? paired_bf16(plain, length, own)
+                                        : whole_numbers(plain, out.scales, length, form == for_backward, own);
   });
+  out.panels = panels_of<T>(out.numbers, out.scales, precision, length, form, first);
+  out.panels.turned = form != wanted;
   return out;
 }
 

@@ -3,29 +3,58 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "engine/parallel.h"
+#include "engine/text.h"
 #include "models/cost.h"
 #include "nn/optimizer.h"
 
 namespace vitrine::cli {
 
-namespace {}  // namespace
+namespace {
 
-Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& memory) {
+// A folder of its own, gone with all that is in it at the end.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "vitrine-bench-XXXXXX").string();
+    check(::mkdtemp(pattern.data()) != nullptr, "bench: cannot make a folder ", quote(pattern), ": ",
+          std::strerror(errno));
+    path_ = pattern;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// A backbone of random weights.
+Backbone random_backbone(const std::string& model, uint64_t seed) {
   const TransformerConfig config = with_classes(preset(model), 0);
   Parameters parameters;
-  const Transformer net(config, trainable(parameters, seed, DType::f32, memory));
+  const Transformer net(config, trainable(parameters, seed, DType::f32));
   TensorFile file;
   file.name = model;
   for (const Parameter& p : parameters.all()) file.tensors[p.name] = p.value.value();
   file.metadata["config"] = config_to_json(config);
-  return make_backbone(std::move(file), model);
+  // Through a file, as everybody's backbone comes: its memory is what theirs is.
+  const TemporaryFolder folder;
+  const std::string path = folder.file("backbone.safetensors");
+  save_safetensors(path, file);
+  return make_backbone(load_safetensors(path), model);
 }
-
-namespace {
 
 struct Images {
   Tensor pixels, labels;
@@ -121,9 +150,9 @@ void describe_run(const TunedModel& model, const BenchOptions& o, Console& conso
   console.item("Model", fmt::format("{}; {}{}", describe(model.transformer()), name_of(model.config().method),
                                     prompts ? text(", ", plural(o.prompts, "prompt")) : ""));
   console.item(o.infer ? "Pass" : "Step",
-               fmt::format("batch {}, {} after {} untimed, {}{}", o.batch,
+               fmt::format("batch {}, {} after {} untimed, {}{}{}", o.batch,
                            o.infer ? plural(o.steps, "pass", "passes") : plural(o.steps, "step"), o.warmup,
-                           plural(thread_count(), "thread"),
+                           plural(thread_count(), "thread"), o.one_form ? ", matrices packed once" : "",
                            o.recompute > 0
                                ? fmt::format(", {} computed again in backward", plural(o.recompute, "block"))
                                : ""));
@@ -138,6 +167,7 @@ nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, c
           {"prompts", prompts ? o.prompts : 0},
           {"classes", o.classes},
           {"precision", name_of(o.precision)},
+          {"one_form", o.one_form},
           {"recompute", o.recompute},
           {"threads", thread_count()},
           {"steps", o.steps},
@@ -157,12 +187,17 @@ std::optional<int64_t> multiply_accumulates_of(const TunedModel& model, const Be
 
 }  // namespace
 
+Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory) {
+  const Backbone opened = o.backbone            ? open_backbone(*o.backbone, o.heads)
+                          : is_builtin(o.model) ? open_backbone(o.model, o.heads)
+                                                : random_backbone(o.model, seed);
+  const Backbone backbone = with_precision(counted_in(memory, opened), o.precision);
+  return o.one_form ? with_one_form(backbone) : backbone;
+}
+
 int bench(const BenchOptions& o, Console& console) {
   const Memory memory = Memory::counted();
-  const Backbone backbone = with_precision(o.backbone            ? open_backbone(*o.backbone, o.heads)
-                                           : is_builtin(o.model) ? open_backbone(o.model, o.heads)
-                                                                 : random_backbone(o.model, o.seed, memory),
-                                           o.precision);
+  const Backbone backbone = backbone_of(o, o.seed, memory);
   const Method method = o.infer && o.prompts == 0 ? Method::linear : o.method;
   TunedConfig config{.method = method, .prompts = {}, .classes = o.classes, .paper_head = true};
   if (prompt_kind(method) != PromptKind::none) config.prompts.count = o.prompts;

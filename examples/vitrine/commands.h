@@ -24,8 +24,8 @@ int bench_memory(const MemoryOptions& options, Console& console);
 
 // --- bench.cpp ---------------------------------------------------------------------------------------------
 
-// A preset with random weights.
-Backbone random_backbone(const std::string& model, uint64_t seed, const Memory& memory);
+// The backbone to measure; presets have random weights. Packed forms are counted in `memory`.
+Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory);
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 

@@ -10,10 +10,7 @@
 namespace vitrine::cli {
 
 int bench_memory(const MemoryOptions& o, Console& console) {
-  const Backbone backbone = with_precision(o.backbone            ? open_backbone(*o.backbone, o.heads)
-                                           : is_builtin(o.model) ? open_backbone(o.model, o.heads)
-                                                                 : random_backbone(o.model, 0, {}),
-                                           o.precision);
+  const Backbone backbone = backbone_of(o, 0, {});
   TuneConfig config;
   config.model = {.method = o.method, .prompts = {}, .classes = o.classes};
   config.model.prompts.kind = prompt_kind(o.method);
@@ -41,6 +38,7 @@ int bench_memory(const MemoryOptions& o, Console& console) {
                   {"prompts", config.model.prompts.count},
                   {"classes", o.classes},
                   {"precision", name_of(o.precision)},
+                  {"one_form", o.one_form},
                   {"threads", thread_count()},
                   {"blocks", all + 1},
                   {"modes", modes}});

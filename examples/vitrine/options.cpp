@@ -187,8 +187,9 @@ void add_inspect(Adder& add, InspectOptions& o) {
 }
 
 // Of all kinds that need one.
-template <class Options>
-void add_bench_model(Adder& add, Options& o) {
+constexpr const char* one_form_what = "pack each matrix once, not for forward and for backward";
+
+void add_bench_model(Adder& add, BenchModel& o) {
   add.group("The model");
   add.path("--model", "NAME",
            "vit-b16, swin-t and the like, weights random; or builtin, builtin-swin\n"
@@ -205,6 +206,7 @@ void add_bench_memory(Adder& add, MemoryOptions& o) {
   add_bench_model(add, o);
   add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 16);
   add.group("The step");
+  add.flag("--one-form", one_form_what, o.one_form);
   add.count("--batch", "B", "images [8]", o.batch, 1, 1 << 20);
   add.optimizer("how gradients become steps [sgd]", o.optimizer);
   add.common(o.common);
@@ -223,6 +225,7 @@ void add_bench_step(Adder& add, BenchOptions& o) {
   add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 20);
   add.group("The step");
   add.optimizer("how gradients become steps [sgd]", o.optimizer);
+  add.flag("--one-form", one_form_what, o.one_form);
   add.count("--recompute", "K", "blocks, the first ones, computed again in backward to save memory [0]",
             o.recompute, 0, 1 << 20);
   add_bench_times(add, o);

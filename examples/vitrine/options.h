@@ -86,15 +86,21 @@ struct InspectOptions {
   int64_t heads = 0;
 };
 
-// bench step and bench infer: a training step, or forward alone.
-struct BenchOptions {
-  Common common;
-  bool infer = false;
-  Precision precision = Precision::f32;
+// The model that bench measures.
+struct BenchModel {
   std::string model = "vit-ti16";
   std::optional<std::string> backbone;
-  int64_t heads = 0, batch = 8, prompts = 10, classes = 100, steps = 5, warmup = 2, recompute = 0;
+  Precision precision = Precision::f32;
+  bool one_form = false;
   Method method = Method::vpt_deep;
+  int64_t heads = 0, prompts = 10, classes = 100;
+};
+
+// bench step and bench infer: a training step, or forward alone.
+struct BenchOptions : BenchModel {
+  Common common;
+  bool infer = false;
+  int64_t batch = 8, steps = 5, warmup = 2, recompute = 0;
   OptimizerKind optimizer = OptimizerKind::sgd;
   uint64_t seed = 0;
 };
@@ -104,13 +110,9 @@ struct GemmBenchOptions {
   double seconds = 0.3;  // of each measurement
 };
 
-struct MemoryOptions {
+struct MemoryOptions : BenchModel {
   Common common;
-  Precision precision = Precision::f32;
-  std::string model = "vit-ti16";
-  std::optional<std::string> backbone;
-  int64_t heads = 0, batch = 8, prompts = 10, classes = 100;
-  Method method = Method::vpt_deep;
+  int64_t batch = 8;
   OptimizerKind optimizer = OptimizerKind::sgd;
 };
 

@@ -97,7 +97,7 @@ std::string memory_text(const MemoryForecast& m) {
 nlohmann::ordered_json memory_json(const MemoryForecast& m) {
   return {{"peak", m.peak()},         {"weights", m.weights},     {"trained", m.trained},
           {"per_image", m.per_image}, {"images", m.batch_images}, {"loader", m.loader},
-          {"recompute", m.recompute}};
+          {"one_form", m.one_form},   {"recompute", m.recompute}};
 }
 
 std::string class_list(const std::vector<std::string>& names) {

@@ -200,7 +200,8 @@ MemoryForecast plan_memory(const TuneOptions& o, const Backbone& backbone, const
   } catch (const Error& e) {  // nor can the least be tried
     if (e.fault() != Fault::resources) throw;
   }
-  MemoryPlanner planner(backbone, config, samples, val, data.preprocess.size);  // for the message alone
+  // For the message alone.
+  MemoryPlanner planner(with_one_form(backbone), config, samples, val, data.preprocess.size);
   const int64_t most = planner.most_recompute(), images = std::min(config.batch, samples);
   const std::string words =
       text("with ", most, " of ", plural(most + 1, "block"), " computed again in backward");
@@ -213,13 +214,17 @@ MemoryForecast plan_memory(const TuneOptions& o, const Backbone& backbone, const
        " even for one image at a time, but --memory-limit is ", bytes_text(limit));
 }
 
-// A frozen block is computed once forward and about once backward, a trained one twice backward.
-std::string recompute_text(const MemoryForecast& m, const TuneConfig& c, const TransformerConfig& net,
-                           size_t limit) {
+// What a run does to stay within a limit, and what that costs. A frozen block is computed once forward and about once
+// backward, a trained one twice backward.
+std::string saving_text(const MemoryForecast& m, const TuneConfig& c, const TransformerConfig& net,
+                        size_t limit) {
+  std::string words = text("to stay below ", bytes_text(limit), ": ");
+  if (m.one_form) words += "keeps one packed form of each matrix, which makes backward slower";
+  if (m.recompute == 0) return words;
   const double passes = c.model.method == Method::full ? 3 : 2;
   const double more = static_cast<double>(m.recompute) / static_cast<double>(block_count(net)) / passes;
-  return fmt::format("computes {} of {} blocks again in backward to stay below {}: about {:.0f}% more work",
-                     m.recompute, block_count(net), bytes_text(limit), 100 * more);
+  return fmt::format("{}{}computes {} of {} blocks again in backward, about {:.0f}% more work", words,
+                     m.one_form ? "; " : "", m.recompute, block_count(net), 100 * more);
 }
 
 }  // namespace
@@ -265,7 +270,8 @@ int tune(const TuneOptions& o, Console& console) {
   const MemoryForecast memory = plan_memory(o, opened, config, data);
   config.recompute = memory.recompute;
   console.item("Memory", memory_text(memory));
-  if (memory.recompute > 0) console.item("", recompute_text(memory, config, net, o.memory_limit));
+  if (memory.one_form || memory.recompute > 0)
+    console.item("", saving_text(memory, config, net, o.memory_limit));
   console.item("Steps",
                text(count_text(per_epoch * config.epochs), ": ", plural(config.epochs, "epoch"), " of ",
                     count_text(per_epoch), " with batches of ", config.batch, "; ", optimizer_text(config)));
@@ -290,9 +296,8 @@ int tune(const TuneOptions& o, Console& console) {
   };
 
   // The limit is for all of it; the pool holds all but the tensors of the backbone's file.
-  const size_t mapped = counted_in({}, opened).second;
-  const Memory pool = Memory::counted(o.memory_limit > 0 ? o.memory_limit - mapped : 0);
-  const Backbone backbone = counted_in(pool, opened).first;
+  const Memory pool = Memory::counted(o.memory_limit > 0 ? o.memory_limit - memory.resident : 0);
+  const Backbone backbone = counted_in(pool, memory.one_form ? with_one_form(opened) : opened);
   TuneResult result;
   {
     const SignalGuard guard;
@@ -325,7 +330,7 @@ int tune(const TuneOptions& o, Console& console) {
                {"trained_parameters", trained_count(config, net)},
                {"backbone_parameters", parameter_count(net)},
                {"memory_forecast", memory_json(memory)},
-               {"memory_peak", pool.statistics().peak + mapped},
+               {"memory_peak", pool.statistics().peak + resident_bytes(backbone)},
                {"peak_rss_bytes", peak_rss_bytes()}});
   std::string accuracy;
   if (!result.epochs.empty()) {
@@ -353,9 +358,9 @@ int tune(const TuneOptions& o, Console& console) {
   const auto size = fs::file_size(task_path, ignored);
   if (!accuracy.empty()) console.item("Accuracy", accuracy);
   const size_t rss = peak_rss_bytes();
-  console.item("Time",
-               text(time_text(seconds), ", at most ", bytes_text(pool.statistics().peak + mapped),
-                    " in tensors", rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
+  console.item("Time", text(time_text(seconds), ", at most ",
+                            bytes_text(pool.statistics().peak + resident_bytes(backbone)), " in tensors",
+                            rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
   const std::string from =

@@ -65,7 +65,7 @@ struct MemoryPlanner::State {
   Memory frozen;
   Recorder recorder;
   Backbone backbone;
-  size_t mapped = 0;
+  bool one_form = false;
   std::unique_ptr<TunedModel> model;
   std::unique_ptr<Optimizer> optimizer;
   std::map<std::string, Tensor> best;
@@ -78,14 +78,16 @@ struct MemoryPlanner::State {
   };
   std::map<std::tuple<int64_t, bool, bool>, Pair> known;
 
-  State(const Backbone& from, const TuneConfig& c, int64_t n, int64_t val, int64_t images_side, size_t limit)
+  State(const Backbone& from, const TuneConfig& c, int64_t n, int64_t val, int64_t images_side, size_t limit,
+        bool one)
       : config(c),
         samples(n),
         validation_samples(val),
         side(images_side ? images_side : image_size(from.config)),
         frozen(Memory::counted(limit)),
-        recorder(limit) {
-    std::tie(backbone, mapped) = counted_in(frozen, from);  // packed forms are counted apart
+        recorder(limit),
+        backbone(counted_in(frozen, one ? with_one_form(from) : from)),  // packed forms are counted apart
+        one_form(one) {
     check_image_size(backbone.config, side);
     model = std::make_unique<TunedModel>(backbone, config.model, config.seed, DType::f32, recorder.memory());
     optimizer = std::make_unique<Optimizer>(model->parameters(), config.optimizer);
@@ -184,7 +186,10 @@ struct MemoryPlanner::State {
 
 MemoryPlanner::MemoryPlanner(const Backbone& backbone, const TuneConfig& config, int64_t samples,
                              int64_t validation_samples, int64_t side, size_t limit)
-    : state_(std::make_unique<State>(backbone, config, samples, validation_samples, side, limit)) {}
+    : make_([=](bool one_form) {
+        return std::make_unique<State>(backbone, config, samples, validation_samples, side, limit, one_form);
+      }),
+      state_(make_(false)) {}
 MemoryPlanner::~MemoryPlanner() = default;
 
 MemoryForecast MemoryPlanner::forecast(int64_t recompute, int64_t accumulate) {
@@ -211,13 +216,16 @@ MemoryForecast MemoryPlanner::forecast(int64_t recompute, int64_t accumulate) {
     }
   }
   slope = std::clamp<int64_t>(slope, 0, (most - loader) / images);
-  return {.weights = s.mapped + s.frozen.statistics().peak,
+  const size_t resident = resident_bytes(s.backbone);
+  return {.weights = resident + s.frozen.statistics().peak,
+          .resident = resident,
           .trained = static_cast<size_t>(most - loader - slope * images + features),
           .per_image = static_cast<size_t>(slope),
           .batch_images = static_cast<size_t>(images),
           .loader = static_cast<size_t>(loader),
           .recompute = recompute,
-          .accumulate = accumulate};
+          .accumulate = accumulate,
+          .one_form = s.one_form};
 }
 
 int64_t MemoryPlanner::most_recompute() const { return block_count(state_->backbone.config) - 1; }
@@ -236,6 +244,12 @@ std::optional<MemoryForecast> MemoryPlanner::fit(size_t limit) {
   const int64_t accumulate = state_->config.accumulate;
   std::optional<MemoryForecast> best = within(limit, 0, accumulate);
   if (best) return best;
+  if (!state_->one_form) {
+    state_.reset();  // its memory first
+    state_ = make_(true);
+    best = within(limit, 0, accumulate);
+    if (best) return best;
+  }
   int64_t too_few = 0, enough = most_recompute();
   best = within(limit, enough, accumulate);
   // Each block more takes less.

@@ -108,12 +108,14 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
 // (they may be late) and each class of moment comes up.
 struct MemoryForecast {
   size_t weights;       // the frozen backbone as it is kept, packed forms included
+  size_t resident;      // of these, numbers of the backbone's file (resident_bytes)
   size_t trained;       // prompts and head with gradients and optimizer state, and working space
   size_t per_image;     // of a micro-batch: activations kept for backward
   size_t batch_images;  // the images of a micro-batch
   size_t loader;        // batches of images, the present one and those made ahead
   int64_t recompute;    // with so many blocks computed again in backward (TuneConfig)
   int64_t accumulate;   // and batches split so
+  bool one_form;        // of a backbone that keeps one packed form of each matrix (with_one_form)
   size_t peak() const { return weights + trained + per_image * batch_images + loader; }
 };
 
@@ -132,11 +134,14 @@ class MemoryPlanner {
   int64_t most_recompute() const;
   // The forecast if it is at most `limit`.
   std::optional<MemoryForecast> within(size_t limit, int64_t recompute, int64_t accumulate);
-  // With the configuration's `accumulate`, the least recomputation that stays within `limit`; none if nothing does.
+  // With the configuration's `accumulate`, what stays within `limit` and costs least: the backbone as it is, with one
+  // packed form of each matrix, or then with the least recomputation; none if nothing does. After it the planner knows
+  // the backbone as the last one that was tried.
   std::optional<MemoryForecast> fit(size_t limit);
 
  private:
   struct State;
+  std::function<std::unique_ptr<State>(bool one_form)> make_;
   std::unique_ptr<State> state_;
 };
 // The same for one configuration.
