@@ -338,6 +338,10 @@ json 'bench infer without prompts as JSON' 'j["method"] == "linear" and json.loa
 expect 'bench step without prompts' 1 '--prompts: expected a whole number' "$vitrine" bench step --prompts 0
 expect 'bench gemm' 0 . "$vitrine" bench gemm --seconds 0.001 --threads 1 --json
 json 'bench gemm as JSON' 'len(j["runs"]) == 1 and len(j["runs"][0]["shapes"]) == 10 and j["runs"][0]["peak_flops"] > 0 and all(s["share_of_peak"] > 0 for s in j["runs"][0]["shapes"])'
+for precision in bf16 int8; do
+  expect "bench gemm: $precision" 0 . "$vitrine" bench gemm --seconds 0.001 --threads 1 --precision $precision --json
+  json "bench gemm: $precision as JSON" "j['precision'] == '$precision' and j['runs'][0]['arithmetic'] == ('bf16' if '$precision' == 'bf16' and 'bf16' in j['runs'][0]['instructions'] else 'f32')"
+done
 expect 'bench of what' 1 'step., .infer., .gemm. or .memory., got .steps' "$vitrine" bench steps
 expect 'bench step with recomputation' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --recompute 1 --threads 1 --json
 json 'bench step with recomputation: as JSON' 'j["recompute"] == 1'

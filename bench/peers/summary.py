@@ -126,7 +126,9 @@ def peak_of(runs):
     found = {}  # threads -> precision -> runs
     for run in runs:
         for one in run["result"]["runs"] if run["what"] == "gemm" and "result" in run else []:
-            found.setdefault(str(one["threads"]), {"f32": [], "bf16": []})[run["precision"]].append(one)
+            own = found.setdefault(str(one["threads"]), {"f32": [], "bf16": []})
+            if one.get("arithmetic", "f32") == run["precision"]:  # where nothing multiplies bf16, its share has no peak
+                own[run["precision"]].append(one)
     return {threads: {"peak_flops": spread([one["peak_flops"] for one in own["f32"]], 0),
                       "instructions": own["f32"][-1]["instructions"], "nominal": own["f32"][-1]["nominal"],
                       "share_of_nominal": spread([one["share_of_nominal"] for one in own["f32"]]),

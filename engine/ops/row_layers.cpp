@@ -34,16 +34,19 @@ struct Kept {
   Tensor x, mean, rstd, slopes;
 };
 
-// Calls body(first, rows, scratch) for all m rows, at most 96 at a time: enough to use a weight well that comes
+// Calls body(first, rows, scratch) for all m rows, at most 120 at a time: enough to use a weight well that comes
 // from memory. `columns` elements of scratch belong to each row. A row's numbers do not depend on its company.
 template <class T, class Body>
 void for_rows(int64_t m, int64_t columns, const Memory& memory, const Body& body) {
-  constexpr int64_t unit = 12, most = 96;
+  constexpr int64_t unit = 12, most = 120;
   const cpu::Scratch<T> scratch(most * columns, memory);
-  parallel_for_threads((m + unit - 1) / unit, 2, [&](int thread, int64_t begin, int64_t end) {
-    const int64_t last = std::min(end * unit, m);
+  // Few rows are shared out once: each part of them reads all weights.
+  const int64_t units = (m + unit - 1) / unit, own_share = (units + thread_count() - 1) / thread_count();
+  const int64_t grain = own_share * unit <= 2 * most ? own_share : 2;
+  parallel_for_threads(units, grain, [&](int thread, int64_t begin, int64_t end) {
+    const int64_t last = std::min(end * unit, m), at_once = cpu::rows_of_part(last - begin * unit);
     T* own = scratch.of(thread).take(most * columns);
-    for (int64_t i = begin * unit; i < last; i += most) body(i, std::min(most, last - i), own);
+    for (int64_t i = begin * unit; i < last; i += at_once) body(i, std::min(at_once, last - i), own);
   });
 }
 

@@ -1,4 +1,4 @@
-// weight.h: the packed forms of a weight, which several ops share. Private to the ops.
+// weight.h: the packed forms of a weight, which several ops share. No public header.
 #pragma once
 
 #include "engine/cpu/gemm.h"

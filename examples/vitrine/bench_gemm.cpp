@@ -7,7 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
-#include "engine/cpu/gemm.h"
+#include "engine/instruction_set.h"
+#include "engine/ops/weight.h"
 #include "engine/parallel.h"
 #include "engine/random.h"
 #include "engine/text.h"
@@ -41,16 +42,16 @@ Tensor random_matrix(int64_t rows, int64_t columns, uint64_t seed) {
 }
 
 // Operations per second of each product within about `seconds`, after one that is not counted.
-std::vector<double> time_products(const Size& s, double seconds) {
-  const Tensor a = random_matrix(s.m, s.k, 1), b = random_matrix(s.k, s.n, 2);
-  Tensor c = Tensor::zeros({s.m, s.n}, DType::f32),
-         packed = Tensor::empty({cpu::packed_size<float>(s.k, s.n)}, DType::f32);
-  cpu::pack<float>(s.k, s.n, {b.data<float>().data(), s.n, 1}, packed.mutable_data<float>().data());
+std::vector<double> time_products(const Size& s, Precision precision, double seconds) {
+  const Tensor a = random_matrix(s.m, s.k, 1),
+               weight = random_matrix(s.n, s.k, 2).seal().with_precision(precision);
+  Tensor c = Tensor::zeros({s.m, s.n}, DType::f32);
+  const PackedWeight<float> packed = packed_weight<float>(weight, for_forward, {});
   const cpu::Product<float> product{
       s.m, s.n, s.k, {a.data<float>().data(), s.k, 1}, c.mutable_data<float>().data(), s.n};
   const auto run = [&] {
     const double begin = now();
-    cpu::multiply_packed<float>(product, packed.data<float>().data());
+    cpu::multiply_packed<float>(product, packed.panels);
     return now() - begin;
   };
   run();
@@ -60,20 +61,29 @@ std::vector<double> time_products(const Size& s, double seconds) {
   return rates;
 }
 
-nlohmann::ordered_json on_threads(int threads, double seconds, Console& console) {
+// What the products are made of: only where the processor has pairs does bf16 mean other arithmetic.
+Arithmetic arithmetic_of(Precision precision) {
+  return precision == Precision::bf16 && instruction_set() == "avx512_bf16" ? Arithmetic::bf16_pairs
+                                                                            : Arithmetic::f32;
+}
+
+nlohmann::ordered_json on_threads(int threads, Precision precision, double seconds, Console& console) {
   set_thread_count(threads);
-  Peak peak = measure_peak(threads, seconds);
+  const Arithmetic arithmetic = arithmetic_of(precision);
+  Peak peak = measure_peak(threads, seconds, arithmetic);
   std::vector<std::vector<double>> rates;
   for (const Size& size : sizes) {
-    rates.push_back(time_products(size, seconds));
+    rates.push_back(time_products(size, precision, seconds));
     console.progress(static_cast<int64_t>(rates.size()), sizes.size(), 0, plural(threads, "thread"));
   }
   console.clear();
   // The clock may have changed: the higher peak is the measure of all.
-  if (const Peak again = measure_peak(threads, seconds); again.operations > peak.operations) peak = again;
+  if (const Peak again = measure_peak(threads, seconds, arithmetic); again.operations > peak.operations)
+    peak = again;
 
-  console.item("Peak", fmt::format("{:.1f} GFLOP/s on {} ({}): {:.1f} % of {}", peak.operations / 1e9,
-                                   plural(threads, "thread"), peak.instructions, 100 * peak.share(),
+  const char* unit = arithmetic == Arithmetic::f32 ? "f32" : "bf16";
+  console.item("Peak", fmt::format("{:.1f} GFLOP/s in {} on {} ({}): {:.1f} % of {}", peak.operations / 1e9,
+                                   unit, plural(threads, "thread"), peak.instructions, 100 * peak.share(),
                                    peak.assumption()));
   if (!peak.sound()) console.note("this peak is not within 5 % of what it should be: the shares are void");
   auto shapes = nlohmann::ordered_json::array();
@@ -93,6 +103,7 @@ nlohmann::ordered_json on_threads(int threads, double seconds, Console& console)
                       {"share_of_peak", middle / peak.operations}});
   }
   return {{"threads", threads},
+          {"arithmetic", unit},
           {"peak_flops", peak.operations},
           {"instructions", peak.instructions},
           {"clock_hz", peak.clock},
@@ -109,9 +120,15 @@ nlohmann::ordered_json on_threads(int threads, double seconds, Console& console)
 int bench_gemm(const GemmBenchOptions& o, Console& console) {
   const int threads = thread_count();
   auto runs = nlohmann::ordered_json::array();
-  if (threads > 1) runs.push_back(on_threads(1, o.seconds, console));
-  runs.push_back(on_threads(threads, o.seconds, console));
-  console.result({{"command", "bench gemm"}, {"threads", threads}, {"runs", std::move(runs)}});
+  if (o.precision == Precision::bf16 && arithmetic_of(o.precision) == Arithmetic::f32)
+    console.note(
+        "the instructions in use multiply no pairs of bf16: weights are expanded, and sums and peak are f32");
+  if (threads > 1) runs.push_back(on_threads(1, o.precision, o.seconds, console));
+  runs.push_back(on_threads(threads, o.precision, o.seconds, console));
+  console.result({{"command", "bench gemm"},
+                  {"threads", threads},
+                  {"precision", name_of(o.precision)},
+                  {"runs", std::move(runs)}});
   return 0;
 }
 

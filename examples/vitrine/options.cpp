@@ -241,6 +241,7 @@ void add_bench_infer(Adder& add, BenchOptions& o) {
 
 void add_bench_gemm(Adder& add, GemmBenchOptions& o) {
   add.group("How");
+  add.precision(o.precision);
   add.number("--seconds", "S", "of each measurement [0.3]", o.seconds, 1e-3, 60);
   add.common(o.common);
 }

@@ -107,6 +107,7 @@ struct BenchOptions : BenchModel {
 
 struct GemmBenchOptions {
   Common common;
+  Precision precision = Precision::f32;
   double seconds = 0.3;  // of each measurement
 };
 

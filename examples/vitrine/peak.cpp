@@ -27,6 +27,7 @@ constexpr double piece = 0.02;    // seconds; long against the start of a thread
 constexpr int fewest_pieces = 3;
 
 struct Form {
+  Arithmetic arithmetic;
   const char* instructions;
   int lanes, units;
   Loop loop;
@@ -74,14 +75,30 @@ void fma_avx512(uint64_t count) {
         "xmm11", "xmm14", "xmm15");
 }
 
+void dot_pairs(uint64_t count) {
+  const uint32_t values[2] = {0x3f7f3f7f, 0x3a833a83};  // pairs of 0.996 and of 0.001
+  asm volatile(
+      "vbroadcastss (%[values]), %%zmm14\n vbroadcastss 4(%[values]), %%zmm15\n"
+      ".irp i, 0,1,2,3,4,5,6,7,8,9,10,11\n vpxord %%zmm\\i, %%zmm\\i, %%zmm\\i\n .endr\n"
+      "1:\n"
+      ".irp i, 0,1,2,3,4,5,6,7,8,9,10,11\n vdpbf16ps %%zmm14, %%zmm15, %%zmm\\i\n .endr\n"
+      "dec %[count]\n jnz 1b\n vzeroupper\n"
+      : [count] "+r"(count)
+      : [values] "r"(values), "m"(values)
+      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "xmm11", "xmm14", "xmm15");
+}
+
 // Two units start a vector in each cycle, but for Zen 1, whose units are half as wide as AVX2's vectors, and
 // Zen 4, whose units are half as wide as AVX-512's.
 std::vector<Form> forms() {
   std::vector<Form> found;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    found.push_back({"AVX2", 8, __builtin_cpu_is("znver1") ? 1 : 2, fma_avx2});
+    found.push_back({Arithmetic::f32, "AVX2", 8, __builtin_cpu_is("znver1") ? 1 : 2, fma_avx2});
   if (__builtin_cpu_supports("avx512f"))
-    found.push_back({"AVX-512", 16, __builtin_cpu_is("amdfam19h") ? 1 : 2, fma_avx512});
+    found.push_back({Arithmetic::f32, "AVX-512", 16, __builtin_cpu_is("amdfam19h") ? 1 : 2, fma_avx512});
+  if (__builtin_cpu_supports("avx512bf16"))
+    found.push_back({Arithmetic::bf16_pairs, "AVX-512 with bf16 pairs", 32, 0, dot_pairs});
   return found;
 }
 
@@ -110,7 +127,7 @@ void fma_neon(uint64_t count) {
       : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v30", "v31");
 }
 
-std::vector<Form> forms() { return {{"NEON", 4, 2, fma_neon}}; }
+std::vector<Form> forms() { return {{Arithmetic::f32, "NEON", 4, 2, fma_neon}}; }
 
 #else
 
@@ -165,9 +182,12 @@ std::string Peak::assumption() const {
                      units == 1 ? "unit" : "units", threads, threads == 1 ? "thread" : "threads");
 }
 
-Peak measure_peak(int threads, double seconds) {
-  const std::vector<Form> known = forms();
-  check(!known.empty(), "this processor's vectors are not known here: expected AVX2, AVX-512 or NEON");
+Peak measure_peak(int threads, double seconds, Arithmetic arithmetic) {
+  std::vector<Form> known = forms();
+  std::erase_if(known, [&](const Form& form) { return form.arithmetic != arithmetic; });
+  check(!known.empty(), arithmetic == Arithmetic::f32
+                            ? "this processor's vectors are not known here: expected AVX2, AVX-512 or NEON"
+                            : "this processor multiplies no pairs of bf16");
   // Threads of an earlier loop may still wait by spinning.
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   Peak peak{.threads = threads};
@@ -180,6 +200,9 @@ Peak measure_peak(int threads, double seconds) {
     peak.units = form.units;
   }
   peak.clock = best_rate(add_chain, threads, seconds) * adds_at_once / threads;
+  if (peak.units == 0)
+    peak.units =
+        std::max(1, static_cast<int>(std::lround(peak.operations / (peak.clock * peak.lanes * 2 * threads))));
   return peak;
 }
 
