@@ -145,15 +145,16 @@ class Comparison:
         for program in self.bf16:
             self.torch("step", self.bf16_variant(program), self.main, round=round)
 
-    def run_recomputed(self, round):
-        """The step that computes all blocks again in backward but the last: the least memory that tune --memory-limit has."""
+    def run_saving(self, round):
+        """What tune --memory-limit does: matrices packed once; then all blocks but the last computed again in backward."""
         if not self.options.vitrine or not self.is_vit:
             return
         depth = 12  # of both ViTs here
-        call = self.programs.vitrine("step", self.model, self.batch, self.main, self.options.steps, 2,
-                                     ("--recompute", str(depth - 1)))
-        self.log.run(call, what="step", program="vitrine", variant="recomputed", precision="f32", model=self.model,
-                     batch=self.batch, prompts=self.main, round=round)
+        for variant, more in (("packed once", ()), ("packed once, recomputed", ("--recompute", str(depth - 1)))):
+            call = self.programs.vitrine("step", self.model, self.batch, self.main, self.options.steps, 2,
+                                         ("--one-form", *more))
+            self.log.run(call, what="step", program="vitrine", variant=variant, precision="f32", model=self.model,
+                         batch=self.batch, prompts=self.main, round=round)
 
     def run_inference(self, round):
         if not self.is_vit:
@@ -180,7 +181,7 @@ class Comparison:
 
     def run_round(self, round):
         self.run_steps(round)
-        self.run_recomputed(round)
+        self.run_saving(round)
         self.run_bf16(round)
         self.run_inference(round)
 

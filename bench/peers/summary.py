@@ -57,6 +57,10 @@ def own(what, prompts, **more):
     return {"what": what, "program": "vitrine", "variant": "full speed", "prompts": prompts, "precision": "f32", **more}
 
 
+# What a step may do to need less memory.
+SAVING = ("packed once", "packed once, recomputed")
+
+
 def step_ratios(runs, prompts, main):
     ratios = {}
     for p in prompts:
@@ -74,8 +78,9 @@ def step_ratios(runs, prompts, main):
     # Times: above 1 means that more prompts cost more.
     ratios[f"step time p{max(prompts)} over p{min(prompts)}"] = runs.ratio(own("step", min(prompts)),
                                                                            own("step", max(prompts)))
-    recomputed = {**own("step", main), "variant": "recomputed"}
-    ratios[f"step p{main} recomputed over full speed"] = runs.ratio(recomputed, own("step", main))
+    for saving in SAVING:
+        ratios[f"step p{main} {saving} over full speed"] = runs.ratio({**own("step", main), "variant": saving},
+                                                                     own("step", main))
     return ratios
 
 
@@ -96,7 +101,7 @@ def infer_ratios(runs, batches, main):
 def memory(runs, main, batch):
     """Peaks of whole processes in bytes, and Vitrine's share of PyTorch's least, with and without what its imports take."""
     summary = {}
-    for mode in ("full speed", "recomputed"):
+    for mode in ("full speed", *SAVING):
         peaks = [run["result"]["peak_rss_bytes"] for run in runs.of(**{**own("step", main), "variant": mode})]
         summary[f"vitrine, {mode}"] = max(peaks, default=None)
     for form in ("textbook", "kv"):
@@ -108,7 +113,7 @@ def memory(runs, main, batch):
         less = min(r["peak_rss_bytes"] - r["rss_after_import_bytes"] for r in found)
         summary[f"pytorch {form}"] = whole
         summary[f"pytorch {form}, less its imports"] = less
-        for mode in ("full speed", "recomputed"):
+        for mode in ("full speed", *SAVING):
             mine = summary[f"vitrine, {mode}"]
             summary[f"share of {form}, {mode}"] = round(mine / whole, 3) if mine else None
             summary[f"share of {form} less its imports, {mode}"] = round(mine / less, 3) if mine else None
