@@ -31,8 +31,8 @@ constexpr size_t safetensors_header_limit = 100'000'000;
 
 // Reads a file from memory; `name` stands for it in error messages. The tensors are sealed and borrow
 // `bytes`, which `owner` keeps alive; data not aligned to its element size is copied, and without an owner
-// all of it. `set_aside` is for the borrowed ones (tensor.h). Reads F64, F32, F16, BF16, I64, I32, I8 and U8, up to eight extents. Throws Fault::input if
-// anything is not as it must be.
+// all of it. `set_aside` is for the borrowed ones (tensor.h). Reads F64, F32, F16, BF16, I64, I32, I8 and U8, up to
+// eight extents. Throws Fault::input if anything is not as it must be.
 TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                             const std::string& name, size_t header_limit = safetensors_header_limit,
                             const SetAside& set_aside = {});
