@@ -142,11 +142,11 @@ MappedFile::~MappedFile() {
 
 void MappedFile::set_aside(std::span<const std::byte> part) const {
   // Whole pages only: others hold bytes of the neighbours.
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE)),
-             begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page,
-             end = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE)),
+             first = static_cast<size_t>(part.data() - bytes_.data()),  // a mapping begins with a page
+      begin = (first + page - 1) / page * page, end = (first + part.size()) / page * page;
   // It is a hint: where the system does not take it, the memory stays in use.
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (begin < end) ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
 }
 
 std::shared_ptr<const MappedFile> map_file(const std::string& path) {

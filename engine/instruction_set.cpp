@@ -49,7 +49,7 @@ void use_instruction_set(const std::string& name) {
     }
     known += text(known.empty() ? "" : ", ", set->name);
   }
-  fail(Fault::input, "instruction set: expected one of ", known, ", got ", quote(name));
+  fail(Fault::input, "instructions: expected one that this processor has (", known, "), got ", quote(name));
 }
 
 namespace cpu {

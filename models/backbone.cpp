@@ -103,6 +103,10 @@ Backbone with_one_form(Backbone backbone) {
   return backbone;
 }
 
+bool keeps_one_form(const Backbone& backbone) {
+  return !backbone.file.tensors.empty() && backbone.file.tensors.begin()->second.keeps_one_form();
+}
+
 Backbone counted_in(const Memory& memory, const Backbone& backbone) {
   Backbone out = backbone;
   for (auto& [name, tensor] : out.file.tensors) tensor = tensor.with_memory(memory);

@@ -34,6 +34,7 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
 // The same backbone, which keeps one packed form of each matrix in place of two, and turns it in backward while it is
 // used: about half of the memory for packed forms and not a bit changed, but slower (docs/memory.md says how much).
 Backbone with_one_form(Backbone backbone);
+bool keeps_one_form(const Backbone& backbone);
 
 // A copy whose packed forms are counted in `memory`.
 Backbone counted_in(const Memory& memory, const Backbone& backbone);

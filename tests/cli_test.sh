@@ -312,7 +312,7 @@ same 'Swin, resumed: same task' swin-whole/task.safetensors swin-stopped/task.sa
 
 # --- instruction sets ---
 expect 'the baseline kernels' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --threads 1 --instructions portable
-expect 'unknown instructions' 1 'expected one of .*portable, got .mmx' "$vitrine" bench step --backbone tiny.safetensors --instructions mmx
+expect 'unknown instructions' 1 'expected one that this processor has .*portable.*, got .mmx' "$vitrine" bench step --backbone tiny.safetensors --instructions mmx
 
 # --- precision ---
 narrow=(--data folder:pictures --epochs 2 --batch 8 --workers 0 --threads 1 --no-test)
@@ -346,6 +346,12 @@ expect 'bench of what' 1 'step., .infer., .gemm. or .memory., got .steps' "$vitr
 expect 'bench step with recomputation' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --recompute 1 --threads 1 --json
 json 'bench step with recomputation: as JSON' 'j["recompute"] == 1'
 expect 'bench step with one form' 0 'matrices packed once' "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --one-form --threads 1
+expect 'bench step: full is not packed' 1 'no --precision and no --one-form' "$vitrine" bench step --backbone tiny.safetensors --method full --precision int8
+expect 'bench memory of one form as JSON' 0 . "$vitrine" bench memory --backbone tiny.safetensors --one-form --json
+json 'bench memory of one form: as JSON' 'j["one_form"] and all(m["one_form"] for m in j["modes"])'
+expect 'bench: no place for a file' 2 "cannot make a folder .*/nowhere/.*TMPDIR" env TMPDIR=/nowhere "$vitrine" bench step --model vit-ti16
+expect 'full tuning is not packed: before a folder is made' 1 'full tuning trains' tune --data synthetic:colors --method full --precision int8 --out not-made
+expect 'full tuning is not packed: no folder' 0 none bash -c 'test -e not-made || echo none'
 expect 'bench step: too many blocks' 1 'all but the last can be computed again, got 2' "$vitrine" bench step --backbone tiny.safetensors --steps 1 --recompute 2
 expect 'bench memory' 0 . "$vitrine" bench memory --backbone swin.safetensors --batch 4 --threads 1 --json
 json 'bench memory as JSON' '[m["recompute"] for m in j["modes"]] == [0, 1, 2] and j["modes"][0]["peak"] > j["modes"][1]["peak"] > j["modes"][2]["peak"]'

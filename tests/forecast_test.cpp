@@ -70,6 +70,35 @@ TEST_CASE("forecast_memory: measured <= foretold <= 1.1 measured, whatever the r
   set_thread_count(before);
 }
 
+TEST_CASE("forecast_memory: batches larger than the data, and features of a batch in many parts") {
+  const Backbone backbone = small_backbone();
+  const TuneData data = small_data(backbone);
+  TuneConfig config = small_config();
+  config.model.classes = data.dataset->classes();
+  config.augment.flip = false;
+  config.workers = 0;
+  const auto images = static_cast<int64_t>(data.train.size());
+  for (const Method method : {Method::vpt_deep, Method::linear})
+    for (const auto& [batch, accumulate] : {std::pair<int64_t, int64_t>{images + 1, 1},
+                                            {3 * images, 1},
+                                            {2 * images, 3},
+                                            {images, 3},
+                                            {24, 5}}) {
+      CAPTURE(name_of(method));
+      CAPTURE(batch);
+      CAPTURE(accumulate);
+      config.model.method = method;
+      config.model.prompts = method == Method::linear ? PromptConfig{} : PromptConfig{.count = 3};
+      config.model.drop_path = method == Method::linear ? 0 : 0.1;
+      config.batch = batch;
+      config.accumulate = accumulate;
+      const size_t measured = measured_peak(backbone, data, config),
+                   foretold = foretold_peak(backbone, data, config);
+      CHECK(measured <= foretold);
+      CHECK(10 * foretold <= 11 * measured);
+    }
+}
+
 TEST_CASE("forecast_memory: what workers load ahead is in it") {
   const Backbone backbone = small_backbone();
   const TuneData data = small_data(backbone);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "engine/cpu/gemm.h"
 #include "tests/linear_pass.h"
@@ -59,7 +60,7 @@ TEST_CASE("packed: rows of a weight give what the whole gives, and are found in 
           CAPTURE(begin);
           CAPTURE(one_form);
           CAPTURE(static_cast<int>(precision));
-          const int64_t end = begin + panel + 3;
+          const int64_t end = begin + panel + 4;
           const Memory memory = Memory::counted();
           Tensor plain = normal({n, 21}, 0, DType::f32).seal().with_memory(memory).with_precision(precision);
           const Tensor weight = one_form ? plain.with_one_form() : plain;
@@ -82,6 +83,22 @@ TEST_CASE("packed: rows of a weight give what the whole gives, and are found in 
           if (one_form && !inside) CHECK(memory.statistics().current > before);
         }
   }
+}
+
+TEST_CASE("packed: what stands beside rows of a weight does not matter, not even infinity") {
+  const int64_t panel = cpu::tile_columns<float>();
+  for (const int64_t rows : {panel - 1, panel, int64_t{3}})
+    for (const bool one_form : {false, true}) {
+      CAPTURE(rows);
+      CAPTURE(one_form);
+      Tensor weight = normal({2 * panel, 8}, 0, DType::f32);
+      std::ranges::fill(weight.rows(rows, 2 * panel).mutable_data<float>(), INFINITY);
+      const Tensor narrow = weight.seal().with_precision(Precision::bf16),
+                   kept = one_form ? narrow.with_one_form() : narrow;
+      const Passed passed =
+          linear_pass(normal({5, 8}, 1, DType::f32), kept.rows(0, rows), normal({rows}, 2, DType::f32));
+      for (const float value : passed.dx.data<float>()) CHECK(std::isfinite(value));
+    }
 }
 
 TEST_CASE("packed: with one form not a bit changes, and nothing is packed for backward") {

@@ -98,8 +98,10 @@ PackedWeight<T> packed_weight(const Tensor& weight, PackedForm wanted, const Mem
     return what + 4 * (static_cast<int>(precision) + 4 * static_cast<int>(columns));
   };
   const auto [all_rows, row] = weight.whole_rows();
-  // Rows that would begin inside a panel, or inside a pair of rows, are packed apart.
-  const bool apart = row % (form == for_forward ? columns : 2) != 0;
+  // Rows that would begin inside a panel, or begin or end inside a pair of rows, are packed apart.
+  const int64_t end = row + weight.dim(0);
+  const bool apart =
+      form == for_forward ? row % columns != 0 : row % 2 != 0 || (end % 2 != 0 && end != all_rows.dim(0));
   const Tensor source = apart ? weight : all_rows;
   const int64_t first = apart ? 0 : row, length = source.dim(form == for_forward ? 1 : 0);
   const Memory own = weight.memory();
@@ -108,7 +110,7 @@ PackedWeight<T> packed_weight(const Tensor& weight, PackedForm wanted, const Mem
     if (precision == Precision::int8)
       out.scales = source.kept_form(kind(2), [&] { return row_scales(source, own); });
   out.numbers = source.kept_form(kind(form), [&] {
-    const Tensor plain = packed<T>(source, form, own);
+    Tensor plain = packed<T>(source, form, own);
     if (precision == Precision::f32) return plain;
     return precision == Precision::bf16 ? paired_bf16(plain, length, own)
                                         : whole_numbers(plain, out.scales, length, form == for_backward, own);

@@ -10,22 +10,28 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
+#include "engine/instruction_set.h"
 #include "engine/parallel.h"
 #include "engine/text.h"
 #include "models/cost.h"
 #include "nn/optimizer.h"
+#include "signals.h"
 
 namespace vitrine::cli {
 
 namespace {
 
-// A folder of its own, gone with all that is in it at the end.
+// A folder of its own, gone with all that is in it at the end; a signal to end the program waits until then.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "vitrine-bench-XXXXXX").string();
-    check(::mkdtemp(pattern.data()) != nullptr, "bench: cannot make a folder ", quote(pattern), ": ",
-          std::strerror(errno));
+    const char* const wanted = std::getenv("TMPDIR");
+    std::string pattern = (std::filesystem::path(wanted ? wanted : "/tmp") / "vitrine-bench-XXXXXX").string();
+    const bool made = ::mkdtemp(pattern.data()) != nullptr;
+    const std::string reason = std::strerror(errno);
+    if (!made)
+      fail(Fault::output, "cannot make a folder for the backbone's file, ", quote(pattern), ": ", reason,
+           "; TMPDIR names another place");
     path_ = pattern;
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
@@ -37,6 +43,7 @@ class TemporaryFolder {
   std::string file(const std::string& name) const { return (path_ / name).string(); }
 
  private:
+  const SignalGuard guard_;
   std::filesystem::path path_;
 };
 
@@ -50,10 +57,15 @@ Backbone random_backbone(const std::string& model, uint64_t seed) {
   for (const Parameter& p : parameters.all()) file.tensors[p.name] = p.value.value();
   file.metadata["config"] = config_to_json(config);
   // Through a file, as everybody's backbone comes: its memory is what theirs is.
-  const TemporaryFolder folder;
-  const std::string path = folder.file("backbone.safetensors");
-  save_safetensors(path, file);
-  return make_backbone(load_safetensors(path), model);
+  TensorFile mapped;
+  {
+    const TemporaryFolder folder;
+    const std::string path = folder.file("backbone.safetensors");
+    save_safetensors(path, file);
+    mapped = load_safetensors(path);
+  }
+  if (SignalGuard::caught()) std::exit(SignalGuard::exit_code());
+  return make_backbone(std::move(mapped), model);
 }
 
 struct Images {
@@ -152,7 +164,7 @@ void describe_run(const TunedModel& model, const BenchOptions& o, Console& conso
   console.item(o.infer ? "Pass" : "Step",
                fmt::format("batch {}, {} after {} untimed, {}{}{}", o.batch,
                            o.infer ? plural(o.steps, "pass", "passes") : plural(o.steps, "step"), o.warmup,
-                           plural(thread_count(), "thread"), o.one_form ? ", matrices packed once" : "",
+                           plural(thread_count(), "thread"), packed_text(o),
                            o.recompute > 0
                                ? fmt::format(", {} computed again in backward", plural(o.recompute, "block"))
                                : ""));
@@ -169,6 +181,7 @@ nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, c
           {"precision", name_of(o.precision)},
           {"one_form", o.one_form},
           {"recompute", o.recompute},
+          {"instructions", instruction_set()},
           {"threads", thread_count()},
           {"steps", o.steps},
           {"images_per_second", speed.middle},
@@ -187,7 +200,15 @@ std::optional<int64_t> multiply_accumulates_of(const TunedModel& model, const Be
 
 }  // namespace
 
+std::string packed_text(const BenchModel& o) {
+  return text(o.one_form ? ", matrices packed once" : "",
+              o.precision == Precision::f32 ? "" : text(", packed as ", name_of(o.precision)));
+}
+
 Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory) {
+  check(o.method != Method::full || (o.precision == Precision::f32 && !o.one_form),
+        "--method full: trains the backbone, "
+        "which is then not packed once for all: no --precision and no --one-form");
   const Backbone opened = o.backbone            ? open_backbone(*o.backbone, o.heads)
                           : is_builtin(o.model) ? open_backbone(o.model, o.heads)
                                                 : random_backbone(o.model, seed);

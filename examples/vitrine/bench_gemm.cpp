@@ -115,6 +115,12 @@ nlohmann::ordered_json on_threads(int threads, Precision precision, double secon
           {"shapes", std::move(shapes)}};
 }
 
+double least_share(const nlohmann::ordered_json& run) {
+  double least = 1;
+  for (const auto& shape : run["shapes"]) least = std::min(least, shape["share_of_peak"].get<double>());
+  return least;
+}
+
 }  // namespace
 
 int bench_gemm(const GemmBenchOptions& o, Console& console) {
@@ -125,6 +131,10 @@ int bench_gemm(const GemmBenchOptions& o, Console& console) {
         "the instructions in use multiply no pairs of bf16: weights are expanded, and sums and peak are f32");
   if (threads > 1) runs.push_back(on_threads(1, o.precision, o.seconds, console));
   runs.push_back(on_threads(threads, o.precision, o.seconds, console));
+  if (threads > 1 && least_share(runs[1]) < 0.7 * least_share(runs[0]))
+    console.note(
+        "with several threads a product reached less than 70 % of its share with one: something else was "
+        "running, or the threads shared a core; these shares are void");
   console.result({{"command", "bench gemm"},
                   {"threads", threads},
                   {"precision", name_of(o.precision)},

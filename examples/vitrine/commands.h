@@ -26,6 +26,7 @@ int bench_memory(const MemoryOptions& options, Console& console);
 
 // The backbone to measure; presets have random weights. Packed forms are counted in `memory`.
 Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory);
+std::string packed_text(const BenchModel& o);  // in what form, if not as usual: ", packed as bf16"
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 

@@ -18,14 +18,14 @@ constexpr const char* overview =
     "  vitrine predict   the classes of image files\n"
     "  vitrine inspect   what a backbone, a task file or another safetensors file holds\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
-    "  vitrine bench     how fast a training step, a forward pass and the matrix product are\n\n"
+    "  vitrine bench     speed of a step, a pass and the matrix product; memory of a step\n\n"
     "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
     "4 not enough memory, 130 or 143 stopped by a signal (tune and pretrain --state save first).\n";
 
 constexpr const char* bench_overview =
-    "vitrine bench: how fast this machine is at it\n\n"
+    "vitrine bench: how fast this machine is at it, and what it needs\n\n"
     "  vitrine bench step   one training step: forward, loss, backward, optimizer\n"
     "  vitrine bench infer  one forward pass of a tuned model\n"
     "  vitrine bench gemm   the matrix product, and the peak of the arithmetic units\n"
@@ -106,8 +106,8 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.flag("--resume", "go on with the run in that folder", o.resume);
   add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
   add.words("--memory-limit", "BYTES",
-            "keep to it, such as 800M or 2G, if need be by computing blocks\n"
-            "                              again in backward [none]",
+            "keep to it, such as 800M or 2G (MiB, GiB), if need be by packing\n"
+            "                              matrices once, then by computing blocks again [none]",
             [&o](const std::string& words) { o.memory_limit = bytes("--memory-limit", words); });
   add.count("--workers", "W", "threads that load images [1]", c.workers, 0, 256);
   add.common(o.common);
@@ -296,10 +296,10 @@ Request parse_bench(std::vector<std::string> words) {
                               "Times a forward pass of a tuned model, as predict makes it.", words,
                               add_bench_infer);
   if (kind == "memory")
-    return read<MemoryOptions>(
-        "bench", "bench memory [options]",
-        "The memory of a training step, with no, half and all blocks computed again in backward.", words,
-        add_bench_memory);
+    return read<MemoryOptions>("bench", "bench memory [options]",
+                               "The memory of a training step, with no, half and all blocks but the last "
+                               "computed again in\nbackward.",
+                               words, add_bench_memory);
   return read<GemmBenchOptions>(
       "bench", "bench gemm [options]",
       "The matrix product at the shapes of ViTs, as a share of the peak that it measures beside.", words,

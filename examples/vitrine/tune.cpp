@@ -203,15 +203,21 @@ MemoryForecast plan_memory(const TuneOptions& o, const Backbone& backbone, const
   // For the message alone.
   MemoryPlanner planner(with_one_form(backbone), config, samples, val, data.preprocess.size);
   const int64_t most = planner.most_recompute(), images = std::min(config.batch, samples);
-  const std::string words =
-      text("with ", most, " of ", plural(most + 1, "block"), " computed again in backward");
+  // A linear head has no backward through the blocks.
+  const std::string words = config.model.method == Method::linear
+                                ? "with each matrix packed once"
+                                : text("with each matrix packed once and ", most, " of ",
+                                       plural(most + 1, "block"), " computed again in backward,"),
+                    narrower = o.precision == Precision::int8 || config.model.method == Method::full
+                                   ? ""
+                                   : "; --precision int8 would need less";
   for (int64_t parts = config.accumulate + 1; parts <= images; ++parts)
     if (const auto fit = planner.within(limit, most, parts))
       fail(Fault::resources, words, " a run needs ",
            bytes_text(planner.forecast(most, config.accumulate).peak()), ", but --memory-limit is ",
-           bytes_text(limit), "; with --accumulate ", parts, " it needs ", bytes_text(fit->peak()));
-  fail(Fault::resources, words, ", a run needs ", bytes_text(planner.forecast(most, images).peak()),
-       " even for one image at a time, but --memory-limit is ", bytes_text(limit));
+           bytes_text(limit), "; with --accumulate ", parts, " it needs ", bytes_text(fit->peak()), narrower);
+  fail(Fault::resources, words, " a run needs ", bytes_text(planner.forecast(most, images).peak()),
+       " even for one image at a time, but --memory-limit is ", bytes_text(limit), narrower);
 }
 
 // What a run does to stay within a limit, and what that costs. A frozen block is computed once forward and about once
@@ -234,6 +240,9 @@ int tune(const TuneOptions& o, Console& console) {
   check(!o.resume || o.out, "--resume: which run? Name its folder with --out");
   check(!o.out || o.resume || !holds_run(*o.out), quote(o.out.value_or("")),
         " holds a run; go on in it with --resume, or name another folder with --out");
+  check(o.precision == Precision::f32 || o.method != Method::full,
+        "--precision: full tuning trains the backbone, which then cannot be packed in another precision than "
+        "f32");
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
   const Backbone opened = with_precision(start ? open_backbone_of(*start, o.backbone, o.heads)
@@ -346,8 +355,8 @@ int tune(const TuneOptions& o, Console& console) {
     const TunedModel model(backbone, result.task, DType::f32, pool);
     const Evaluation test = evaluate(
         model, test_set, all_samples(*test_set), data.preprocess,
-        (config.batch + config.accumulate - 1) / config.accumulate, config.workers, config.max_bad, nullptr,
-        [&](int64_t done, int64_t all) { console.progress(done, all, 0, "test images"); }, pool);
+        images_at_once(config, static_cast<int64_t>(data.train.size())), config.workers, config.max_bad,
+        nullptr, [&](int64_t done, int64_t all) { console.progress(done, all, 0, "test images"); }, pool);
     console.clear();
     json["test"] = evaluation_json(test);
     accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
@@ -363,8 +372,10 @@ int tune(const TuneOptions& o, Console& console) {
                             rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
-  const std::string from =
-      o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "";
+  // As it was trained: with the same backbone, packed in the same precision.
+  const std::string from = text(
+      o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "",
+      o.precision == Precision::f32 ? "" : text(" --precision ", name_of(o.precision)));
   console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
   console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
                            test_set ? "" : " --split train"));

@@ -87,7 +87,7 @@ struct MemoryPlanner::State {
         frozen(Memory::counted(limit)),
         recorder(limit),
         backbone(counted_in(frozen, one ? with_one_form(from) : from)),  // packed forms are counted apart
-        one_form(one) {
+        one_form(keeps_one_form(backbone)) {
     check_image_size(backbone.config, side);
     model = std::make_unique<TunedModel>(backbone, config.model, config.seed, DType::f32, recorder.memory());
     optimizer = std::make_unique<Optimizer>(model->parameters(), config.optimizer);
@@ -99,9 +99,12 @@ struct MemoryPlanner::State {
 
   int64_t batch() const { return std::min(config.batch, samples); }
   int64_t micro_batch(int64_t accumulate) const {
-    const int64_t parts = std::min(accumulate, batch());
-    return (batch() + parts - 1) / parts;
+    TuneConfig split = config;
+    split.accumulate = accumulate;
+    return images_at_once(split, samples);
   }
+  // Parts of a batch that are rehearsed: the second begins with the first one's gradients, as all others do.
+  int64_t rehearsed_parts(int64_t accumulate) const { return std::min<int64_t>({accumulate, batch(), 2}); }
 
   // The calls of models/training/tune.cpp, with micro-batches of so many blank images.
   Series rehearse(int64_t recompute, int64_t parts, int64_t images) {
@@ -146,7 +149,7 @@ struct MemoryPlanner::State {
   }
 
   const Pair& pair(int64_t recompute, int64_t accumulate) {
-    const int64_t parts = std::min<int64_t>({accumulate, batch(), 2});
+    const int64_t parts = rehearsed_parts(accumulate);
     const bool single = micro_batch(accumulate) == 1;
     const std::tuple key{recompute, parts > 1, single};
     if (const auto found = known.find(key); found != known.end()) return found->second;
@@ -198,7 +201,7 @@ MemoryForecast MemoryPlanner::forecast(int64_t recompute, int64_t accumulate) {
   const int64_t images = s.micro_batch(accumulate);
   // Where features are kept, those of all images but the rehearsed ones come on top.
   const int64_t features = keeps_features(s.config)
-                               ? (s.samples - std::min(s.samples, s.batch())) *
+                               ? (s.samples - std::min(s.samples, s.rehearsed_parts(accumulate) * images)) *
                                      feature_width(s.backbone.config) * static_cast<int64_t>(sizeof(float))
                                : 0;
   int64_t most = -1, slope = 0, loader = 0;

@@ -292,7 +292,7 @@ void Run::end_epoch(double seconds, int64_t samples_seen) {
                      std::nullopt};
   if (!data_.val.empty()) {
     report.val = evaluate(*model_, data_.val_set ? data_.val_set : data_.dataset, data_.val, data_.preprocess,
-                          (config_.batch + config_.accumulate - 1) / config_.accumulate, config_.workers,
+                          images_at_once(config_, static_cast<int64_t>(data_.train.size())), config_.workers,
                           config_.max_bad, nullptr, {}, memory_);
     if (config_.keep_best && report.val->accuracy > progress_.best) {
       progress_.best = report.val->accuracy;

@@ -43,6 +43,8 @@ struct TuneConfig {
 std::string to_json(const TuneConfig& config);
 // Throws for values that make no sense, naming the option.
 void check_config(const TuneConfig& config);
+// The images that a run on so many has at once: the largest part of a batch; as many in validation.
+int64_t images_at_once(const TuneConfig& config, int64_t samples);
 // Whether features of images never change, so that they are computed once and kept: only the head learns, and images
 // are always the same.
 bool keeps_features(const TuneConfig& config);

@@ -38,6 +38,12 @@ std::string to_json(const TuneConfig& c) {
   return j.dump();
 }
 
+int64_t images_at_once(const TuneConfig& config, int64_t samples) {
+  const int64_t batch = std::min(config.batch, samples),
+                parts = std::clamp<int64_t>(batch, 1, config.accumulate);
+  return (batch + parts - 1) / parts;
+}
+
 bool keeps_features(const TuneConfig& c) {
   return c.model.method == Method::linear && c.model.drop_path == 0 && !c.augment.flip && !c.augment.crop;
 }
