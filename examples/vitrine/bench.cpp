@@ -26,7 +26,7 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     const char* const wanted = std::getenv("TMPDIR");
-    std::string pattern = (std::filesystem::path(wanted ? wanted : "/tmp") / "vitrine-bench-XXXXXX").string();
+    std::string pattern = text(wanted && *wanted ? wanted : "/tmp", "/vitrine-bench-XXXXXX");
     const bool made = ::mkdtemp(pattern.data()) != nullptr;
     const std::string reason = std::strerror(errno);
     if (!made)

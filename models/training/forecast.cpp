@@ -248,7 +248,6 @@ std::optional<MemoryForecast> MemoryPlanner::fit(size_t limit) {
   std::optional<MemoryForecast> best = within(limit, 0, accumulate);
   if (best) return best;
   if (!state_->one_form) {
-    state_.reset();  // its memory first
     state_ = make_(true);
     best = within(limit, 0, accumulate);
     if (best) return best;
