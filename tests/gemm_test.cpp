@@ -105,6 +105,15 @@ TEST_CASE("gemm: odd sizes, transposed operands, accumulate and bias against a p
   }
 }
 
+TEST_CASE("gemm: parts of rows are whole tiles, equal and never too high") {
+  for (int64_t rows = 1; rows <= 2000; ++rows) {
+    const int64_t part = cpu::rows_of_part(rows), parts = (rows + part - 1) / part;
+    CHECK(part <= cpu::most_rows_of_part);
+    CHECK(part % cpu::tile_rows<float>() == 0);
+    CHECK(part - (rows + parts - 1) / parts < 2 * 12);  // no part more than the others but for whole tiles
+  }
+}
+
 TEST_CASE("gemm: on all threads, in one thread, packed before: the same bits") {
   const int64_t m = 197, n = 600, k = 300;
   const Tensor a = normal({m, k}, 0, DType::f32), b = normal({k, n}, 1, DType::f32);

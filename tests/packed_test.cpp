@@ -93,11 +93,16 @@ TEST_CASE("packed: what stands beside rows of a weight does not matter, not even
       CAPTURE(one_form);
       Tensor weight = normal({2 * panel, 8}, 0, DType::f32);
       std::ranges::fill(weight.rows(rows, 2 * panel).mutable_data<float>(), INFINITY);
-      const Tensor narrow = weight.seal().with_precision(Precision::bf16),
+      const Memory memory = Memory::counted();
+      const Tensor narrow = weight.seal().with_memory(memory).with_precision(Precision::bf16),
                    kept = one_form ? narrow.with_one_form() : narrow;
+      linear_pass(normal({5, 8}, 1, DType::f32), kept, {});
+      const size_t before = memory.statistics().current;
       const Passed passed =
           linear_pass(normal({5, 8}, 1, DType::f32), kept.rows(0, rows), normal({rows}, 2, DType::f32));
       for (const float value : passed.dx.data<float>()) CHECK(std::isfinite(value));
+      // A pair of rows of which one stands outside is packed apart: a product of pairs would read both.
+      CHECK((memory.statistics().current > before) == (rows % 2 == 1 && !one_form));
     }
 }
 

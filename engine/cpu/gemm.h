@@ -21,6 +21,7 @@ int64_t tile_columns();
 
 // The height of equal parts of so many rows: whole tiles, about 96 and at most 120, which the second-level cache holds
 // (x 768). Each part reads the whole of b again.
+constexpr int64_t most_rows_of_part = 120;
 int64_t rows_of_part(int64_t rows);
 
 // The elements that b (K, N) takes when packed. A packed b is for the instruction set in use.

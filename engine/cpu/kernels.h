@@ -40,8 +40,8 @@ struct Panels {
   Panels(const T* plain) : data(plain) {}
   const void* data = nullptr;
   Precision precision = Precision::f32;
-  const float* scales =
-      nullptr;  // of int8, for each column of what was packed, or if `scaled_rows` for each row
+  // Of int8: for each column of what was packed, or if `scaled_rows` for each row.
+  const float* scales = nullptr;
   bool scaled_rows = false;
   bool turned = false;  // what was packed is b's transpose (N, K), to be transposed a slice at a time
   int64_t rows = 0;     // that lie in a panel, where they are more than the product's; even for bf16

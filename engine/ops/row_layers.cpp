@@ -34,11 +34,11 @@ struct Kept {
   Tensor x, mean, rstd, slopes;
 };
 
-// Calls body(first, rows, scratch) for all m rows, at most 120 at a time: enough to use a weight well that comes
+// Calls body(first, rows, scratch) for all m rows, a part at a time: enough to use a weight well that comes
 // from memory. `columns` elements of scratch belong to each row. A row's numbers do not depend on its company.
 template <class T, class Body>
 void for_rows(int64_t m, int64_t columns, const Memory& memory, const Body& body) {
-  constexpr int64_t unit = 12, most = 120;
+  constexpr int64_t unit = 12, most = cpu::most_rows_of_part;
   const cpu::Scratch<T> scratch(most * columns, memory);
   // Few rows are shared out once: each part of them reads all weights.
   const int64_t units = (m + unit - 1) / unit, own_share = (units + thread_count() - 1) / thread_count();
