@@ -122,18 +122,22 @@ struct Loader::State {
     const int64_t begin = b * options.batch_size;
     const int64_t end = std::min(begin + options.batch_size, static_cast<int64_t>(order.size()));
     const int64_t side = preprocess.size;
+    const auto place_of = [&](int64_t k) { return static_cast<size_t>(order[static_cast<size_t>(k)]); };
+    bool known = static_cast<bool>(options.known);
+    for (int64_t k = begin; k < end && known; ++k) known = options.known(indices[place_of(k)]);
     const Shape one = ready_images.defined() ? ready_images.shape().without(0) : Shape{3, side, side};
-    Tensor images =
-        Tensor::empty({end - begin, one.dim(0), one.dim(1), one.dim(2)}, DType::f32, options.memory);
-    const std::span<float> pixels = images.mutable_data<float>();
+    Tensor images;
+    if (!known)
+      images = Tensor::empty({end - begin, one.dim(0), one.dim(1), one.dim(2)}, DType::f32, options.memory);
+    const std::span<float> pixels = known ? std::span<float>() : images.mutable_data<float>();
     const auto length = static_cast<size_t>(one.numel());
     std::vector<int64_t> labels;
     std::vector<int64_t>& samples = result.batch.samples;
     for (int64_t k = begin; k < end; ++k) {
-      const auto place = static_cast<size_t>(order[static_cast<size_t>(k)]);
+      const size_t place = place_of(k);
       const int64_t sample = indices[place];
       try {
-        fill_image(place, pixels.subspan(samples.size() * length, length));
+        if (!known) fill_image(place, pixels.subspan(samples.size() * length, length));
       } catch (const Error& error) {
         if (error.fault() == Fault::resources) throw;
         result.damaged.emplace_back(sample, error);
@@ -144,7 +148,7 @@ struct Loader::State {
     }
     const auto count = static_cast<int64_t>(samples.size());
     if (count == 0) return;
-    result.batch.images = count == end - begin ? images : images.rows(0, count);
+    if (!known) result.batch.images = count == end - begin ? images : images.rows(0, count);
     result.batch.labels = Tensor::of(Shape{count}, std::span<const int64_t>(labels), options.memory);
   }
 

@@ -23,7 +23,7 @@
 namespace vitrine {
 
 struct Batch {
-  Tensor images;                 // (B, 3, H, W) f32
+  Tensor images;                 // (B, 3, H, W) f32; undefined if all samples are known (LoaderOptions)
   Tensor labels;                 // (B) i64
   std::vector<int64_t> samples;  // the data set's numbers of the B images
 };
@@ -41,6 +41,9 @@ struct LoaderOptions {
   // them anew each time.
   size_t cache_bytes = size_t{256} << 20;
   Memory memory{};  // where batches are allocated
+  // Tells samples whose pixels are not needed any more: a batch of such samples alone has no images. Asked by
+  // the workers.
+  std::function<bool(int64_t sample)> known{};
 };
 
 struct BadImage {

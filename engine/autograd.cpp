@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/gpu/run.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
@@ -64,6 +65,12 @@ void accumulate(Tensor& sum, Tensor term) {
     } else {
       sum = sum.clone();
     }
+  }
+  if (const Device* device = device_of(sum, "backward")) {
+    void* to = gpu::out(*device, sum);
+    device->run(&gpu::Kernels::combine,
+                {sum.dtype(), gpu::Binary::add, 1, {sum.numel()}, {1}, {1}, to, gpu::in(*device, term), to});
+    return;
   }
   dispatch(sum.dtype(), "backward", [&](auto zero) { add_into<decltype(zero)>(sum, term); });
 }

@@ -16,7 +16,7 @@ enum class Fault {
   input = 1,     // a wrong option, a malformed file, a shape that does not fit
   output = 2,    // reading or writing failed: no such file, disk full, unwritable folder
   diverged = 3,  // the loss became NaN or infinite
-  resources = 4  // not enough memory
+  resources = 4  // not enough memory, or no such device
 };
 
 class Error : public std::runtime_error {

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "engine/check.h"
+#include "engine/device.h"
 
 namespace vitrine {
 
@@ -17,6 +18,7 @@ constexpr std::align_val_t alignment{64};  // one cache line, one AVX-512 regist
 struct Memory::Pool {
   size_t limit = 0;
   HostAllocator host;
+  std::shared_ptr<const Device> device;  // null: main memory
   std::mutex mutex;
   MemoryStatistics statistics;
   std::multimap<size_t, void*> idle;  // by size
@@ -26,18 +28,27 @@ struct Memory::Pool {
   Pool& operator=(const Pool&) = delete;
   ~Pool() { release_idle(0); }
 
+  void give_to_system(void* block) const {
+    if (device) {
+      device->release(block);
+    } else {
+      ::operator delete(block, alignment);
+    }
+  }
+
   // Gives idle blocks back to the system, largest first, until no more than `keep` bytes of them are left.
   void release_idle(size_t keep) {
     while (statistics.idle > keep) {
       const auto largest = std::prev(idle.end());
       statistics.idle -= largest->first;
-      ::operator delete(largest->second, alignment);
+      give_to_system(largest->second);
       idle.erase(largest);
     }
   }
 
-  // Counts a block, and returns an idle one of its size if there is one, else nullptr.
-  void* reserve(size_t bytes) {
+  // Counts a block, and returns an idle one of its size if there is one, else nullptr. Those of a recording come from its
+  // arena.
+  void* reserve(size_t bytes, Arena* arena) {
     const std::lock_guard lock(mutex);
     if (limit != 0 && (bytes > limit || statistics.current > limit - bytes)) {
       fail(Fault::resources, "memory: ", bytes, " more bytes would pass the limit of ", limit,
@@ -47,13 +58,14 @@ struct Memory::Pool {
     statistics.peak = std::max(statistics.peak, statistics.current);
     statistics.total += bytes;
     ++statistics.allocations;
-    void* block = nullptr;
+    void* block = arena != nullptr ? arena->take(bytes) : nullptr;
+    if (block != nullptr) return block;
     if (const auto found = idle.find(bytes); found != idle.end()) {
       block = found->second;
       statistics.idle -= bytes;
       idle.erase(found);
     }
-    release_idle(statistics.peak - statistics.current);
+    if (arena == nullptr) release_idle(statistics.peak - statistics.current);  // which waits for the device
     return block;
   }
 
@@ -63,7 +75,13 @@ struct Memory::Pool {
     statistics.current -= bytes;
   }
 
-  void give_back(void* block, size_t bytes) {
+  void give_back(void* block, size_t bytes, Arena* arena) {
+    if (arena != nullptr) {
+      arena->give_back(block, bytes);
+      const std::lock_guard lock(mutex);
+      statistics.current -= bytes;
+      return;
+    }
     if (host.release) host.release(block, std::max<size_t>(bytes, 1));
     const std::lock_guard lock(mutex);
     statistics.current -= bytes;
@@ -72,7 +90,7 @@ struct Memory::Pool {
       idle.emplace(bytes, block);
       statistics.idle += bytes;
     } catch (const std::bad_alloc&) {
-      ::operator delete(block, alignment);
+      give_to_system(block);
     }
   }
 };
@@ -87,14 +105,24 @@ Memory Memory::counted(size_t limit, HostAllocator host) {
   return memory;
 }
 
+Memory Memory::of_device(std::shared_ptr<const Device> device, size_t limit) {
+  Memory memory = counted(limit);
+  memory.pool_->device = std::move(device);
+  return memory;
+}
+
+const Device* Memory::device() const { return pool_ ? pool_->device.get() : nullptr; }
+
 std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   const std::shared_ptr<Pool> pool = pool_;
-  void* pointer = pool ? pool->reserve(bytes) : nullptr;
+  const std::shared_ptr<Arena> arena = pool && pool->device ? pool->device->arena() : nullptr;
+  void* pointer = pool ? pool->reserve(bytes, arena.get()) : nullptr;
   if (pointer != nullptr) {
-    // An idle block.
-  } else if (pool && pool->host.allocate) {
+    if (pool->device) pool->device->hand_out_again(pointer, bytes);
+  } else if (pool && (pool->device || pool->host.allocate)) {
     try {
-      pointer = pool->host.allocate(std::max<size_t>(bytes, 1));
+      const size_t asked = std::max<size_t>(bytes, 1);
+      pointer = pool->device ? pool->device->allocate(asked) : pool->host.allocate(asked);
     } catch (const std::bad_alloc&) {  // the same as nullptr
     } catch (...) {
       pool->cancel(bytes);
@@ -105,11 +133,12 @@ std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   }
   if (pointer == nullptr) {
     if (pool) pool->cancel(bytes);
-    fail(Fault::resources, "memory: the system has no ", bytes, " bytes left");
+    fail(Fault::resources, "memory: ", pool && pool->device ? pool->device->name() : "the system", " has no ",
+         bytes, " bytes left");
   }
-  return {static_cast<std::byte*>(pointer), [pool, bytes](std::byte* p) {
+  return {static_cast<std::byte*>(pointer), [pool, arena, bytes](std::byte* p) {
             if (pool) {
-              pool->give_back(p, bytes);
+              pool->give_back(p, bytes, arena.get());
             } else {
               ::operator delete(p, alignment);
             }

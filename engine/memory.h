@@ -11,6 +11,8 @@
 
 namespace vitrine {
 
+class Device;
+
 // What an embedding program gives to keep all bytes in its own hands. `allocate` returns 64-byte aligned
 // memory or nullptr; `release` gets the same pointer and size back.
 struct HostAllocator {
@@ -36,6 +38,8 @@ class Memory {
   Memory() = default;  // the plain heap
   // A counting pool with a limit in bytes (0: none) on top of the heap or of the host's allocator.
   static Memory counted(size_t limit = 0, HostAllocator host = {});
+  // The same on top of a device's memory (device.h). It keeps the device open.
+  static Memory of_device(std::shared_ptr<const Device> device, size_t limit = 0);
 
   // Throws Error{Fault::resources} if the limit would be passed or the allocator has no more. What else a
   // host's allocator throws is passed on.
@@ -43,6 +47,7 @@ class Memory {
 
   MemoryStatistics statistics() const;  // all zero for the plain heap
   void reset_peak() const;              // peak = current; idle blocks go back to the system
+  const Device* device() const;         // null: main memory
 
  private:
   struct Pool;

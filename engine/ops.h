@@ -1,6 +1,6 @@
 // ops.h: every differentiable operation, one declaration and one formula each.
 //
-// All ops take f32 or f64 (one type per call), check their arguments, throw Error{Fault::input} that
+// All ops take f32 or f64 (one type per call; on a device f32 or bf16, with sums in f32), check their arguments, throw Error{Fault::input} that
 // begins with the op's name, and allocate their result where their first argument lives. "Constant" below
 // means: wants no gradient.
 #pragma once
@@ -34,9 +34,10 @@ Variable gelu(const Variable& x, Gelu form = Gelu::erf);
 
 // x (..., M, K) y (K, N) -> (..., M, N), or y (..., K, N) with the same leading extents as x.
 Variable matmul(const Variable& x, const Variable& y);
-// x (..., K) weight (N, K) bias (N) or undefined -> (..., N): x weight^T + bias. A constant weight
-// keeps no activation.
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});
+// x (..., K) weight (N, K), bias (N) and added (..., N) or undefined -> (..., N): x weight^T + bias + added. A constant
+// weight keeps no activation.
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {},
+                const Variable& added = {});
 
 // --- normalisation -----------------------------------------------------------------------------------------
 
@@ -119,6 +120,7 @@ Variable slice(const Variable& x, int axis, int64_t begin, int64_t end);
 Variable concat(const std::vector<Variable>& parts, int axis);  // lives where the largest part lives
 Variable repeat(const Variable& x, int64_t count);              // x (...) -> (count, ...)
 Variable mean(const Variable& x, int axis);                     // (..., n, ...) -> (..., ...)
+Variable convert(const Variable& x, DType dtype);  // to another floating-point type; dy comes back
 
 // --- lookup ------------------------------------------------------------------------------------------------
 
@@ -135,6 +137,9 @@ struct NoiseKey {
   uint32_t epoch = 0;
   std::vector<int64_t> samples;
   uint32_t lane = 0;
+  // For a step that is recorded (recording.h): epoch and samples (1 + B) i64 on the device, which are read there in each
+  // replay in place of those above. May be undefined.
+  Tensor on_device{};
 };
 
 // x (B, ...): each element is zeroed with the given probability (below 1), the others are divided

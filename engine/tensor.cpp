@@ -7,6 +7,8 @@
 #include <tuple>
 
 #include "engine/check.h"
+#include "engine/device.h"
+#include "engine/gpu/run.h"
 
 namespace vitrine {
 
@@ -36,12 +38,20 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, const Memory& memory) {
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, const Memory& memory) {
   Tensor out = empty(shape, dtype, memory);
-  std::memset(out.mutable_raw().data(), 0, out.bytes());
+  if (const Device* device = memory.device()) {
+    device->clear(out.mutable_address(), out.bytes());
+  } else {
+    std::memset(out.mutable_raw().data(), 0, out.bytes());
+  }
   return out;
 }
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, const Memory& memory) {
   Tensor out = empty(shape, dtype, memory);
+  if (device_of(out, "full") != nullptr) {
+    gpu::move({}, out, value);
+    return out;
+  }
   dispatch(dtype, "full", [&](auto zero) {
     using T = decltype(zero);
     std::ranges::fill(out.mutable_data<T>(), static_cast<T>(value));
@@ -54,7 +64,11 @@ Tensor Tensor::of(const Shape& shape, std::span<const T> values, const Memory& m
   check(static_cast<int64_t>(values.size()) == shape.numel(), "tensor: shape ", shape, " needs ",
         shape.numel(), " values, got ", values.size());
   Tensor out = empty(shape, dtype_of<T>(), memory);
-  std::ranges::copy(values, out.mutable_data<T>().begin());
+  if (const Device* device = memory.device()) {
+    device->upload(out.mutable_address(), values.data(), out.bytes());
+  } else {
+    std::ranges::copy(values, out.mutable_data<T>().begin());
+  }
   return out;
 }
 
@@ -75,8 +89,47 @@ Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
 
 Memory Tensor::memory() const { return block_ ? block_->memory : Memory{}; }
 
+const Device* Tensor::device() const { return block_ ? block_->memory.device() : nullptr; }
+
+const void* Tensor::address() const {
+  check(defined(), "tensor: undefined");
+  return block_->bytes.get() + offset_;
+}
+
+void* Tensor::mutable_address() {
+  check(!sealed(), "tensor: a sealed (frozen) tensor cannot be written");
+  return const_cast<void*>(address());
+}
+
+Tensor Tensor::copied_to(const Memory& memory) const {
+  check(defined(), "tensor: undefined");
+  Tensor out = empty(shape_, dtype_, memory);
+  out.assign(*this);
+  return out;
+}
+
+void Tensor::assign(const Tensor& from) {
+  check(shape_ == from.shape_ && dtype_ == from.dtype_, "tensor: expected ", shape_, " ", name_of(dtype_),
+        ", got ", from.shape_, " ", name_of(from.dtype_));
+  const Device *source = from.device(), *target = device();
+  if (source == nullptr && target == nullptr) {
+    std::ranges::copy(from.raw(), mutable_raw().begin());
+  } else if (source == nullptr) {
+    target->upload(mutable_address(), from.address(), bytes());
+  } else if (target == nullptr) {
+    source->download(mutable_address(), from.address(), bytes());
+  } else if (source == target) {
+    source->copy(mutable_address(), from.address(), bytes());
+  } else {
+    assign(from.copied_to({}));
+  }
+}
+
+Tensor in_main_memory(const Tensor& x) { return x.device() == nullptr ? x : x.copied_to({}); }
+
 Tensor Tensor::with_memory(const Memory& memory) const {
   check(sealed(), "tensor: only a sealed tensor may be counted elsewhere");
+  check(memory.device() == device(), "tensor: its bytes can be counted only where they are");
   Tensor out = *this;
   out.block_ = std::make_shared<Block>();
   out.block_->bytes = block_->bytes;
@@ -110,11 +163,13 @@ bool Tensor::keeps_one_form() const { return block_ && block_->one_form; }
 
 std::span<const std::byte> Tensor::raw() const {
   check(defined(), "tensor: undefined");
+  check(device() == nullptr, "tensor: ", shape_, " is on a device, expected in main memory");
   return {block_->bytes.get() + offset_, bytes()};
 }
 
 std::span<std::byte> Tensor::mutable_raw() {
   check(defined(), "tensor: undefined");
+  check(device() == nullptr, "tensor: ", shape_, " is on a device, expected in main memory");
   check(!block_->sealed, "tensor: a sealed (frozen) tensor cannot be written");
   // Unsealed blocks are always made by `empty` from writable memory.
   return {const_cast<std::byte*>(block_->bytes.get()) + offset_, bytes()};
@@ -134,6 +189,7 @@ std::span<T> Tensor::mutable_data() {
 
 double Tensor::item() const {
   check(defined() && numel() == 1, "item: expected one element, got ", shape_);
+  if (device() != nullptr) return copied_to({}).item();
   if (dtype_ == DType::i64) return static_cast<double>(data<int64_t>()[0]);
   return to(DType::f64).data<double>()[0];
 }
@@ -164,11 +220,7 @@ std::pair<Tensor, int64_t> Tensor::whole_rows() const {
   return {out, static_cast<int64_t>(offset_ / row)};
 }
 
-Tensor Tensor::clone() const {
-  Tensor out = empty(shape_, dtype_, memory());
-  std::ranges::copy(raw(), out.mutable_raw().begin());
-  return out;
-}
+Tensor Tensor::clone() const { return copied_to(memory()); }
 
 namespace {
 
@@ -213,6 +265,10 @@ void with_float_type(DType dtype, F&& f) {
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
   Tensor out = empty(shape_, dtype, memory());
+  if (device_of(*this, "to") != nullptr) {
+    gpu::move(*this, out);
+    return out;
+  }
   with_float_type(dtype_, [&](auto from) {
     with_float_type(dtype, [&](auto target) {
       const auto source = data<decltype(from)>();

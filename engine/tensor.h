@@ -47,6 +47,16 @@ class Tensor {
   DType dtype() const { return dtype_; }
   size_t bytes() const { return static_cast<size_t>(numel()) * size_of(dtype_); }
   Memory memory() const;  // where ops on this tensor allocate their results
+  // The device whose memory holds the elements; null: main memory. Elements on a device cannot be read or written here
+  // (data, raw: throw); `copied_to` brings them.
+  const Device* device() const;
+  Tensor copied_to(
+      const Memory& memory) const;  // another block with the same elements, maybe on another device
+  void assign(
+      const Tensor& from);  // copies its elements, wherever they are; of this shape and type, else throws
+  // Where the elements lie, on whatever device, for those who speak to it. Not sealed in the second.
+  const void* address() const;
+  void* mutable_address();
   // The same data in a block of its own, whose packed forms and results of ops are counted in `memory`.
   Tensor with_memory(const Memory& memory) const;
   // The same data in a block of its own, which products pack in this precision. For sealed tensors of f32; throws
@@ -101,6 +111,9 @@ class Tensor {
   Shape shape_;
   DType dtype_ = DType::f32;
 };
+
+// x itself if it is there, else a copy.
+Tensor in_main_memory(const Tensor& x);
 
 // Calls f with a zero of the tensor's own type, float or double, so that one body serves both:
 // dispatch(x.dtype(), "relu", [&](auto zero) { using T = decltype(zero); ... }). Throws for other

@@ -107,6 +107,28 @@ bool keeps_one_form(const Backbone& backbone) {
   return !backbone.file.tensors.empty() && backbone.file.tensors.begin()->second.keeps_one_form();
 }
 
+Backbone on_device(Backbone backbone, const Memory& home, Precision precision, bool trained) {
+  check(home.device() != nullptr, "backbone: expected memory of a device");
+  check(precision != Precision::int8, "backbone: on a device weights are f32 or bf16, not int8");
+  backbone.precision = precision;
+  backbone.home = home;
+  backbone.placed.clear();
+  const DType type = precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  for (const auto& [name, tensor] : backbone.file.tensors) {
+    if (trained) break;
+    backbone.placed[name] = tensor.to(type).copied_to(home).seal();
+    tensor.set_aside();
+  }
+  return backbone;
+}
+
+Scope frozen_weights(const Backbone& backbone, DType dtype, const Memory& memory) {
+  if (!backbone.on_device()) return frozen(backbone.file, dtype, memory);
+  TensorFile there = backbone.file;
+  there.tensors = backbone.placed;
+  return frozen(there, backbone.precision == Precision::bf16 ? DType::bf16 : DType::f32, backbone.home);
+}
+
 Backbone counted_in(const Memory& memory, const Backbone& backbone) {
   Backbone out = backbone;
   for (auto& [name, tensor] : out.file.tensors) tensor = tensor.with_memory(memory);

@@ -1,6 +1,7 @@
 // backbone.h: a pretrained checkpoint, ready to stand behind glass.
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -16,6 +17,10 @@ struct Backbone {
   std::string stored_types;  // of the tensors as they came, e.g. "bf16"
   size_t stored_bytes = 0;
   Precision precision = Precision::f32;  // in which its matrices are packed for products
+  // On a device: the same tensors there, in their type, and the memory in which a model built on it lives.
+  std::map<std::string, Tensor> placed{};
+  Memory home{};
+  bool on_device() const { return home.device() != nullptr; }
 };
 
 // The same backbone, whose matrices are packed in this precision by whatever is built on it: bf16 takes half of the
@@ -35,6 +40,14 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
 // used: about half of the memory for packed forms and not a bit changed, but slower (docs/memory.md says how much).
 Backbone with_one_form(Backbone backbone);
 bool keeps_one_form(const Backbone& backbone);
+
+// The same backbone with its tensors on a device as well, for the models that are built on it: `home` is memory of the
+// device, `precision` says what they hold there: f32 or bf16 (not int8: throws). `file` stays where it was, and with it
+// the identity. With `trained` weights every model brings its own, so nothing is placed.
+Backbone on_device(Backbone backbone, const Memory& home, Precision precision, bool trained = false);
+
+// Its tensors as constants, wherever it is: converted to `dtype` in main memory, as they are on a device.
+Scope frozen_weights(const Backbone& backbone, DType dtype = DType::f32, const Memory& memory = {});
 
 // A copy whose packed forms are counted in `memory`.
 Backbone counted_in(const Memory& memory, const Backbone& backbone);

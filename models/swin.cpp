@@ -38,7 +38,7 @@ Variable SwinBlock::operator()(const Variable& x, WindowGrid grid, const Variabl
 
 Variable SwinBlock::whole(const Variable& x, const WindowGrid& grid, const KeyValuePrefix& prefix,
                           const Pass& pass) const {
-  const Variable middle = residual(x, attn.after(norm1, x, grid, prefix), drop_path_rate, 2 * lane, pass);
+  const Variable middle = attn.after(norm1, x, grid, prefix, drop_path_rate, 2 * lane, pass);
   return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass);
 }
 
@@ -106,7 +106,7 @@ Variable Swin::features(const Variable& images, const Prompts& prompts, const Pa
   x = pass.kept(x);
   const int64_t b = images.dim(0);
   const auto join = [&](int64_t layer) {  // [prompts, tokens]
-    x = pass.kept(concat({prompts.tokens(layer, b, pass), x}, 1));
+    x = pass.kept(concat({convert(prompts.tokens(layer, b, pass), x.dtype()), x}, 1));
     grid.prompts = prompts.config().count;
   };
   if (prompts.shallow()) join(0);
@@ -117,7 +117,8 @@ Variable Swin::features(const Variable& images, const Prompts& prompts, const Pa
       // What the last block makes of its prompts is part of the mean below.
       if (prompts.deep() && at == last) join(at);
       const bool keys_only = prompts.deep() && at < last;
-      x = pass.kept(block(x, grid, keys_only ? pass.kept(prompts.layer(at, pass)) : Variable(), pass));
+      x = pass.kept(block(
+          x, grid, keys_only ? pass.kept(convert(prompts.layer(at, pass), x.dtype())) : Variable(), pass));
       ++at;
     }
     for (const PatchMerging& merge : stage.downsample) {

@@ -47,6 +47,10 @@ TensorFile trained_tensors(const Task& task, const std::string& prefix) {
   return file;
 }
 
+Memory home_of(const Backbone& backbone, const Memory& memory) {
+  return backbone.on_device() ? backbone.home : memory;
+}
+
 }  // namespace
 
 // `fresh_scope` answers for prompts and head, `backbone_scope` for everything else.
@@ -58,14 +62,16 @@ void TunedModel::build(const Backbone& backbone, const Scope& fresh_scope, const
       std::make_unique<Transformer>(with_classes(backbone.config, 0), backbone_scope, config_.drop_path);
   prompts_ = Prompts(config_.prompts, prompt_places(backbone.config), fresh_scope);
   head_ = Linear(feature_width(backbone.config), config_.classes, fresh_scope / "head", head_init(config_));
+  const bool narrow = backbone.on_device() && backbone.precision == Precision::bf16;
+  image_type_ = narrow && config_.method != Method::full ? DType::bf16 : head_.weight.dtype();
 }
 
 TunedModel::TunedModel(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype,
                        const Memory& memory)
-    : config_(config) {
-  const Scope inside = config.method == Method::full ? trainable(parameters_, backbone.file, dtype, memory)
-                                                     : frozen(backbone.file, dtype, memory);
-  build(backbone, trainable(parameters_, seed, dtype, memory), inside);
+    : config_(config), home_(home_of(backbone, memory)) {
+  const Scope inside = config.method == Method::full ? trainable(parameters_, backbone.file, dtype, home_)
+                                                     : frozen_weights(backbone, dtype, home_);
+  build(backbone, trainable(parameters_, seed, dtype, home_), inside);
 }
 
 void check_backbone(const Task& task, const Backbone& backbone) {
@@ -76,7 +82,7 @@ void check_backbone(const Task& task, const Backbone& backbone) {
 }
 
 TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory, Use use)
-    : config_(task.config) {
+    : config_(task.config), home_(home_of(backbone, memory)) {
   check_backbone(task, backbone);
   // The file holds prompts after projection; they go on without one.
   config_.prompts.projection = 0;
@@ -84,7 +90,7 @@ TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, 
   const auto own = [&](const std::string& prefix) {
     const TensorFile file = trained_tensors(task, prefix);
     const Scope scope =
-        use == Use::training ? trainable(parameters_, file, dtype, memory) : frozen(file, dtype, memory);
+        use == Use::training ? trainable(parameters_, file, dtype, home_) : frozen(file, dtype, home_);
     return Scope(
         [&asked, prefix, scope](const std::string& name, const Shape& shape, Role role, const Init& init) {
           asked.insert(prefix + name);
@@ -92,7 +98,7 @@ TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, 
         });
   };
   build(backbone, own(""),
-        config_.method == Method::full ? own("delta.") : frozen(backbone.file, dtype, memory));
+        config_.method == Method::full ? own("delta.") : frozen_weights(backbone, dtype, home_));
   for (const auto& [name, tensor] : task.tensors) {
     check(asked.contains(name), "task file: tensor ", quote(name), " belongs to no ", name_of(config_.method),
           " task of ", backbone.source);
@@ -100,7 +106,9 @@ TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, 
 }
 
 Variable TunedModel::features(const Variable& images, const Pass& pass) const {
-  return transformer_->features(images, prompts_, pass);
+  const bool elsewhere = home_.device() != images.value().device();
+  return transformer_->features(elsewhere ? Variable(images.value().copied_to(home_)) : images, prompts_,
+                                pass);
 }
 
 int64_t TunedModel::backbone_count() const { return parameter_count(transformer_->config()); }
@@ -113,7 +121,7 @@ std::map<std::string, Tensor> TunedModel::task_tensors() const {
     const bool own = p.name.starts_with("head.") || p.name.starts_with("prompt");
     if (!own) out["delta." + p.name] = p.value.value();
   }
-  for (auto& [name, tensor] : out) tensor = tensor.to(DType::f32).clone();
+  for (auto& [name, tensor] : out) tensor = tensor.to(DType::f32).copied_to({});
   return out;
 }
 

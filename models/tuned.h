@@ -54,7 +54,8 @@ void check_backbone(const Task& task, const Backbone& backbone);
 // nothing, and `parameters` is empty.
 enum class Use { training, prediction };
 
-// The model. The frozen parts are sealed constants; `parameters` lists all that is trained.
+// The model. The frozen parts are sealed constants; `parameters` lists all that is trained. Built on a backbone that is on
+// a device, it lives there, in the backbone's home, and `memory` is not used; what it trains is `dtype` there, too.
 class TunedModel {
  public:
   // Fresh prompts and head from `seed`; the head's bias starts at 0.
@@ -67,15 +68,17 @@ class TunedModel {
   TunedModel(const TunedModel&) = delete;
   TunedModel& operator=(const TunedModel&) = delete;
 
-  // images (B, 3, H, W) -> logits (B, C)
+  // images (B, 3, H, W) -> logits (B, C), of `dtype`. On a device images are brought there; logits stay.
   Variable logits(const Variable& images, const Pass& pass = {}) const {
     return classify(features(images, pass));
   }
   // Its two halves: what the backbone makes of images under the prompts (B, D), and the head.
   Variable features(const Variable& images, const Pass& pass = {}) const;
-  Variable classify(const Variable& features) const { return head_(features); }
+  Variable classify(const Variable& features) const { return head_(convert(features, head_.weight.dtype())); }
 
   const TunedConfig& config() const { return config_; }
+  const Memory& home() const { return home_; }      // where it lives
+  DType image_type() const { return image_type_; }  // to which it converts images first: that of its weights
   TransformerConfig transformer() const { return transformer_->config(); }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
@@ -87,6 +90,8 @@ class TunedModel {
   void build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope);
   TunedConfig config_;
   Parameters parameters_;
+  Memory home_;
+  DType image_type_ = DType::f32;
   std::unique_ptr<Transformer> transformer_;
   Prompts prompts_;
   Linear head_;

@@ -101,11 +101,6 @@ KeyValuePrefix VitBlock::prefix(const Variable& prompts) const {
   return prompts.defined() ? attn.keys_values(norm1(prompts)) : KeyValuePrefix{};
 }
 
-Variable VitBlock::finish(const Variable& x, Variable attended, const Pass& pass) const {
-  const Variable middle = residual(x, std::move(attended), drop_path_rate, 2 * lane, pass);
-  return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass);
-}
-
 Variable VitBlock::operator()(const Variable& x, const Variable& prompts, const Pass& pass) const {
   // The prefix is the same for all images and little; outside, its gradients keep their order.
   const KeyValuePrefix own = prefix(prompts);
@@ -116,11 +111,14 @@ Variable VitBlock::operator()(const Variable& x, const Variable& prompts, const 
 }
 
 Variable VitBlock::whole(const Variable& x, const KeyValuePrefix& own, const Pass& pass) const {
-  return finish(x, attn.after(norm1, x, own), pass);
+  const Variable middle = attn.after(norm1, x, own, drop_path_rate, 2 * lane, pass);
+  return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass);
 }
 
 Variable VitBlock::first_token(const Variable& x, const Variable& prompts, const Pass& pass) const {
-  return finish(slice(x, 1, 0, 1), attn.first_token(norm1, x, prompts), pass);
+  const Variable first = slice(x, 1, 0, 1), attended = attn.first_token(norm1, x, prompts);
+  const Variable middle = attn.project(first, attended, drop_path_rate, 2 * lane, pass);
+  return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass);
 }
 
 Vit::Vit(const VitConfig& config, const Scope& scope, double drop_path) : config_(config) {
@@ -164,11 +162,11 @@ Variable Vit::features(const Variable& images, const Prompts& prompts, const Pas
   Variable x = pass.kept(embed(images));  // (B, T, D)
   const int64_t first = config_.class_token ? 1 : 0, p = prompts.shallow() ? prompts.config().count : 0;
   if (p > 0)  // [class token, prompts, patches]
-    x = concat({slice(x, 1, 0, first), pass.kept(prompts.tokens(0, images.dim(0), pass)),
+    x = concat({slice(x, 1, 0, first), pass.kept(convert(prompts.tokens(0, images.dim(0), pass), x.dtype())),
                 slice(x, 1, first, x.dim(1))},
                1);
   for (int64_t i = 0; i < config_.depth; ++i) {
-    const Variable own = prompts.deep() ? pass.kept(prompts.layer(i, pass)) : Variable();
+    const Variable own = prompts.deep() ? pass.kept(convert(prompts.layer(i, pass), x.dtype())) : Variable();
     const bool last = i + 1 == config_.depth && config_.pooling == Pooling::token;
     x = pass.kept(last ? blocks_[i].first_token(x, own, pass) : blocks_[i](x, own, pass));
   }

@@ -65,7 +65,6 @@ struct VitBlock {
  private:
   KeyValuePrefix prefix(const Variable& prompts) const;
   Variable whole(const Variable& x, const KeyValuePrefix& prefix, const Pass& pass) const;
-  Variable finish(const Variable& x, Variable attended, const Pass& pass) const;
 };
 
 class Vit {

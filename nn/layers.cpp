@@ -42,13 +42,20 @@ Variable Attention::joint(const LayerNorm& norm, const Variable& x) const {
   return row_layers(x, {norm.gamma, norm.beta, norm.epsilon, qkv.weight, qkv.bias});
 }
 
-Variable Attention::after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix) const {
-  return proj(self_attention(joint(norm, x), heads, prefix));
+Variable Attention::project(const Variable& x, const Variable& attended, double rate, uint32_t lane,
+                            const Pass& pass) const {
+  if (pass.training && rate > 0) return residual(x, proj(attended), rate, lane, pass);
+  return linear(attended, proj.weight, proj.bias, x);
+}
+
+Variable Attention::after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix, double rate,
+                          uint32_t lane, const Pass& pass) const {
+  return project(x, self_attention(joint(norm, x), heads, prefix), rate, lane, pass);
 }
 
 Variable Attention::first_token(const LayerNorm& norm, const Variable& x, const Variable& prompts) const {
-  return proj(
-      first_token_attention(x, {norm.gamma, norm.beta, norm.epsilon, qkv.weight, qkv.bias}, heads, prompts));
+  return first_token_attention(x, {norm.gamma, norm.beta, norm.epsilon, qkv.weight, qkv.bias}, heads,
+                               prompts);
 }
 
 KeyValuePrefix Attention::keys_values(const Variable& x) const {
@@ -66,9 +73,11 @@ WindowAttention::WindowAttention(int64_t width, int64_t heads, int64_t w, const 
       window(w) {}
 
 Variable WindowAttention::after(const LayerNorm& norm, const Variable& x, const WindowGrid& grid,
-                                const KeyValuePrefix& prefix) const {
-  return attention.proj(
-      window_attention(attention.joint(norm, x), bias, attention.heads, grid, prefix, attention.qkv.bias));
+                                const KeyValuePrefix& prefix, double rate, uint32_t lane,
+                                const Pass& pass) const {
+  const Variable attended =
+      window_attention(attention.joint(norm, x), bias, attention.heads, grid, prefix, attention.qkv.bias);
+  return attention.project(x, attended, rate, lane, pass);
 }
 
 namespace {
@@ -92,7 +101,7 @@ Variable PatchEmbedding::operator()(const Variable& images) const {
         "patch embedding: expected images (B, 3, H, W) with H and W multiples of ", p, ", got ",
         images.shape());
   const int64_t b = images.dim(0), rows = images.dim(2) / p, columns = images.dim(3) / p;
-  const Variable cut = reshape(images, {b, 3, rows, p, columns, p});
+  const Variable cut = reshape(convert(images, weight.dtype()), {b, 3, rows, p, columns, p});
   const Variable patches = reshape(permute(cut, {0, 2, 4, 1, 3, 5}), {b, rows * columns, 3 * p * p});
   return linear(patches, reshape(weight, {weight.dim(0), 3 * p * p}), bias);
 }

@@ -61,9 +61,14 @@ struct Attention {
   Attention() = default;
   Attention(int64_t width, int64_t heads, const Scope& scope);
 
-  // Of norm(x), x (B, T, D) -> (B, T, D); every token also sees the prefix.
-  Variable after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix = {}) const;
-  // Only the row of the first token: (B, T, D) -> (B, 1, D). It also sees the prompts, (P, D) or (B, P, D), which
+  // x + proj(attention(norm(x))), x (B, T, D), the first half of a block; every token also sees the prefix. Drop-path
+  // as in `residual`.
+  Variable after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix, double drop_path,
+                 uint32_t lane, const Pass& pass) const;
+  // x + proj(attended), the same way.
+  Variable project(const Variable& x, const Variable& attended, double drop_path, uint32_t lane,
+                   const Pass& pass) const;
+  // Only what the first token finds: (B, T, D) -> (B, 1, D), not projected. It also sees the prompts, (P, D) or (B, P, D), which
   // pass the norm like the tokens.
   Variable first_token(const LayerNorm& norm, const Variable& x, const Variable& prompts = {}) const;
   // The queries, keys and values of norm(x): (..., D) -> (..., 3 D).
@@ -80,15 +85,15 @@ struct WindowAttention {
   WindowAttention() = default;
   WindowAttention(int64_t width, int64_t heads, int64_t window, const Scope& scope);
 
-  // Of norm(x), x (B, P + rows columns, D) -> the same shape; `grid` says where the windows are. What fills up
-  // the map are zeros before the joint projection, as in the published models.
+  // As Attention has it, x (B, P + rows columns, D); `grid` says where the windows are. What fills up the map are zeros
+  // before the joint projection, as in the published models.
   Variable after(const LayerNorm& norm, const Variable& x, const WindowGrid& grid,
-                 const KeyValuePrefix& prefix = {}) const;
+                 const KeyValuePrefix& prefix, double drop_path, uint32_t lane, const Pass& pass) const;
 };
 
 // images (B, 3, H, W) -> (B, N, D): non-overlapping patches in row-major order, each flattened as
-// (channel, y, x) and projected. The weight has a convolution's shape (D, 3, p, p). p must be positive, H and
-// W multiples of it; throws otherwise.
+// (channel, y, x), converted to the weight's type and projected. The weight has a convolution's shape
+// (D, 3, p, p). p must be positive, H and W multiples of it; throws otherwise.
 struct PatchEmbedding {
   Variable weight, bias;  // named proj.weight and proj.bias
   int64_t patch = 1;

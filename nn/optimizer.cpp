@@ -6,6 +6,8 @@
 #include <numbers>
 
 #include "engine/check.h"
+#include "engine/gpu/run.h"
+#include "engine/ops.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
@@ -49,6 +51,17 @@ void adamw_step(Tensor value, const Tensor& gradient, Tensor& first, Tensor& sec
   });
 }
 
+// What a device's kernels are told of a parameter.
+gpu::StepItem item_on(const Device& device, Tensor value, Tensor gradient, Tensor& first, Tensor& second,
+                      double decay) {
+  return {gpu::out<float>(device, value),
+          gpu::out<float>(device, gradient),
+          gpu::out<float>(device, first),
+          gpu::out<float>(device, second),
+          gradient.numel(),
+          static_cast<float>(decay)};
+}
+
 }  // namespace
 
 Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
@@ -58,15 +71,28 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
         "optimizer: weight decay ", config.weight_decay, " or another setting makes no sense");
   for (const Parameter& p : parameters.all()) {
     const Tensor& value = p.value.value();
+    if (value.device() != nullptr && !rates_.defined())
+      rates_ = Tensor::zeros({3}, DType::f32, value.memory());
     first_.push_back(Tensor::zeros(value.shape(), value.dtype(), value.memory()));
     if (config.kind == OptimizerKind::adamw)
       second_.push_back(Tensor::zeros(value.shape(), value.dtype(), value.memory()));
   }
 }
 
-void Optimizer::step(double lr) {
-  check(parameters_.all().size() == first_.size(), "optimizer: the list of parameters has changed");
+void Optimizer::prepare(double lr) {
   ++steps_;
+  learning_rate_ = lr;
+  if (!rates_.defined()) return;
+  const auto steps = static_cast<double>(steps_);
+  const float rates[] = {static_cast<float>(lr), static_cast<float>(1 / (1 - std::pow(config_.beta1, steps))),
+                         static_cast<float>(1 / (1 - std::pow(config_.beta2, steps)))};
+  rates_.assign(Tensor::of<float>({3}, rates));
+}
+
+void Optimizer::apply() {
+  check(parameters_.all().size() == first_.size(), "optimizer: the list of parameters has changed");
+  if (rates_.defined()) return apply_on(*rates_.device());
+  const double lr = learning_rate_;
   for (size_t i = 0; i < first_.size(); ++i) {
     const Parameter& p = parameters_.all()[i];
     const Tensor& gradient = p.value.gradient();
@@ -83,13 +109,31 @@ void Optimizer::step(double lr) {
   }
 }
 
+// All parameters in one go.
+void Optimizer::apply_on(const Device& device) {
+  std::vector<gpu::StepItem> items;
+  Tensor none;
+  for (size_t i = 0; i < first_.size(); ++i) {
+    const Parameter& p = parameters_.all()[i];
+    if (p.value.gradient().defined())
+      items.push_back(item_on(device, p.value.value(), p.value.gradient(), first_[i],
+                              second_.empty() ? none : second_[i],
+                              decays(p.role) ? config_.weight_decay : 0));
+  }
+  device.run(&gpu::Kernels::optimizer_step,
+             {config_.kind == OptimizerKind::adamw, static_cast<int64_t>(items.size()), items.data(),
+              static_cast<float>(config_.momentum), static_cast<float>(config_.beta1),
+              static_cast<float>(config_.beta2), static_cast<float>(config_.epsilon),
+              gpu::in<float>(device, rates_)});
+}
+
 void Optimizer::save(TensorFile& file) const {
   file.metadata["optimizer.steps"] = std::to_string(steps_);
   file.metadata["optimizer.kind"] = config_.kind == OptimizerKind::sgd ? "sgd" : "adamw";
   for (size_t i = 0; i < first_.size(); ++i) {
     const std::string& name = parameters_.all()[i].name;
-    file.tensors["optimizer.first." + name] = first_[i];
-    if (!second_.empty()) file.tensors["optimizer.second." + name] = second_[i];
+    file.tensors["optimizer.first." + name] = in_main_memory(first_[i]);
+    if (!second_.empty()) file.tensors["optimizer.second." + name] = in_main_memory(second_[i]);
   }
 }
 
@@ -104,7 +148,7 @@ void Optimizer::load(const TensorFile& file) {
     check(stored.shape() == state.shape() && stored.dtype() == state.dtype(), file.name, ": tensor '", name,
           "': expected ", state.shape(), " ", name_of(state.dtype()), ", got ", stored.shape(), " ",
           name_of(stored.dtype()));
-    std::ranges::copy(stored.raw(), state.mutable_raw().begin());
+    state = stored.copied_to(state.memory());
   };
   for (size_t i = 0; i < first_.size(); ++i) {
     const std::string& name = parameters_.all()[i].name;
@@ -115,7 +159,9 @@ void Optimizer::load(const TensorFile& file) {
   check(steps_ >= 0, file.name, ": optimizer.steps is ", steps_);
 }
 
-double clip_gradients(Parameters& parameters, double largest) {
+namespace {
+
+double norm_here(const Parameters& parameters) {
   double squares = 0;
   for (const Parameter& p : parameters.all()) {
     const Tensor& gradient = p.value.gradient();
@@ -125,19 +171,44 @@ double clip_gradients(Parameters& parameters, double largest) {
         squares += static_cast<double>(g) * static_cast<double>(g);
     });
   }
-  const double norm = std::sqrt(squares);
+  return std::sqrt(squares);
+}
+
+}  // namespace
+
+Tensor clip_gradients_on(const Device& device, Parameters& parameters, double largest) {
+  std::vector<gpu::StepItem> items;
+  Memory memory;
+  for (const Parameter& p : parameters.all()) {
+    Tensor gradient = p.value.gradient();
+    if (!gradient.defined()) continue;
+    items.push_back({nullptr, gpu::out<float>(device, gradient), nullptr, nullptr, gradient.numel(), 0});
+    memory = gradient.memory();
+  }
+  const auto count = static_cast<int64_t>(items.size());
+  check(count > 0, "clip: no gradients");
+  Tensor sum = Tensor::empty({}, DType::f64, memory);
+  Tensor parts = Tensor::empty({count, gpu::square_sum_parts}, DType::f64, memory);
+  device.run(&gpu::Kernels::square_sum,
+             {count, items.data(), gpu::out<double>(device, sum), gpu::out<double>(device, parts)});
+  if (largest > 0)
+    device.run(&gpu::Kernels::clip_gradients,
+               {count, items.data(), gpu::in<double>(device, sum), static_cast<float>(largest)});
+  return sum;
+}
+
+double clip_gradients(Parameters& parameters, double largest) {
+  const Device* device = nullptr;
+  for (const Parameter& p : parameters.all())
+    if (p.value.gradient().defined()) device = p.value.gradient().device();
+  const double norm = device == nullptr ? norm_here(parameters)
+                                        : std::sqrt(clip_gradients_on(*device, parameters, largest).item());
   if (!std::isfinite(norm))
     fail(Fault::diverged, "clip: expected gradients of a finite norm, got a norm of ", norm);
-  if (largest > 0 && norm > largest) {
-    for (Parameter& p : parameters.all()) {
-      if (!p.value.gradient().defined()) continue;
-      Tensor scaled = p.value.gradient().clone();
-      dispatch(scaled.dtype(), "clip", [&](auto zero) {
-        for (auto& g : scaled.mutable_data<decltype(zero)>())
-          g *= static_cast<decltype(zero)>(largest / norm);
-      });
-      p.value.set_gradient(scaled);
-    }
+  if (device == nullptr && largest > 0 && norm > largest) {
+    for (Parameter& p : parameters.all())
+      if (p.value.gradient().defined())
+        p.value.set_gradient(scale(p.value.gradient(), largest / norm).value());
   }
   return norm;
 }

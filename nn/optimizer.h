@@ -18,13 +18,20 @@ struct OptimizerConfig {
   double weight_decay = 0;  // of weights and prompts; biases, norms, tokens and positions are not decayed
 };
 
-// Steps the parameters of a list that outlives it. A parameter without a gradient is left alone.
+// Steps the parameters of a list that outlives it, wherever they are. A parameter without a gradient is left alone.
 class Optimizer {
  public:
   Optimizer(Parameters& parameters, const OptimizerConfig& config);
 
   // One step from the gradients that stand at the leaves.
-  void step(double learning_rate);
+  void step(double learning_rate) {
+    prepare(learning_rate);
+    apply();
+  }
+  // Its two halves, for steps of a device that are recorded (engine/recording.h): what differs from step to step, and the
+  // work, which can be done again and again.
+  void prepare(double learning_rate);
+  void apply();
   int64_t steps() const { return steps_; }
 
   // The state as tensors "optimizer.<slot>.<parameter>" and the metadata "optimizer.steps";
@@ -33,9 +40,13 @@ class Optimizer {
   void load(const TensorFile& file);
 
  private:
+  void apply_on(const Device& device);
+
   Parameters& parameters_;
   OptimizerConfig config_;
   int64_t steps_ = 0;
+  double learning_rate_ = 0;            // of this step
+  Tensor rates_;                        // on a device: the learning rate and what corrects the moments' bias
   std::vector<Tensor> first_, second_;  // momentum, or the two moments
 };
 
@@ -43,6 +54,9 @@ class Optimizer {
 // and the norm is greater, all gradients are scaled down to it. Returns the norm before. A norm that
 // is NaN or infinite is Error{Fault::diverged}: no factor could mend such gradients.
 double clip_gradients(Parameters& parameters, double largest);
+// The same on a device without looking at the norm, which it returns squared, (): nothing is thrown, and gradients
+// that are not finite stay as they are. For steps that are recorded.
+Tensor clip_gradients_on(const Device& device, Parameters& parameters, double largest);
 
 enum class Schedule { cosine, constant };
 

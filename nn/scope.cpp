@@ -35,14 +35,14 @@ const Tensor& find(const TensorFile& checkpoint, const std::string& name, const 
 
 Tensor fresh(const Shape& shape, const Init& init, uint64_t seed, const std::string& name, DType dtype,
              const Memory& memory) {
-  Tensor out = Tensor::empty(shape, dtype, memory);
+  Tensor out = Tensor::empty(shape, dtype, memory.device() == nullptr ? memory : Memory());
   Random random(seed, Purpose::init, 0, hash_of(name));
   dispatch(dtype, "init", [&](auto zero) {
     using T = decltype(zero);
     // Drawn in f32, so that an f64 model starts from the very same numbers.
     for (T& value : out.mutable_data<T>()) value = static_cast<T>(static_cast<float>(draw(init, random)));
   });
-  return out;
+  return memory.device() == nullptr ? out : out.copied_to(memory);
 }
 
 void Parameters::add(Parameter parameter) {
@@ -75,11 +75,9 @@ Variable Scope::get(const std::string& name, const Shape& shape, Role role, cons
 Scope frozen(const TensorFile& checkpoint, DType dtype, const Memory& memory) {
   return Scope([checkpoint, dtype, memory](const std::string& name, const Shape& shape, Role, const Init&) {
     const Tensor& found = find(checkpoint, name, shape);
-    if (found.dtype() == dtype) return Variable(found.sealed() ? found : found.clone().seal());
-    Tensor out = Tensor::empty(shape, dtype, memory);
-    const Tensor converted = found.to(dtype);
-    std::ranges::copy(converted.raw(), out.mutable_raw().begin());
-    return Variable(out.seal());
+    if (found.dtype() == dtype && found.device() == memory.device())
+      return Variable(found.sealed() ? found : found.clone().seal());
+    return Variable(found.to(dtype).copied_to(memory).seal());
   });
 }
 
@@ -95,10 +93,7 @@ Scope trainable(Parameters& parameters, uint64_t seed, DType dtype, const Memory
 Scope trainable(Parameters& parameters, const TensorFile& checkpoint, DType dtype, const Memory& memory) {
   return Scope([&parameters, checkpoint, dtype, memory](const std::string& name, const Shape& shape,
                                                         Role role, const Init&) {
-    Tensor copy = Tensor::empty(shape, dtype, memory);
-    const Tensor converted = find(checkpoint, name, shape).to(dtype);
-    std::ranges::copy(converted.raw(), copy.mutable_raw().begin());
-    Variable leaf = Variable::leaf(copy);
+    Variable leaf = Variable::leaf(find(checkpoint, name, shape).to(dtype).copied_to(memory));
     parameters.add({name, role, leaf});
     return leaf;
   });

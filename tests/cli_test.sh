@@ -365,5 +365,37 @@ for method in vpt-deep full; do
 done
 expect 'bench of an unknown Swin' 1 'did you mean swin-' "$vitrine" bench step --model swin-x
 
+# --- devices ---
+expect 'no such device' 1 "device: expected cpu, cuda, .*'gpu'" "$vitrine" tune --data synthetic:shapes --device gpu
+expect 'an option of devices alone' 1 '^vitrine tune: --tf32: .*--device cuda' "$vitrine" tune --data synthetic:shapes --tf32
+expect 'recording needs a device' 1 "--eager: only a device's step" "$vitrine" bench step --model builtin --eager
+# Without the library, or with it but without a GPU. Where there is one, there is nothing to refuse.
+if "$vitrine" bench step --model builtin --device cuda --batch 1 --steps 1 >/dev/null 2>&1; then
+  skip 'no GPU' 'this machine has one'
+else
+  expect 'no GPU' 4 'device: cuda needs libvitrine_cuda.so|device cuda: cuda: no device' "$vitrine" bench step --model builtin --device cuda --batch 1
+  expect 'another GPU that is not there' 4 'device' "$vitrine" tune --data synthetic:shapes --device cuda:3
+fi
+VITRINE_LIBRARIES=$work expect 'a folder of libraries without the right one' 4 . "$vitrine" bench step --model builtin --device cuda --batch 1
+if [[ -e $(dirname "$vitrine")/../lib/libvitrine_emulator.so ]]; then
+  expect 'int8 on a device' 1 'f32 or bf16' "$vitrine" tune --data synthetic:shapes --device emulator --precision int8
+  expect 'a limit on a device' 1 '--memory-limit: foretells main memory' "$vitrine" tune --data synthetic:shapes --device emulator --memory-limit 2G
+  expect 'packing on a device' 1 'nothing is packed' "$vitrine" bench step --model builtin --device emulator --one-form
+  device=(--device emulator --backbone tiny.safetensors)
+  few=(--data synthetic:colors --train-limit 40 --val 0 --epochs 2 --batch 16 --workers 0 --no-test --seed 5)
+  expect 'tune on a device' 0 'in tensors on emulator' "$vitrine" tune "${few[@]}" "${device[@]}" --precision f32 --out there --json
+  json 'tune on a device: as JSON' 'j["device"] == "emulator" and j["precision"] == "f32" and "memory_forecast" not in j'
+  cp out there.json
+  expect 'the same on the CPU' 0 . "$vitrine" tune "${few[@]}" --backbone tiny.safetensors --out here --json
+  json 'a device learns what the CPU does' 'abs(j["train"]["loss"] - json.load(open("there.json"))["train"]["loss"]) < 1e-4 * j["train"]["loss"]'
+  expect 'a run on a device is gone on with there' 1 'has other settings' "$vitrine" tune "${few[@]}" --backbone tiny.safetensors --out there --resume
+  expect 'predict on a device' 0 '"name"' "$vitrine" predict --task there/task.safetensors "${device[@]}" --json pictures/test/red/00.png
+  expect 'bench on a device' 0 . "$vitrine" bench step --model builtin --device emulator --batch 1 --steps 1 --warmup 1 --json
+  json 'bench on a device: as JSON' 'j["device"] == "emulator" and j["recorded"] and j["precision"] == "bf16"'
+  expect 'pretrain on a device' 0 'nets.safetensors' "$vitrine" pretrain --out nets.safetensors --width 16 --depth 1 --heads 2 --patch 8 --steps 2 --batch 2 --device emulator
+else
+  skip 'the emulator of a GPU' 'it is not built'
+fi
+
 echo "$passed passed, $failed failed$( ((skipped)) && echo ", $skipped skipped")"
 ((failed == 0))

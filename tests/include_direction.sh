@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # include_direction.sh: the folders of the library depend on each other in one direction only, and public headers
-# (all but engine/cpu, engine/ops and models/config_json.h) show none of the libraries behind them.
+# (all but engine/cpu, engine/gpu/cuda, engine/ops and models/config_json.h) show none of the libraries behind them.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tests/cases.sh"
@@ -25,7 +25,7 @@ violations() (
     sed -nE 's/^[ \t]*#[ \t]*include[ \t]*"([^"]*)".*/\1/p' "$file" | { grep -Ev "$pattern" || true; } |
       sed "s|^|$file may not include |"
     case $file in
-      engine/cpu/* | engine/ops/* | models/config_json.h) ;;
+      engine/cpu/* | engine/gpu/cuda/* | engine/ops/* | models/config_json.h) ;;
       *.h) { grep -E "$foreign" "$file" || true; } | sed "s|^|$file is public, but has |" ;;
     esac
   done
@@ -35,10 +35,12 @@ none() { local found; found=$(violations "$1"); echo "$found"; [[ -z $found ]]; 
 # A made-up tree with one offence in each file whose name begins with bad.
 made_up=$(mktemp -d)
 trap 'rm -rf "$made_up"' EXIT
-mkdir -p "$made_up"/{engine/cpu,nn,data,models/training}
+mkdir -p "$made_up"/{engine/cpu,engine/gpu/cuda,nn,data,models/training}
 put() { echo "$2" >"$made_up/$1"; }
 put engine/good.h '#include "engine/shape.h"'
 put engine/cpu/good.h '#include <Eigen/Core>'
+put engine/gpu/cuda/good.h '#include <cuda_runtime.h>'
+put engine/gpu/bad.h '#include <cuda_runtime.h>'
 put nn/good.h '#include "engine/ops.h"'
 put models/good.cpp '#include "models/vit.h"'
 put models/training/good.cpp '#include "data/loader.h"'

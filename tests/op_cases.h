@@ -93,6 +93,7 @@ struct Outcome {
 
 // Runs the op forward and backward; inputs that are not wanted are constants.
 // Without `held`, the op gets results of another op that nobody else holds: rules may write over them.
+// On a device the gradient of the result is brought there.
 inline Outcome evaluate(const OpCase& op, const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
                         bool held = true) {
   Values variables;
@@ -105,7 +106,7 @@ inline Outcome evaluate(const OpCase& op, const std::vector<Tensor>& inputs, con
       if (!held && (v.dtype() == DType::f32 || v.dtype() == DType::f64)) v = scale(v, 1);
     y = op.run(given);
   }
-  if (y.wants_gradient()) backward(y, make_dy(y.shape(), y.dtype()));
+  if (y.wants_gradient()) backward(y, make_dy(y.shape(), y.dtype()).copied_to(y.value().memory()));
   Outcome out{y.value(), {}};
   for (size_t i = 0; i < inputs.size(); ++i)
     out.gradients.push_back(wanted[i] ? variables[i].gradient() : Tensor());
@@ -251,6 +252,11 @@ inline std::vector<OpCase> op_cases() {
       {"linear without bias", {{{2, 31, 33}}, {{17, 33}}}, lin, 5e-6, 2. * 2 * 31 * 33 * 17},
       {"linear long sums", {{{5, 300}}, {{33, 300}}, {{33}}}, lin, 5e-6, 2. * 5 * 300 * 33 + 5. * 33},
       {"linear wide", {{{3, 5}}, {{600, 5}}, {{600}}}, lin, 5e-6, 2. * 3 * 5 * 600 + 3. * 600},
+      {"linear with a sum",
+       {{{2, 31, 9}}, {{17, 9}}, {{17}}, {{2, 31, 17}}},
+       [](V v) { return linear(v[0], v[1], v[2], v[3]); },
+       5e-6,
+       2. * 2 * 31 * 9 * 17 + 2. * 2 * 31 * 17},
       {"linear of a vector", {{{6}}, {{5, 6}}, {{5}}}, lin, 5e-6, 2. * 6 * 5 + 5.},
 
       {"row_layers of a block's second half",

@@ -15,7 +15,7 @@ export JOBS=${JOBS:-$(nproc)}
 # shellcheck disable=SC2154,SC2086  # lists of words
 have_packages $packages_library $packages_program $packages_tests || exit 1
 
-options=(-DCMAKE_BUILD_TYPE=Release -DVITRINE_TESTS=ON -DVITRINE_EXAMPLES=ON)
+options=(-DCMAKE_BUILD_TYPE=Release -DVITRINE_TESTS=ON -DVITRINE_EXAMPLES=ON -DVITRINE_GPU_BENCH=ON)
 [[ ${CI:-} != true ]] || options+=(-DVITRINE_WERROR=ON)
 cmake -S "$root" -B "$build" -G Ninja "${options[@]}"
 cmake --build "$build" -j "$JOBS"
@@ -53,6 +53,8 @@ part "include direction" shell_count "$root/tests/include_direction.sh"
 part "vitrine program" shell_count "$root/tests/cli_test.sh" "$build/examples/vitrine"
 part "comparison with peers" shell_count "$root/tests/peers_test.sh"
 part "real checkpoint" shell_count "$root/tests/assets_test.sh" "$build/examples/vitrine"
+part "CUDA library" shell_count "$root/tests/cuda_test.sh" "$build"
+part "measuring on a GPU" shell_count "$root/tests/gpu_bench_test.sh" "$build"
 part "package" shell_count "$root/tests/package_test.sh" "$build"
 part "variants" shell_count "$root/tests/variants_test.sh"
 

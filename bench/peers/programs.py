@@ -31,7 +31,7 @@ class Variant:
 
 def variants(program, form, is_vit):
     """All ways of one PyTorch and form with glibc's memory as it is. Debian's has neither fused attention nor compilation,
-    and Swin's peer no fused attention: its scores take a bias and a mask."""
+    and Swin's peer, whose scores take a bias and a mask, is fused on a GPU alone (bench/gpu)."""
     plain = Variant(program, form)
     if program == "torch113":
         return [plain]

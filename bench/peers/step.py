@@ -56,6 +56,39 @@ def same_forms(build):
     return 0 if worst < 1e-12 else 1
 
 
+def same_forms_twice(build, block):
+    """same_forms as it is, then with fused attention in the second form, where this PyTorch has it. `block` is the class whose
+    `fused` says so."""
+    status = same_forms(build)
+    if status or not hasattr(F, "scaled_dot_product_attention"):
+        return status
+
+    def build_fused(form):
+        block.fused = form == "kv"  # the forms run one after the other
+        return build(form)
+    return same_forms(build_fused)
+
+
+def random_batch(model, batch, classes):
+    """Images of the model's size and labels."""
+    return torch.randn(batch, 3, model.side, model.side), torch.randint(classes, (batch,))
+
+
+def optimizer_of(model):
+    """SGD with momentum for what is trained."""
+    return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01, momentum=0.9)
+
+
+def one_step(run, images, labels, optimizer, autocast=contextlib.nullcontext):
+    """Forward, loss, backward, optimizer. Returns the loss; on a GPU all of it may still be under way."""
+    with autocast():
+        loss = F.cross_entropy(run(images), labels)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
 def main(models, default, build, check, fuse=None):
     """The command of a peer. build(model, prompts, classes, form) has `side`, the images' side; check() gives the status;
     fuse() makes models that are built later use PyTorch's fused attention."""
@@ -87,9 +120,8 @@ def main(models, default, build, check, fuse=None):
     torch.manual_seed(0)
     imported = peak_rss_bytes()
     model = build(options.model, options.prompts, options.classes, options.form)
-    images = torch.randn(options.batch, 3, model.side, model.side)
-    labels = torch.randint(options.classes, (options.batch,))
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01, momentum=0.9)
+    images, labels = random_batch(model, options.batch, options.classes)
+    optimizer = optimizer_of(model)
 
     run = torch.compile(model) if options.compile else model
     autocast = contextlib.nullcontext
@@ -99,11 +131,7 @@ def main(models, default, build, check, fuse=None):
     seconds = []
     for step in range(options.warmup + options.steps):
         start = time.perf_counter()
-        with autocast():
-            loss = F.cross_entropy(run(images), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        loss = one_step(run, images, labels, optimizer, autocast)
         if step >= options.warmup:
             seconds.append(time.perf_counter() - start)
     loss = float(loss.detach())

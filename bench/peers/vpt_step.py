@@ -24,6 +24,7 @@ EPS = 1e-6
 MODELS = {  # width, depth, heads, patch side, image side
     "vit-ti16": (192, 12, 3, 16, 224),
     "vit-b16": (768, 12, 12, 16, 224),
+    "vit-l16": (1024, 24, 16, 16, 224),
     "check": (48, 3, 4, 8, 32),
 }
 
@@ -107,29 +108,24 @@ class PromptedViT(nn.Module):
         x = self.patch(images).flatten(2).transpose(1, 2)  # (B, patches, D)
         batch = x.shape[0]
         x = torch.cat([self.cls_token.expand(batch, -1, -1), x], 1) + self.pos_embed
+        # Prompts and head may be wider than the backbone: f32 beside bf16.
+        all_prompts = self.prompts.to(x.dtype)
         if self.form == "kv":
             for i, block in enumerate(self.blocks):
-                x = block.forward_kv(x, self.prompts[i], i + 1 == len(self.blocks))
+                x = block.forward_kv(x, all_prompts[i], i + 1 == len(self.blocks))
         else:
             skip = 1  # first image token: no prompts stand in the sequence before the first layer
             for i, block in enumerate(self.blocks):
-                if len(self.prompts[i]):
-                    x = torch.cat([x[:, :1], self.prompts[i].expand(batch, -1, -1), x[:, skip:]], 1)
-                skip = 1 + self.prompts.shape[1]
+                if len(all_prompts[i]):
+                    x = torch.cat([x[:, :1], all_prompts[i].expand(batch, -1, -1), x[:, skip:]], 1)
+                skip = 1 + all_prompts.shape[1]
                 x = block(x)
-        return self.head(self.norm(x)[:, 0])
+        return self.head(self.norm(x)[:, 0].to(self.head.weight.dtype))
 
 
 def check():
     """The two forms on images of 32 x 32; then the same with fused attention in the second."""
-    status = step.same_forms(lambda form: PromptedViT("check", 5, 7, form))
-    if status or not hasattr(F, "scaled_dot_product_attention"):
-        return status
-
-    def build(form):
-        Block.fused = form == "kv"  # the forms run one after the other
-        return PromptedViT("check", 5, 7, form)
-    return step.same_forms(build)
+    return step.same_forms_twice(lambda form: PromptedViT("check", 5, 7, form), Block)
 
 
 def fuse():

@@ -23,6 +23,7 @@ import step
 EPS = 1e-5
 MODELS = {  # width, depths, heads, window, patch side, image side
     "swin-t": (96, (2, 2, 6, 2), (3, 6, 12, 24), 7, 4, 224),
+    "swin-b": (128, (2, 2, 18, 2), (4, 8, 16, 32), 7, 4, 224),
     "check": (16, (2, 2, 2), (2, 4, 8), 4, 4, 64),
 }
 
@@ -61,6 +62,7 @@ def shift_mask(side, window, shift):
 
 class Block(nn.Module):
     """Pre-norm block of windowed attention and MLP on tokens (B, L, C) of a map of side^2 tokens."""
+    fused = False  # attention by PyTorch's own op, in all blocks
 
     def __init__(self, width, heads, side, window, shifted):
         super().__init__()
@@ -106,6 +108,10 @@ class Block(nn.Module):
 
     def attend(self, q, k, v, bias):
         """Heads of queries, keys and values of all windows -> projected output (N, n, C)."""
+        if self.fused:
+            mask = bias if len(bias) == 1 else bias.repeat(len(q) // len(bias), 1, 1, 1)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.expand(len(q), -1, -1, -1))
+            return self.proj(mixed.transpose(1, 2).flatten(2))
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         scores = (scores.unflatten(0, (-1, bias.shape[0])) + bias).flatten(0, 1)
         mixed = scores.softmax(-1) @ v
@@ -186,19 +192,25 @@ class PromptedSwin(nn.Module):
         for stage, blocks in enumerate(self.stages):
             if stage:
                 x = self.mergings[stage - 1](x)
-            for block, prompts in zip(blocks, self.prompts[stage]):
+            # Prompts and head may be wider than the backbone: f32 beside bf16.
+            for block, prompts in zip(blocks, self.prompts[stage].to(x.dtype)):
                 if self.form == "kv" and block is not last:
                     x = block.forward_kv(x, prompts)
                     continue
                 x = block(torch.cat([prompts.expand(batch, -1, -1), x], 1), self.count)
                 if block is not last:
                     x = x[:, self.count:]
-        return self.head(self.norm(x).mean(1))
+        return self.head(self.norm(x).mean(1).to(self.head.weight.dtype))
 
 
 def check():
-    """The two forms on images of 64 x 64: two stages have shifted windows, the last is one window."""
-    return step.same_forms(lambda form: PromptedSwin("check", 5, 7, form))
+    """The two forms on images of 64 x 64: two stages have shifted windows, the last is one window; then the same with fused
+    attention in the second."""
+    return step.same_forms_twice(lambda form: PromptedSwin("check", 5, 7, form), Block)
+
+
+def fuse():
+    Block.fused = True
 
 
 if __name__ == "__main__":

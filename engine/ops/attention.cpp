@@ -4,11 +4,13 @@
 // blocks of query rows go through scores, softmax and the weighted sum while they stay in the cache. Backward
 // computes the scores again from the log-sum-exp of each row. If only the prefix wants a gradient, backward
 // touches no other key.
+#include <array>
 #include <cmath>
 
 #include "engine/check.h"
 #include "engine/cpu/gemm.h"
 #include "engine/cpu/rows.h"
+#include "engine/gpu/run.h"
 #include "engine/ops/prefix.h"
 #include "engine/parallel.h"
 
@@ -233,6 +235,87 @@ std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
   return result;
 }
 
+// What the entries of a device are told of both directions. `qkv` as in Kept; the queries alone in backward if no token
+// wants a gradient.
+gpu::Attention arguments_on(const Device& device, const Sizes& s, const std::vector<Tensor>& qkv,
+                            const Tensor& prefix_k, const Tensor& prefix_v, Tensor& out,
+                            Tensor& log_sum_exp) {
+  const int64_t d = s.model();
+  gpu::Attention a{.dtype = qkv[0].dtype(),
+                   .batch = s.batch,
+                   .heads = s.heads,
+                   .width = s.width,
+                   .queries = s.queries,
+                   .tokens = s.tokens,
+                   .prefix = s.prefix,
+                   .q = {},
+                   .k = {},
+                   .v = {},
+                   .prefix_k = {},
+                   .prefix_v = {},
+                   .out = gpu::out(device, out),
+                   .log_sum_exp = gpu::out<float>(device, log_sum_exp)};
+  if (qkv.size() == 1) {
+    const auto* data = static_cast<const std::byte*>(gpu::in(device, qkv[0]));
+    const auto part = [&](int64_t i) {
+      return gpu::Rows{data + i * d * static_cast<int64_t>(size_of(a.dtype)), s.tokens * 3 * d, 3 * d};
+    };
+    a.q = part(0), a.k = part(1), a.v = part(2);
+  } else {
+    a.q = {gpu::in(device, qkv[0]), s.queries * d, d};
+    a.k = {gpu::in(device, qkv[1]), s.tokens * d, d};
+    a.v = {gpu::in(device, qkv[2]), s.tokens * d, d};
+  }
+  if (s.prefix) {
+    const int64_t image = prefix_k.shape().rank() == 3 ? s.prefix * d : 0;
+    a.prefix_k = {gpu::in(device, prefix_k), image, d};
+    a.prefix_v = {gpu::in(device, prefix_v), image, d};
+  }
+  return a;
+}
+
+std::vector<Tensor> gradients_on(const Device& device, const Kept& kept, const Tensor& dy) {
+  const Sizes& s = kept.sizes;
+  const int64_t d = s.model(), operands = static_cast<int64_t>(kept.wanted.size()) - 2;
+  std::vector<Tensor> result(operands + 2);
+  Tensor out = kept.out, log_sum_exp = kept.log_sum_exp;
+  Tensor dots = Tensor::empty(log_sum_exp.shape(), DType::f32, dy.memory());
+  gpu::AttentionBackward a{
+      .forward = arguments_on(device, s, kept.qkv, kept.prefix_k, kept.prefix_v, out, log_sum_exp),
+      .dy = gpu::in(device, dy),
+      .dq = {},
+      .dk = {},
+      .dv = {},
+      .dprefix_k = nullptr,
+      .dprefix_v = nullptr,
+      .slices = 0,
+      .dots = gpu::out<float>(device, dots)};
+  const auto rows = [&](int64_t i, int64_t part, const gpu::Rows& like) {
+    if (!result[i].defined()) return gpu::MutableRows{};
+    auto* data = static_cast<std::byte*>(gpu::out(device, result[i]));
+    return gpu::MutableRows{data + part * d * static_cast<int64_t>(size_of(dy.dtype())), like.image,
+                            like.row};
+  };
+  for (int64_t i = 0; i < operands; ++i)
+    if (kept.wanted[i]) result[i] = Tensor::empty(kept.qkv[i].shape(), dy.dtype(), dy.memory());
+  const bool joined = operands == 1;
+  a.dq = rows(0, 0, a.forward.q);
+  a.dk = rows(joined ? 0 : 1, joined ? 1 : 0, a.forward.k);
+  a.dv = rows(joined ? 0 : 2, joined ? 2 : 0, a.forward.v);
+  a.slices = device.table().attention_slices(device.queue(), a);
+  std::array<Tensor, 2> parts;
+  for (int64_t i = 0; i < 2; ++i)
+    if (kept.wanted[operands + i]) parts[i] = Tensor::empty({a.slices, s.prefix, d}, DType::f32, dy.memory());
+  a.dprefix_k = gpu::out<float>(device, parts[0]);
+  a.dprefix_v = gpu::out<float>(device, parts[1]);
+  device.run(&gpu::Kernels::attention_backward, a);
+  const bool shared = kept.prefix_k.defined() && kept.prefix_k.shape().rank() == 2;
+  for (int64_t i = 0; i < 2; ++i)
+    if (parts[i].defined())
+      result[operands + i] = shared ? gpu::sum_first(parts[i], dy.dtype()) : parts[i].to(dy.dtype());
+  return result;
+}
+
 Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv,
                 const KeyValuePrefix& prefix) {
   const DType dtype = qkv[0].dtype();
@@ -243,20 +326,28 @@ Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv
   for (const Variable& x : qkv) kept.qkv.push_back(x.value());
   const Memory memory = qkv[0].value().memory();
   Tensor out = Tensor::empty({s.batch, s.queries, s.model()}, dtype, memory);
-  kept.log_sum_exp = Tensor::empty({s.batch, s.heads, s.queries}, dtype, memory);
-  dispatch(dtype, op, [&](auto zero) {
-    using T = decltype(zero);
-    attention_forward<T>(s, inputs_of<T>(s, kept.qkv, kept.prefix_k, kept.prefix_v), out, kept.log_sum_exp);
-  });
+  const Device* device = device_of(qkv[0].value(), op);
+  kept.log_sum_exp =
+      Tensor::empty({s.batch, s.heads, s.queries}, device == nullptr ? dtype : DType::f32, memory);
+  if (device != nullptr) {
+    device->run(&gpu::Kernels::attention,
+                arguments_on(*device, s, kept.qkv, kept.prefix_k, kept.prefix_v, out, kept.log_sum_exp));
+  } else {
+    dispatch(dtype, op, [&](auto zero) {
+      using T = decltype(zero);
+      attention_forward<T>(s, inputs_of<T>(s, kept.qkv, kept.prefix_k, kept.prefix_v), out, kept.log_sum_exp);
+    });
+  }
   return record_jointly(out, inputs, [&](const std::vector<bool>& wanted) -> JointRule {
     bool tokens_wanted = false;
     for (size_t i = 0; i < qkv.size(); ++i) tokens_wanted = tokens_wanted || wanted[i];
     kept.wanted = wanted;
+    if (!tokens_wanted || device != nullptr) kept.out = out;
     if (!tokens_wanted) {  // backward asks with the tokens' queries alone
-      kept.out = out;
       kept.qkv = {qkv.size() == 1 ? slice(kept.qkv[0], -1, 0, s.model()).value() : kept.qkv[0], {}, {}};
     }
     return [kept](const Tensor& dy) {
+      if (const Device* home = dy.device()) return gradients_on(*home, kept, dy);
       return dispatch(dy.dtype(), "attention",
                       [&](auto zero) { return gradients_of<decltype(zero)>(kept, dy); });
     };

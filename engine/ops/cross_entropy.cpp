@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/gpu/run.h"
 #include "engine/ops.h"
 
 namespace vitrine {
@@ -20,7 +21,7 @@ Weights weights_of(const CrossEntropy& options, std::span<const int64_t> labels,
   Weights out;
   out.of_class.assign(classes, 1.0);
   if (options.class_weights.defined()) {
-    const Tensor given = options.class_weights.to(DType::f64);
+    const Tensor given = in_main_memory(options.class_weights).to(DType::f64);
     std::ranges::copy(given.data<double>(), out.of_class.begin());
   }
   for (const double w : out.of_class) {
@@ -76,6 +77,46 @@ Tensor cross_entropy_backward(const Tensor& probabilities, std::span<const int64
   return out;
 }
 
+// The same where the logits are on a device. Labels and class weights that are there, too, are not looked at: a
+// label that is no class makes the loss NaN.
+Variable cross_entropy_on(const Device& device, const Variable& logits, const Tensor& labels,
+                          const CrossEntropy& options) {
+  const Memory memory = logits.value().memory();
+  const auto bring = [&](const Tensor& x) {
+    return x.defined() && x.device() == nullptr ? x.copied_to(memory) : x;
+  };
+  const Tensor own_labels = bring(labels), class_weights = bring(options.class_weights),
+               value = logits.value();
+  Tensor loss = Tensor::empty({}, logits.dtype(), memory);
+  Tensor probabilities = Tensor::empty(logits.shape(), DType::f32, memory);
+  Tensor weights = Tensor::empty({2}, DType::f32, memory);
+  const gpu::CrossEntropy forward{logits.dtype(),
+                                  logits.dim(0),
+                                  logits.dim(1),
+                                  gpu::in(device, value),
+                                  gpu::in<int64_t>(device, own_labels),
+                                  gpu::in(device, class_weights),
+                                  options.smoothing,
+                                  gpu::out(device, loss),
+                                  gpu::out<float>(device, probabilities),
+                                  gpu::out<float>(device, weights)};
+  device.run(&gpu::Kernels::cross_entropy, forward);
+  // The tensors are captured to keep alive what `forward` points to; backward does not look at the logits.
+  return record(
+      std::move(loss),
+      {{logits, [=](const Tensor& dy) {
+          const Device& home = *probabilities.device();
+          Tensor dlogits = Tensor::empty(probabilities.shape(), dy.dtype(), dy.memory());
+          gpu::CrossEntropy kept = forward;
+          kept.logits = nullptr;
+          kept.labels = gpu::in<int64_t>(home, own_labels);
+          kept.class_weights = gpu::in(home, class_weights);
+          static_cast<void>(weights);
+          home.run(&gpu::Kernels::cross_entropy_backward, {kept, gpu::in(home, dy), gpu::out(home, dlogits)});
+          return dlogits;
+        }}});
+}
+
 }  // namespace
 
 Variable cross_entropy(const Variable& logits, const Tensor& labels, const CrossEntropy& options) {
@@ -91,11 +132,15 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const Cross
             (class_weights.shape() == Shape{logits.dim(1)} && class_weights.dtype() == logits.dtype()),
         "cross_entropy: expected ", name_of(logits.dtype()), " class weights (", logits.dim(1), "), got ",
         name_of(class_weights.dtype()), " ", class_weights.shape());
+  const Device* device = device_of(logits.value(), "cross_entropy");
+  if (device != nullptr && labels.device() != nullptr)
+    return cross_entropy_on(*device, logits, labels, options);
   for (const int64_t label : labels.data<int64_t>())
     check(label >= 0 && label < logits.dim(1), "cross_entropy: label ", label, " is not below ",
           logits.dim(1));
 
   const Weights weights = weights_of(options, labels.data<int64_t>(), logits.dim(1));
+  if (device != nullptr) return cross_entropy_on(*device, logits, labels, options);
   Tensor probabilities = Tensor::empty(logits.shape(), logits.dtype(), logits.value().memory());
   const double loss = dispatch(logits.dtype(), "cross_entropy", [&](auto zero) {
     return cross_entropy_forward<decltype(zero)>(logits.value(), labels.data<int64_t>(), weights,

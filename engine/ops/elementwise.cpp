@@ -3,6 +3,7 @@
 #include <array>
 
 #include "engine/check.h"
+#include "engine/gpu/run.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 
@@ -56,6 +57,26 @@ void for_each_row(const Broadcast& b, int64_t begin, int64_t end, const Row& row
 int64_t row_count(const Shape& shape) { return shape.rank() ? shape.rows_before(-1) : 1; }
 int64_t row_length(const Shape& shape) { return shape.rank() ? shape.dim(-1) : 1; }
 
+// x op y on a device, into `out` if that is given.
+Tensor combine_on(const Device& device, gpu::Binary op, const Broadcast& b, const Tensor& x, const Tensor& y,
+                  Tensor out = {}) {
+  if (!out.defined()) out = Tensor::empty(b.result, x.dtype(), x.memory());
+  gpu::Combine combine{x.dtype(),
+                       op,
+                       b.result.rank(),
+                       {},
+                       {},
+                       {},
+                       gpu::in(device, x),
+                       gpu::in(device, y),
+                       gpu::out(device, out)};
+  for (int i = 0; i < b.result.rank(); ++i) combine.extents[i] = b.result.dim(i);
+  std::ranges::copy(b.x_stride, combine.x_stride);
+  std::ranges::copy(b.y_stride, combine.y_stride);
+  if (out.numel() > 0) device.run(&gpu::Kernels::combine, combine);
+  return out;
+}
+
 // f(x, y) elementwise, into `out` if that is given: x, y or another of the result's shape.
 template <class T, class F>
 Tensor combine(const Broadcast& b, const Tensor& x, const Tensor& y, const F& f, Tensor out = {}) {
@@ -101,10 +122,19 @@ Tensor sum_to(const Tensor& dy, const Shape& shape, const std::array<int64_t, Sh
 }
 
 Tensor sum_to(const Tensor& dy, const Shape& shape, const std::array<int64_t, Shape::max_rank>& stride) {
+  if (device_of(dy, "add") != nullptr) {
+    if (dy.shape() == shape) return dy;
+    std::vector<bool> kept;
+    for (int i = 0; i < dy.shape().rank(); ++i) kept.push_back(stride[i] != 0 || dy.dim(i) == 1);
+    Tensor out = Tensor::empty(shape, dy.dtype(), dy.memory());
+    gpu::sum(dy, out, kept);
+    return out;
+  }
   return dispatch(dy.dtype(), "add", [&](auto zero) { return sum_to<decltype(zero)>(dy, shape, stride); });
 }
 
 Tensor multiply(const Broadcast& b, const Tensor& x, const Tensor& y) {
+  if (const Device* device = device_of(x, "mul")) return combine_on(*device, gpu::Binary::multiply, b, x, y);
   return dispatch(x.dtype(), "mul", [&](auto zero) {
     using T = decltype(zero);
     return combine<T>(b, x, y, [](T p, T q) { return p * q; });
@@ -124,9 +154,47 @@ Tensor map(const Tensor& x, const F& f) {
 }
 
 Tensor scaled(const Tensor& x, double factor) {
+  if (device_of(x, "scale") != nullptr) {
+    Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+    gpu::move(x, out, factor);
+    return out;
+  }
   return dispatch(x.dtype(), "scale", [&](auto zero) {
     using T = decltype(zero);
     return map<T>(x, [f = static_cast<T>(factor)](T v) { return f * v; });
+  });
+}
+
+// x + y, into `over` if that is given.
+Tensor added(const Broadcast& b, const Tensor& x, const Tensor& y, const Tensor& over) {
+  if (const Device* device = device_of(x, "add")) return combine_on(*device, gpu::Binary::add, b, x, y, over);
+  return dispatch(x.dtype(), "add", [&](auto zero) {
+    using T = decltype(zero);
+    return combine<T>(
+        b, x, y, [](T p, T q) { return p + q; }, over);
+  });
+}
+
+// max(x, 0), written so that NaN stays NaN.
+Tensor relu_forward(const Tensor& x) {
+  if (const Device* device = device_of(x, "relu")) {
+    Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+    device->run(&gpu::Kernels::relu, {x.dtype(), x.numel(), gpu::in(*device, x), gpu::out(*device, out)});
+    return out;
+  }
+  return dispatch(x.dtype(), "relu", [&](auto zero) {
+    using T = decltype(zero);
+    return map<T>(x, [](T v) { return v < T(0) ? T(0) : v; });
+  });
+}
+
+Tensor relu_backward(const Tensor& x, const Tensor& dy) {
+  const Broadcast b = broadcast("relu", dy.shape(), x.shape());
+  if (const Device* device = device_of(x, "relu"))
+    return combine_on(*device, gpu::Binary::where_positive, b, dy, x);
+  return dispatch(dy.dtype(), "relu", [&](auto zero) {
+    using T = decltype(zero);
+    return combine<T>(b, dy, x, [](T d, T v) { return v > T(0) ? d : T(0); });
   });
 }
 
@@ -144,12 +212,7 @@ Variable add(Variable x, Variable y) {
   Tensor over;
   for (const Variable* v : {&y, &x})
     if (v->shape() == b.result && v->value().unique()) over = v->value();
-  Tensor out = dispatch(x.dtype(), "add", [&](auto zero) {
-    using T = decltype(zero);
-    return combine<T>(
-        b, x.value(), y.value(), [](T p, T q) { return p + q; }, over);
-  });
-  return record(std::move(out),
+  return record(added(b, x.value(), y.value(), over),
                 {{x, [b, shape = x.shape()](const Tensor& dy) { return sum_to(dy, shape, b.x_stride); }},
                  {y, [b, shape = y.shape()](const Tensor& dy) { return sum_to(dy, shape, b.y_stride); }}});
 }
@@ -178,18 +241,7 @@ Variable scale(const Variable& x, double factor) {
 Variable relu(const Variable& x) {
   check(x.defined(), "relu: undefined");
   const Tensor value = x.value();
-  Tensor out = dispatch(x.dtype(), "relu", [&](auto zero) {
-    using T = decltype(zero);
-    // Written so that NaN stays NaN.
-    return map<T>(value, [](T v) { return v < T(0) ? T(0) : v; });
-  });
-  return record(std::move(out), {{x, [value](const Tensor& dy) {
-                                    return dispatch(dy.dtype(), "relu", [&](auto zero) {
-                                      using T = decltype(zero);
-                                      return combine<T>(broadcast("relu", dy.shape(), value.shape()), dy,
-                                                        value, [](T d, T v) { return v > T(0) ? d : T(0); });
-                                    });
-                                  }}});
+  return record(relu_forward(value), {{x, [value](const Tensor& dy) { return relu_backward(value, dy); }}});
 }
 
 }  // namespace vitrine

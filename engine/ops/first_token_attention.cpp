@@ -11,6 +11,7 @@
 #include "engine/check.h"
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/rows.h"
+#include "engine/gpu/run.h"
 #include "engine/ops.h"
 #include "engine/ops/weight.h"
 #include "engine/parallel.h"
@@ -248,6 +249,157 @@ std::vector<Tensor> first_token_backward(const Kept& kept, const Tensor& dy) {
   return {dx, dprompts};
 }
 
+// The same on a device, as products of whole batches. The normed rows X (B, K, D), prompts first, are made anew in
+// backward.
+struct OnDevice {
+  const Device& device;
+  const Problem& p;
+
+  Tensor empty(const Shape& shape) const { return Tensor::empty(shape, p.x.dtype(), p.memory()); }
+
+  // rows (B, K, D) = [prompts, x]
+  Tensor all_rows() const {
+    const int64_t d = p.model();
+    Tensor rows = empty({p.batch, p.keys(), d});
+    const std::vector<int64_t> to{p.keys() * d, 1};
+    gpu::move(p.x, rows, {p.batch, p.tokens * d}, {{p.tokens * d, 1}}, {to, p.prompts * d});
+    if (p.prompts) {
+      const int64_t image = p.prompt_rows.shape().rank() == 3 ? p.prompts * d : 0;
+      gpu::move(p.prompt_rows, rows, {p.batch, p.prompts * d}, {{image, 1}}, {to});
+    }
+    return rows;
+  }
+
+  struct Normed {
+    Tensor rows, mean, rstd;
+  };
+  Normed norm(const Tensor& rows) const {
+    const int64_t count = rows.shape().rows_before(-1);
+    Normed out{empty(rows.shape()), Tensor::empty({count}, DType::f32, p.memory()),
+               Tensor::empty({count}, DType::f32, p.memory())};
+    device.run(&gpu::Kernels::layer_norm,
+               {p.x.dtype(), count, p.model(), gpu::in(device, rows), gpu::in(device, p.gamma),
+                gpu::in(device, p.beta), static_cast<float>(p.epsilon), gpu::out(device, out.rows),
+                gpu::out<float>(device, out.mean), gpu::out<float>(device, out.rstd)});
+    return out;
+  }
+  // dx over dy
+  void norm_backward(const Tensor& rows, const Normed& normed, Tensor& dy) const {
+    device.run(&gpu::Kernels::layer_norm_backward,
+               {p.x.dtype(), rows.shape().rows_before(-1), p.model(), gpu::in(device, rows),
+                gpu::in(device, dy), gpu::in(device, p.gamma), gpu::in<float>(device, normed.mean),
+                gpu::in<float>(device, normed.rstd), nullptr, gpu::out(device, dy)});
+  }
+
+  // For each image: to (m, n) = a (m, k) b (k, n), each stored with the rows first or, transposed, last.
+  struct Side {
+    const Tensor& x;
+    int64_t image, step;
+    bool transposed = false;
+  };
+  void product(int64_t batch, int64_t m, int64_t n, int64_t k, const Side& a, const Side& b, Tensor& to,
+               int64_t to_image, int64_t to_step, const Tensor& bias = {}, bool added = false) const {
+    if (batch * m * n == 0) return;
+    gpu::Product product = gpu::product_of(device, a.x, b.x, to);
+    product.batch = batch, product.m = m, product.n = n, product.k = k;
+    product.a.image = a.image, product.a.step = a.step, product.a.transposed = a.transposed;
+    product.b.image = b.image, product.b.step = b.step, product.b.transposed = b.transposed;
+    product.out_image = to_image, product.out_step = to_step;
+    product.bias = gpu::in(device, bias);
+    product.added = added ? product.out : nullptr;
+    device.run(&gpu::Kernels::product, product);
+  }
+
+  Tensor bias(Third third) const {
+    return p.bias.defined() ? p.bias.rows(third * p.model(), (third + 1) * p.model()) : Tensor();
+  }
+  // For each head h: to_h (B, D) = from_h (B, width) W_h, or to_h (B, width) = from_h (B, D) W_h^T
+  Tensor project_heads(Third third, PackedForm form, const Tensor& from) const {
+    const int64_t d = p.model(), k = form == for_forward ? d : p.width, n = form == for_forward ? p.width : d;
+    Tensor to = form == for_forward ? empty({p.batch, d}) : empty({p.batch, p.heads, d});
+    product(p.heads, p.batch, n, k, {from, k, p.heads * k},
+            {part_of(p, third, 0, d), p.width * d, d, form == for_forward}, to, n, p.heads * n);
+    return to;
+  }
+  // (B, heads, K) = left (B, heads, D) X^T in f32, for exponents want it; (B, heads, D) = left (B, heads, K) X
+  Tensor across(const Tensor& left, const Tensor& rows) const {
+    const int64_t d = p.model(), count = p.keys();
+    Tensor to = Tensor::empty({p.batch, p.heads, count}, DType::f32, p.memory());
+    product(p.batch, p.heads, count, d, {left, p.heads * d, d}, {rows, count * d, d, true}, to,
+            p.heads * count, count);
+    return to;
+  }
+  Tensor down(const Tensor& left, const Tensor& rows) const {
+    const int64_t d = p.model(), count = p.keys();
+    Tensor to = empty({p.batch, p.heads, d});
+    product(p.batch, p.heads, d, count, {left, p.heads * count, count}, {rows, count * d, d}, to, p.heads * d,
+            d);
+    return to;
+  }
+  // The first token's rows of (B, K, D)
+  Tensor first_of(const Tensor& rows) const {
+    Tensor out = empty({p.batch, p.model()});
+    gpu::move(rows, out, out.shape(), {{p.keys() * p.model(), 1}, p.prompts * p.model()});
+    return out;
+  }
+  double factor() const { return 1.0 / std::sqrt(static_cast<double>(p.width)); }
+
+  void forward(Tensor& absorbed, Tensor& weights, Tensor& out) const {
+    const int64_t d = p.model();
+    const Normed normed = norm(all_rows());
+    Tensor q = empty({p.batch, d});
+    product(1, p.batch, d, d, {first_of(normed.rows), 0, d}, {part_of(p, queries, 0, d), 0, d, true}, q, 0, d,
+            bias(queries));
+    gpu::move(q, q, factor());
+    absorbed = project_heads(keys, for_backward, q);
+    Tensor scores = across(absorbed, normed.rows);
+    device.run(&gpu::Kernels::softmax, {DType::f32, p.batch * p.heads, p.keys(), 1, gpu::in(device, scores),
+                                        gpu::out(device, scores)});
+    weights = scores.to(p.x.dtype());
+    const Tensor sums = down(weights, normed.rows);
+    out = project_heads(values, for_forward, sums).reshape({p.batch, 1, d});
+    if (p.bias.defined()) out = add(out, bias(values)).value();
+  }
+
+  std::vector<Tensor> backward(const Kept& kept, const Tensor& dy) const {
+    const int64_t d = p.model(), count = p.keys();
+    const Tensor rows = all_rows();
+    const Normed normed = norm(rows);
+    const Tensor slope = project_heads(values, for_backward, dy);
+    Tensor dscores = across(slope, normed.rows);
+    device.run(&gpu::Kernels::softmax_backward,
+               {DType::f32, p.batch * p.heads, count, 1, gpu::in(device, kept.weights.to(DType::f32)),
+                gpu::in(device, dscores), gpu::out(device, dscores)});
+    const Tensor ds = dscores.to(p.x.dtype());
+    // dX = ds^T u + a^T w
+    Tensor drows = empty({p.batch, count, d});
+    product(p.batch, count, d, p.heads, {ds, p.heads * count, count, true}, {kept.absorbed, p.heads * d, d},
+            drows, count * d, d);
+    product(p.batch, count, d, p.heads, {kept.weights, p.heads * count, count, true}, {slope, p.heads * d, d},
+            drows, count * d, d, {}, true);
+    if (kept.wants_x) {  // the first token has also asked
+      Tensor dq = project_heads(keys, for_forward, down(ds, normed.rows));
+      gpu::move(dq, dq, factor());
+      Tensor dfirst = first_of(drows);
+      product(1, p.batch, d, d, {dq, 0, d}, {part_of(p, queries, 0, d), 0, d}, dfirst, 0, d, {}, true);
+      gpu::move(dfirst, drows, dfirst.shape(), {gpu::strides_of(dfirst.shape())},
+                {{count * d, 1}, p.prompts * d});
+    }
+    norm_backward(rows, normed, drows);
+    std::vector<Tensor> out(2);
+    if (kept.wants_x) {
+      out[0] = empty({p.batch, p.tokens, d});
+      gpu::move(drows, out[0], {p.batch, p.tokens * d}, {{count * d, 1}, p.prompts * d});
+    }
+    if (kept.wants_prompts) {
+      out[1] = empty({p.batch, p.prompts, d});
+      gpu::move(drows, out[1], {p.batch, p.prompts * d}, {{count * d, 1}});
+      if (p.prompt_rows.shape().rank() == 2) out[1] = gpu::sum_first(out[1], dy.dtype());
+    }
+    return out;
+  }
+};
+
 // The definition, and the way for weights that are trained.
 Variable composed(const Variable& x, const RowLayers& l, int64_t heads, const Variable& prompts) {
   const int64_t d = x.dim(2);
@@ -311,10 +463,15 @@ Variable first_token_attention(const Variable& x, const RowLayers& l, int64_t he
   const auto empty = [&](const Shape& shape) { return Tensor::empty(shape, x.dtype(), p.memory()); };
   Tensor absorbed = empty({p.batch, heads, d}), weights = empty({p.batch, heads, p.keys()});
   Tensor out = empty({p.batch, 1, d});
-  dispatch(x.dtype(), "first_token_attention",
-           [&](auto zero) { first_token_forward<decltype(zero)>(p, absorbed, weights, out); });
+  if (const Device* device = device_of(x.value(), "first_token_attention")) {
+    OnDevice{*device, p}.forward(absorbed, weights, out);
+  } else {
+    dispatch(x.dtype(), "first_token_attention",
+             [&](auto zero) { first_token_forward<decltype(zero)>(p, absorbed, weights, out); });
+  }
   return record_jointly(std::move(out), {x, prompts}, [&](const std::vector<bool>& wanted) -> JointRule {
     return [kept = Kept{std::move(p), absorbed, weights, wanted[0], wanted[1]}](const Tensor& dy) {
+      if (const Device* home = dy.device()) return OnDevice{*home, kept.problem}.backward(kept, dy);
       return dispatch(dy.dtype(), "first_token_attention",
                       [&](auto zero) { return first_token_backward<decltype(zero)>(kept, dy); });
     };

@@ -3,6 +3,7 @@
 #include "engine/check.h"
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/rows.h"
+#include "engine/gpu/run.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
@@ -51,8 +52,34 @@ void gelu_run(Gelu form, const T* x, int64_t n, T* out, T* slopes) {
 template void gelu_run(Gelu, const float*, int64_t, float*, float*);
 template void gelu_run(Gelu, const double*, int64_t, double*, double*);
 
+gpu::GeluForm device_form(Gelu form) {
+  if (form == Gelu::erf) return gpu::GeluForm::erf;
+  return form == Gelu::tanh ? gpu::GeluForm::tanh : gpu::GeluForm::quick;
+}
+
+namespace {
+
+// On a device x is kept, as the epilogues of products do.
+Variable gelu_on(const Device& device, const Variable& x, Gelu form) {
+  const Tensor value = x.value();
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), value.memory());
+  device.run(&gpu::Kernels::gelu,
+             {x.dtype(), device_form(form), x.numel(), gpu::in(device, value), gpu::out(device, out)});
+  return record(std::move(out), {{x, [value, form](const Tensor& dy) {
+                                    Tensor dx = cpu::over(dy);
+                                    const Device& home = *value.device();
+                                    home.run(&gpu::Kernels::gelu_backward,
+                                             {dy.dtype(), device_form(form), dy.numel(), gpu::in(home, value),
+                                              gpu::in(home, dy), gpu::out(home, dx)});
+                                    return dx;
+                                  }}});
+}
+
+}  // namespace
+
 Variable gelu(const Variable& x, Gelu form) {
   check(x.defined(), "gelu: undefined");
+  if (const Device* device = device_of(x.value(), "gelu")) return gelu_on(*device, x, form);
   const Tensor slopes =
       x.wants_gradient() ? Tensor::empty(x.shape(), x.dtype(), x.value().memory()) : Tensor();
   Tensor out = dispatch(x.dtype(), "gelu",

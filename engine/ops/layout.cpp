@@ -1,10 +1,11 @@
 // layout.cpp: ops that move elements without changing them: reshape, permute, slice,
-// concat, repeat; and mean.
+// concat, repeat, convert; and mean. On a device all of them are one kernel, which moves, and one that sums.
 #include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "engine/check.h"
+#include "engine/gpu/run.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 
@@ -27,6 +28,10 @@ Tensor permuted(const Tensor& x, std::span<const int> order) {
   }
   Tensor out = Tensor::empty(Shape(std::span<const int64_t>(extents.data(), rank)), x.dtype(), x.memory());
   if (out.numel() == 0) return out;
+  if (device_of(x, "permute") != nullptr) {
+    gpu::move(x, out, out.shape(), {{strides.begin(), strides.begin() + rank}});
+    return out;
+  }
   const int64_t length = rank ? extents[rank - 1] : 1, step = rank ? strides[rank - 1] : 1;
   dispatch(x.dtype(), "permute", [&](auto zero) {
     using T = decltype(zero);
@@ -52,11 +57,22 @@ void copy_runs(const std::byte* from, size_t from_step, std::byte* to, size_t to
   for (int64_t i = 0; i < count && bytes > 0; ++i) std::memcpy(to + i * to_step, from + i * from_step, bytes);
 }
 
+// On a device: x seen as (outer, n, inner), entries [begin, begin + count) of it to those from `to_begin` on of `to`.
+void move_entries(const Tensor& x, int64_t begin, int64_t count, Tensor& to, int64_t to_begin, int axis) {
+  const int64_t inner = x.shape().columns_from(axis + 1);
+  gpu::move(x, to, {x.shape().rows_before(axis), count * inner}, {{x.dim(axis) * inner, 1}, begin * inner},
+            {{to.dim(axis) * inner, 1}, to_begin * inner});
+}
+
 // Entries [begin, end) along one axis.
 Tensor sliced(const Tensor& x, int axis, int64_t begin, int64_t end) {
   if (axis == 0) return x.rows(begin, end);
   Tensor out = Tensor::empty(x.shape().with(axis, end - begin), x.dtype(), x.memory());
   if (out.numel() == 0) return out;  // where entries would begin, there may be no memory
+  if (device_of(x, "slice") != nullptr) {
+    move_entries(x, begin, end - begin, out, 0, axis);
+    return out;
+  }
   const size_t entry = static_cast<size_t>(x.shape().columns_from(axis + 1)) * size_of(x.dtype());
   copy_runs(x.raw().data() + begin * entry, x.dim(axis) * entry, out.mutable_raw().data(),
             (end - begin) * entry, (end - begin) * entry, x.shape().rows_before(axis));
@@ -66,6 +82,7 @@ Tensor sliced(const Tensor& x, int axis, int64_t begin, int64_t end) {
 // Writes `part` into the entries from `begin` on of `whole`, along one axis.
 void place(const Tensor& part, Tensor& whole, int axis, int64_t begin) {
   if (part.numel() == 0) return;
+  if (device_of(whole, "concat") != nullptr) return move_entries(part, 0, part.dim(axis), whole, begin, axis);
   const size_t entry = static_cast<size_t>(whole.shape().columns_from(axis + 1)) * size_of(whole.dtype());
   copy_runs(part.raw().data(), part.dim(axis) * entry, whole.mutable_raw().data() + begin * entry,
             whole.dim(axis) * entry, part.dim(axis) * entry, whole.shape().rows_before(axis));
@@ -73,7 +90,7 @@ void place(const Tensor& part, Tensor& whole, int axis, int64_t begin) {
 
 // The sum over one axis times `factor`: x seen as (outer, n, inner) -> (outer, inner), in the order of n.
 template <class T>
-Tensor summed(const Tensor& x, int axis, T factor) {
+Tensor summed_here(const Tensor& x, int axis, T factor) {
   const int64_t outer = x.shape().rows_before(axis), n = x.dim(axis),
                 inner = x.shape().columns_from(axis + 1);
   Tensor out = Tensor::zeros(x.shape().without(axis), x.dtype(), x.memory());
@@ -89,9 +106,23 @@ Tensor summed(const Tensor& x, int axis, T factor) {
   return out;
 }
 
+Tensor summed(const char* op, const Tensor& x, int axis, double factor) {
+  if (device_of(x, op) != nullptr) {
+    Tensor out = Tensor::empty(x.shape().without(axis), x.dtype(), x.memory());
+    std::vector<bool> kept(x.shape().rank(), true);
+    kept[axis] = false;
+    gpu::sum(x, out, kept, factor);
+    return out;
+  }
+  return dispatch(x.dtype(), op, [&](auto zero) {
+    using T = decltype(zero);
+    return summed_here<T>(x, axis, static_cast<T>(factor));
+  });
+}
+
 // Each entry of x (outer, inner) n times, times `factor`: (outer, n, inner).
 template <class T>
-Tensor spread(const Tensor& x, const Shape& shape, int axis, T factor) {
+Tensor spread_here(const Tensor& x, const Shape& shape, int axis, T factor) {
   const int64_t outer = shape.rows_before(axis), n = shape.dim(axis), inner = shape.columns_from(axis + 1);
   Tensor out = Tensor::empty(shape, x.dtype(), x.memory());
   const T* from = x.data<T>().data();
@@ -100,6 +131,19 @@ Tensor spread(const Tensor& x, const Shape& shape, int axis, T factor) {
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = 0; j < inner; ++j) to[(o * n + i) * inner + j] = factor * from[o * inner + j];
   return out;
+}
+
+Tensor spread(const char* op, const Tensor& x, const Shape& shape, int axis, double factor) {
+  if (device_of(x, op) != nullptr) {
+    Tensor out = Tensor::empty(shape, x.dtype(), x.memory());
+    const int64_t inner = shape.columns_from(axis + 1);
+    gpu::move(x, out, {shape.rows_before(axis), shape.dim(axis), inner}, {{inner, 0, 1}}, {}, factor);
+    return out;
+  }
+  return dispatch(x.dtype(), op, [&](auto zero) {
+    using T = decltype(zero);
+    return spread_here<T>(x, shape, axis, static_cast<T>(factor));
+  });
 }
 
 }  // namespace
@@ -168,29 +212,32 @@ Variable repeat(const Variable& x, int64_t count) {
   check(x.shape().rank() < Shape::max_rank, "repeat: ", x.shape(), " has no room for one more axis");
   std::vector<int64_t> extents{count};
   extents.insert(extents.end(), x.shape().extents().begin(), x.shape().extents().end());
-  Tensor out = Tensor::empty(Shape(std::span<const int64_t>(extents)), x.dtype(), x.value().memory());
-  copy_runs(x.value().raw().data(), 0, out.mutable_raw().data(), x.value().bytes(), x.value().bytes(), count);
-  return record(std::move(out), {{x, [](const Tensor& dy) {
-                                    return dispatch(dy.dtype(), "repeat", [&](auto zero) {
-                                      return summed<decltype(zero)>(dy, 0, decltype(zero)(1));
-                                    });
-                                  }}});
+  const Shape shape{std::span<const int64_t>(extents)};
+  Tensor out;
+  if (x.value().device() != nullptr) {
+    out = spread("repeat", x.value(), shape, 0, 1);
+  } else {
+    out = Tensor::empty(shape, x.dtype(), x.value().memory());
+    copy_runs(x.value().raw().data(), 0, out.mutable_raw().data(), x.value().bytes(), x.value().bytes(),
+              count);
+  }
+  return record(std::move(out), {{x, [](const Tensor& dy) { return summed("repeat", dy, 0, 1); }}});
 }
 
 Variable mean(const Variable& x, int axis) {
   const int at = position("mean", x.shape(), axis);
   check(x.dim(at) > 0, "mean: axis ", at, " of ", x.shape(), " is empty");
   const double factor = 1.0 / static_cast<double>(x.dim(at));
-  Tensor out = dispatch(x.dtype(), "mean", [&](auto zero) {
-    using T = decltype(zero);
-    return summed<T>(x.value(), at, static_cast<T>(factor));
-  });
-  return record(std::move(out), {{x, [shape = x.shape(), at, factor](const Tensor& dy) {
-                                    return dispatch(dy.dtype(), "mean", [&](auto zero) {
-                                      using T = decltype(zero);
-                                      return spread<T>(dy, shape, at, static_cast<T>(factor));
-                                    });
-                                  }}});
+  return record(summed("mean", x.value(), at, factor),
+                {{x, [shape = x.shape(), at, factor](const Tensor& dy) {
+                    return spread("mean", dy, shape, at, factor);
+                  }}});
+}
+
+Variable convert(const Variable& x, DType dtype) {
+  check(x.defined(), "convert: undefined");
+  if (x.dtype() == dtype) return x;
+  return record(x.value().to(dtype), {{x, [from = x.dtype()](const Tensor& dy) { return dy.to(from); }}});
 }
 
 }  // namespace vitrine

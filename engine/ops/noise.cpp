@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/gpu/run.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 
@@ -13,6 +14,8 @@ void check_noise(const char* op, const Variable& x, double probability, const No
   check(probability >= 0 && probability < 1, op, ": expected a probability in [0, 1), got ", probability);
   check(x.shape().rank() >= 1 && static_cast<int64_t>(key.samples.size()) == x.dim(0), op, ": expected ",
         x.shape().rank() ? x.dim(0) : 0, " samples in the key, got ", key.samples.size());
+  check(!key.on_device.defined() || key.on_device.shape() == Shape{1 + x.dim(0)}, op, ": expected a key (",
+        1 + x.dim(0), ") on the device, got ", key.on_device.shape());
 }
 
 Random stream(const NoiseKey& key, Purpose purpose, int64_t b) {
@@ -39,11 +42,29 @@ Tensor masked(const Tensor& x, double probability, const NoiseKey& key, Purpose 
   return out;
 }
 
+Tensor masked_on(const Device& device, const Tensor& x, double probability, const NoiseKey& key,
+                 Purpose purpose, int64_t group) {
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  Tensor own = key.on_device;
+  if (!own.defined()) {
+    std::vector<int64_t> numbers{key.epoch};
+    numbers.insert(numbers.end(), key.samples.begin(), key.samples.end());
+    own = Tensor::of<int64_t>({static_cast<int64_t>(numbers.size())}, numbers, x.memory());
+  }
+  device.run(&gpu::Kernels::dropout,
+             {x.dtype(), x.dim(0), x.shape().columns_from(1), group, probability, key.seed,
+              static_cast<uint32_t>(purpose), key.lane, gpu::in<int64_t>(device, own), gpu::in(device, x),
+              gpu::out(device, out)});
+  return out;
+}
+
 Variable noise(const char* op, const Variable& x, double probability, const NoiseKey& key, Purpose purpose,
                int64_t group) {
   check_noise(op, x, probability, key);
   if (probability == 0 || x.numel() == 0) return x;
   const auto apply = [op, probability, key, purpose, group](const Tensor& t) {
+    if (const Device* device = device_of(t, op))
+      return masked_on(*device, t, probability, key, purpose, group);
     return dispatch(t.dtype(), op,
                     [&](auto zero) { return masked<decltype(zero)>(t, probability, key, purpose, group); });
   };

@@ -1,10 +1,12 @@
 // norm.cpp: layer_norm and softmax.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "engine/check.h"
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/rows.h"
+#include "engine/gpu/run.h"
 #include "engine/ops.h"
 #include "engine/parallel.h"
 
@@ -113,6 +115,88 @@ Tensor softmax_backward(const Tensor& y, const Tensor& dy) {
   return out;
 }
 
+// The same functions, wherever the tensors are. On a device means and rstds are f32.
+
+Tensor layer_norm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon,
+                          Tensor& mean, Tensor& rstd) {
+  if (const Device* device = device_of(x, "layer_norm")) {
+    const int64_t rows = x.shape().rows_before(-1);
+    Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+    mean = Tensor::empty({rows}, DType::f32, x.memory());
+    rstd = Tensor::empty({rows}, DType::f32, x.memory());
+    device->run(&gpu::Kernels::layer_norm,
+                {x.dtype(), rows, x.dim(-1), gpu::in(*device, x), gpu::in(*device, gamma),
+                 gpu::in(*device, beta), static_cast<float>(epsilon), gpu::out(*device, out),
+                 gpu::out<float>(*device, mean), gpu::out<float>(*device, rstd)});
+    return out;
+  }
+  return dispatch(x.dtype(), "layer_norm", [&](auto zero) {
+    using T = decltype(zero);
+    return layer_norm_forward<T>(x, gamma, beta, static_cast<T>(epsilon), mean, rstd);
+  });
+}
+
+// What backward keeps, undefined where nobody wants it.
+struct KeptNorm {
+  Tensor x, gamma, mean, rstd;
+};
+
+Tensor layer_norm_backward_x(const KeptNorm& k, const Tensor& dy) {
+  Tensor out = cpu::over(dy);
+  if (const Device* device = device_of(dy, "layer_norm")) {
+    device->run(&gpu::Kernels::layer_norm_backward,
+                {dy.dtype(), dy.shape().rows_before(-1), dy.dim(-1), gpu::in(*device, k.x),
+                 gpu::in(*device, dy), gpu::in(*device, k.gamma), gpu::in<float>(*device, k.mean),
+                 gpu::in<float>(*device, k.rstd), nullptr, gpu::out(*device, out)});
+    return out;
+  }
+  return dispatch(dy.dtype(), "layer_norm", [&](auto zero) {
+    return layer_norm_backward_x<decltype(zero)>(k.x, k.gamma, k.mean, k.rstd, dy, out);
+  });
+}
+
+// dgamma and dbeta, undefined where not wanted
+std::array<Tensor, 2> layer_norm_backward_weights(const KeptNorm& k, bool gamma, bool beta,
+                                                  const Tensor& dy) {
+  std::array<Tensor, 2> out;
+  if (const Device* device = device_of(dy, "layer_norm")) {
+    if (gamma) out[0] = Tensor::empty({dy.dim(-1)}, dy.dtype(), dy.memory());
+    if (beta) out[1] = Tensor::empty({dy.dim(-1)}, dy.dtype(), dy.memory());
+    device->run(&gpu::Kernels::layer_norm_weights,
+                {dy.dtype(), dy.shape().rows_before(-1), dy.dim(-1), gpu::in(*device, k.x),
+                 gpu::in(*device, dy), gpu::in<float>(*device, k.mean), gpu::in<float>(*device, k.rstd),
+                 gpu::out(*device, out[0]), gpu::out(*device, out[1])});
+    return out;
+  }
+  dispatch(dy.dtype(), "layer_norm", [&](auto zero) {
+    using T = decltype(zero);
+    if (gamma) out[0] = layer_norm_backward_gamma<T>(k.x, k.mean, k.rstd, dy);
+    if (beta) out[1] = layer_norm_backward_beta<T>(dy);
+  });
+  return out;
+}
+
+Tensor softmax_forward(const Tensor& x) {
+  if (const Device* device = device_of(x, "softmax")) {
+    Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+    device->run(&gpu::Kernels::softmax, {x.dtype(), x.shape().rows_before(-1), x.dim(-1), 1,
+                                         gpu::in(*device, x), gpu::out(*device, out)});
+    return out;
+  }
+  return dispatch(x.dtype(), "softmax", [&](auto zero) { return softmax_forward<decltype(zero)>(x); });
+}
+
+Tensor softmax_backward(const Tensor& y, const Tensor& dy) {
+  if (const Device* device = device_of(dy, "softmax")) {
+    Tensor out = cpu::over(dy);
+    device->run(&gpu::Kernels::softmax_backward,
+                {dy.dtype(), dy.shape().rows_before(-1), dy.dim(-1), 1, gpu::in(*device, y),
+                 gpu::in(*device, dy), gpu::out(*device, out)});
+    return out;
+  }
+  return dispatch(dy.dtype(), "softmax", [&](auto zero) { return softmax_backward<decltype(zero)>(y, dy); });
+}
+
 }  // namespace
 
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon) {
@@ -125,38 +209,24 @@ Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& be
   check(std::isfinite(epsilon) && epsilon >= 0, "layer_norm: expected a finite epsilon >= 0, got ", epsilon);
   const Tensor value = x.value(), g = gamma.value();
   Tensor mean, rstd;
-  Tensor out = dispatch(x.dtype(), "layer_norm", [&](auto zero) {
-    using T = decltype(zero);
-    return layer_norm_forward<T>(value, g, beta.value(), static_cast<T>(epsilon), mean, rstd);
-  });
+  Tensor out = layer_norm_forward(value, g, beta.value(), epsilon, mean, rstd);
   return record_jointly(std::move(out), {x, gamma, beta}, [&](const std::vector<bool>& wanted) -> JointRule {
     // dbeta alone needs nothing but dy.
-    const bool keeps_x = wanted[0] || wanted[1];
-    const Tensor kept = keeps_x ? value : Tensor(), kept_mean = keeps_x ? mean : Tensor();
-    const Tensor kept_rstd = keeps_x ? rstd : Tensor(), kept_gamma = wanted[0] ? g : Tensor();
-    return [wanted, kept, kept_gamma, kept_mean, kept_rstd](const Tensor& dy) {
-      return dispatch(dy.dtype(), "layer_norm", [&](auto zero) {
-        using T = decltype(zero);
-        std::vector<Tensor> gradients(3);
-        if (wanted[1]) gradients[1] = layer_norm_backward_gamma<T>(kept, kept_mean, kept_rstd, dy);
-        if (wanted[2]) gradients[2] = layer_norm_backward_beta<T>(dy);
-        // Last, for it may overwrite dy.
-        if (wanted[0])
-          gradients[0] = layer_norm_backward_x<T>(kept, kept_gamma, kept_mean, kept_rstd, dy, cpu::over(dy));
-        return gradients;
-      });
+    KeptNorm kept;
+    if (wanted[0] || wanted[1]) kept = {value, {}, mean, rstd};
+    if (wanted[0]) kept.gamma = g;
+    return [wanted, kept](Tensor dy) {
+      auto [dgamma, dbeta] = layer_norm_backward_weights(kept, wanted[1], wanted[2], dy);
+      // Last, for it may overwrite dy.
+      return std::vector<Tensor>{wanted[0] ? layer_norm_backward_x(kept, dy) : Tensor(), dgamma, dbeta};
     };
   });
 }
 
 Variable softmax(const Variable& x) {
   check(x.shape().rank() >= 1 && x.dim(-1) > 0, "softmax: expected x (..., D), got ", x.shape());
-  const Tensor y =
-      dispatch(x.dtype(), "softmax", [&](auto zero) { return softmax_forward<decltype(zero)>(x.value()); });
-  return record(y, {{x, [y](const Tensor& dy) {
-                       return dispatch(dy.dtype(), "softmax",
-                                       [&](auto zero) { return softmax_backward<decltype(zero)>(y, dy); });
-                     }}});
+  const Tensor y = softmax_forward(x.value());
+  return record(y, {{x, [y](const Tensor& dy) { return softmax_backward(y, dy); }}});
 }
 
 }  // namespace vitrine

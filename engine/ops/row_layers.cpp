@@ -5,10 +5,12 @@
 // beside the products. Here a task takes some rows through all layers while they are in the cache. Nothing is
 // kept for backward but x, a mean and a deviation for each row, and gelu's slopes.
 #include <cmath>
+#include <functional>
 
 #include "engine/check.h"
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/rows.h"
+#include "engine/gpu/run.h"
 #include "engine/ops/gelu.h"
 #include "engine/ops/weight.h"
 #include "engine/parallel.h"
@@ -29,7 +31,7 @@ struct Layers {
   int64_t k = w1.dim(1), h = second ? w1.dim(0) : 0, n = second ? w2.dim(0) : w1.dim(0);
 };
 
-// Undefined where not kept.
+// Undefined where not kept. On a device `slopes` holds what gelu was given, not its slopes.
 struct Kept {
   Tensor x, mean, rstd, slopes;
 };
@@ -120,6 +122,70 @@ void row_layers_backward(const Layers& l, const Kept& kept, const Tensor& dy, Te
   });
 }
 
+// The same on a device, where products take bias, gelu and the sum with x along: x (M, K) w^T, or dy w.
+void run_product(const Device& device, const Tensor& x, const Tensor& w, bool transposed, Tensor& out,
+                 const std::function<void(gpu::Product&)>& more) {
+  gpu::Product p = gpu::product_of(device, x, w, out);
+  p.k = x.dim(-1), p.n = out.dim(-1), p.m = out.shape().rows_before(-1);
+  p.a.step = p.k, p.b.step = w.dim(1), p.b.transposed = transposed, p.out_step = p.n;
+  more(p);
+  if (p.m > 0 && p.n > 0) device.run(&gpu::Kernels::product, p);
+}
+
+void row_layers_forward_on(const Device& device, const Tensor& x, const Layers& l, Kept& kept, Tensor& out) {
+  const auto empty = [&](int64_t width) {
+    return Tensor::empty(x.shape().with(-1, width), x.dtype(), x.memory());
+  };
+  Tensor in = x;
+  if (l.norm) {
+    in = empty(l.k);
+    device.run(&gpu::Kernels::layer_norm,
+               {x.dtype(), x.shape().rows_before(-1), l.k, gpu::in(device, x), gpu::in(device, l.gamma),
+                gpu::in(device, l.beta), static_cast<float>(l.epsilon), gpu::out(device, in),
+                gpu::out<float>(device, kept.mean), gpu::out<float>(device, kept.rstd)});
+  }
+  const Tensor& added = l.residual ? x : Tensor();
+  if (l.second) {
+    Tensor hidden = empty(l.h), inner = kept.slopes.defined() ? kept.slopes : empty(l.h);
+    run_product(device, in, l.w1, true, hidden, [&](gpu::Product& p) {
+      p.bias = gpu::in(device, l.b1);
+      p.epilogue = gpu::Epilogue::gelu, p.form = device_form(l.form), p.inner = gpu::out(device, inner);
+    });
+    in = hidden;
+  }
+  run_product(device, in, l.second ? l.w2 : l.w1, true, out, [&](gpu::Product& p) {
+    p.bias = gpu::in(device, l.second ? l.b2 : l.b1);
+    p.added = gpu::in(device, added);
+  });
+}
+
+void row_layers_backward_on(const Device& device, const Layers& l, const Kept& kept, const Tensor& dy,
+                            Tensor& dx) {
+  const auto empty = [&](int64_t width) {
+    return Tensor::empty(dy.shape().with(-1, width), dy.dtype(), dy.memory());
+  };
+  Tensor in = dy;
+  if (l.second) {
+    Tensor hidden = empty(l.h), inner = kept.slopes;
+    run_product(device, in, l.w2, false, hidden, [&](gpu::Product& p) {
+      p.epilogue = gpu::Epilogue::gelu_backward, p.form = device_form(l.form),
+      p.inner = gpu::out(device, inner);
+    });
+    in = hidden;
+  }
+  if (!l.norm) {
+    run_product(device, in, l.w1, false, dx,
+                [&](gpu::Product& p) { p.added = l.residual ? gpu::in(device, dy) : nullptr; });
+    return;
+  }
+  Tensor normed = empty(l.k);
+  run_product(device, in, l.w1, false, normed, [](gpu::Product&) {});
+  device.run(&gpu::Kernels::layer_norm_backward,
+             {dy.dtype(), dy.shape().rows_before(-1), l.k, gpu::in(device, kept.x), gpu::in(device, normed),
+              gpu::in(device, l.gamma), gpu::in<float>(device, kept.mean), gpu::in<float>(device, kept.rstd),
+              l.residual ? gpu::in(device, dy) : nullptr, gpu::out(device, dx)});
+}
+
 // The definition, and the way for weights that are trained.
 Variable composed(const Variable& x, const RowLayers& l, bool residual) {
   const Variable in = l.gamma.defined() ? layer_norm(x, l.gamma, l.beta, l.epsilon) : x;
@@ -175,23 +241,33 @@ Variable row_layers(const Variable& x, const RowLayers& l, bool residual) {
                       .epsilon = l.epsilon,
                       .form = l.form};
   const Memory memory = x.value().memory();
+  const Device* device = device_of(x.value(), "row_layers");
   Tensor out = Tensor::empty(x.shape().with(-1, layers.n), x.dtype(), memory);
   Kept kept;
   if (x.wants_gradient()) {
     const int64_t m = x.shape().rows_before(-1);
     if (layers.norm) {
       kept.x = x.value();
-      kept.mean = Tensor::empty({m}, x.dtype(), memory);
-      kept.rstd = Tensor::empty({m}, x.dtype(), memory);
+      const DType type = device == nullptr ? x.dtype() : DType::f32;
+      kept.mean = Tensor::empty({m}, type, memory);
+      kept.rstd = Tensor::empty({m}, type, memory);
     }
     if (layers.second) kept.slopes = Tensor::empty(x.shape().with(-1, layers.h), x.dtype(), memory);
   }
-  dispatch(x.dtype(), "row_layers",
-           [&](auto zero) { row_layers_forward<decltype(zero)>(x.value(), layers, kept, out); });
+  if (device != nullptr) {
+    row_layers_forward_on(*device, x.value(), layers, kept, out);
+  } else {
+    dispatch(x.dtype(), "row_layers",
+             [&](auto zero) { row_layers_forward<decltype(zero)>(x.value(), layers, kept, out); });
+  }
   return record(std::move(out), {{x, [layers, kept](const Tensor& dy) {
                                     Tensor dx = layers.residual ? cpu::over(dy)
                                                                 : Tensor::empty(dy.shape().with(-1, layers.k),
                                                                                 dy.dtype(), dy.memory());
+                                    if (const Device* home = dy.device()) {
+                                      row_layers_backward_on(*home, layers, kept, dy, dx);
+                                      return dx;
+                                    }
                                     dispatch(dy.dtype(), "row_layers", [&](auto zero) {
                                       row_layers_backward<decltype(zero)>(layers, kept, dy, dx);
                                     });

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/gpu/run.h"
 #include "engine/ops/prefix.h"
 #include "engine/ops/windows.h"
 #include "engine/parallel.h"
@@ -113,7 +114,9 @@ struct Kept {
   Sizes sizes;
   Plan plan;
   Inputs in;
-  Tensor out, log_sum_exp;  // out: only if the prefix alone is wanted
+  Tensor out, log_sum_exp;  // out: only if the prefix alone is wanted, or on a device
+  WindowGrid grid{};        // for a device, which needs no plan
+  Tensor prompts_out{};     // on a device: what each window made of its prompts
   bool qkv = false, bias = false, padding = false, prefix_k = false, prefix_v = false;
   bool prefix_alone() const { return !qkv && !bias && !padding && sizes.prompts == 0; }
 };
@@ -285,6 +288,100 @@ std::vector<Tensor> gradients_of(const Kept& kept, const Tensor& dy) {
           of_prefix(kept.prefix_v, grad.prefix_v)};
 }
 
+// What the entries of a device are told of both directions; `qkv` may be the queries alone.
+gpu::WindowAttention arguments_on(const Device& device, const Sizes& s, const WindowGrid& grid,
+                                  const Inputs& in, Tensor& out, Tensor& prompts_out, Tensor& log_sum_exp) {
+  const auto rows = [&](const Tensor& prefix) {
+    if (s.prefix == 0) return gpu::Rows{};
+    return gpu::Rows{gpu::in(device, prefix), prefix.shape().rank() == 3 ? s.prefix * s.model() : 0,
+                     s.model()};
+  };
+  return {.dtype = in.qkv.dtype(),
+          .batch = s.batch,
+          .tokens = s.tokens,
+          .prompts = s.prompts,
+          .heads = s.heads,
+          .width = s.width,
+          .prefix = s.prefix,
+          .rows = grid.rows,
+          .columns = grid.columns,
+          .window = grid.window,
+          .shift = grid.shift,
+          .filled_after_roll = grid.padding == WindowGrid::Padding::after_roll,
+          .qkv = gpu::in(device, in.qkv),
+          .bias = gpu::in(device, in.bias),
+          .padding = gpu::in(device, in.padding),
+          .prefix_k = rows(in.prefix_k),
+          .prefix_v = rows(in.prefix_v),
+          .out = gpu::out(device, out),
+          .prompts_out = gpu::out<float>(device, prompts_out),
+          .log_sum_exp = gpu::out<float>(device, log_sum_exp)};
+}
+
+// x (B, windows, P, columns) summed over the windows, times a factor, to the first P rows of `to` (B, T, columns).
+void gather_prompts_on(const Tensor& x, Tensor& to, double factor) {
+  const int64_t b = x.dim(0), p = x.dim(2), columns = x.dim(3);
+  if (b * p == 0) return;
+  Tensor all = Tensor::empty({b, p, columns}, to.dtype(), to.memory());
+  gpu::sum(x, all, {true, false, true, true}, factor);
+  gpu::move(all, to, {b, p, columns}, {gpu::strides_of(all.shape())}, {{to.dim(1) * columns, columns, 1}});
+}
+
+std::vector<Tensor> gradients_on(const Device& device, const Kept& kept, const Tensor& dy) {
+  const Sizes& s = kept.sizes;
+  const int64_t d = s.model(), windows = kept.plan.windows;
+  const auto empty = [&](const Shape& shape, DType type) { return Tensor::empty(shape, type, dy.memory()); };
+  std::vector<Tensor> result(5);
+  Tensor out = kept.out, prompts_out = kept.prompts_out, log_sum_exp = kept.log_sum_exp, dprompts, dbias,
+         dpadding, dkeys, dvalues, dots = empty(log_sum_exp.shape(), DType::f32);
+  gpu::WindowAttentionBackward a{
+      .forward = arguments_on(device, s, kept.grid, kept.in, out, prompts_out, log_sum_exp),
+      .dy = gpu::in(device, dy),
+      .dqkv = nullptr,
+      .dprompts = nullptr,
+      .dbias = nullptr,
+      .dpadding = nullptr,
+      .dprefix_k = nullptr,
+      .dprefix_v = nullptr,
+      .slices = 0,
+      .dots = gpu::out<float>(device, dots)};
+  a.slices = device.table().window_attention_slices(device.queue(), a);
+  if (kept.qkv) {
+    result[0] = empty(kept.in.qkv.shape(), dy.dtype());
+    dprompts = empty({s.batch, windows, s.prompts, 3 * d}, DType::f32);
+  }
+  if (kept.bias) dbias = empty({a.slices, s.heads, s.slots(), s.slots()}, DType::f32);
+  if (kept.padding) dpadding = empty({a.slices, 3 * d}, DType::f32);
+  if (kept.prefix_k) dkeys = empty({a.slices, s.prefix, d}, DType::f32);
+  if (kept.prefix_v) dvalues = empty({a.slices, s.prefix, d}, DType::f32);
+  a.dqkv = gpu::out(device, result[0]);
+  a.dprompts = gpu::out<float>(device, dprompts);
+  a.dbias = gpu::out<float>(device, dbias);
+  a.dpadding = gpu::out<float>(device, dpadding);
+  a.dprefix_k = gpu::out<float>(device, dkeys);
+  a.dprefix_v = gpu::out<float>(device, dvalues);
+  device.run(&gpu::Kernels::window_attention_backward, a);
+
+  if (kept.qkv) gather_prompts_on(dprompts, result[0], 1);
+  if (kept.bias) {
+    const Tensor spread = gpu::sum_first(dbias, DType::f32);
+    result[1] = empty(kept.in.bias.shape(), dy.dtype());
+    device.run(&gpu::Kernels::window_table,
+               {dy.dtype(), s.heads, s.window, gpu::in<float>(device, spread), gpu::out(device, result[1])});
+  }
+  if (kept.padding) result[2] = gpu::sum_first(dpadding, dy.dtype());
+  const auto of_prefix = [&](const Tensor& parts) {
+    if (kept.in.prefix_k.shape().rank() == 2) return gpu::sum_first(parts, dy.dtype());
+    const Tensor by_image = parts.reshape({s.batch, a.slices / std::max<int64_t>(s.batch, 1), s.prefix, d});
+    Tensor sums = empty({s.batch, s.prefix, d}, dy.dtype());
+    gpu::sum(by_image, sums, {true, false, true, true});
+    return sums;
+  };
+  if (kept.prefix_k) result[3] = of_prefix(dkeys);
+  if (kept.prefix_v) result[4] = of_prefix(dvalues);
+  return result;
+}
+
 Sizes checked_sizes(const Variable& qkv, const Variable& bias, int64_t heads, const WindowGrid& grid,
                     const KeyValuePrefix& prefix, const Variable& padding) {
   constexpr const char* op = "window_attention";
@@ -317,10 +414,21 @@ Variable window_attention(const Variable& qkv, const Variable& bias, int64_t hea
   const Sizes& s = kept.sizes;
   const Memory memory = qkv.value().memory();
   Tensor out = Tensor::empty({s.batch, s.tokens, s.model()}, qkv.dtype(), memory);
-  kept.log_sum_exp = Tensor::empty({s.batch, kept.plan.windows, s.heads, s.queries()}, qkv.dtype(), memory);
-  dispatch(qkv.dtype(), "window_attention", [&](auto zero) {
-    window_attention_forward<decltype(zero)>(s, kept.plan, kept.in, out, kept.log_sum_exp);
-  });
+  const Device* device = device_of(qkv.value(), "window_attention");
+  kept.log_sum_exp = Tensor::empty({s.batch, kept.plan.windows, s.heads, s.queries()},
+                                   device == nullptr ? qkv.dtype() : DType::f32, memory);
+  if (device != nullptr) {
+    kept.grid = grid;
+    kept.prompts_out = Tensor::empty({s.batch, kept.plan.windows, s.prompts, s.model()}, DType::f32, memory);
+    device->run(&gpu::Kernels::window_attention,
+                arguments_on(*device, s, grid, kept.in, out, kept.prompts_out, kept.log_sum_exp));
+    gather_prompts_on(kept.prompts_out, out,
+                      1.0 / static_cast<double>(std::max<int64_t>(kept.plan.windows, 1)));
+  } else {
+    dispatch(qkv.dtype(), "window_attention", [&](auto zero) {
+      window_attention_forward<decltype(zero)>(s, kept.plan, kept.in, out, kept.log_sum_exp);
+    });
+  }
   return record_jointly(out, {qkv, bias, padding, prefix.keys, prefix.values},
                         [&](const std::vector<bool>& wanted) -> JointRule {
                           kept.qkv = wanted[0];
@@ -328,11 +436,12 @@ Variable window_attention(const Variable& qkv, const Variable& bias, int64_t hea
                           kept.padding = wanted[2];
                           kept.prefix_k = wanted[3];
                           kept.prefix_v = wanted[4];
+                          if (kept.prefix_alone() || device != nullptr) kept.out = out;
                           if (kept.prefix_alone()) {  // backward asks with the tokens' queries alone
-                            kept.out = out;
                             kept.in.qkv = slice(kept.in.qkv, -1, 0, s.model()).value();
                           }
                           return [kept = std::move(kept)](const Tensor& dy) {
+                            if (const Device* home = dy.device()) return gradients_on(*home, kept, dy);
                             return dispatch(dy.dtype(), "window_attention", [&](auto zero) {
                               return gradients_of<decltype(zero)>(kept, dy);
                             });

@@ -139,9 +139,20 @@ class Adder {
     one_of<OptimizerKind>("--optimizer", "sgd|adamw", what, field,
                           {{"sgd", OptimizerKind::sgd}, {"adamw", OptimizerKind::adamw}});
   }
-  void precision(Precision& field) {
-    one_of<Precision>("--precision", "P", "how the frozen backbone is packed: f32, bf16 or int8 [f32]", field,
+  template <class Field>
+  void precision(Field& field,
+                 const char* what = "how the frozen backbone is packed: f32, bf16 or int8 [f32]") {
+    one_of<Precision>("--precision", "P", what, field,
                       {{"f32", Precision::f32}, {"bf16", Precision::bf16}, {"int8", Precision::int8}});
+  }
+  void device(Placement& place) {
+    words("--device", "D", "cpu, cuda, cuda:1 (the second one) or emulator [cpu]",
+          [&place](const std::string& words) { place.device = words; });
+    flag("--tf32", "on a device, let products of f32 round to 10 bits", place.tf32);
+  }
+  void placement(Placement& place) {
+    device(place);
+    precision(place.given, "of the frozen backbone: f32, bf16 or int8 [f32; bf16 on a device]");
   }
   void common(Common& common) {
     words("--threads", "N", "processor threads [all cores]",

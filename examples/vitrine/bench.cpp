@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "engine/instruction_set.h"
 #include "engine/parallel.h"
+#include "engine/recording.h"
 #include "engine/text.h"
 #include "models/cost.h"
 #include "nn/optimizer.h"
@@ -75,11 +76,13 @@ struct Images {
 Images random_images(const TransformerConfig& config, const BenchOptions& o, const Memory& memory) {
   const int64_t side = image_size(config);
   Random random(o.seed, Purpose::test);
-  Images images{Tensor::empty(Shape{o.batch, 3, side, side}, DType::f32, memory),
-                Tensor::empty(Shape{o.batch}, DType::i64, memory)};
+  const Memory here = memory.device() == nullptr ? memory : Memory();
+  Images images{Tensor::empty(Shape{o.batch, 3, side, side}, DType::f32, here),
+                Tensor::empty(Shape{o.batch}, DType::i64, here)};
   for (float& value : images.pixels.mutable_data<float>()) value = static_cast<float>(random.normal());
   for (int64_t& label : images.labels.mutable_data<int64_t>())
     label = random.below(static_cast<uint32_t>(o.classes));
+  if (memory.device() != nullptr) images = {images.pixels.copied_to(memory), images.labels.copied_to(memory)};
   return images;
 }
 
@@ -87,22 +90,40 @@ struct StepTimes {
   std::vector<double> whole, forward, backward, optimizer;  // seconds
 };
 
+// `memory`: where the model lives. On a device images and labels lie there from the start, the step is recorded after the
+// untimed ones, as in tune, and a time ends when the work is done, not when it has been handed over: that is waited for
+// once in a step.
 StepTimes time_steps(TunedModel& model, const BenchOptions& o, const Memory& memory, Console& console) {
   const Images images = random_images(model.transformer(), o, memory);
+  const Device* device = memory.device();
   Pass pass{.training = true, .recompute = o.recompute};
   for (int64_t i = 0; i < o.batch; ++i) pass.noise.samples.push_back(i);
   Optimizer optimizer(model.parameters(), {.kind = o.optimizer});
-
-  StepTimes times;
-  for (int64_t step = -o.warmup; step < o.steps; ++step) {
-    if (step == 0) memory.reset_peak();
-    const double begin = now();
+  double forward = 0, backwards = 0;
+  const auto work = [&] {
     const Variable loss = cross_entropy(model.logits(images.pixels, pass), images.labels);
-    const double forward = now();
+    forward = now();
     model.parameters().clear_gradients();
     backward(loss);
-    const double backwards = now();
-    optimizer.step(1e-3);
+    backwards = now();
+    optimizer.apply();
+  };
+
+  StepTimes times;
+  std::unique_ptr<Recording> recording;
+  for (int64_t step = -o.warmup; step < o.steps; ++step) {
+    if (step == 0) {
+      memory.reset_peak();
+      if (device != nullptr && !o.eager)
+        recording = std::make_unique<Recording>(device->shared_from_this(), work);
+    }
+    const double begin = now();
+    optimizer.prepare(1e-3);
+    if (recording != nullptr)
+      recording->replay();
+    else
+      work();
+    if (device != nullptr) device->wait();
     const double end = now();
     if (step >= 0) {
       times.whole.push_back(end - begin);
@@ -125,7 +146,8 @@ std::vector<double> time_passes(const TunedModel& model, const BenchOptions& o, 
   for (int64_t pass = -o.warmup; pass < o.steps; ++pass) {
     if (pass == 0) memory.reset_peak();
     const double begin = now();
-    const Variable logits = model.logits(images.pixels);
+    const Variable logits = model.logits(images.pixels, {.history = false});
+    if (memory.device() != nullptr) memory.device()->wait();
     const double end = now();
     if (pass >= 0) times.push_back(end - begin);
     console.progress(pass + o.warmup + 1, o.steps + o.warmup, static_cast<double>(o.batch) / (end - begin),
@@ -161,13 +183,14 @@ void describe_run(const TunedModel& model, const BenchOptions& o, Console& conso
   const bool prompts = prompt_kind(model.config().method) != PromptKind::none;
   console.item("Model", fmt::format("{}; {}{}", describe(model.transformer()), name_of(model.config().method),
                                     prompts ? text(", ", plural(o.prompts, "prompt")) : ""));
-  console.item(o.infer ? "Pass" : "Step",
-               fmt::format("batch {}, {} after {} untimed, {}{}{}", o.batch,
-                           o.infer ? plural(o.steps, "pass", "passes") : plural(o.steps, "step"), o.warmup,
-                           plural(thread_count(), "thread"), packed_text(o),
-                           o.recompute > 0
-                               ? fmt::format(", {} computed again in backward", plural(o.recompute, "block"))
-                               : ""));
+  console.item(
+      o.infer ? "Pass" : "Step",
+      fmt::format("batch {}, {} after {} untimed, {}{}{}", o.batch,
+                  o.infer ? plural(o.steps, "pass", "passes") : plural(o.steps, "step"), o.warmup,
+                  plural(thread_count(), "thread"), text(packed_text(o), o.eager ? ", not recorded" : ""),
+                  o.recompute > 0
+                      ? fmt::format(", {} computed again in backward", plural(o.recompute, "block"))
+                      : ""));
 }
 
 nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, const Speed& speed) {
@@ -178,7 +201,10 @@ nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, c
           {"batch", o.batch},
           {"prompts", prompts ? o.prompts : 0},
           {"classes", o.classes},
-          {"precision", name_of(o.precision)},
+          {"precision", name_of(o.place.precision(o.method == Method::full))},
+          {"device", o.place.device},
+          {"tf32", o.place.tf32},
+          {"recorded", o.place.on_device() && !o.infer && !o.eager},
           {"one_form", o.one_form},
           {"recompute", o.recompute},
           {"instructions", instruction_set()},
@@ -201,24 +227,27 @@ std::optional<int64_t> multiply_accumulates_of(const TunedModel& model, const Be
 }  // namespace
 
 std::string packed_text(const BenchModel& o) {
-  return text(o.one_form ? ", matrices packed once" : "",
-              o.precision == Precision::f32 ? "" : text(", packed as ", name_of(o.precision)));
+  return text(o.one_form ? ", matrices packed once" : "", place_text(o.place, o.method == Method::full));
 }
 
 Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory) {
-  check(o.method != Method::full || (o.precision == Precision::f32 && !o.one_form),
+  const bool trained = o.method == Method::full;
+  check(!trained || (o.place.precision(trained) == Precision::f32 && !o.one_form),
         "--method full: trains the backbone, "
         "which is then not packed once for all: no --precision and no --one-form");
   const Backbone opened = o.backbone            ? open_backbone(*o.backbone, o.heads)
                           : is_builtin(o.model) ? open_backbone(o.model, o.heads)
                                                 : random_backbone(o.model, seed);
-  const Backbone backbone = with_precision(counted_in(memory, opened), o.precision);
+  check(!o.place.on_device() || !o.one_form, "--one-form: on a device nothing is packed");
+  const Backbone backbone = placed(counted_in(memory, opened), o.place, trained);
   return o.one_form ? with_one_form(backbone) : backbone;
 }
 
 int bench(const BenchOptions& o, Console& console) {
-  const Memory memory = Memory::counted();
-  const Backbone backbone = backbone_of(o, o.seed, memory);
+  check(!o.eager || o.place.on_device(), "--eager: only a device's step is recorded");
+  const Memory counted = Memory::counted();
+  const Backbone backbone = backbone_of(o, o.seed, counted);
+  const Memory memory = backbone.on_device() ? backbone.home : counted;
   const Method method = o.infer && o.prompts == 0 ? Method::linear : o.method;
   TunedConfig config{.method = method, .prompts = {}, .classes = o.classes, .paper_head = true};
   if (prompt_kind(method) != PromptKind::none) config.prompts.count = o.prompts;
@@ -232,6 +261,7 @@ int bench(const BenchOptions& o, Console& console) {
 
   nlohmann::ordered_json json;
   describe_run(model, o, console);
+  if (memory.device() != nullptr) console.item("Device", memory.device()->description());
   if (o.infer) {
     const std::vector<double> times = time_passes(model, o, memory, console);
     const Speed speed(times, o.batch);
@@ -243,14 +273,18 @@ int bench(const BenchOptions& o, Console& console) {
     const Speed speed(times.whole, o.batch);
     console.item("Trained", plural(model.parameters().count(), "parameter"));
     console.item("Speed", speed.words());
-    console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}",
-                                     median(times.whole), median(times.forward), median(times.backward),
-                                     median(times.optimizer)));
     json = json_of(model, o, speed);
     json["seconds_per_step"] = times.whole;
-    json["forward_seconds"] = median(times.forward);
-    json["backward_seconds"] = median(times.backward);
-    json["optimizer_seconds"] = median(times.optimizer);
+    if (memory.device() != nullptr) {
+      console.item("Time", fmt::format("{:.5f} s a step", median(times.whole)));
+    } else {
+      console.item("Time", fmt::format("{:.4f} s a step: forward {:.4f}, backward {:.4f}, optimizer {:.5f}",
+                                       median(times.whole), median(times.forward), median(times.backward),
+                                       median(times.optimizer)));
+      json["forward_seconds"] = median(times.forward);
+      json["backward_seconds"] = median(times.backward);
+      json["optimizer_seconds"] = median(times.optimizer);
+    }
     json["trained_parameters"] = model.parameters().count();
   }
   const size_t peak = memory.statistics().peak, process = peak_rss_bytes();

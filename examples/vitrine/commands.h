@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "console.h"
+#include "engine/device.h"
 #include "models/tuned.h"
 #include "options.h"
 
@@ -37,6 +38,13 @@ Backbone open_backbone(const std::string& where, int64_t heads);
 // The backbone of a task: `wanted` if given, else the one that the task file names. heads 0: as the task has
 // them.
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, int64_t heads);
+// The backbone where and in what numbers it is to compute: opens the device if one was named. `trained`: the net brings
+// its own weights there.
+Backbone placed(Backbone backbone, const Placement& place, bool trained = false);
+// The device that was named; null: the CPU.
+std::shared_ptr<const Device> open_device(const Placement& place);
+// ", packed as bf16", ", in bf16 on cuda": where that is not f32 on the CPU.
+std::string place_text(const Placement& place, bool trained = false);
 Task load_task(const std::string& path);
 bool is_task_file(const TensorFile& file);
 

@@ -14,7 +14,8 @@ namespace vitrine::cli {
 
 int eval(const EvalOptions& o, Console& console) {
   const Task task = load_task(o.task);
-  const Backbone backbone = with_precision(open_backbone_of(task, o.backbone, o.heads), o.precision);
+  const Backbone backbone =
+      placed(open_backbone_of(task, o.backbone, o.heads), o.place, task.config.method == Method::full);
   Split split = Split::train;
   if (o.split)
     split = *o.split;

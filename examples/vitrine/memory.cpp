@@ -37,7 +37,7 @@ int bench_memory(const MemoryOptions& o, Console& console) {
                   {"batch", o.batch},
                   {"prompts", config.model.prompts.count},
                   {"classes", o.classes},
-                  {"precision", name_of(o.precision)},
+                  {"precision", name_of(o.place.precision())},
                   {"one_form", o.one_form},
                   {"threads", thread_count()},
                   {"blocks", all + 1},

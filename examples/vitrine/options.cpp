@@ -22,7 +22,8 @@ constexpr const char* overview =
     "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
-    "4 not enough memory, 130 or 143 stopped by a signal (tune and pretrain --state save first).\n";
+    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune and pretrain --state save "
+    "first).\n";
 
 constexpr const char* bench_overview =
     "vitrine bench: how fast this machine is at it, and what it needs\n\n"
@@ -44,7 +45,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.group("Backbone and data");
   add.path("--backbone", "FILE", backbone_what, o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
-  add.precision(o.precision);
+  add.placement(o.place);
   add.path("--data", "SPEC", data_what, o.data)->required();
   add.count("--train-limit", "N", "use only N training images, equally many of each class", o.train_limit);
   add.count("--val", "N", "split N training images off for validation [the data's own split]", o.val, 0);
@@ -122,7 +123,7 @@ void add_eval(Adder& add, EvalOptions& o) {
       {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
-  add.precision(o.precision);
+  add.placement(o.place);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   CLI::Option* bad =
       add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
@@ -142,7 +143,7 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines",
            o.class_names);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
-  add.precision(o.precision);
+  add.placement(o.place);
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   add.group("How");
@@ -177,6 +178,7 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
   add.seed("--seed", "of weights and pictures [1]", o.seed);
   add.count("--every", "N", "steps between reports and saved states [100]", o.every);
   add.path("--state", "FILE", "saved state; if it exists, the run goes on from it", o.state);
+  add.device(o.place);
   add.common(o.common);
 }
 
@@ -197,13 +199,13 @@ void add_bench_model(Adder& add, BenchModel& o) {
            o.model);
   add.path("--backbone", "FILE", "this file instead", o.backbone);
   add.count("--heads", "H", heads_what, o.heads, 1, 4096);
-  add.precision(o.precision);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
   add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
 }
 
 void add_bench_memory(Adder& add, MemoryOptions& o) {
   add_bench_model(add, o);
+  add.precision(o.place.given);
   add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 16);
   add.group("The step");
   add.flag("--one-form", one_form_what, o.one_form);
@@ -222,18 +224,21 @@ void add_bench_times(Adder& add, BenchOptions& o) {
 
 void add_bench_step(Adder& add, BenchOptions& o) {
   add_bench_model(add, o);
+  add.placement(o.place);
   add.count("--prompts", "P", "prompt tokens [10]", o.prompts, 1, 1 << 20);
   add.group("The step");
   add.optimizer("how gradients become steps [sgd]", o.optimizer);
   add.flag("--one-form", one_form_what, o.one_form);
   add.count("--recompute", "K", "blocks, the first ones, computed again in backward to save memory [0]",
             o.recompute, 0, 1 << 20);
+  add.flag("--eager", "on a device, start every kernel anew instead of a recorded step", o.eager);
   add_bench_times(add, o);
 }
 
 void add_bench_infer(Adder& add, BenchOptions& o) {
   o.infer = true;
   add_bench_model(add, o);
+  add.placement(o.place);
   add.count("--prompts", "P", "prompt tokens [10]; 0: none, a head alone", o.prompts, 0, 1 << 20);
   add.group("The pass");
   add_bench_times(add, o);

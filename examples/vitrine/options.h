@@ -21,11 +21,23 @@ struct Common {
   bool json = false;  // one JSON object on standard output, everything else on standard error
 };
 
+// Where a net computes, and in what numbers.
+struct Placement {
+  std::string device = "cpu";
+  std::optional<Precision> given;  // empty: f32, on a device bf16 for a frozen backbone
+  bool tf32 = false;
+
+  bool on_device() const { return device != "cpu"; }
+  Precision precision(bool trained = false) const {
+    return given.value_or(on_device() && !trained ? Precision::bf16 : Precision::f32);
+  }
+};
+
 enum class ResizeMode { own, crop, squash };  // own: as the backbone's preprocessing has it
 
 struct TuneOptions {
   Common common;
-  Precision precision = Precision::f32;
+  Placement place;
   std::optional<std::string> backbone;  // a file, or "builtin"
   int64_t heads = 0;                    // 0: as the file tells
   std::string data;
@@ -50,7 +62,7 @@ struct TuneOptions {
 
 struct EvalOptions {
   Common common;
-  Precision precision = Precision::f32;
+  Placement place;
   std::string task, data;
   std::optional<std::string> backbone, logits_out;
   std::optional<Split> split;  // empty: test, or else val, or else train
@@ -61,7 +73,7 @@ struct EvalOptions {
 
 struct PredictOptions {
   Common common;
-  Precision precision = Precision::f32;
+  Placement place;
   std::optional<std::string> task, backbone, class_names;
   std::vector<std::string> images;
   int64_t heads = 0, top = 5;
@@ -70,6 +82,7 @@ struct PredictOptions {
 
 struct PretrainOptions {
   Common common;
+  Placement place;
   std::string out, state, init;
   bool swin = false;
   std::optional<int64_t> width, patch, window;
@@ -90,7 +103,7 @@ struct InspectOptions {
 struct BenchModel {
   std::string model = "vit-ti16";
   std::optional<std::string> backbone;
-  Precision precision = Precision::f32;
+  Placement place;
   bool one_form = false;
   Method method = Method::vpt_deep;
   int64_t heads = 0, prompts = 10, classes = 100;
@@ -103,6 +116,7 @@ struct BenchOptions : BenchModel {
   int64_t batch = 8, steps = 5, warmup = 2, recompute = 0;
   OptimizerKind optimizer = OptimizerKind::sgd;
   uint64_t seed = 0;
+  bool eager = false;  // a device's step is not recorded
 };
 
 struct GemmBenchOptions {

@@ -66,7 +66,8 @@ std::vector<std::string> read_names(const std::string& path) {
 Classifier by_task(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
   const Task task = load_task(*o.task);
-  const Backbone backbone = with_precision(open_backbone_of(task, o.backbone, o.heads), o.precision);
+  const Backbone backbone =
+      placed(open_backbone_of(task, o.backbone, o.heads), o.place, task.config.method == Method::full);
   const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   check_image_size(backbone.config, preprocess.size);
@@ -76,7 +77,7 @@ Classifier by_task(const PredictOptions& o) {
 
 Classifier by_backbone(const PredictOptions& o) {
   check(o.backbone.has_value(), "expected --task FILE or --backbone FILE");
-  const Backbone backbone = with_precision(open_backbone(*o.backbone, o.heads), o.precision);
+  const Backbone backbone = placed(open_backbone(*o.backbone, o.heads), o.place);
   check(class_count(backbone.config) > 0, quote(backbone.source),
         " has no head of its own; --task names a task file with one");
   Classifier c{{}, preprocess_of(backbone), {}};
@@ -88,8 +89,11 @@ Classifier by_backbone(const PredictOptions& o) {
   } else {
     for (int64_t i = 0; i < class_count(backbone.config); ++i) c.class_names.push_back(std::to_string(i));
   }
-  const auto net = std::make_shared<Transformer>(backbone.config, frozen(backbone.file));
-  c.logits = [net](const Variable& images) { return net->logits(images); };
+  const auto net = std::make_shared<Transformer>(backbone.config, frozen_weights(backbone));
+  c.logits = [net, home = backbone.home](const Variable& images) {
+    const Variable there = home.device() == nullptr ? images : Variable(images.value().copied_to(home));
+    return convert(net->logits(there), DType::f32);
+  };
   return c;
 }
 
@@ -126,9 +130,9 @@ int predict(const PredictOptions& o, Console& console) {
       Tensor pixels = Tensor::empty(Shape{1, 3, side, side}, DType::f32);
       normalise(prepare(load_image(path, o.exif), model.preprocess), model.preprocess,
                 pixels.mutable_data<float>());
-      const Variable logits = model.logits(pixels);
+      const Tensor row = in_main_memory(model.logits(pixels).value());
       console.line(path);
-      for (const Guess& guess : best(logits.value().data<float>(), o.top)) {
+      for (const Guess& guess : best(row.data<float>(), o.top)) {
         const std::string& name = model.class_names[static_cast<size_t>(guess.label)];
         console.line(fmt::format("  {:>8}  {}", percent_text(guess.probability), name));
         entry["classes"].push_back(

@@ -74,6 +74,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
   config.fresh_prompts = o.fresh_prompts;
   config.seed = o.seed;
 
+  const auto device = open_device(o.place);
   check(o.out != o.state, "--out and --state: expected two files, got ", quote(o.out), " for both");
   std::optional<TensorFile> start;
   if (!o.init.empty()) start = open_tensors(o.init);
@@ -85,6 +86,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
     log.emplace(std::filesystem::path(o.out).replace_extension(".log.jsonl").string(), resumed);
   console.item("Model", text(describe(config.model), ", ", million_text(parameter_count(config.model)),
                              " parameters"));
+  if (device != nullptr) console.item("Device", device->description());
   console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures",
                              resumed ? text("; goes on from ", quote(o.state)) : ""));
 
@@ -111,7 +113,8 @@ int pretrain(const PretrainOptions& o, Console& console) {
   {
     const SignalGuard guard;
     file = vitrine::pretrain(
-        config, o.every, o.state, report, [] { return SignalGuard::caught(); }, start ? &*start : nullptr);
+        config, o.every, o.state, report, [] { return SignalGuard::caught(); }, start ? &*start : nullptr,
+        device == nullptr ? Memory() : device->memory());
     if (!file) stopped = SignalGuard::exit_code();
   }
   console.clear();

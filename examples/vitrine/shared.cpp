@@ -50,6 +50,27 @@ Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wa
   }
 }
 
+std::shared_ptr<const Device> open_device(const Placement& place) {
+  if (place.on_device()) return Device::open(place.device, {.tf32 = place.tf32});
+  check(!place.tf32, "--tf32: products on the CPU are f32; it is for --device cuda");
+  return nullptr;
+}
+
+Backbone placed(Backbone backbone, const Placement& place, bool trained) {
+  const Precision precision = place.precision(trained);
+  const auto device = open_device(place);
+  if (device == nullptr) return with_precision(std::move(backbone), precision);
+  check(precision != Precision::int8, "--precision int8: on a device weights are f32 or bf16");
+  return on_device(std::move(backbone), device->memory(), precision, trained);
+}
+
+std::string place_text(const Placement& place, bool trained) {
+  const char* precision = name_of(place.precision(trained));
+  if (place.on_device())
+    return text(", in ", precision, place.tf32 ? " (products in tf32)" : "", " on ", place.device);
+  return place.precision(trained) == Precision::f32 ? "" : text(", packed as ", precision);
+}
+
 Task load_task(const std::string& path) { return task_from_file(load_safetensors(path)); }
 
 bool is_task_file(const TensorFile& file) {

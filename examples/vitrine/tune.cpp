@@ -208,7 +208,7 @@ MemoryForecast plan_memory(const TuneOptions& o, const Backbone& backbone, const
                                 ? "with each matrix packed once"
                                 : text("with each matrix packed once and ", most, " of ",
                                        plural(most + 1, "block"), " computed again in backward,"),
-                    narrower = o.precision == Precision::int8 || config.model.method == Method::full
+                    narrower = backbone.precision == Precision::int8 || config.model.method == Method::full
                                    ? ""
                                    : "; --precision int8 would need less";
   for (int64_t parts = config.accumulate + 1; parts <= images; ++parts)
@@ -233,6 +233,12 @@ std::string saving_text(const MemoryForecast& m, const TuneConfig& c, const Tran
                      m.one_form ? "; " : "", m.recompute, block_count(net), 100 * more);
 }
 
+// The most tensors that there were at once, on the device if the net is on one.
+size_t peak_of(const Backbone& backbone, const Memory& pool) {
+  if (backbone.on_device()) return backbone.home.statistics().peak;
+  return pool.statistics().peak + resident_bytes(backbone);
+}
+
 }  // namespace
 
 int tune(const TuneOptions& o, Console& console) {
@@ -240,14 +246,17 @@ int tune(const TuneOptions& o, Console& console) {
   check(!o.resume || o.out, "--resume: which run? Name its folder with --out");
   check(!o.out || o.resume || !holds_run(*o.out), quote(o.out.value_or("")),
         " holds a run; go on in it with --resume, or name another folder with --out");
-  check(o.precision == Precision::f32 || o.method != Method::full,
-        "--precision: full tuning trains the backbone, which then cannot be packed in another precision than "
-        "f32");
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
-  const Backbone opened = with_precision(start ? open_backbone_of(*start, o.backbone, o.heads)
-                                               : open_backbone(o.backbone.value_or("builtin"), o.heads),
-                                         o.precision);
+  const bool trained = (start ? start->config.method : o.method.value_or(Method::vpt_deep)) == Method::full;
+  check(o.place.precision(trained) == Precision::f32 || !trained,
+        "--precision: full tuning trains the backbone, which then cannot be packed in another precision than "
+        "f32");
+  check(!o.place.on_device() || o.memory_limit == 0,
+        "--memory-limit: foretells main memory, not that of a device; --accumulate takes less of it");
+  const Backbone opened = placed(start ? open_backbone_of(*start, o.backbone, o.heads)
+                                       : open_backbone(o.backbone.value_or("builtin"), o.heads),
+                                 o.place, trained);
   if (start) check_backbone(*start, opened);
   const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this
 
@@ -264,10 +273,10 @@ int tune(const TuneOptions& o, Console& console) {
   check(!config.keep_best || !data.val.empty(),
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
-  console.item(
-      "Backbone",
-      text(quote(opened.source), ": ", describe(net), ", ", million_text(parameter_count(net)), " parameters",
-           o.precision == Precision::f32 ? "" : text(", packed as ", name_of(o.precision))));
+  console.item("Backbone",
+               text(quote(opened.source), ": ", describe(net), ", ", million_text(parameter_count(net)),
+                    " parameters", place_text(o.place, trained)));
+  if (opened.on_device()) console.item("Device", opened.home.device()->description());
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
                     ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
@@ -276,9 +285,12 @@ int tune(const TuneOptions& o, Console& console) {
                     data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
   console.item("Trains", text(start ? text(name_of(config.model.method), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, net)));
-  const MemoryForecast memory = plan_memory(o, opened, config, data);
-  config.recompute = memory.recompute;
-  console.item("Memory", memory_text(memory));
+  MemoryForecast memory{};  // of main memory: nothing is foretold of a device's
+  if (!opened.on_device()) {
+    memory = plan_memory(o, opened, config, data);
+    config.recompute = memory.recompute;
+    console.item("Memory", memory_text(memory));
+  }
   if (memory.one_form || memory.recompute > 0)
     console.item("", saving_text(memory, config, net, o.memory_limit));
   console.item("Steps",
@@ -331,16 +343,17 @@ int tune(const TuneOptions& o, Console& console) {
   const std::string task_path = (fs::path(folder) / "task.safetensors").string();
   json.update({{"task", task_path},
                {"method", name_of(config.model.method)},
-               {"precision", name_of(o.precision)},
+               {"precision", name_of(opened.precision)},
+               {"device", o.place.device},
                {"classes", config.model.classes},
                {"train_samples", data.train.size()},
                {"epochs", config.epochs},
                {"steps", per_epoch * config.epochs},
                {"trained_parameters", trained_count(config, net)},
                {"backbone_parameters", parameter_count(net)},
-               {"memory_forecast", memory_json(memory)},
-               {"memory_peak", pool.statistics().peak + resident_bytes(backbone)},
+               {"memory_peak", peak_of(backbone, pool)},
                {"peak_rss_bytes", peak_rss_bytes()}});
+  if (!backbone.on_device()) json["memory_forecast"] = memory_json(memory);
   std::string accuracy;
   if (!result.epochs.empty()) {
     const EpochReport& end = result.epochs.back();
@@ -367,15 +380,17 @@ int tune(const TuneOptions& o, Console& console) {
   const auto size = fs::file_size(task_path, ignored);
   if (!accuracy.empty()) console.item("Accuracy", accuracy);
   const size_t rss = peak_rss_bytes();
-  console.item("Time", text(time_text(seconds), ", at most ",
-                            bytes_text(pool.statistics().peak + resident_bytes(backbone)), " in tensors",
+  console.item("Time", text(time_text(seconds), ", at most ", bytes_text(peak_of(backbone, pool)),
+                            " in tensors", backbone.on_device() ? text(" on ", o.place.device) : "",
                             rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
   // As it was trained: with the same backbone, packed in the same precision.
   const std::string from = text(
       o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "",
-      o.precision == Precision::f32 ? "" : text(" --precision ", name_of(o.precision)));
+      o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
+      o.place.given && *o.place.given != Precision::f32 ? text(" --precision ", name_of(*o.place.given))
+                                                        : "");
   console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
   console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
                            test_set ? "" : " --split train"));

@@ -21,9 +21,9 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
   int64_t hits = 0;
   loader.start_epoch(0);
   for (Batch batch; loader.next(batch);) {
-    const Variable y = model.logits(batch.images, {.history = false});
+    const Variable y = in_main_memory(model.logits(batch.images, {.history = false}).value());
     const int64_t n = y.dim(0);
-    out.loss += cross_entropy(y.detach(), batch.labels).value().item() * static_cast<double>(n);
+    out.loss += cross_entropy(y, batch.labels).value().item() * static_cast<double>(n);
     hits += count_hits(y.value(), batch.labels.data<int64_t>());
     const auto values = y.value().data<float>();
     if (logits) all.insert(all.end(), values.begin(), values.end());

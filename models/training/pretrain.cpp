@@ -61,7 +61,7 @@ FormulaBatch draw_batch(uint64_t seed, int64_t first, int64_t count, const Memor
 }
 
 Variable mean_squared_error(const Variable& prediction, const Tensor& target) {
-  const Variable error = add(prediction, scale(target, -1));
+  const Variable error = add(prediction, scale(target.copied_to(prediction.value().memory()), -1));
   return mean(mean(mul(error, error), 1), 0);
 }
 
@@ -88,7 +88,7 @@ void copy_into(Parameter& p, const TensorFile& file, const std::string& name) {
   check(stored.shape() == p.value.shape(), file.name, ": tensor '", name, "': expected ", p.value.shape(),
         ", got ", stored.shape());
   Tensor target = p.value.value();
-  std::ranges::copy(stored.to(DType::f32).data<float>(), target.mutable_data<float>().begin());
+  target.assign(stored.to(DType::f32));
 }
 
 void start_from(Learner& learner, const TensorFile& backbone) {
@@ -100,7 +100,8 @@ void start_from(Learner& learner, const TensorFile& backbone) {
 void save_state(const std::string& path, const Learner& learner, const Optimizer& optimizer,
                 const std::string& config) {
   TensorFile file;
-  for (const Parameter& p : learner.parameters.all()) file.tensors["model." + p.name] = p.value.value();
+  for (const Parameter& p : learner.parameters.all())
+    file.tensors["model." + p.name] = in_main_memory(p.value.value());
   optimizer.save(file);
   file.metadata["pretrain"] = config;
   save_safetensors(path, file);
@@ -132,7 +133,7 @@ std::string settings(const PretrainConfig& c) {
 TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorFile* start) {
   TensorFile file;
   for (const Parameter& p : learner.parameters.all())
-    if (!p.name.starts_with("pretrain_")) file.tensors[p.name] = p.value.value().clone();
+    if (!p.name.starts_with("pretrain_")) file.tensors[p.name] = p.value.value().copied_to({});
   file.metadata["config"] = config_to_json(c.model);
   const int size = static_cast<int>(image_size(c.model));
   file.metadata["preprocess"] = to_json(Preprocess{.size = size,
@@ -189,7 +190,9 @@ Prompts fresh_prompts(const PretrainConfig& c, int64_t step, const Memory& memor
 Variable learn(const Learner& learner, const PretrainConfig& c, const FormulaBatch& batch,
                const Prompts& prompts, Sums& sums) {
   const Pass pass{.training = true};
-  const Variable features = learner.net.features(batch.images, prompts, pass);
+  const Memory home = learner.classes.weight.value().memory();
+  const Tensor images = home.device() == nullptr ? batch.images : batch.images.copied_to(home);
+  const Variable features = learner.net.features(images, prompts, pass);
   const Variable logits = learner.classes(features);
   const Variable class_loss = cross_entropy(logits, batch.labels, {.smoothing = c.smoothing});
   const Variable family_loss = cross_entropy(learner.families(features), batch.families);
@@ -225,15 +228,16 @@ Variable learn(const Learner& learner, const PretrainConfig& c, const FormulaBat
 
 std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const std::string& state_path,
                                    const std::function<void(const PretrainReport&)>& report,
-                                   const std::function<bool()>& stop, const TensorFile* start) {
+                                   const std::function<bool()>& stop, const TensorFile* start,
+                                   const Memory& home) {
   check(image_size(c.model) == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
         image_size(c.model));
   check(c.fresh_prompts >= 0 && c.fresh_prompts <= 1 << 16, "pretrain: ", c.fresh_prompts,
         " fresh prompts make no sense");
   check(c.steps >= 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
         c.batch, " make no sense");
-  const Memory memory = Memory::counted();
-  Learner learner(c, memory);
+  const Memory memory = Memory::counted(), where = home.device() == nullptr ? memory : home;
+  Learner learner(c, where);
   if (start) start_from(learner, *start);
   const std::string run =
       settings(c) + (start ? "; from " + sha256_hex(write_safetensors(*start)) : std::string());
@@ -261,7 +265,7 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
   while (optimizer.steps() < c.steps) {
     const FormulaBatch batch = next.get();
     if (optimizer.steps() + 1 < c.steps) next = draw(optimizer.steps() + 1);
-    const Variable loss = learn(learner, c, batch, fresh_prompts(c, optimizer.steps(), memory), sums);
+    const Variable loss = learn(learner, c, batch, fresh_prompts(c, optimizer.steps(), where), sums);
     if (!std::isfinite(loss.value().item()))
       fail(Fault::diverged, "pretrain: the loss became ", loss.value().item(), " in step ",
            optimizer.steps() + 1);

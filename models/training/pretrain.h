@@ -51,10 +51,11 @@ inline constexpr float formula_mean = 0.5f, formula_std = 0.25f;
 // (configuration, preprocessing, provenance). `report` is called every `every` steps. If `state_path` is
 // not empty, the whole state is saved there at the same time, and a run that finds a state there goes on from
 // it, bit for bit as if it had never stopped; the state of other settings or another start is refused.
-// `start`: a backbone of this configuration to go on from, with a fresh optimizer. `stop` is asked after each
+// `home`: memory of a device on which to learn; else the CPU does. `start`: a backbone of this configuration to go on from, with a fresh optimizer. `stop` is asked after each
 // step but the last; true ends the run after saving, and there is no result.
 std::optional<TensorFile> pretrain(const PretrainConfig& config, int64_t every, const std::string& state_path,
                                    const std::function<void(const PretrainReport&)>& report,
-                                   const std::function<bool()>& stop = {}, const TensorFile* start = nullptr);
+                                   const std::function<bool()>& stop = {}, const TensorFile* start = nullptr,
+                                   const Memory& home = {});
 
 }  // namespace vitrine

@@ -10,10 +10,12 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/device.h"
 #include "engine/file.h"
 #include "engine/sha256.h"
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
+#include "models/training/device_step.h"
 #include "models/training/hits.h"
 
 namespace vitrine {
@@ -102,6 +104,9 @@ class Run {
     steps_per_epoch_ = loader_.batches();
     if (config.balance_classes) loss_.class_weights = class_weights(data, model_->config().classes);
     loss_.smoothing = config.smoothing;
+    if (backbone.on_device() && !keeps_features(config))
+      device_step_ =
+          std::make_unique<DeviceStep>(*model_, optimizer_, config, loss_, data.train, data.preprocess);
   }
 
   void restore(const TensorFile& state);
@@ -115,19 +120,22 @@ class Run {
     return std::make_unique<TunedModel>(backbone, config.model, config.seed, DType::f32, memory);
   }
   LoaderOptions loader_options(const Memory& memory) const {
-    return {.batch_size = config_.batch,
-            .shuffle = !config_.sequential,
-            .seed = config_.seed,
-            .augment = config_.augment,
-            .workers = config_.workers,
-            .max_bad = config_.max_bad,
-            .on_bad = hooks_.note,
-            .memory = memory};
+    return {
+        .batch_size = config_.batch,
+        .shuffle = !config_.sequential,
+        .seed = config_.seed,
+        .augment = config_.augment,
+        .workers = config_.workers,
+        .max_bad = config_.max_bad,
+        .on_bad = hooks_.note,
+        .memory = memory,
+        .known = [this](int64_t sample) { return device_step_ != nullptr && device_step_->knows(sample); }};
   }
   Variable logits_of(const Batch& batch, int64_t begin, int64_t end);
   double weight_of(const Tensor& labels) const;
   void check_finite() const;
   void step(const Batch& batch, double learning_rate);
+  void note_part(double loss, double share, int64_t images, int64_t hits);
   void save();
   double rate_at(int64_t step) const;
   void end_epoch(double seconds, int64_t samples_seen);
@@ -141,6 +149,7 @@ class Run {
   const Memory memory_;
   std::unique_ptr<TunedModel> model_;
   Optimizer optimizer_;
+  std::unique_ptr<DeviceStep> device_step_;  // where the backbone is on a device; the loader asks it
   Loader loader_;
   CrossEntropy loss_;
   std::map<int64_t, Tensor> features_;  // by sample, each (1, D); see logits_of
@@ -180,28 +189,46 @@ double Run::weight_of(const Tensor& labels) const {
   return sum;
 }
 
+// What a micro-batch gave, whose loss counts `share` in its batch.
+void Run::note_part(double loss, double share, int64_t images, int64_t hits) {
+  if (!std::isfinite(loss)) {
+    const int64_t step =
+        optimizer_.steps() + (device_step_ == nullptr ? 1 : 0);  // a device has made it already
+    fail(Fault::diverged, "tune: the loss became ", loss, " in step ", step, " (epoch ", progress_.epoch + 1,
+         "); a smaller learning rate may help. The last checkpoint is untouched");
+  }
+  last_loss_ += share * loss;
+  progress_.loss += loss * static_cast<double>(images);
+  progress_.hits += hits;
+  progress_.samples += images;
+}
+
 // One optimizer step from one batch, its micro-batches added up in their order.
 void Run::step(const Batch& batch, double learning_rate) {
-  model_->parameters().clear_gradients();
-  const int64_t n = batch.images.dim(0), parts = std::min(config_.accumulate, n);
+  const auto n = static_cast<int64_t>(batch.samples.size());
+  const int64_t parts = std::min(config_.accumulate, n);
+  const auto begin_of = [&](int64_t part) { return n * part / parts; };
   last_loss_ = 0;
   const double weight = weight_of(batch.labels);
+  std::vector<double> shares;
+  for (int64_t part = 0; part < parts; ++part)
+    shares.push_back(weight_of(batch.labels.rows(begin_of(part), begin_of(part + 1))) / weight);
+  if (device_step_ != nullptr) {
+    const auto told = device_step_->run(batch, static_cast<uint32_t>(progress_.epoch), shares, learning_rate);
+    for (size_t part = 0; part < told.size(); ++part)
+      note_part(told[part].loss, shares[part], told[part].images, told[part].hits);
+    return;
+  }
+  model_->parameters().clear_gradients();
   for (int64_t part = 0; part < parts; ++part) {
-    const int64_t begin = n * part / parts, end = n * (part + 1) / parts;
+    const int64_t begin = begin_of(part), end = begin_of(part + 1);
+    const double share = shares[static_cast<size_t>(part)];
     const Variable logits = logits_of(batch, begin, end);
     const Tensor labels = batch.labels.rows(begin, end);
     const Variable loss = cross_entropy(logits, labels, loss_);
-    const double value = loss.value().item(), share = weight_of(labels) / weight;
-    if (!std::isfinite(value)) {
-      fail(Fault::diverged, "tune: the loss became ", value, " in step ", optimizer_.steps() + 1, " (epoch ",
-           progress_.epoch + 1, "); a smaller learning rate may help. The last checkpoint is untouched");
-    }
+    note_part(loss.value().item(), share, end - begin, count_hits(logits.value(), labels.data<int64_t>()));
     backward(parts == 1 ? loss : scale(loss, share));
-    last_loss_ += share * value;
-    progress_.loss += value * static_cast<double>(end - begin);
-    progress_.hits += count_hits(logits.value(), labels.data<int64_t>());
   }
-  progress_.samples += n;
   if (config_.clip > 0) clip_gradients(model_->parameters(), config_.clip);
   optimizer_.step(learning_rate);
 }
@@ -209,8 +236,8 @@ void Run::step(const Batch& batch, double learning_rate) {
 // A state that holds NaN is worth nothing and must not replace one that does not.
 void Run::check_finite() const {
   for (const Parameter& p : model_->parameters().all()) {
-    if (std::ranges::all_of(p.value.value().data<float>(), [](float v) { return std::isfinite(v); }))
-      continue;
+    const Tensor value = in_main_memory(p.value.value());
+    if (std::ranges::all_of(value.data<float>(), [](float v) { return std::isfinite(v); })) continue;
     fail(Fault::diverged, "tune: '", p.name, "' became NaN or infinite by step ", optimizer_.steps(),
          "; a smaller learning rate may help. The last checkpoint is untouched");
   }
@@ -221,7 +248,8 @@ void Run::save() {
 #ifdef VITRINE_FILES
   if (folder_.empty()) return;
   TensorFile state;
-  for (const Parameter& p : model_->parameters().all()) state.tensors["model." + p.name] = p.value.value();
+  for (const Parameter& p : model_->parameters().all())
+    state.tensors["model." + p.name] = in_main_memory(p.value.value());
   for (const auto& [name, tensor] : progress_.best_tensors) state.tensors["best." + name] = tensor;
   optimizer_.save(state);
   state.metadata["format"] = "vitrine checkpoint 1";
@@ -260,7 +288,7 @@ void Run::restore(const TensorFile& state) {
     check(stored.shape() == p.value.shape() && stored.dtype() == p.value.dtype(), state.name,
           ": tensor 'model.", p.name, "': expected ", p.value.shape(), ", got ", stored.shape());
     Tensor target = p.value.value();
-    std::ranges::copy(stored.raw(), target.mutable_raw().begin());
+    target.assign(stored);
   }
   optimizer_.load(state);
   for (const auto& [name, tensor] : state.tensors)
@@ -340,7 +368,7 @@ bool Run::train() {
     int64_t seen = 0;
     for (Batch batch; loader_.next(batch);) {
       step(batch, rate_at(optimizer_.steps()));
-      seen += batch.images.dim(0);
+      seen += static_cast<int64_t>(batch.samples.size());
       progress_.position = loader_.position();
       if (hooks_.step) {
         hooks_.step({optimizer_.steps(), total, progress_.epoch, config_.epochs, last_loss_,
@@ -407,6 +435,7 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
   check_image_size(backbone.config, data.preprocess.size);
   TuneConfig config = completed(given, data, start);
   config.precision = backbone.precision;
+  config.device = backbone.on_device() ? backbone.home.device()->name() : "";
   check(config.precision == Precision::f32 || config.model.method != Method::full,
         "tune: full tuning trains the backbone, which then cannot be packed in another precision than f32");
   if (start) {

@@ -23,6 +23,7 @@ struct TuneConfig {
   int64_t batch = 64;      // images per optimizer step
   int64_t accumulate = 1;  // micro-batches that a batch is split into, added up in their order
   OptimizerConfig optimizer{};
+  std::string device{};  // on which the backbone is, which tells it; empty: the CPU. Kept among the settings
   double learning_rate = 1e-3;  // absolute
   Schedule schedule = Schedule::cosine;
   double warmup_epochs = 5;      // linear, per step

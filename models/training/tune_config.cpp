@@ -35,6 +35,7 @@ std::string to_json(const TuneConfig& c) {
                    {"precision", name_of(c.precision)},
                    {"keep_best", c.keep_best}};
   if (sgd) j["momentum"] = c.optimizer.momentum;
+  if (!c.device.empty()) j["device"] = c.device;
   return j.dump();
 }
 

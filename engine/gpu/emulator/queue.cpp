@@ -1,0 +1,144 @@
+#include "engine/gpu/emulator/queue.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "engine/gpu/entries.h"
+
+namespace vitrine::gpu {
+namespace {
+
+constexpr int poison = 0xff;  // NaN as a float, -1 as an index
+
+void spoil_block(Queue* queue, void* block, size_t bytes) {
+  emulator::submit(queue, [=]() -> Result {
+    if (bytes > 0) std::memset(block, poison, bytes);
+    return nullptr;
+  });
+}
+
+const char* name_of_order(emulator::Order order) {
+  switch (order) {
+    case emulator::Order::forward:
+      return "forward";
+    case emulator::Order::reverse:
+      return "reverse";
+    case emulator::Order::random:
+      break;
+  }
+  return "random";
+}
+
+}  // namespace
+
+Result emulator::failed(Queue* queue, std::string sentence) {
+  queue->message = std::move(sentence);
+  return queue->message.c_str();
+}
+
+Result emulator::submit(Queue* queue, Work work) {
+  if (!queue->recording) return work();
+  queue->recorded.push_back(std::move(work));
+  return nullptr;
+}
+
+Result emulator::launch(Queue* queue, Launch launch) {
+  if (launch.grid.x == 0 || launch.grid.y == 0 || launch.grid.z == 0) return nullptr;
+  std::string refused = Machine::check(launch);
+  if (!refused.empty()) return failed(queue, std::move(refused));
+  return submit(queue, [queue, launch = std::move(launch)]() -> Result {
+    std::string error = queue->machine.run(launch);
+    return error.empty() ? nullptr : failed(queue, std::move(error));
+  });
+}
+
+Result open_queue(const Options& options, Queue** queue) {
+  if (options.device != 0) return "the emulator is one device, number 0";
+  emulator::Settings settings;
+  if (const Result error = emulator::read_settings(settings)) return error;
+  auto opened = std::make_unique<Queue>(settings);
+  opened->description = std::string("the emulator: each thread of a GPU on the CPU, ") +
+                        name_of_order(settings.order) + " order";
+  *queue = opened.release();
+  return nullptr;
+}
+
+void close_queue(Queue* queue) { const std::unique_ptr<Queue> closed(queue); }
+
+const char* describe_queue(Queue* queue) { return queue->description.c_str(); }
+
+constexpr std::align_val_t alignment{256};  // as a GPU has it
+
+Result allocate(Queue*, size_t bytes, void** to) {
+  *to = ::operator new(bytes, alignment, std::nothrow);
+  if (*to) std::memset(*to, poison, bytes);
+  return nullptr;
+}
+
+void release(Queue*, void* block) { ::operator delete(block, alignment); }
+
+extern void (*const spoil)(Queue* queue, void* block, size_t bytes) = spoil_block;
+
+Result upload(Queue* queue, void* to, const void* from, size_t bytes) {
+  if (queue->recording) return "an upload cannot be recorded";
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return nullptr;
+}
+
+Result download(Queue* queue, void* to, const void* from, size_t bytes) {
+  if (queue->recording) return "a download cannot be recorded";
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return nullptr;
+}
+
+Result copy(Queue* queue, void* to, const void* from, size_t bytes) {
+  return emulator::submit(queue, [=]() -> Result {
+    if (bytes > 0) std::memmove(to, from, bytes);
+    return nullptr;
+  });
+}
+
+Result clear(Queue* queue, void* to, size_t bytes) {
+  return emulator::submit(queue, [=]() -> Result {
+    if (bytes > 0) std::memset(to, 0, bytes);
+    return nullptr;
+  });
+}
+
+Result wait(Queue* queue) {
+  return queue->recording ? "nothing can be waited for while work is recorded" : nullptr;
+}
+
+size_t most_shared_bytes(Queue*) { return emulator::Machine::most_shared; }
+
+Result begin_record(Queue* queue) {
+  if (queue->recording) return "work is being recorded already";
+  queue->recording = true;
+  return nullptr;
+}
+
+Result end_record(Queue* queue, Graph** graph) {
+  if (!queue->recording) return "no work is being recorded";
+  queue->recording = false;
+  auto recorded = std::make_unique<Graph>();
+  recorded->work = std::exchange(queue->recorded, {});
+  *graph = recorded.release();
+  return nullptr;
+}
+
+Result replay(Queue* queue, Graph* graph) {
+  if (queue->recording) return "a graph cannot be replayed into another";
+  for (const Work& work : graph->work) {
+    if (const Result error = work()) return error;
+  }
+  return nullptr;
+}
+
+void drop(Queue*, Graph* graph) { const std::unique_ptr<Graph> dropped(graph); }
+
+size_t total_memory(Queue*) { return size_t{4} << 30; }
+
+}  // namespace vitrine::gpu

@@ -1,0 +1,156 @@
+#include "models/training/device_step.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/check.h"
+#include "engine/gpu/run.h"
+#include "models/training/hits.h"
+
+namespace vitrine {
+
+namespace {
+
+int64_t begin_of(int64_t part, int64_t parts, int64_t images) { return images * part / parts; }
+
+}  // namespace
+
+DeviceStep::DeviceStep(TunedModel& model, Optimizer& optimizer, const TuneConfig& config,
+                       const CrossEntropy& loss, const std::vector<int64_t>& samples,
+                       const Preprocess& preprocess)
+    : model_(model),
+      optimizer_(optimizer),
+      config_(config),
+      loss_(loss),
+      home_(model.home()),
+      side_(preprocess.size) {
+  if (loss_.class_weights.defined()) loss_.class_weights = loss_.class_weights.copied_to(home_);
+  if (config.augment.flip || config.augment.crop) return;
+  const auto count = static_cast<int64_t>(samples.size());
+  const size_t bytes = static_cast<size_t>(count * 3 * side_ * side_) * size_of(model.image_type());
+  const Device& device = *home_.device();
+  if (bytes > device.table().total_memory(device.queue()) / 3) return;
+  kept_ = Tensor::empty({count, 3, side_, side_}, model.image_type(), home_);
+  for (const int64_t sample : samples) place_of_.emplace(sample, static_cast<int64_t>(place_of_.size()));
+  known_ = std::make_unique<std::atomic<bool>[]>(samples.size());
+}
+
+bool DeviceStep::knows(int64_t sample) const {
+  const auto found = place_of_.find(sample);
+  return found != place_of_.end() && known_[static_cast<size_t>(found->second)];
+}
+
+DeviceStep::Inputs DeviceStep::make_inputs(int64_t images, int64_t parts, bool known) const {
+  Inputs in;
+  if (known)
+    in.places = Tensor::zeros({images}, DType::i64, home_);
+  else
+    in.images = Tensor::zeros({images, 3, side_, side_}, DType::f32, home_);
+  in.labels = Tensor::zeros({images}, DType::i64, home_);
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t own = begin_of(part + 1, parts, images) - begin_of(part, parts, images);
+    in.noise.push_back(Tensor::zeros({1 + own}, DType::i64, home_));
+  }
+  return in;
+}
+
+void DeviceStep::fill(Inputs& in, const Batch& batch, uint32_t epoch) const {
+  in.labels.assign(batch.labels);
+  if (in.places.defined()) {
+    std::vector<int64_t> places;
+    for (const int64_t sample : batch.samples) places.push_back(place_of_.at(sample));
+    in.places.assign(Tensor::of<int64_t>(in.places.shape(), places));
+  } else {
+    in.images.assign(batch.images);
+  }
+  auto next = batch.samples.begin();
+  for (Tensor& noise : in.noise) {
+    std::vector<int64_t> key{static_cast<int64_t>(epoch)};
+    key.insert(key.end(), next, next + (noise.numel() - 1));
+    next += noise.numel() - 1;
+    noise.assign(Tensor::of<int64_t>(noise.shape(), key));
+  }
+}
+
+// The device's work of a step, by the calls that tune makes on the CPU; nothing is brought to it or from it.
+DeviceStep::Outputs DeviceStep::work(const Inputs& in, const std::vector<double>& shares) const {
+  Outputs out;
+  const Device& device = *home_.device();
+  Tensor images = in.images;
+  const int64_t count = in.labels.dim(0), parts = static_cast<int64_t>(in.noise.size());
+  if (in.places.defined()) {
+    images = Tensor::empty(kept_.shape().with(0, count), kept_.dtype(), home_);
+    device.run(&gpu::Kernels::gather,
+               {count, kept_.shape().columns_from(1) * static_cast<int64_t>(size_of(kept_.dtype())),
+                gpu::in(device, kept_), gpu::in<int64_t>(device, in.places), gpu::out(device, images)});
+  }
+  model_.parameters().clear_gradients();
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t begin = begin_of(part, parts, count), end = begin_of(part + 1, parts, count);
+    Pass pass{.training = true, .recompute = config_.recompute};
+    pass.noise.seed = config_.seed;
+    pass.noise.samples.resize(static_cast<size_t>(end - begin));
+    pass.noise.on_device = in.noise[static_cast<size_t>(part)];
+    const Variable logits = model_.logits(images.rows(begin, end), pass);
+    const Variable loss = cross_entropy(logits, in.labels.rows(begin, end), loss_);
+    backward(parts == 1 ? loss : scale(loss, shares[static_cast<size_t>(part)]));
+    out.loss.push_back(loss.value());
+    out.logits.push_back(logits.value());
+  }
+  if (config_.clip > 0) out.squares = clip_gradients_on(device, model_.parameters(), config_.clip);
+  optimizer_.apply();
+  return out;
+}
+
+// Images that have come for the first time stay.
+void DeviceStep::keep(const Batch& batch, const Tensor& images) {
+  for (size_t i = 0; i < batch.samples.size(); ++i) {
+    const int64_t place = place_of_.at(batch.samples[i]);
+    if (known_[static_cast<size_t>(place)]) continue;
+    const auto row = static_cast<int64_t>(i);
+    Tensor to = kept_.rows(place, place + 1);
+    gpu::move(images.rows(row, row + 1), to);
+    known_[static_cast<size_t>(place)] = true;
+  }
+}
+
+std::vector<DeviceStep::Part> DeviceStep::run(const Batch& batch, uint32_t epoch,
+                                              const std::vector<double>& shares, double learning_rate) {
+  const auto images = static_cast<int64_t>(batch.samples.size()), parts = static_cast<int64_t>(shares.size());
+  const bool known = std::ranges::all_of(batch.samples, [&](int64_t sample) { return knows(sample); });
+  check(known || batch.images.defined(), "device step: a batch without images, which are not known");
+  Kind& kind = kinds_[{images, parts, known}];
+  if (!kind.inputs.labels.defined()) kind.inputs = make_inputs(images, parts, known);
+  fill(kind.inputs, batch, epoch);
+  optimizer_.prepare(learning_rate);
+
+  // The first of a kind is not recorded: products choose their algorithms. Shares of class weights differ from batch to
+  // batch, and a recording would repeat the first ones.
+  const bool repeats = parts == 1 || !loss_.class_weights.defined();
+  Outputs eager;
+  if (kind.runs++ == 0 || !repeats) {
+    eager = work(kind.inputs, shares);
+  } else {
+    if (kind.recording == nullptr)
+      kind.recording = std::make_unique<Recording>(home_.device()->shared_from_this(),
+                                                   [&] { kind.outputs = work(kind.inputs, shares); });
+    kind.recording->replay();
+  }
+  if (!known && kept_.defined()) keep(batch, kind.inputs.images);
+
+  const Outputs& out = kind.recording == nullptr ? eager : kind.outputs;
+  std::vector<Part> told;
+  for (int64_t part = 0; part < parts; ++part) {
+    const auto i = static_cast<size_t>(part);
+    const int64_t begin = begin_of(part, parts, images), end = begin_of(part + 1, parts, images);
+    const auto labels =
+        batch.labels.data<int64_t>().subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    told.push_back({out.loss[i].item(), end - begin, count_hits(out.logits[i], labels)});
+  }
+  if (out.squares.defined() && !std::isfinite(out.squares.item()))
+    fail(Fault::diverged, "clip: expected gradients of a finite norm, got a norm of ",
+         std::sqrt(out.squares.item()));
+  return told;
+}
+
+}  // namespace vitrine

@@ -1,0 +1,245 @@
+// device_model_test.cpp: whole models on a device against the CPU: logits, loss and gradients of everything that is
+// trained, a few steps of training, a run that is stopped and gone on with.
+#include <doctest/doctest.h>
+
+#include "engine/recording.h"
+#include "nn/optimizer.h"
+#include "tests/devices.h"
+#include "tests/op_checks.h"
+#include "tests/tune_runs.h"
+
+using namespace vitrine;
+using namespace vitrine::testing;
+
+namespace {
+
+// Weights that do not wash out in a few blocks: normal, of a deviation that keeps the size of what passes.
+Backbone random_backbone(const TransformerConfig& config) {
+  Parameters parameters;
+  const Transformer net(config, trainable(parameters, 3));
+  TensorFile file;
+  for (const Parameter& p : parameters.all()) {
+    const double fan = p.value.shape().rank() >= 2 ? static_cast<double>(p.value.shape().columns_from(1)) : 1;
+    Tensor value = p.value.value().clone();
+    if (p.role == Role::weight)
+      value = fresh(p.value.shape(), Init::normal(1 / std::sqrt(fan)), 5, p.name, DType::f32);
+    file.tensors[p.name] = value;
+  }
+  file.metadata["config"] = config_to_json(config);
+  return make_backbone(file, "random");
+}
+
+// Sizes that no tile or chunk divides. A ViT of 26 tokens, a Swin of maps of 7 x 7 and 4 x 4 in windows of 3.
+Backbone vit_backbone(int64_t width = 64) {
+  return random_backbone(VitConfig{
+      .image_size = 20, .patch = 4, .width = width, .depth = 3, .heads = 2, .mlp_width = 2 * width});
+}
+Backbone swin_backbone() {
+  return random_backbone(
+      SwinConfig{.image_size = 28, .width = 32, .depths = {2, 1}, .heads = {1, 2}, .window = 3});
+}
+
+struct Case {
+  std::string name;
+  Backbone backbone;
+  Method method;
+  double dropout = 0;
+};
+std::vector<Case> cases() {
+  return {{"ViT, deep", vit_backbone(), Method::vpt_deep},
+          {"ViT, deep, odd width", vit_backbone(46), Method::vpt_deep},
+          {"ViT, deep, prompts that are dropped", vit_backbone(), Method::vpt_deep, 0.2},
+          {"ViT, shallow", vit_backbone(), Method::vpt_shallow},
+          {"ViT, linear", vit_backbone(), Method::linear},
+          {"ViT, full", vit_backbone(), Method::full},
+          {"Swin, deep", swin_backbone(), Method::vpt_deep},
+          {"Swin, shallow", swin_backbone(), Method::vpt_shallow},
+          {"Swin, full", swin_backbone(), Method::full}};
+}
+
+struct Step {
+  Tensor logits, loss;
+  std::vector<Tensor> gradients;
+};
+
+constexpr int64_t images = 3, classes = 4;
+
+Step step_of(const Case& c, const Backbone& backbone) {
+  TunedConfig config{.method = c.method, .prompts = {}, .classes = classes, .paper_head = true};
+  config.prompts.count = 5;
+  config.prompts.dropout = c.dropout;
+  TunedModel model(backbone, config, 1);
+  const int64_t side = image_size(backbone.config);
+  const Tensor pixels = random_tensor({images, 3, side, side}, DType::f32, 7);
+  const Tensor labels = make_input({{images}, Fill::labels, true, classes}, DType::i64, 8);
+  const Pass pass{.training = true, .noise = {.seed = 5, .epoch = 2, .samples = {4, 9, 11}}};
+  const Variable logits = model.logits(pixels, pass);
+  const Variable loss = cross_entropy(logits, labels);
+  backward(loss);
+  Step out{in_main_memory(logits.value()), in_main_memory(loss.value()), {}};
+  for (const Parameter& p : model.parameters().all())
+    out.gradients.push_back(in_main_memory(p.value.gradient()));
+  return out;
+}
+
+// |a - b| / |b| and the cosine between the two, as long vectors.
+std::pair<double, double> compared(const Tensor& a, const Tensor& b) {
+  const Doubles x = values(a), y = values(b);
+  REQUIRE(x.size() == y.size());
+  double difference = 0, xx = 0, yy = 0, xy = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    difference += (x[i] - y[i]) * (x[i] - y[i]);
+    xx += x[i] * x[i], yy += y[i] * y[i], xy += x[i] * y[i];
+  }
+  return {std::sqrt(difference / yy), xy / std::sqrt(xx * yy)};
+}
+
+}  // namespace
+
+TEST_CASE("device: models in f32 equal those on the CPU to 1e-5, logits, loss and gradients") {
+  const auto device = open_test_device();
+  for (const Case& c : cases()) {
+    CAPTURE(c.name);
+    const Step here = step_of(c, c.backbone);
+    const Step there =
+        step_of(c, on_device(c.backbone, device->memory(), Precision::f32, c.method == Method::full));
+    CHECK(compared(there.logits, here.logits).first <= 1e-5);
+    CHECK(there.loss.item() == doctest::Approx(here.loss.item()).epsilon(1e-5));
+    REQUIRE(there.gradients.size() == here.gradients.size());
+    for (size_t i = 0; i < here.gradients.size(); ++i) {
+      CAPTURE(i);
+      CHECK(compared(there.gradients[i], here.gradients[i]).first <= 1e-5);
+    }
+  }
+}
+
+TEST_CASE("device: models in bf16 have gradients of the same direction, and equal runs equal bits") {
+  const auto device = open_test_device();
+  for (const Case& c : cases()) {
+    if (c.method == Method::full) continue;  // trains in f32
+    CAPTURE(c.name);
+    const Backbone placed = on_device(c.backbone, device->memory(), Precision::bf16);
+    const Step here = step_of(c, c.backbone), there = step_of(c, placed), again = step_of(c, placed);
+    CHECK(compared(there.logits, here.logits).first <= 3e-2);  // a bf16 has 8 bits
+    CHECK(same_bits(there.logits, again.logits));
+    for (size_t i = 0; i < here.gradients.size(); ++i) {
+      CAPTURE(i);
+      CHECK(compared(there.gradients[i], here.gradients[i]).second >= 0.999);
+      CHECK(same_bits(there.gradients[i], again.gradients[i]));
+    }
+  }
+}
+
+TEST_CASE("device: a run that was stopped and gone on with ends with the bytes of one that was not") {
+  const auto device = open_test_device();
+  const Backbone backbone = on_device(small_backbone(), device->memory(), Precision::bf16);
+  TuneConfig config = small_config();
+  config.epochs = 2;
+  const TuneData data = small_data(backbone);
+  const TuneResult whole = tune(backbone, data, config, "", false, {});
+  const Folder folder("device");
+  TuneHooks stopping;
+  int steps = 0;
+  stopping.stop = [&] { return ++steps == 2; };
+  CHECK(tune(backbone, data, config, folder.path, false, stopping).stopped);
+  const TuneResult resumed = tune(backbone, data, config, folder.path, true, {});
+  CHECK(digest(resumed.task) == digest(whole.task));
+  // The settings name the device: on the CPU it is another run, with other bits.
+  const Folder again("device-cpu");
+  steps = 0;
+  tune(backbone, data, config, again.path, false, stopping);
+  CHECK_THROWS_AS(tune(small_backbone(), data, config, again.path, true, {}), Error);
+}
+
+TEST_CASE("device: what a backbone on a device is refused for") {
+  const auto device = open_test_device();
+  CHECK_THROWS_WITH(on_device(small_backbone(), device->memory(), Precision::int8),
+                    "backbone: on a device weights are f32 or bf16, not int8");
+  CHECK_THROWS_AS(on_device(small_backbone(), {}, Precision::f32), Error);
+  const Backbone placed = on_device(small_backbone(), device->memory(), Precision::bf16);
+  CHECK(identity_of(placed) == identity_of(small_backbone()));
+}
+
+TEST_CASE("device: recorded work is done at each replay, on what stands there then") {
+  const auto device = open_test_device();
+  const Memory memory = device->memory();
+  Tensor x = Tensor::of<float>({3}, {1, 2, 3}, memory);
+  Variable y;
+  {
+    const Recording twice(device, [&] { y = scale(scale(x, 2), 10); });
+    const size_t current = memory.statistics().current;
+    twice.replay();
+    CHECK(values(in_main_memory(y.value())) == Doubles{20, 40, 60});
+    x.assign(Tensor::of<float>({3}, {4, 5, 6}));
+    // Blocks of the recording go to nobody else, even those whose tensors are gone.
+    std::vector<Tensor> others;
+    for (int i = 0; i < 5; ++i) others.push_back(Tensor::full({3}, 7, DType::f32, memory));
+    twice.replay();
+    CHECK(values(in_main_memory(y.value())) == Doubles{80, 100, 120});
+    for (const Tensor& other : others) CHECK(values(in_main_memory(other)) == Doubles{7, 7, 7});
+    others.clear();
+    CHECK(memory.statistics().current == current);
+  }
+  CHECK(values(in_main_memory(y.value())) == Doubles{80, 100, 120});
+  // Nothing may be brought while work is recorded, and the device works on after that.
+  CHECK_THROWS_AS(Recording(device, [&] { x.assign(Tensor::zeros({3}, DType::f32)); }), Error);
+  CHECK_THROWS_AS(Recording(device, [&] { Recording(device, [] {}); }), Error);
+  CHECK(values(in_main_memory(scale(x, 1).value())) == Doubles{4, 5, 6});
+}
+
+TEST_CASE("device: a recorded training step gives the bits of one that is not, whatever it is made of") {
+  const auto device = open_test_device();
+  struct Settings {
+    std::string name;
+    Method method;
+    int64_t accumulate;
+    double clip, dropout;
+    bool flip, balance;
+  };
+  for (const Settings& s :
+       std::vector<Settings>{{"deep, kept images", Method::vpt_deep, 1, 0, 0.1, false, false},
+                             {"deep, flipped images", Method::vpt_deep, 1, 0.5, 0, true, false},
+                             {"shallow, two parts", Method::vpt_shallow, 2, 0, 0.1, false, false},
+                             {"two parts, class weights", Method::vpt_deep, 2, 1, 0, false, true},
+                             {"full", Method::full, 1, 1, 0, false, false},
+                             {"linear", Method::linear, 1, 0, 0, true, false}}) {
+    CAPTURE(s.name);
+    const Backbone here = small_backbone();
+    const bool trained = s.method == Method::full;
+    TuneConfig config = small_config();
+    config.model.method = s.method;
+    config.model.prompts.dropout = s.dropout;
+    config.accumulate = s.accumulate;
+    config.clip = s.clip;
+    config.augment.flip = s.flip;
+    config.balance_classes = s.balance;
+    config.epochs = 3;
+    config.batch = 14;  // 40 images: two whole batches and an odd one, so that kinds of steps take turns
+    const TuneData data = small_data(here);
+    const auto losses_of = [&](const Backbone& backbone, const TuneConfig& c) {
+      std::vector<double> out;
+      TuneHooks hooks;
+      hooks.step = [&](const StepReport& r) { out.push_back(r.loss); };
+      const TuneResult result = tune(backbone, data, c, "", false, hooks);
+      return std::pair(out, result.task.tensors);
+    };
+    const Backbone placed = on_device(here, device->memory(), Precision::f32, trained);
+    const auto [there, tensors] = losses_of(placed, config);
+    const auto [cpu, cpu_tensors] = losses_of(here, config);
+    REQUIRE(there.size() == cpu.size());
+    for (size_t i = 0; i < cpu.size(); ++i) CHECK(there[i] == doctest::Approx(cpu[i]).epsilon(2e-4));
+    // A run of one epoch after the other starts anew each time: none of its steps is recorded twice, and the last one
+    // ends with the same bits.
+    const Folder folder("recorded");
+    TuneHooks one;
+    int steps = 0;
+    one.stop = [&] { return ++steps % 2 == 0; };
+    TuneResult last;
+    do last = tune(placed, data, config, folder.path, true, one);
+    while (last.stopped);
+    for (const auto& [name, tensor] : tensors) {
+      CAPTURE(name);
+      CHECK(same_bits(last.task.tensors.at(name), tensor));
+    }
+  }
+}
