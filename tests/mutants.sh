@@ -64,12 +64,12 @@ cases_run() {
   ((number > 0))
 }
 passes_in() { run "$1" "$kernels"; }
-executed() { cat "$place"/of/* | grep -qx "$2 $1"; } # SITE KIND
+executed() { grep -qxh "$2 $1" "$place"/of/*; } # SITE KIND
 all_are_in_the_sources() {
   ! cat "$place"/of/* | sed 's/.* //' | grep -E '\.(cu|h):' | sort -u | grep -vxFf <(cut -d ' ' -f 1 <<<"$all")
 }
 one_to_a_line() { [[ -z $(cut -d ' ' -f 1 <<<"$all" | sort | uniq -d) ]]; }
-listed() { survivors | grep -q "^$1 $2 $3 "; }
+listed() { grep -q "^$1 $2 $3 " <<<"$(survivors)"; }
 # Some case fails without the site. All cases that execute it are tried in one order before the next order.
 caught() { # SITE KIND
   local order number
