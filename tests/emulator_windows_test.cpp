@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -21,17 +23,27 @@ using vitrine::Variable;
 using vitrine::WindowGrid;
 namespace gpu = vitrine::gpu;
 
+enum class Learns { all, tokens, prefix };  // all: table and padding, too
+
 struct WindowCase {
   std::string name;
   int64_t batch, heads, width;
   WindowGrid grid;
   int64_t prefix = 0;
-  bool per_image = false, padding = true, prefix_alone = false;
+  bool per_image = false, padding = true;
+  Learns learns = Learns::all;
+  bool prefix_alone() const { return learns == Learns::prefix && grid.prompts == 0; }
+  // Whether the kernels that multiply small matrices take it: all of these sizes fit into shared memory.
+  bool in_tiles(DType dtype) const { return dtype == DType::bf16 && width % 16 == 0 && width <= 80; }
 };
 
-struct WindowFound {
-  Doubles out, dqkv, dbias, dpadding, dprefix;
-};
+void append(Doubles& to, const Doubles& more) { to.insert(to.end(), more.begin(), more.end()); }
+
+uint64_t products_of(gpu::Queue* queue) {
+  const auto counts = queue->machine.counts();
+  CHECK(counts.bank_conflicts == 0);
+  return static_cast<uint64_t>(counts.products);
+}
 
 Variable leaf_of(const vitrine::Shape& shape, const Doubles& values, bool wanted = true) {
   Tensor x = Tensor::of<double>(shape, values);
@@ -54,8 +66,10 @@ Doubles sum_middle(const Doubles& x, int64_t outer, int64_t inner, double factor
   return out;
 }
 
-void check_window_case(const WindowCase& c, DType dtype, const std::string& order) {
+// All that was written.
+Doubles check_window_case(const WindowCase& c, DType dtype, const std::string& order) {
   CAPTURE(c.name);
+  CAPTURE(dtype == DType::bf16);
   CAPTURE(order);
   const int64_t d = c.heads * c.width, tokens = c.grid.prompts + c.grid.rows * c.grid.columns,
                 w = c.grid.window;
@@ -71,9 +85,9 @@ void check_window_case(const WindowCase& c, DType dtype, const std::string& orde
 
   const vitrine::Shape prefix_shape =
       c.per_image ? vitrine::Shape{c.batch, c.prefix, d} : vitrine::Shape{c.prefix, d};
-  const Variable x = leaf_of({c.batch, tokens, 3 * d}, qkv, !c.prefix_alone),
-                 table = leaf_of({side * side, c.heads}, bias, !c.prefix_alone),
-                 filled = c.padding ? leaf_of({3 * d}, padding, !c.prefix_alone) : Variable(),
+  const Variable x = leaf_of({c.batch, tokens, 3 * d}, qkv, c.learns != Learns::prefix),
+                 table = leaf_of({side * side, c.heads}, bias, c.learns == Learns::all),
+                 filled = c.padding ? leaf_of({3 * d}, padding, c.learns == Learns::all) : Variable(),
                  keys = c.prefix ? leaf_of(prefix_shape, pk) : Variable(),
                  values = c.prefix ? leaf_of(prefix_shape, pv) : Variable();
   const Variable y = vitrine::window_attention(x, table, c.heads, c.grid, {keys, values}, filled);
@@ -110,19 +124,31 @@ void check_window_case(const WindowCase& c, DType dtype, const std::string& orde
                          .prompts_out = prompts_out.floats(),
                          .log_sum_exp = log_sum_exp.floats()};
   REQUIRE(sentence(gpu::window_attention(queue, a)) == "");
+  const uint64_t products = products_of(queue);
+  CHECK((products > 0) == c.in_tiles(dtype));
   const auto place_prompts = [&](const Doubles& parts, Doubles& to, int64_t columns, double factor) {
     const Doubles sums = sum_middle(parts, c.batch, prompts * columns, factor);
     for (int64_t b = 0; b < c.batch && prompts; ++b)
       std::copy_n(sums.begin() + b * prompts * columns, prompts * columns, to.begin() + b * tokens * columns);
   };
-  Doubles got = out.values();
+  Doubles got = out.values(), all = got;
+  append(all, prompts_out.values());
+  append(all, log_sum_exp.values());
+  const auto untouched = [&](const Doubles& rows, int64_t columns) {
+    int64_t count = 0;
+    for (int64_t b = 0; b < c.batch; ++b)
+      for (int64_t i = 0; i < prompts * columns; ++i)
+        count += std::isnan(rows[static_cast<size_t>(b * tokens * columns + i)]);
+    return count == c.batch * prompts * columns;
+  };
+  CHECK(untouched(got, d));
   place_prompts(prompts_out.values(), got, d, 1.0 / static_cast<double>(windows));
   const auto out_values = y.value().data<double>();
   const Tolerance most = tolerance_of(dtype);
   CHECK(error_of({out_values.begin(), out_values.end()}, got) < most.out);
 
   Array queries, dqkv_array(dtype, c.batch * tokens * 3 * d);
-  if (c.prefix_alone) {
+  if (c.prefix_alone()) {
     Doubles alone;
     for (int64_t i = 0; i < c.batch * tokens; ++i)
       alone.insert(alone.end(), qkv.begin() + i * 3 * d, qkv.begin() + i * 3 * d + d);
@@ -132,7 +158,7 @@ void check_window_case(const WindowCase& c, DType dtype, const std::string& orde
   }
   gpu::WindowAttentionBackward back{.forward = a,
                                     .dy = dy_array.at(),
-                                    .dqkv = c.prefix_alone ? nullptr : dqkv_array.at(),
+                                    .dqkv = c.learns == Learns::prefix ? nullptr : dqkv_array.at(),
                                     .dprompts = nullptr,
                                     .dbias = nullptr,
                                     .dpadding = nullptr,
@@ -145,18 +171,23 @@ void check_window_case(const WindowCase& c, DType dtype, const std::string& orde
   Array dprompts(DType::f32, c.batch * windows * prompts * 3 * d),
       dbias(DType::f32, back.slices * c.heads * w * w * w * w), dpadding(DType::f32, back.slices * 3 * d),
       dpk(DType::f32, back.slices * c.prefix * d), dpv(DType::f32, back.slices * c.prefix * d);
-  if (!c.prefix_alone) {
-    back.dprompts = dprompts.floats();
+  if (c.learns != Learns::prefix) back.dprompts = dprompts.floats();
+  if (c.learns == Learns::all) {
     back.dbias = dbias.floats();
     if (c.padding) back.dpadding = dpadding.floats();
   }
   if (c.prefix) back.dprefix_k = dpk.floats(), back.dprefix_v = dpv.floats();
   REQUIRE(sentence(gpu::window_attention_backward(queue, back)) == "");
+  CHECK((products_of(queue) > products) == (c.in_tiles(dtype) && c.learns != Learns::all));
 
-  if (!c.prefix_alone) {
+  for (Array* x : {&dqkv_array, &dprompts, &dbias, &dpadding, &dpk, &dpv}) append(all, x->values());
+  if (c.learns != Learns::prefix) {
     Doubles dqkv = dqkv_array.values();
+    CHECK(untouched(dqkv, 3 * d));
     place_prompts(dprompts.values(), dqkv, 3 * d, 1);
     CHECK(error_of(gradient_of(x), dqkv) < most.tokens);
+  }
+  if (c.learns == Learns::all) {
     Array spread = Array::of(DType::f32, sum_middle(dbias.values(), 1, c.heads * w * w * w * w)),
           dtable(dtype, side * side * c.heads);
     REQUIRE(sentence(gpu::window_table(queue, {dtype, c.heads, w, spread.floats(), dtable.at()})) == "");
@@ -168,12 +199,21 @@ void check_window_case(const WindowCase& c, DType dtype, const std::string& orde
     CHECK(error_of(gradient_of(keys), sum_middle(dpk.values(), images, c.prefix * d)) < most.prefix);
     CHECK(error_of(gradient_of(values), sum_middle(dpv.values(), images, c.prefix * d)) < most.prefix);
   }
+  return all;
 }
+
+void check_window_case(const WindowCase& c, DType dtype) {
+  const Doubles once = check_window_case(c, dtype, "forward"), again = check_window_case(c, dtype, "reverse");
+  CAPTURE(c.name);
+  REQUIRE(once.size() == again.size());  // equal calls give equal bits
+  CHECK((once.empty() || std::memcmp(once.data(), again.data(), once.size() * sizeof(double)) == 0));
+}
+
+constexpr auto after_roll = WindowGrid::Padding::after_roll;
 
 }  // namespace
 
 TEST_CASE("window attention on a GPU") {
-  constexpr auto after_roll = WindowGrid::Padding::after_roll;
   const std::vector<WindowCase> cases = {
       {"plain", 2, 2, 3, {.rows = 4, .columns = 6, .window = 2}},
       {"7 by 7", 2, 2, 32, {.rows = 14, .columns = 14, .window = 7, .shift = 3}, 4},
@@ -182,13 +222,94 @@ TEST_CASE("window attention on a GPU") {
       {"filled up", 2, 2, 6, {.rows = 5, .columns = 7, .window = 3, .shift = 1}},
       {"filled up after the roll", 2, 2, 6, {5, 7, 3, 1, after_roll}, 3, true},
       {"prompts", 2, 2, 5, {.rows = 5, .columns = 9, .window = 4, .shift = 2, .prompts = 3}, 6},
-      {"prompts and a prefix per image", 3, 1, 5, {5, 9, 4, 3, after_roll, 2}, 6, true, true, false},
+      {"prompts and a prefix per image", 3, 1, 5, {5, 9, 4, 3, after_roll, 2}, 6, true},
       {"zeros fill up", 2, 2, 3, {.rows = 5, .columns = 7, .window = 3, .shift = 1}, 1, false, false},
-      {"prefix alone", 2, 2, 32, {.rows = 9, .columns = 14, .window = 7, .shift = 3}, 5, false, true, true},
+      {"prefix alone",
+       2,
+       2,
+       6,
+       {.rows = 9, .columns = 14, .window = 7, .shift = 3},
+       5,
+       false,
+       true,
+       Learns::prefix},
       {"many windows", 1, 3, 2, {.rows = 40, .columns = 36, .window = 2, .shift = 1}, 2},
       {"windows of one", 2, 2, 2, {.rows = 3, .columns = 2, .window = 1, .prompts = 2}, 1},
   };
   for (const WindowCase& c : cases)
-    for (const DType dtype : {DType::f32, DType::bf16})
-      for (const char* order : {"forward", "reverse"}) check_window_case(c, dtype, order);
+    for (const DType dtype : {DType::f32, DType::bf16}) check_window_case(c, dtype);
+}
+
+TEST_CASE("window attention on a GPU by small matrices") {
+  constexpr auto tokens = Learns::tokens, prefix = Learns::prefix;
+  const std::vector<WindowCase> cases = {
+      {"7 by 7", 2, 2, 32, {.rows = 14, .columns = 14, .window = 7, .shift = 3}, 4, false, true, tokens},
+      {"12 by 12", 1, 1, 32, {.rows = 12, .columns = 24, .window = 12, .shift = 6}, 2, false, true, tokens},
+      {"one window",
+       2,
+       2,
+       32,
+       {.rows = 7, .columns = 7, .window = 7, .shift = 3, .prompts = 10},
+       0,
+       false,
+       true,
+       tokens},
+      {"width 16", 1, 2, 16, {.rows = 5, .columns = 5, .window = 4, .shift = 2}, 1, false, true, tokens},
+      {"width 48", 1, 2, 48, {.rows = 5, .columns = 5, .window = 5}, 1, false, true, tokens},
+      {"width 64", 1, 2, 64, {.rows = 5, .columns = 5, .window = 4, .shift = 1}, 17, false, true, tokens},
+      {"width 80", 1, 2, 80, {.rows = 5, .columns = 5, .window = 5}, 1, false, true, tokens},
+      {"filled up", 2, 2, 16, {.rows = 5, .columns = 7, .window = 3, .shift = 1}, 0, false, true, tokens},
+      {"filled up after the roll", 2, 2, 16, {5, 7, 3, 1, after_roll}, 3, true, true, tokens},
+      {"zeros fill up",
+       2,
+       2,
+       16,
+       {.rows = 5, .columns = 7, .window = 3, .shift = 1},
+       1,
+       false,
+       false,
+       tokens},
+      {"prompts",
+       2,
+       2,
+       16,
+       {.rows = 5, .columns = 9, .window = 4, .shift = 2, .prompts = 3},
+       6,
+       false,
+       true,
+       tokens},
+      {"prompts and a prefix per image", 3, 1, 16, {5, 9, 4, 3, after_roll, 2}, 6, true, true, tokens},
+      {"prefix alone", 2, 2, 32, {.rows = 9, .columns = 14, .window = 7, .shift = 3}, 5, false, true, prefix},
+      {"prefix alone, beside prompts", 2, 1, 16, {5, 9, 4, 3, after_roll, 2}, 6, true, true, prefix},
+      {"prefix alone, per image", 2, 1, 16, {5, 9, 4, 3, after_roll}, 18, true, false, prefix},
+      // A block has several windows.
+      {"many windows",
+       1,
+       118,
+       16,
+       {.rows = 9, .columns = 25, .window = 5, .shift = 2},
+       3,
+       false,
+       true,
+       tokens},
+      {"many windows, prefix alone",
+       1,
+       118,
+       16,
+       {.rows = 9, .columns = 25, .window = 5, .shift = 2},
+       3,
+       true,
+       true,
+       prefix},
+      {"windows of one",
+       2,
+       2,
+       16,
+       {.rows = 3, .columns = 2, .window = 1, .prompts = 2},
+       1,
+       false,
+       true,
+       tokens},
+  };
+  for (const WindowCase& c : cases) check_window_case(c, DType::bf16);
 }

@@ -24,8 +24,9 @@ struct Axis {
   __host__ __device__ int windows() const { return full / window; }
   // What stands at place i: a place on the map, or -1.
   __device__ int place(int i) const {
-    if (filled_after_roll) return i < length ? (i + shift) % length : -1;
-    const int at = (i + shift) % full;
+    const int around = filled_after_roll ? length : full, rolled = i + shift;
+    if (i >= around) return -1;
+    const int at = rolled < around ? rolled : rolled - around;
     return at < length ? at : -1;
   }
   __device__ int region(int i) const {
@@ -42,6 +43,8 @@ __host__ __device__ inline bool prefix_alone(const WindowAttentionBackward& a) {
   return a.dy && !a.dqkv && !a.dbias && !a.dpadding && a.forward.prompts == 0;
 }
 
+constexpr float masked = -100;  // the published models were trained with it, not with infinity
+
 template <class Element>
 struct WindowPlaces {
   using T = Element;
@@ -49,6 +52,7 @@ struct WindowPlaces {
   struct Spot {
     int y = -1, x = -1, region = 0;  // in the window; -1: a prompt or of the prefix
   };
+  class Bias;
 
   const Arguments& a;
   Axis down, across;
@@ -67,12 +71,12 @@ struct WindowPlaces {
         lead(static_cast<int>(a.forward.prefix + a.forward.prompts)),
         slice(of_slice),
         item(of_item),
-        image(of_item / windows),
+        image(static_cast<unsigned>(of_item) / static_cast<unsigned>(windows)),  // a grid holds no more items
         head(of_head),
         offset(of_head * a.forward.width),
         model(a.forward.heads * a.forward.width),
-        top(static_cast<int>(of_item % windows) / across.windows() * across.window),
-        left(static_cast<int>(of_item % windows) % across.windows() * across.window),
+        top(static_cast<int>(of_item - image * windows) / across.windows() * across.window),
+        left(static_cast<int>(of_item - image * windows) % across.windows() * across.window),
         queries(static_cast<int>(a.forward.prompts) + slots),
         alone(prefix_alone(a)),
         later(a.slices > 0 && item > first_item(a, slice)) {
@@ -83,6 +87,12 @@ struct WindowPlaces {
     const WindowAttention& f = a.forward;
     const int64_t own = f.prompts + f.window * f.window;
     return {f.batch * windows_of(f), f.heads, f.width, own, f.prefix + own};
+  }
+  static bool aligned(const Arguments& a) {
+    const WindowAttention& f = a.forward;
+    return whole_chunks(f.qkv, 0, 0) && whole_chunks(f.padding, 0, 0) && whole_chunks(f.prefix_k) &&
+           whole_chunks(f.prefix_v) && whole_chunks(f.out, 0, 0) && whole_chunks(a.dy, 0, 0) &&
+           whole_chunks(a.dqkv, 0, 0);
   }
   __device__ static int64_t first_item(const Arguments& a, int64_t slice) {
     const int64_t windows =
@@ -144,7 +154,6 @@ struct WindowPlaces {
     return {y, x, 3 * down.region(top + y) + across.region(left + x)};
   }
   __device__ float added(const Spot& query, const Spot& key) const {
-    constexpr float masked = -100;  // the published models were trained with it, not with infinity
     if (query.y < 0 || key.y < 0) return 0;
     const int w = down.window, row = (query.y - key.y + w - 1) * (2 * w - 1) + query.x - key.x + w - 1;
     return widen(static_cast<const T*>(a.forward.bias)[row * a.forward.heads + head]) +
@@ -167,6 +176,11 @@ struct WindowPlaces {
     if (!a.dqkv) return {};
     return {static_cast<T*>(a.dqkv) + (image * a.forward.tokens + at) * 3 * model + part * model + offset};
   }
+  __device__ int keys_asked() const {
+    if (a.dqkv) return keys;
+    return a.dprefix_k || a.dprefix_v ? static_cast<int>(a.forward.prefix) : 0;
+  }
+  __device__ bool queries_asked() const { return a.dqkv != nullptr; }
   __device__ Target<T> dq(int i) const { return dqkv(i, 0); }
   __device__ Target<T> dk(int j) const { return of_key(j, 1, a.dprefix_k); }
   __device__ Target<T> dv(int j) const { return of_key(j, 2, a.dprefix_v); }
@@ -184,6 +198,52 @@ struct WindowPlaces {
   __device__ float* dpadding(int64_t part) const {
     return a.dpadding ? a.dpadding + (slice * 3 + part) * model + offset : nullptr;
   }
+};
+
+// The head's column of the table, and for each row a mark: as the row of the table is found from the difference of two
+// places, each place is one number, and nothing is divided where scores are made.
+template <class Element>
+class WindowPlaces<Element>::Bias {
+ public:
+  using Mark = int;  // place + 2^16 region; -1: a prompt or of the prefix
+
+  static int64_t bytes(const Arguments& a) {
+    const int64_t side = 2 * a.forward.window - 1;
+    return (side * side + rows(a)) * int64_t{sizeof(float)};
+  }
+  __device__ Bias(const Arguments& a, int64_t head, unsigned char* shared)
+      : side_(2 * static_cast<int>(a.forward.window) - 1),
+        rows_(static_cast<int>(rows(a))),
+        prefix_(static_cast<int>(a.forward.prefix)),
+        table_(reinterpret_cast<float*>(shared)),
+        marks_(reinterpret_cast<int*>(table_ + side_ * side_)) {
+    for (int i = static_cast<int>(threadIdx.x); i < side_ * side_; i += static_cast<int>(blockDim.x))
+      table_[i] = log2_e * widen(static_cast<const Element*>(a.forward.bias)[i * a.forward.heads + head]);
+  }
+  // Behind a barrier on either side, as rows are.
+  __device__ void mark_rows(const WindowPlaces& places) {
+    for (int j = static_cast<int>(threadIdx.x); j < rows_; j += static_cast<int>(blockDim.x)) {
+      const Spot spot = j < places.keys ? places.spot_of_key(j) : Spot{};
+      marks_[j] = spot.y < 0 ? -1 : (spot.region << 16) + spot.y * side_ + spot.x;
+    }
+  }
+  __device__ Mark of_query(int i) const { return marks_[prefix_ + i]; }
+  __device__ Mark of_key(int j) const { return marks_[j]; }
+  __device__ float add(float score, Mark query, Mark key) const {
+    if (query < 0 || key < 0) return score;
+    const float bias = table_[(query & 0xffff) - (key & 0xffff) + side_ * side_ / 2];
+    return score + bias + (query >> 16 == key >> 16 ? 0.0f : log2_e * masked);
+  }
+
+ private:
+  // The keys, and the queries behind the prefix, each up to a multiple of 16.
+  __host__ __device__ static int64_t rows(const Arguments& a) {
+    return a.forward.prefix + a.forward.prompts + a.forward.window * a.forward.window + 2 * 16;
+  }
+
+  int side_, rows_, prefix_;
+  float* table_;
+  int* marks_;
 };
 
 }  // namespace vitrine::gpu::attend

@@ -1,5 +1,7 @@
 // window_attention.cu: the entries of Swin's window attention, and the gradient of its table.
-#include "engine/gpu/attention_plain.h"
+#include "engine/gpu/attention_plain_backward.h"
+#include "engine/gpu/attention_tiles_backward.h"
+#include "engine/gpu/attention_tiles_forward.h"
 #include "engine/gpu/attention_windows.h"
 
 namespace vitrine::gpu {
@@ -28,9 +30,12 @@ __global__ void table_kernel(WindowTable a) {
 }  // namespace
 
 Result window_attention(Queue* queue, const WindowAttention& a) {
+  WindowAttentionBackward all{};
+  all.forward = a;
+  all.slices = window_attention_slices(queue, all);
+  Result result = nullptr;
+  if (attend::tile_forward<attend::WindowPlaces<bf16>>(queue, all, result)) return result;
   return with_type(a.dtype, [&](auto zero) {
-    WindowAttentionBackward all{};
-    all.forward = a;
     return attend::plain_forward<attend::WindowPlaces<decltype(zero)>>(queue, all);
   });
 }
@@ -48,6 +53,12 @@ Result window_attention_backward(Queue* queue, const WindowAttentionBackward& gi
     a.slices = window_attention_slices(queue, a);
   if (a.slices != window_attention_slices(queue, a))
     return "window_attention: another number of slices was expected";
+  // The gradients of table and padding are wanted where the whole net learns, which it does in f32: the kernels of small
+  // matrices do without them.
+  Result result = nullptr;
+  if (!a.dbias && !a.dpadding &&
+      attend::tile_backward<attend::WindowPlaces<bf16>>(queue, a, attend::prefix_alone(a), result))
+    return result;
   const attend::Wanted wanted{.queries = a.dqkv || a.dbias,
                               .keys = a.dqkv || a.dpadding || a.dprefix_k || a.dprefix_v,
                               .all_rows = a.dpadding != nullptr};
