@@ -32,6 +32,7 @@ struct WindowCase {
   int64_t prefix = 0;
   bool per_image = false, padding = true;
   Learns learns = Learns::all;
+  double to_self = 0;  // added to a slot's bias to itself
   bool prefix_alone() const { return learns == Learns::prefix && grid.prompts == 0; }
   // Whether the kernels that multiply small matrices take it: all of these sizes fit into shared memory.
   bool in_tiles(DType dtype) const { return dtype == DType::bf16 && width % 16 == 0 && width <= 80; }
@@ -76,7 +77,10 @@ Doubles check_window_case(const WindowCase& c, DType dtype, const std::string& o
   const int64_t side = 2 * w - 1, prompts = c.grid.prompts;
   Random random(8, vitrine::Purpose::init);
   const Doubles qkv = random_values(c.batch * tokens * 3 * d, random, dtype);
-  const Doubles bias = random_values(side * side * c.heads, random, dtype);
+  Doubles bias = random_values(side * side * c.heads, random, dtype);
+  for (int64_t head = 0; head < c.heads; ++head)
+    bias[static_cast<size_t>(side * side / 2 * c.heads + head)] += c.to_self;
+  bias = Array::of(dtype, bias).values();
   const Doubles padding = random_values(3 * d, random, dtype);
   const int64_t images = c.per_image ? c.batch : 1;
   const Doubles pk = random_values(images * c.prefix * d, random, dtype),
@@ -282,6 +286,8 @@ TEST_CASE("window attention on a GPU by small matrices") {
       {"prefix alone", 2, 2, 32, {.rows = 9, .columns = 14, .window = 7, .shift = 3}, 5, false, true, prefix},
       {"prefix alone, beside prompts", 2, 1, 16, {5, 9, 4, 3, after_roll, 2}, 6, true, true, prefix},
       {"prefix alone, per image", 2, 1, 16, {5, 9, 4, 3, after_roll}, 18, true, false, prefix},
+      // In a region of one slot its own score is as low as those that are masked.
+      {"masked", 1, 2, 16, {.rows = 4, .columns = 6, .window = 2, .shift = 1}, 0, false, true, tokens, -100},
       // A block has several windows.
       {"many windows",
        1,
