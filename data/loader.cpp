@@ -121,23 +121,17 @@ struct Loader::State {
   void fill(int64_t b, Made& result) {
     const int64_t begin = b * options.batch_size;
     const int64_t end = std::min(begin + options.batch_size, static_cast<int64_t>(order.size()));
-    const int64_t side = preprocess.size;
     const auto place_of = [&](int64_t k) { return static_cast<size_t>(order[static_cast<size_t>(k)]); };
     bool known = static_cast<bool>(options.known);
     for (int64_t k = begin; k < end && known; ++k) known = options.known(indices[place_of(k)]);
-    const Shape one = ready_images.defined() ? ready_images.shape().without(0) : Shape{3, side, side};
-    Tensor images;
-    if (!known)
-      images = Tensor::empty({end - begin, one.dim(0), one.dim(1), one.dim(2)}, DType::f32, options.memory);
-    const std::span<float> pixels = known ? std::span<float>() : images.mutable_data<float>();
-    const auto length = static_cast<size_t>(one.numel());
+    Tensor rows = known ? Tensor() : empty_rows(end - begin);
     std::vector<int64_t> labels;
     std::vector<int64_t>& samples = result.batch.samples;
     for (int64_t k = begin; k < end; ++k) {
       const size_t place = place_of(k);
       const int64_t sample = indices[place];
       try {
-        if (!known) fill_image(place, pixels.subspan(samples.size() * length, length));
+        if (!known) fill_row(place, rows, static_cast<int64_t>(samples.size()));
       } catch (const Error& error) {
         if (error.fault() == Fault::resources) throw;
         result.damaged.emplace_back(sample, error);
@@ -148,32 +142,54 @@ struct Loader::State {
     }
     const auto count = static_cast<int64_t>(samples.size());
     if (count == 0) return;
-    if (!known) result.batch.images = count == end - begin ? images : images.rows(0, count);
+    if (!known)
+      (bytes() ? result.batch.pixels : result.batch.images) =
+          count == end - begin ? rows : rows.rows(0, count);
     result.batch.labels = Tensor::of(Shape{count}, std::span<const int64_t>(labels), options.memory);
   }
 
-  void fill_image(size_t place, std::span<float> chw) {
+  bool bytes() const { return options.as_bytes && !ready_images.defined(); }
+  Tensor empty_rows(int64_t count) const {
+    const int64_t side = preprocess.size;
+    if (bytes()) return Tensor::empty({count, side, side, 3}, DType::u8, options.memory);
+    const Shape shape =
+        ready_images.defined() ? ready_images.shape().with(0, count) : Shape{count, 3, side, side};
+    return Tensor::empty(shape, DType::f32, options.memory);
+  }
+
+  void fill_row(size_t place, Tensor& rows, int64_t row) {
     const int64_t sample = indices[place];
     Random random(options.seed, Purpose::augment, static_cast<uint32_t>(epoch),
                   static_cast<uint32_t>(sample));
+    const auto length = static_cast<size_t>(rows.shape().columns_from(1));
+    const auto own = [&](auto all) { return all.subspan(static_cast<size_t>(row) * length, length); };
     if (ready_images.defined()) {
+      const auto chw = own(rows.mutable_data<float>());
       const auto from =
           ready_images.data<float>().subspan(static_cast<size_t>(sample) * chw.size(), chw.size());
       std::copy(from.begin(), from.end(), chw.begin());
       const auto width = static_cast<std::ptrdiff_t>(ready_images.dim(3));
       if (options.augment.flip && random.chance(0.5))
-        for (auto row = chw.begin(); row != chw.end(); row += width) std::reverse(row, row + width);
-    } else if (cache.empty()) {
-      normalise(augment(dataset->image(sample), preprocess, options.augment, random), preprocess, chw);
+        for (auto line = chw.begin(); line != chw.end(); line += width) std::reverse(line, line + width);
+      return;
+    }
+    const auto put = [&](const Image& image) {
+      if (bytes())
+        std::ranges::copy(image.rgb, own(rows.mutable_data<uint8_t>()).begin());
+      else
+        normalise(image, preprocess, own(rows.mutable_data<float>()));
+    };
+    if (cache.empty()) {
+      put(augment(dataset->image(sample), preprocess, options.augment, random));
     } else {
       // Each place belongs to one worker, and epochs to other threads: no lock is needed. The flip is the
       // first number drawn, as in augment().
       Image& kept = cache[place];
       if (kept.rgb.empty()) kept = prepare(dataset->image(sample), preprocess);
       if (options.augment.flip && random.chance(0.5))
-        normalise(flip(kept), preprocess, chw);
+        put(flip(kept));
       else
-        normalise(kept, preprocess, chw);
+        put(kept);
     }
   }
 

@@ -23,8 +23,9 @@
 namespace vitrine {
 
 struct Batch {
-  Tensor images;                 // (B, 3, H, W) f32; undefined if all samples are known (LoaderOptions)
-  Tensor labels;                 // (B) i64
+  Tensor images;  // (B, 3, H, W) f32, or ...
+  Tensor pixels;  // ... (B, H, W, 3) u8 (LoaderOptions::as_bytes); neither if all samples are known
+  Tensor labels;  // (B) i64
   std::vector<int64_t> samples;  // the data set's numbers of the B images
 };
 
@@ -41,6 +42,9 @@ struct LoaderOptions {
   // them anew each time.
   size_t cache_bytes = size_t{256} << 20;
   Memory memory{};  // where batches are allocated
+  // Batches hold pixels instead of images, which planes() can make of them (preprocess.h: values_of_bytes). Not where
+  // the data set's images are numbers already.
+  bool as_bytes = false;
   // Tells samples whose pixels are not needed any more: a batch of such samples alone has no images. Asked by
   // the workers.
   std::function<bool(int64_t sample)> known{};

@@ -74,12 +74,22 @@ Image augment(const Image& image, const Preprocess& p, const Augment& a, Random&
   return mirrored ? flip(square) : square;
 }
 
+Tensor values_of_bytes(const Preprocess& p) {
+  Tensor values = Tensor::empty({3, 256}, DType::f32);
+  const auto to = values.mutable_data<float>();
+  for (size_t i = 0; i < to.size(); ++i) {
+    const size_t c = i / 256, byte = i % 256;
+    to[i] = (static_cast<float>(byte) / 255.0f - p.mean[c]) / p.std[c];
+  }
+  return values;
+}
+
 void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
   const size_t pixels = image.rgb.size() / 3;
   check(chw.size() == pixels * 3, "normalise: expected room for ", pixels * 3, " numbers, got ", chw.size());
+  const Tensor values = values_of_bytes(p);
   for (size_t c = 0; c < 3; ++c) {
-    std::array<float, 256> value{};
-    for (size_t v = 0; v < 256; ++v) value[v] = (static_cast<float>(v) / 255.0f - p.mean[c]) / p.std[c];
+    const auto value = values.data<float>().subspan(c * 256, 256);
     float* plane = chw.data() + c * pixels;
     for (size_t i = 0; i < pixels; ++i) plane[i] = value[image.rgb[3 * i + c]];
   }

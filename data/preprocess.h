@@ -9,6 +9,7 @@
 
 #include "data/resize.h"
 #include "engine/random.h"
+#include "engine/tensor.h"
 
 namespace vitrine {
 
@@ -45,6 +46,9 @@ Image augment(const Image& image, const Preprocess& preprocess, const Augment& a
 // (value / 255 - mean) / std into planes (3, height, width), in f32 in this very order of operations, as
 // torchvision. `chw` holds width * height * 3 floats.
 void normalise(const Image& image, const Preprocess& preprocess, std::span<float> chw);
+
+// What normalise makes of each byte in each plane: (3, 256) f32, for engine/ops.h: planes.
+Tensor values_of_bytes(const Preprocess& preprocess);
 
 // The metadata form, e.g.
 // {"size": 224, "resize": 256, "squash": false, "filter": "bicubic", "mean": [...], "std": [...]}.

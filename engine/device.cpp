@@ -105,6 +105,13 @@ std::string Device::description() const { return table_->describe(queue_); }
 
 Memory Device::memory(size_t limit) const { return Memory::of_device(shared_from_this(), limit); }
 
+std::vector<std::string> Device::notes() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> out;
+  while (const char* sentence = table_->take_note(queue_)) out.emplace_back(sentence);
+  return out;
+}
+
 void Device::wait() const {
   const std::lock_guard lock(mutex_);
   check_result(table_->wait(queue_));
@@ -130,6 +137,11 @@ void Device::hand_out_again(void* block, size_t bytes) const {
 void Device::upload(void* to, const void* from, size_t bytes) const {
   const std::lock_guard lock(mutex_);
   if (bytes > 0) check_result(table_->upload(queue_, to, from, bytes));
+}
+
+void Device::upload_ahead(void* to, const void* from, size_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  if (bytes > 0) check_result(table_->upload_ahead(queue_, to, from, bytes));
 }
 
 void Device::download(void* to, const void* from, size_t bytes) const {

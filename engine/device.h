@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "engine/memory.h"
 
@@ -56,6 +57,9 @@ class Device : public std::enable_shared_from_this<Device> {
   std::string description() const;  // the GPU, its memory, versions
   // A counted pool of the device's memory with a limit in bytes (0: none). Ops on tensors from it run on the device.
   Memory memory(size_t limit = 0) const;
+  // What should be known of how its work was done so far, such as products that its library leaves to a slow kernel.
+  // Each sentence is told once.
+  std::vector<std::string> notes() const;
   // Returns when all that was asked for is done.
   void wait() const;
 
@@ -73,6 +77,7 @@ class Device : public std::enable_shared_from_this<Device> {
   void release(void* block) const;
   void hand_out_again(void* block, size_t bytes) const;
   void upload(void* to, const void* from, size_t bytes) const;
+  void upload_ahead(void* to, const void* from, size_t bytes) const;  // beside the work asked for before
   void download(void* to, const void* from, size_t bytes) const;
   void copy(void* to, const void* from, size_t bytes) const;
   void clear(void* to, size_t bytes) const;

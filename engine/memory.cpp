@@ -69,6 +69,19 @@ struct Memory::Pool {
     return block;
   }
 
+  // A fresh block; null if there is none. If a device has no more, it gets the idle ones back first.
+  void* fresh(size_t bytes) {
+    const size_t asked = std::max<size_t>(bytes, 1);
+    if (!device) return host.allocate ? host.allocate(asked) : ::operator new(asked, alignment, std::nothrow);
+    if (void* block = device->allocate(asked)) return block;
+    {
+      const std::lock_guard lock(mutex);
+      if (idle.empty()) return nullptr;
+      release_idle(0);
+    }
+    return device->allocate(asked);
+  }
+
   // The block was not to be had after all.
   void cancel(size_t bytes) {
     const std::lock_guard lock(mutex);
@@ -119,10 +132,9 @@ std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   void* pointer = pool ? pool->reserve(bytes, arena.get()) : nullptr;
   if (pointer != nullptr) {
     if (pool->device) pool->device->hand_out_again(pointer, bytes);
-  } else if (pool && (pool->device || pool->host.allocate)) {
+  } else if (pool) {
     try {
-      const size_t asked = std::max<size_t>(bytes, 1);
-      pointer = pool->device ? pool->device->allocate(asked) : pool->host.allocate(asked);
+      pointer = pool->fresh(bytes);
     } catch (const std::bad_alloc&) {  // the same as nullptr
     } catch (...) {
       pool->cancel(bytes);

@@ -128,6 +128,10 @@ Variable convert(const Variable& x, DType dtype);  // to another floating-point 
 // when N = R and row n is n.
 Variable embedding_add(const Variable& x, const Variable& table, std::span<const int64_t> rows = {});
 
+// pixels (B, H, W, C) u8, values (C, 256) f32 -> (B, C, H, W), in f32 or, on a device, bf16: entry values[c, byte] for
+// each byte. How pictures become what a net sees, where they lie. No gradient flows.
+Tensor planes(const Tensor& pixels, const Tensor& values, DType dtype = DType::f32);
+
 // --- noise -------------------------------------------------------------------------------------------------
 
 // Names the random numbers of one batch: batch row b draws from Random(seed, purpose, epoch, samples[b],

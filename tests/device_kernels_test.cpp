@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <string>
 
@@ -226,4 +227,95 @@ TEST_CASE("device: results that begin anywhere, and nothing is written beside th
         if (i < first || i >= first + count) CHECK(all[static_cast<size_t>(i)] == 7);
     }
   }
+}
+
+TEST_CASE("device: planes of bytes, to the bit") {
+  const auto device = open_test_device();
+  for (const Shape& shape : {Shape{2, 5, 7, 3}, Shape{1, 40, 33, 3}, Shape{3, 1, 1, 1}, Shape{0, 4, 4, 3}}) {
+    CAPTURE(shape);
+    const int64_t channels = shape.dim(3), places = shape.dim(1) * shape.dim(2);
+    std::vector<uint8_t> bytes(static_cast<size_t>(shape.numel()));
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 37 + i / 256);
+    const Tensor pixels = Tensor::of<uint8_t>(shape, bytes),
+                 table = random_tensor({channels, 256}, DType::f32, 3);
+    Doubles expected;
+    for (int64_t b = 0; b < shape.dim(0); ++b)
+      for (int64_t c = 0; c < channels; ++c)
+        for (int64_t i = 0; i < places; ++i)
+          expected.push_back(table.data<float>()[c * 256 + bytes[(b * places + i) * channels + c]]);
+    check_close(values(planes(pixels, table)), expected, 0);
+    const Tensor there = pixels.copied_to(device->memory()), values_there = table.copied_to(device->memory());
+    check_close(values_of(planes(there, values_there)), expected, 0);
+    const Tensor rounded = planes(there, values_there, DType::bf16);
+    CHECK(rounded.shape() == Shape{shape.dim(0), channels, shape.dim(1), shape.dim(2)});
+    check_close(values_of(rounded), values(planes(pixels, table).to(DType::bf16)), 0);
+  }
+  const Tensor pixels = Tensor::zeros({1, 2, 2, 3}, DType::u8);
+  CHECK_THROWS_WITH_AS(planes(pixels, Tensor::zeros({3, 255}, DType::f32)),
+                       "planes: expected values (3, 256) of f32", Error);
+  CHECK_THROWS_AS(planes(pixels.copied_to(device->memory()), Tensor::zeros({3, 256}, DType::f32)), Error);
+  CHECK_THROWS_AS(planes(pixels, Tensor::zeros({3, 256}, DType::f32), DType::bf16), Error);
+  CHECK_THROWS_AS(planes(Tensor::zeros({1, 2, 2, 3}, DType::f32), Tensor::zeros({3, 256}, DType::f32)),
+                  Error);
+}
+
+TEST_CASE("device: what is brought ahead is there for later work") {
+  const auto device = open_test_device();
+  const Tensor from = random_tensor({1000, 1031}, DType::f32, 1);  // more than the pinned memory at once
+  Tensor to = Tensor::zeros(from.shape(), DType::f32, device->memory());
+  device->upload_ahead(gpu::out(*device, to), from.address(), from.bytes());
+  check_close(values_of(scale(to, 2).value()), values(scale(from, 2)), 0);
+}
+
+TEST_CASE("device: rows of any number of bytes are gathered") {
+  const auto device = open_test_device();
+  for (const int64_t width : {1, 3, 16, 27, 48}) {
+    CAPTURE(width);
+    std::vector<uint8_t> bytes(static_cast<size_t>(5 * width)), expected;
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 7 + 1);
+    const std::vector<int64_t> index{4, 0, 4, 2};
+    for (const int64_t row : index)
+      expected.insert(expected.end(), bytes.begin() + row * width, bytes.begin() + (row + 1) * width);
+    const Tensor table = Tensor::of<uint8_t>({5, width}, bytes, device->memory()),
+                 rows = Tensor::of<int64_t>({4}, index, device->memory());
+    Tensor to = Tensor::zeros({4, width}, DType::u8, device->memory());
+    device->run(&gpu::Kernels::gather,
+                {4, width, table.address(), gpu::in<int64_t>(*device, rows), gpu::out(*device, to)});
+    const Tensor here = to.copied_to({});
+    const auto got = here.data<uint8_t>();
+    CHECK(std::vector<uint8_t>(got.begin(), got.end()) == expected);
+  }
+}
+
+TEST_CASE("device: attention that the kernels of small matrices do not take is told, once") {
+  const auto device = open_test_device();
+  const auto attend = [&](int64_t width, DType dtype) {
+    const Tensor x = random_tensor({1, 3, width}, DType::f32, 1).copied_to(device->memory());
+    const Variable y = convert(x, dtype);
+    attention(y, y, y, 1);
+    return device->notes();
+  };
+  CHECK(attend(32, DType::bf16).empty());
+  CHECK(attend(20, DType::f32).empty());
+  CHECK(attend(20, DType::bf16) ==
+        std::vector<std::string>{
+            "attention of 3 queries and 3 keys of 20 columns goes by plain kernels, not by those of "
+            "small matrices, and takes longer: heads have 16, 32, 48, 64 or 80 columns there"});
+  CHECK(attend(20, DType::bf16).empty());
+}
+
+TEST_CASE("device: what lies idle is given back before memory is said to be used up") {
+  if (std::getenv("VITRINE_TEST_DEVICE") != nullptr) return;  // a GPU's memory is not ours alone
+  setenv("VITRINE_EMULATOR_MEMORY", "1000000", 1);
+  const auto device = Device::open("emulator");
+  unsetenv("VITRINE_EMULATOR_MEMORY");
+  const Memory memory = device->memory();
+  { const Tensor first = Tensor::zeros({600'000}, DType::u8, memory); }
+  CHECK(memory.statistics().idle == 600'000);
+  const Tensor second = Tensor::zeros({700'000}, DType::u8, memory);
+  CHECK(memory.statistics().idle == 0);
+  CHECK_THROWS_WITH_AS(Tensor::zeros({300'001}, DType::u8, memory),
+                       "memory: emulator has no 300001 bytes left", Error);
+  CHECK(memory.statistics().current == 700'000);
+  const Tensor third = Tensor::zeros({300'000}, DType::u8, memory);
 }

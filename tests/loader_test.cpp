@@ -9,6 +9,7 @@
 #include <set>
 
 #include "engine/check.h"
+#include "engine/ops.h"
 
 #if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #include <sys/resource.h>
@@ -129,6 +130,30 @@ TEST_CASE("loader: the same for any number of workers, with and without memory, 
     std::vector<int64_t> sorted = reference[1].samples;
     std::sort(sorted.begin(), sorted.end());
     CHECK(sorted == first(23));
+  }
+}
+
+TEST_CASE("loader: pixels are the bytes of which the images are made") {
+  for (const Augment& augment : {Augment{}, Augment{.flip = true}, Augment{.flip = true, .crop = true}}) {
+    LoaderOptions options{.batch_size = 4, .shuffle = true, .seed = 7, .augment = augment, .max_bad = 3};
+    for (const size_t cache : {size_t{0}, size_t{1} << 20}) {
+      options.cache_bytes = cache;
+      options.as_bytes = false;
+      Loader images(std::make_shared<Counted>(10), first(10), small, options);
+      options.as_bytes = true;
+      Loader pixels(std::make_shared<Counted>(10), first(10), small, options);
+      for (const int64_t e : {0, 1}) {
+        images.start_epoch(e);
+        pixels.start_epoch(e);
+        for (Batch a, b; images.next(a);) {
+          REQUIRE(pixels.next(b));
+          REQUIRE(!b.images.defined());
+          CHECK(b.samples == a.samples);
+          const Tensor made = planes(b.pixels, values_of_bytes(small));
+          CHECK(std::ranges::equal(made.data<float>(), a.images.data<float>()));
+        }
+      }
+    }
   }
 }
 

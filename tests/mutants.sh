@@ -4,6 +4,8 @@
 # must fail in one of the emulator's orders, or the place be named below with a reason.
 #
 #   tests/mutants.sh [BUILD]     BUILD: a finished build folder [build]
+#
+# JOBS (all cores)    how many places are left out at once, each in a process of its own
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tests/cases.sh"
@@ -49,7 +51,8 @@ trap 'rm -rf "$place"' EXIT
 run() { # ORDER CASES [VARIABLE=VALUE...]
   local order=$1 cases=$2
   shift 2
-  env VITRINE_EMULATOR_ORDER="$order" "$@" timeout 300 "$tests" --no-colors --no-intro --abort-after=1 -tc="$cases"
+  mkdir -p "$place/own-$BASHPID"  # what two of them write must not meet
+  env TMPDIR="$place/own-$BASHPID" VITRINE_EMULATOR_ORDER="$order" "$@" timeout 300 "$tests" --no-colors --no-intro --abort-after=1 -tc="$cases"
 }
 # Leaves what each case executes in $place/of/NUMBER, its name in $place/name/NUMBER. A comma would part two patterns.
 cases_run() {
@@ -70,24 +73,34 @@ all_are_in_the_sources() {
 }
 one_to_a_line() { [[ -z $(cut -d ' ' -f 1 <<<"$all" | sort | uniq -d) ]]; }
 listed() { grep -q "^$1 $2 $3 " <<<"$(survivors)"; }
-# Some case fails without the site. All cases that execute it are tried in one order before the next order.
-caught() { # SITE KIND
-  local order number
+# Runs the cases that execute the site without it, all of them in one order before the next order, until one fails: what
+# that one printed is then in $place/seen/SITE-KIND.
+try_without() { # SITE KIND
+  local order number printed=$place/printed-$1-$2
   for order in "${orders[@]}"; do
     for number in $(cd "$place/of" && grep -lx "$2 $1" -- * | sort -n); do
-      run "$order" "$(<"$place/name/$number")" VITRINE_EMULATOR_SKIP="$1" >"$place/printed" 2>&1 || return 0
+      run "$order" "$(<"$place/name/$number")" VITRINE_EMULATOR_SKIP="$1" >"$printed" 2>&1 && continue
+      mv "$printed" "$place/seen/$1-$2"
+      return
     done
   done
-  return 1
 }
-survives() { ! caught "$@" || { tail -n 20 "$place/printed"; return 1; }; }
+try_without_each() {
+  mkdir "$place/seen"
+  export place tests orders_text="${orders[*]}"
+  export -f run try_without
+  cut -d ' ' -f 1,5 <<<"$all" |
+    xargs -P "${JOBS:-$(nproc)}" -n 2 bash -c 'read -ra orders <<<"$orders_text"; try_without "$@"' _
+}
+caught() { [[ -e $place/seen/$1-$2 ]]; } # SITE KIND
+survives() { ! caught "$@" || { tail -n 20 "$place/seen/$1-$2"; return 1; }; }
 
 all=$(sites)
 check_case "the sources have $(wc -l <<<"$all") places where threads wait, each on a line of its own" one_to_a_line
 check_case "the tests pass as the kernels are, each case alone" cases_run
 for order in "${orders[@]:1}"; do check_case "they pass in the order $order" passes_in "$order"; done
 check_case "the tests execute no place that was not found in the sources" all_are_in_the_sources
-check_case "the lack of a place that is none is not seen" survives nowhere.cu:1 __syncthreads
+check_case "each place is left out in turn" try_without_each
 
 while read -r site file name count kind; do
   what="$file: $name: wait $count, $kind (line ${site##*:})"

@@ -207,17 +207,25 @@ void add_moves(const Sizes& s, std::vector<Case>& to) {
   }));
 }
 
-// A batch of images out of four times as many.
-void add_gather(const Sizes& s, std::vector<Case>& to) {
-  const Shape batch{s.images, 3, s.side, s.side};
-  to.push_back(moving("gather images", batch, 2, [=](const Operands& o) {
-    const Tensor table = o.random({4 * s.images, 3, s.side, s.side}, DType::bf16),
+// A batch of pictures out of four times as many, and their planes.
+void add_pictures(const Sizes& s, std::vector<Case>& to) {
+  const Shape batch{s.images, s.side, s.side, 3};
+  to.push_back(moving("gather pictures", batch, 1, [=](const Operands& o) {
+    const Tensor table = o.empty(batch.with(0, 4 * s.images), DType::u8),
                  index = o.whole_numbers({s.images}, static_cast<uint32_t>(4 * s.images));
-    Tensor out = o.empty(batch, DType::bf16);
+    Tensor out = o.empty(batch, DType::u8);
     return call_of(o, &gpu::Kernels::gather,
-                   {s.images, static_cast<int64_t>(out.bytes()) / s.images, table.address(),
-                    gpu::in<int64_t>(o.device(), index), out.mutable_address()},
+                   {s.images, batch.columns_from(1), table.address(), gpu::in<int64_t>(o.device(), index),
+                    out.mutable_address()},
                    {table, index, out});
+  }));
+  to.push_back(moving("planes of pictures", batch, 1.5, [=](const Operands& o) {
+    const Tensor pixels = o.empty(batch, DType::u8), values = o.random({3, 256}, DType::f32);
+    Tensor out = o.empty({s.images, 3, s.side, s.side}, DType::bf16);
+    return call_of(o, &gpu::Kernels::planes,
+                   {DType::bf16, s.images, s.side * s.side, 3, gpu::in<uint8_t>(o.device(), pixels),
+                    gpu::in<float>(o.device(), values), out.mutable_address()},
+                   {pixels, values, out});
   }));
 }
 
@@ -345,7 +353,7 @@ std::vector<Case> row_cases(const Sizes& s) {
   add_softmax({s.rows() * s.heads, s.tokens}, out);
   add_tokens({s.images, s.tokens, s.width}, out);
   add_moves(s, out);
-  add_gather(s, out);
+  add_pictures(s, out);
   add_sums(s, out);
   add_loss(s, out);
   add_steps(s, out);

@@ -59,7 +59,7 @@ if [[ -z $binaries ]]; then
 fi
 if [[ $binaries == "$root/build-gpu" && ! -x $binaries/bench/vitrine_gpu_kernels ]]; then
   say "building Vitrine in $binaries"
-  { cmake -S "$root" -B "$binaries" -DVITRINE_GPU_BENCH=ON && cmake --build "$binaries" -j; } >&2 || die "Vitrine could not be built"
+  { cmake -S "$root" -B "$binaries" -DVITRINE_GPU_BENCH=ON -DCMAKE_CUDA_FLAGS=-lineinfo && cmake --build "$binaries" -j; } >&2 || die "Vitrine could not be built"
 fi
 program() { # NAME FOLDER-OF-A-BUILD
   local at

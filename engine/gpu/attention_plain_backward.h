@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(threads) keys_kernel(typename Places::Argument
   }
   const Places places(a, slice, begin, pair % a.forward.heads);
   if (!places.dpadding(0)) return;
-  __syncthreads();                                               // all warps are done with their rows
+  // In place of the warps' first rows: all warps have read them, for the last product was that of their second ones.
   float* shares = desk.first_own - warp * rows_of_warp * width;  // (warps, 2, width)
   put_row(Target<T>{nullptr, shares + 2 * warp * width}, width, padding_k, 1.0f);
   put_row(Target<T>{nullptr, shares + (2 * warp + 1) * width}, width, padding_v, 1.0f);

@@ -6,6 +6,7 @@
 // Names of sizes: a matrix's parts in a warp are those of multiply_add (port.h), with g = lane / 4 and t = lane % 4.
 #pragma once
 
+#include <string>
 #include <type_traits>
 
 #include "engine/gpu/attention_places.h"
@@ -139,14 +140,31 @@ inline int tile_threads(int64_t rows) {
   return static_cast<int>(turns > 0 ? divided_up(steps, turns) : 1) * warp_size;
 }
 
-// Whether the kernels take it, with so many rows in shared memory and so many bytes beside them.
+// Why the kernels do not take it, with so many rows in shared memory and so many bytes beside them; null: they do.
 template <class Places>
-bool in_tiles(Queue* queue, const typename Places::Arguments& a, int64_t rows, int64_t more) {
+const char* not_in_tiles(Queue* queue, const typename Places::Arguments& a, int64_t rows, int64_t more) {
   const Extent e = Places::extent(a);
   const int64_t row = 2 * e.width + 16;  // at most
   const auto most = static_cast<int64_t>(most_shared_bytes(queue));
-  return a.forward.dtype == DType::bf16 && e.queries > 0 && Places::aligned(a) && rows <= most / row &&
-         rows * row + more <= most && (e.heads == 0 || e.items <= 0x7fffffff / e.heads);
+  if (!with_tile_width(e.width, [](auto) {})) return "heads have 16, 32, 48, 64 or 80 columns there";
+  if (!Places::aligned(a)) return "rows begin at multiples of 16 bytes there";
+  if (rows > most / row || rows * row + more > most) return "there they exceed the shared memory of a block";
+  return e.heads > 0 && e.items > 0x7fffffff / e.heads ? "a grid holds fewer" : nullptr;
+}
+
+// Whether the kernels take it. In bf16, what they do not take is told.
+template <class Places>
+bool in_tiles(Queue* queue, const char* what, const typename Places::Arguments& a, int64_t rows,
+              int64_t more) {
+  const Extent e = Places::extent(a);
+  if (a.forward.dtype != DType::bf16 || e.queries == 0) return false;
+  const char* reason = not_in_tiles<Places>(queue, a, rows, more);
+  if (reason == nullptr) return true;
+  note(queue,
+       std::string(what) + " of " + std::to_string(e.queries) + " queries and " + std::to_string(e.keys) +
+           " keys of " + std::to_string(e.width) +
+           " columns goes by plain kernels, not by those of small matrices, and takes longer: " + reason);
+  return false;
 }
 
 }  // namespace vitrine::gpu::attend

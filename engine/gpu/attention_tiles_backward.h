@@ -179,7 +179,7 @@ bool tile_backward(Queue* queue, const typename Places::Arguments& a, bool prefi
   const int64_t queries = whole_steps(e.queries), keys = prefix_alone ? a.forward.prefix : e.keys;
   const int64_t rows = 2 * queries + 2 * whole_steps(keys);
   const int64_t more = 2 * queries * int64_t{sizeof(float)} + (prefix_alone ? 0 : Places::Bias::bytes(a));
-  if (!in_tiles<Places>(queue, a, rows, more)) return false;
+  if (!in_tiles<Places>(queue, "attention's backward", a, rows, more)) return false;
   return with_tile_width(e.width, [&](auto width) {
     const auto kernel = prefix_alone ? tile_backward_kernel<Places, width(), true>
                                      : tile_backward_kernel<Places, width(), false>;

@@ -114,7 +114,7 @@ template <class Places>
 bool tile_forward(Queue* queue, const typename Places::Arguments& a, Result& result) {
   const Extent e = Places::extent(a);
   const int64_t rows = whole_steps(e.queries) + 2 * whole_steps(e.keys), more = Places::Bias::bytes(a);
-  if (!in_tiles<Places>(queue, a, rows, more)) return false;
+  if (!in_tiles<Places>(queue, "attention", a, rows, more)) return false;
   return with_tile_width(e.width, [&](auto width) {
     const dim3 grid(static_cast<unsigned>(a.slices * e.heads));
     result = launch(queue, tile_forward_kernel<Places, width()>, grid, tile_threads(e.queries),

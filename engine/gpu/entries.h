@@ -2,6 +2,8 @@
 // links: table.cu names every one of them.
 #pragma once
 
+#include <string>
+
 #include "engine/gpu/kernels.h"
 
 namespace vitrine::gpu {
@@ -14,10 +16,13 @@ Result allocate(Queue* queue, size_t bytes, void** to);
 void release(Queue* queue, void* block);
 Result upload(Queue* queue, void* to, const void* from, size_t bytes);
 Result download(Queue* queue, void* to, const void* from, size_t bytes);
+Result upload_ahead(Queue* queue, void* to, const void* from, size_t bytes);
 Result copy(Queue* queue, void* to, const void* from, size_t bytes);
 Result clear(Queue* queue, void* to, size_t bytes);
 Result wait(Queue* queue);
 size_t total_memory(Queue* queue);
+void note(Queue* queue, std::string sentence);  // what take_note gives
+const char* take_note(Queue* queue);
 Result begin_record(Queue* queue);
 Result end_record(Queue* queue, Graph** graph);
 Result replay(Queue* queue, Graph* graph);
@@ -31,6 +36,7 @@ Result move(Queue* queue, const Move& a);
 Result combine(Queue* queue, const Combine& a);
 Result sum(Queue* queue, const Sum& a);
 Result gather(Queue* queue, const Gather& a);
+Result planes(Queue* queue, const Planes& a);
 Result relu(Queue* queue, const Relu& a);
 Result gelu(Queue* queue, const Gelu& a);
 Result gelu_backward(Queue* queue, const GeluBackward& a);

@@ -64,11 +64,20 @@ struct Sum {
   void* to;
 };
 
-// Row i of `to` = row index[i] of `table`, rows of `row_bytes` bytes, a multiple of 2.
+// Row i of `to` = row index[i] of `table`, rows of `row_bytes` bytes.
 struct Gather {
   int64_t rows, row_bytes;
   const void* table;
   const int64_t* index;
+  void* to;
+};
+
+// Planes from interleaved bytes: to (images, channels, places) = values[c * 256 + from[(image * places + i) * channels + c]].
+struct Planes {
+  DType dtype;  // of `to`
+  int64_t images, places, channels;
+  const uint8_t* from;
+  const float* values;
   void* to;
 };
 
@@ -331,10 +340,14 @@ struct Kernels {
   // `from` and `to` of upload and download are host memory, free to use when the call returns.
   Result (*upload)(Queue* queue, void* to, const void* from, size_t bytes);
   Result (*download)(Queue* queue, void* to, const void* from, size_t bytes);
+  // An upload beside the work that was asked for before, which must not touch `to`; later work waits for it.
+  Result (*upload_ahead)(Queue* queue, void* to, const void* from, size_t bytes);
   Result (*copy)(Queue* queue, void* to, const void* from, size_t bytes);
   Result (*clear)(Queue* queue, void* to, size_t bytes);  // to zeros
   Result (*wait)(Queue* queue);                           // until all work is done
   size_t (*total_memory)(Queue* queue);                   // bytes of the device, in use or not
+  // What a user should know of how the work was done, a sentence at a time and each once; null: no more of them.
+  const char* (*take_note)(Queue* queue);
 
   // Between the two, work is recorded and not done.
   Result (*begin_record)(Queue* queue);
@@ -346,6 +359,7 @@ struct Kernels {
   Result (*combine)(Queue*, const Combine&);
   Result (*sum)(Queue*, const Sum&);
   Result (*gather)(Queue*, const Gather&);
+  Result (*planes)(Queue*, const Planes&);
   Result (*relu)(Queue*, const Relu&);
   Result (*gelu)(Queue*, const Gelu&);
   Result (*gelu_backward)(Queue*, const GeluBackward&);

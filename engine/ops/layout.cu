@@ -120,7 +120,7 @@ Result start_sum(Queue* queue, const Sum& a) {
                 sizeof(float) * lanes * groups, outputs, kept, summed, a.factor, from, to);
 }
 
-// A thread for each piece of a row: 16 bytes, or 2 where rows do not come in chunks.
+// A thread for each piece of a row: 16 bytes, or 1 where rows do not come in chunks.
 template <class Piece>
 __global__ void __launch_bounds__(element_threads)
     gather_pieces(int64_t count, int64_t pieces, const Piece* table, const int64_t* index, Piece* to) {
@@ -146,8 +146,7 @@ Result start_gather(Queue* queue, const Gather& a) {
 
 Result gather(Queue* queue, const Gather& a) {
   if (a.row_bytes % 16 == 0 && aligned(a.table) && aligned(a.to)) return start_gather<Chunk>(queue, a);
-  if (a.row_bytes % 2 != 0) return "gather: rows of an odd number of bytes";
-  return start_gather<uint16_t>(queue, a);
+  return start_gather<uint8_t>(queue, a);
 }
 
 Result move(Queue* queue, const Move& a) {

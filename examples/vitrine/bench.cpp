@@ -287,6 +287,7 @@ int bench(const BenchOptions& o, Console& console) {
     }
     json["trained_parameters"] = model.parameters().count();
   }
+  tell_notes(memory, console);
   const size_t peak = memory.statistics().peak, process = peak_rss_bytes();
   if (const auto products = multiply_accumulates_of(model, o)) {
     json["multiply_accumulates"] = *products;

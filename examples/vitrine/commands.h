@@ -41,6 +41,8 @@ Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wa
 // The backbone where and in what numbers it is to compute: opens the device if one was named. `trained`: the net brings
 // its own weights there.
 Backbone placed(Backbone backbone, const Placement& place, bool trained = false);
+// What a device has to say of its work (Device::notes); nothing of main memory.
+void tell_notes(const Memory& home, Console& console);
 // The device that was named; null: the CPU.
 std::shared_ptr<const Device> open_device(const Placement& place);
 // ", packed as bf16", ", in bf16 on cuda": where that is not f32 on the CPU.

@@ -49,6 +49,7 @@ int eval(const EvalOptions& o, Console& console) {
   console.clear();
   const double rate = static_cast<double>(result.samples) / std::max(since(), 1e-9);
   for (const BadImage& bad : result.bad) console.note(bad.message);
+  tell_notes(model.home(), console);
   if (o.logits_out) {
     TensorFile file;
     file.tensors["logits"] = logits;

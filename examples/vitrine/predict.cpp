@@ -20,6 +20,7 @@ struct Classifier {
   std::function<Variable(const Variable&)> logits;
   Preprocess preprocess;
   std::vector<std::string> class_names;
+  Memory home{};  // where the model lives
 };
 
 // {"0": "name", ...} with each class once, or ["name", ...]; `who` opens error messages.
@@ -72,7 +73,7 @@ Classifier by_task(const PredictOptions& o) {
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   check_image_size(backbone.config, preprocess.size);
   return {[model](const Variable& images) { return model->logits(images, {.history = false}); }, preprocess,
-          task.class_names};
+          task.class_names, backbone.home};
 }
 
 Classifier by_backbone(const PredictOptions& o) {
@@ -80,7 +81,7 @@ Classifier by_backbone(const PredictOptions& o) {
   const Backbone backbone = placed(open_backbone(*o.backbone, o.heads), o.place);
   check(class_count(backbone.config) > 0, quote(backbone.source),
         " has no head of its own; --task names a task file with one");
-  Classifier c{{}, preprocess_of(backbone), {}};
+  Classifier c{{}, preprocess_of(backbone), {}, backbone.home};
   if (o.class_names) {
     c.class_names = read_names(*o.class_names);
     check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(*o.class_names),
@@ -146,6 +147,7 @@ int predict(const PredictOptions& o, Console& console) {
     }
     all.push_back(entry);
   }
+  tell_notes(model.home, console);
   console.result(nlohmann::ordered_json{{"command", "predict"}, {"images", all}});
   return status;
 }

@@ -108,16 +108,18 @@ int pretrain(const PretrainOptions& o, Console& console) {
     console.progress(r.step, r.steps, r.images_per_second,
                      fmt::format("loss {:.3f}  accuracy {}", r.loss, percent_text(r.accuracy)));
   };
+  const Memory home = device == nullptr ? Memory() : device->memory();
   std::optional<TensorFile> file;
   int stopped = 0;
   {
     const SignalGuard guard;
     file = vitrine::pretrain(
         config, o.every, o.state, report, [] { return SignalGuard::caught(); }, start ? &*start : nullptr,
-        device == nullptr ? Memory() : device->memory());
+        home);
     if (!file) stopped = SignalGuard::exit_code();
   }
   console.clear();
+  tell_notes(home, console);
   nlohmann::ordered_json json{
       {"command", "pretrain"}, {"stopped", stopped != 0}, {"step", last.step}, {"steps", o.steps}};
   if (last.step > 0) json.update({{"loss", last.loss}, {"accuracy", last.accuracy}});

@@ -64,6 +64,11 @@ Backbone placed(Backbone backbone, const Placement& place, bool trained) {
   return on_device(std::move(backbone), device->memory(), precision, trained);
 }
 
+void tell_notes(const Memory& home, Console& console) {
+  if (home.device() == nullptr) return;
+  for (const std::string& note : home.device()->notes()) console.note(note);
+}
+
 std::string place_text(const Placement& place, bool trained) {
   const char* precision = name_of(place.precision(trained));
   if (place.on_device())

@@ -5,6 +5,7 @@
 
 #include "engine/check.h"
 #include "engine/gpu/run.h"
+#include "engine/ops.h"
 #include "models/training/hits.h"
 
 namespace vitrine {
@@ -16,24 +17,25 @@ int64_t begin_of(int64_t part, int64_t parts, int64_t images) { return images * 
 }  // namespace
 
 DeviceStep::DeviceStep(TunedModel& model, Optimizer& optimizer, const TuneConfig& config,
-                       const CrossEntropy& loss, const std::vector<int64_t>& samples,
-                       const Preprocess& preprocess)
-    : model_(model),
-      optimizer_(optimizer),
-      config_(config),
-      loss_(loss),
-      home_(model.home()),
-      side_(preprocess.size) {
+                       const CrossEntropy& loss, const TuneData& data)
+    : model_(model), optimizer_(optimizer), config_(config), loss_(loss), home_(model.home()) {
   if (loss_.class_weights.defined()) loss_.class_weights = loss_.class_weights.copied_to(home_);
+  const int64_t side = data.preprocess.size;
+  const bool pictures = !data.dataset->tensors().defined();
+  if (pictures) values_ = values_of_bytes(data.preprocess).copied_to(home_);
+  one_ = pictures ? Shape{1, side, side, 3} : Shape{1, 3, side, side};
   if (config.augment.flip || config.augment.crop) return;
-  const auto count = static_cast<int64_t>(samples.size());
-  const size_t bytes = static_cast<size_t>(count * 3 * side_ * side_) * size_of(model.image_type());
+  const auto count = static_cast<int64_t>(data.train.size());
+  const DType type = pictures ? DType::u8 : model.image_type();
+  const size_t bytes = static_cast<size_t>(count * one_.numel()) * size_of(type);
   const Device& device = *home_.device();
   if (bytes > device.table().total_memory(device.queue()) / 3) return;
-  kept_ = Tensor::empty({count, 3, side_, side_}, model.image_type(), home_);
-  for (const int64_t sample : samples) place_of_.emplace(sample, static_cast<int64_t>(place_of_.size()));
-  known_ = std::make_unique<std::atomic<bool>[]>(samples.size());
+  kept_ = Tensor::empty(shape_of(count), type, home_);
+  for (const int64_t sample : data.train) place_of_.emplace(sample, static_cast<int64_t>(place_of_.size()));
+  known_ = std::make_unique<std::atomic<bool>[]>(data.train.size());
 }
+
+Shape DeviceStep::shape_of(int64_t images) const { return one_.with(0, images); }
 
 bool DeviceStep::knows(int64_t sample) const {
   const auto found = place_of_.find(sample);
@@ -45,7 +47,7 @@ DeviceStep::Inputs DeviceStep::make_inputs(int64_t images, int64_t parts, bool k
   if (known)
     in.places = Tensor::zeros({images}, DType::i64, home_);
   else
-    in.images = Tensor::zeros({images, 3, side_, side_}, DType::f32, home_);
+    in.brought = Tensor::zeros(shape_of(images), values_.defined() ? DType::u8 : DType::f32, home_);
   in.labels = Tensor::zeros({images}, DType::i64, home_);
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t own = begin_of(part + 1, parts, images) - begin_of(part, parts, images);
@@ -61,7 +63,11 @@ void DeviceStep::fill(Inputs& in, const Batch& batch, uint32_t epoch) const {
     for (const int64_t sample : batch.samples) places.push_back(place_of_.at(sample));
     in.places.assign(Tensor::of<int64_t>(in.places.shape(), places));
   } else {
-    in.images.assign(batch.images);
+    const auto there =
+        std::ranges::find_if(ahead_, [&](const Ahead& a) { return a.samples == batch.samples; });
+    in.brought.assign(there == ahead_.end()
+                          ? (values_.defined() ? batch.pixels : batch.images)
+                          : there->room.rows(0, static_cast<int64_t>(batch.samples.size())));
   }
   auto next = batch.samples.begin();
   for (Tensor& noise : in.noise) {
@@ -76,7 +82,7 @@ void DeviceStep::fill(Inputs& in, const Batch& batch, uint32_t epoch) const {
 DeviceStep::Outputs DeviceStep::work(const Inputs& in, const std::vector<double>& shares) const {
   Outputs out;
   const Device& device = *home_.device();
-  Tensor images = in.images;
+  Tensor images = in.brought;
   const int64_t count = in.labels.dim(0), parts = static_cast<int64_t>(in.noise.size());
   if (in.places.defined()) {
     images = Tensor::empty(kept_.shape().with(0, count), kept_.dtype(), home_);
@@ -84,6 +90,7 @@ DeviceStep::Outputs DeviceStep::work(const Inputs& in, const std::vector<double>
                {count, kept_.shape().columns_from(1) * static_cast<int64_t>(size_of(kept_.dtype())),
                 gpu::in(device, kept_), gpu::in<int64_t>(device, in.places), gpu::out(device, images)});
   }
+  if (values_.defined()) images = planes(images, values_, model_.image_type());
   model_.parameters().clear_gradients();
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = begin_of(part, parts, count), end = begin_of(part + 1, parts, count);
@@ -103,22 +110,46 @@ DeviceStep::Outputs DeviceStep::work(const Inputs& in, const std::vector<double>
 }
 
 // Images that have come for the first time stay.
-void DeviceStep::keep(const Batch& batch, const Tensor& images) {
+void DeviceStep::keep(const Batch& batch, const Tensor& brought) {
   for (size_t i = 0; i < batch.samples.size(); ++i) {
     const int64_t place = place_of_.at(batch.samples[i]);
     if (known_[static_cast<size_t>(place)]) continue;
     const auto row = static_cast<int64_t>(i);
     Tensor to = kept_.rows(place, place + 1);
-    gpu::move(images.rows(row, row + 1), to);
+    if (values_.defined())
+      to.assign(brought.rows(row, row + 1));
+    else
+      gpu::move(brought.rows(row, row + 1), to);
     known_[static_cast<size_t>(place)] = true;
   }
 }
 
+bool DeviceStep::all_known(const Batch& batch) const {
+  return std::ranges::all_of(batch.samples, [&](int64_t sample) { return knows(sample); });
+}
+
+// To the room that the last step but one was copied from: that step has been read, so the copy is done.
+void DeviceStep::bring(const Batch& batch) {
+  const Tensor& from = values_.defined() ? batch.pixels : batch.images;
+  if (!from.defined() || all_known(batch)) return;
+  Ahead& ahead = ahead_[turn_];
+  turn_ = 1 - turn_;
+  const int64_t images = from.dim(0);
+  if (!ahead.room.defined() || ahead.room.dim(0) < images)
+    ahead.room = Tensor::empty(shape_of(std::max(images, config_.batch)), from.dtype(), home_);
+  const Device& device = *home_.device();
+  Tensor to = ahead.room.rows(0, images);
+  device.upload_ahead(gpu::out(device, to), from.address(), from.bytes());
+  ahead.samples = batch.samples;
+}
+
 std::vector<DeviceStep::Part> DeviceStep::run(const Batch& batch, uint32_t epoch,
-                                              const std::vector<double>& shares, double learning_rate) {
+                                              const std::vector<double>& shares, double learning_rate,
+                                              const std::function<const Batch*()>& next) {
   const auto images = static_cast<int64_t>(batch.samples.size()), parts = static_cast<int64_t>(shares.size());
-  const bool known = std::ranges::all_of(batch.samples, [&](int64_t sample) { return knows(sample); });
-  check(known || batch.images.defined(), "device step: a batch without images, which are not known");
+  const bool known = all_known(batch);
+  check(known || batch.images.defined() || batch.pixels.defined(),
+        "device step: a batch without images, which are not known");
   Kind& kind = kinds_[{images, parts, known}];
   if (!kind.inputs.labels.defined()) kind.inputs = make_inputs(images, parts, known);
   fill(kind.inputs, batch, epoch);
@@ -136,7 +167,8 @@ std::vector<DeviceStep::Part> DeviceStep::run(const Batch& batch, uint32_t epoch
                                                    [&] { kind.outputs = work(kind.inputs, shares); });
     kind.recording->replay();
   }
-  if (!known && kept_.defined()) keep(batch, kind.inputs.images);
+  if (!known && kept_.defined()) keep(batch, kind.inputs.brought);
+  if (const Batch* following = next()) bring(*following);
 
   const Outputs& out = kind.recording == nullptr ? eager : kind.outputs;
   std::vector<Part> told;

@@ -2,7 +2,9 @@
 // (engine/recording.h), and images that never change stay on the device once they are there.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -14,10 +16,11 @@ namespace vitrine {
 
 class DeviceStep {
  public:
-  // All of them outlive this. `samples`: of training. Their images are kept if none is ever augmented and all fit into a
-  // third of the device's memory, in the type of the backbone's weights.
+  // All of them outlive this. Pictures come as bytes and become numbers on the device; images that are numbers already
+  // (Dataset::tensors) come as they are. Those of training are kept there if none is ever augmented and all fit into a
+  // third of the device's memory.
   DeviceStep(TunedModel& model, Optimizer& optimizer, const TuneConfig& config, const CrossEntropy& loss,
-             const std::vector<int64_t>& samples, const Preprocess& preprocess);
+             const TuneData& data);
 
   // Whether the sample's image lies on the device. Any thread may ask.
   bool knows(int64_t sample) const;
@@ -26,15 +29,16 @@ class DeviceStep {
     double loss;
     int64_t images, hits;
   };
-  // One step. `shares`: what the loss of each micro-batch counts; the batch may lack images that are known. Nothing is
-  // thrown for a loss that is not finite: who reads it sees it.
+  // One step. `shares`: what the loss of each micro-batch counts; the batch may lack images that are known. While the
+  // device works, `next` is asked for the batch of the next step (null: there is none), whose images are brought to the
+  // device meanwhile. Nothing is thrown for a loss that is not finite: who reads it sees it.
   std::vector<Part> run(const Batch& batch, uint32_t epoch, const std::vector<double>& shares,
-                        double learning_rate);
+                        double learning_rate, const std::function<const Batch*()>& next);
 
  private:
   // What the work of a step reads, in tensors whose addresses stay.
   struct Inputs {
-    Tensor images;              // (B, 3, H, W) f32, or ...
+    Tensor brought;             // a batch's pixels or images, or ...
     Tensor places;              // ... (B) i64: rows of `kept_`
     Tensor labels;              // (B) i64
     std::vector<Tensor> noise;  // for each micro-batch: epoch and samples
@@ -53,15 +57,27 @@ class DeviceStep {
   Inputs make_inputs(int64_t images, int64_t parts, bool known) const;
   void fill(Inputs& inputs, const Batch& batch, uint32_t epoch) const;
   Outputs work(const Inputs& inputs, const std::vector<double>& shares) const;
-  void keep(const Batch& batch, const Tensor& images);
+  void keep(const Batch& batch, const Tensor& brought);
+  bool all_known(const Batch& batch) const;
+  void bring(const Batch& batch);
+  Shape shape_of(
+      int64_t images) const;  // of what a batch brings: pixels (B, H, W, 3), or images (B, 3, H, W)
 
   TunedModel& model_;
   Optimizer& optimizer_;
   const TuneConfig& config_;
   CrossEntropy loss_;
   Memory home_;
-  int64_t side_;
-  Tensor kept_;  // (samples, 3, H, W); undefined: none are kept
+  Tensor values_;  // of bytes (values_of_bytes); undefined: batches bring images
+  Shape one_;      // what a batch brings of one sample
+  Tensor kept_;    // the same of all samples, images in the type of the weights; undefined: none are kept
+  // What was brought for the next step, in two turns: one may still be copied from while the other is written.
+  struct Ahead {
+    Tensor room;
+    std::vector<int64_t> samples;
+  };
+  std::array<Ahead, 2> ahead_;
+  size_t turn_ = 0;  // the one that is written next
   std::map<int64_t, int64_t> place_of_;
   std::unique_ptr<std::atomic<bool>[]> known_;                // by place
   std::map<std::tuple<int64_t, int64_t, bool>, Kind> kinds_;  // by images, parts, and whether they are known

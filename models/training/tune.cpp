@@ -105,8 +105,7 @@ class Run {
     if (config.balance_classes) loss_.class_weights = class_weights(data, model_->config().classes);
     loss_.smoothing = config.smoothing;
     if (backbone.on_device() && !keeps_features(config))
-      device_step_ =
-          std::make_unique<DeviceStep>(*model_, optimizer_, config, loss_, data.train, data.preprocess);
+      device_step_ = std::make_unique<DeviceStep>(*model_, optimizer_, config, loss_, data);
   }
 
   void restore(const TensorFile& state);
@@ -129,11 +128,13 @@ class Run {
         .max_bad = config_.max_bad,
         .on_bad = hooks_.note,
         .memory = memory,
+        .as_bytes = backbone_.on_device() && !keeps_features(config_),
         .known = [this](int64_t sample) { return device_step_ != nullptr && device_step_->knows(sample); }};
   }
   Variable logits_of(const Batch& batch, int64_t begin, int64_t end);
   double weight_of(const Tensor& labels) const;
   void check_finite() const;
+  bool next(Batch& batch);
   void step(const Batch& batch, double learning_rate);
   void note_part(double loss, double share, int64_t images, int64_t hits);
   void save();
@@ -151,6 +152,7 @@ class Run {
   Optimizer optimizer_;
   std::unique_ptr<DeviceStep> device_step_;  // where the backbone is on a device; the loader asks it
   Loader loader_;
+  std::optional<Batch> ahead_;  // taken from the loader already, for a device brings it while it works
   CrossEntropy loss_;
   std::map<int64_t, Tensor> features_;  // by sample, each (1, D); see logits_of
   Progress progress_;
@@ -203,6 +205,13 @@ void Run::note_part(double loss, double share, int64_t images, int64_t hits) {
   progress_.samples += images;
 }
 
+bool Run::next(Batch& batch) {
+  if (!ahead_) return loader_.next(batch);
+  batch = std::move(*ahead_);
+  ahead_.reset();
+  return true;
+}
+
 // One optimizer step from one batch, its micro-batches added up in their order.
 void Run::step(const Batch& batch, double learning_rate) {
   const auto n = static_cast<int64_t>(batch.samples.size());
@@ -214,7 +223,12 @@ void Run::step(const Batch& batch, double learning_rate) {
   for (int64_t part = 0; part < parts; ++part)
     shares.push_back(weight_of(batch.labels.rows(begin_of(part), begin_of(part + 1))) / weight);
   if (device_step_ != nullptr) {
-    const auto told = device_step_->run(batch, static_cast<uint32_t>(progress_.epoch), shares, learning_rate);
+    const auto following = [&]() -> const Batch* {
+      if (Batch taken; loader_.next(taken)) ahead_ = std::move(taken);
+      return ahead_ ? &*ahead_ : nullptr;
+    };
+    const auto told =
+        device_step_->run(batch, static_cast<uint32_t>(progress_.epoch), shares, learning_rate, following);
     for (size_t part = 0; part < told.size(); ++part)
       note_part(told[part].loss, shares[part], told[part].images, told[part].hits);
     return;
@@ -348,6 +362,8 @@ void Run::end_epoch(double seconds, int64_t samples_seen) {
   }
 #endif
   save();
+  if (const Device* device = model_->home().device(); device != nullptr && hooks_.note)
+    for (const std::string& note : device->notes()) hooks_.note(note);
   reports_.push_back(report);
   if (hooks_.epoch) hooks_.epoch(report);
 }
@@ -366,10 +382,10 @@ bool Run::train() {
     loader_.skip(progress_.position);
     const Clock::time_point start = Clock::now();
     int64_t seen = 0;
-    for (Batch batch; loader_.next(batch);) {
+    for (Batch batch; next(batch);) {
       step(batch, rate_at(optimizer_.steps()));
       seen += static_cast<int64_t>(batch.samples.size());
-      progress_.position = loader_.position();
+      progress_.position = loader_.position() - (ahead_ ? 1 : 0);
       if (hooks_.step) {
         hooks_.step({optimizer_.steps(), total, progress_.epoch, config_.epochs, last_loss_,
                      static_cast<double>(seen) / seconds_since(start)});

@@ -1,5 +1,6 @@
 // product.cu: products, by cuBLASLt wherever it can.
 #include <cstdint>
+#include <string>
 
 #include "engine/gpu/cuda/queue.h"
 #include "engine/gpu/port.h"
@@ -41,7 +42,12 @@ Result make_sums(Queue* queue, Sums sums) {
   }
   Plan* plan = nullptr;
   if (Result wrong = plan_of(queue, sums, nullptr, &plan)) return wrong;
-  return plan->usable ? run_plan(queue, *plan, sums) : plain_sums(queue, sums);
+  if (plan->usable) return run_plan(queue, *plan, sums);
+  note(queue, "cuBLASLt has no product of (" + std::to_string(p.m) + ", " + std::to_string(p.k) + ") and (" +
+                  std::to_string(p.k) + ", " + std::to_string(p.n) + ") in " +
+                  (p.a.dtype == DType::bf16 ? "bf16" : "f32") +
+                  " as they lie: a plain kernel makes it, more slowly");
+  return plain_sums(queue, sums);
 }
 
 Result with_epilogue_apart(Queue* queue, const Product& a) {

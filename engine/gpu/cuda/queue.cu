@@ -54,19 +54,29 @@ Staging::~Staging() {
   if (memory_ != nullptr) cudaFreeHost(memory_);
 }
 
+Result Staging::next_part(cudaStream_t stream) {
+  if (Result wrong = failure(cudaEventRecord(copied_[part_], stream), "cudaEventRecord")) return wrong;
+  part_ = (part_ + 1) % parts;
+  used_ = 0;
+  return failure(cudaEventSynchronize(copied_[part_]), "cudaEventSynchronize");
+}
+
 Result Staging::upload(cudaStream_t stream, void* to, const void* from, size_t bytes) {
-  if (bytes > part_bytes - used_) {
-    if (Result wrong = failure(cudaEventRecord(copied_[part_], stream), "cudaEventRecord")) return wrong;
-    part_ = (part_ + 1) % parts;
-    used_ = 0;
-    if (Result wrong = failure(cudaEventSynchronize(copied_[part_]), "cudaEventSynchronize")) return wrong;
+  for (size_t done = 0; done < bytes;) {
+    if (used_ == part_bytes) {
+      if (Result wrong = next_part(stream)) return wrong;
+    }
+    unsigned char* place = memory_ + part_ * part_bytes + used_;
+    const size_t now = std::min(bytes - done, part_bytes - used_);
+    std::memcpy(place, static_cast<const unsigned char*>(from) + done, now);
+    constexpr size_t alignment = 64;
+    used_ = std::min(part_bytes, (used_ + now + alignment - 1) / alignment * alignment);
+    const cudaError_t error =
+        cudaMemcpyAsync(static_cast<unsigned char*>(to) + done, place, now, cudaMemcpyHostToDevice, stream);
+    if (Result wrong = failure(error, "cudaMemcpyAsync to the device")) return wrong;
+    done += now;
   }
-  unsigned char* place = memory_ + part_ * part_bytes + used_;
-  std::memcpy(place, from, bytes);
-  constexpr size_t alignment = 64;
-  used_ = std::min(part_bytes, (used_ + bytes + alignment - 1) / alignment * alignment);
-  return failure(cudaMemcpyAsync(to, place, bytes, cudaMemcpyHostToDevice, stream),
-                 "cudaMemcpyAsync to the device");
+  return nullptr;
 }
 
 // --- opening and closing --------------------------------------------------------------------------------------
@@ -117,7 +127,16 @@ Result Queue::open() {
   if (Result wrong = failure(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate")) {
     return wrong;
   }
+  if (Result wrong =
+          failure(cudaStreamCreateWithFlags(&uploads, cudaStreamNonBlocking), "cudaStreamCreate")) {
+    return wrong;
+  }
+  if (Result wrong =
+          failure(cudaEventCreateWithFlags(&uploaded, cudaEventDisableTiming), "cudaEventCreate")) {
+    return wrong;
+  }
   if (Result wrong = staging.open()) return wrong;
+  if (Result wrong = staging_ahead.open()) return wrong;
   if (Result wrong = failure(cublasLtCreate(&products), "cublasLtCreate")) return wrong;
   most_shared_bytes = properties.sharedMemPerBlockOptin;
   // What cuBLAS takes for itself, too.
@@ -141,6 +160,11 @@ Queue::~Queue() {
     if (cudaStreamEndCapture(stream, &unfinished) == cudaSuccess) cudaGraphDestroy(unfinished);
   }
   cudaStreamSynchronize(stream);
+  if (uploads != nullptr) {
+    cudaStreamSynchronize(uploads);
+    cudaStreamDestroy(uploads);
+  }
+  if (uploaded != nullptr) cudaEventDestroy(uploaded);
   cudaStreamDestroy(stream);
   if (products != nullptr) cublasLtDestroy(products);
   if (workspace != nullptr) cudaFree(workspace);
@@ -155,6 +179,8 @@ Result open_queue(const Options& options, Queue** queue) {
 }
 void close_queue(Queue* queue) { std::unique_ptr<Queue>{queue}; }
 const char* describe_queue(Queue* queue) { return queue->description.c_str(); }
+void note(Queue* queue, std::string sentence) { queue->notes.add(std::move(sentence)); }
+const char* take_note(Queue* queue) { return queue->notes.take(); }
 size_t most_shared_bytes(Queue* queue) { return queue->most_shared_bytes; }
 
 // Every entry comes by here, from whatever thread; the device is a property of the thread.
@@ -185,14 +211,16 @@ void release(Queue* queue, void* block) {
 
 Result upload(Queue* queue, void* to, const void* from, size_t bytes) {
   if (queue->recording) return "cuda: no upload can be recorded: its bytes would be those of today";
-  if (bytes == 0) return nullptr;
+  return queue->staging.upload(stream_of(queue), to, from, bytes);
+}
+
+Result upload_ahead(Queue* queue, void* to, const void* from, size_t bytes) {
+  if (queue->recording) return "cuda: no upload can be recorded: its bytes would be those of today";
   const cudaStream_t stream = stream_of(queue);
-  if (bytes <= Staging::part_bytes) return queue->staging.upload(stream, to, from, bytes);
-  if (Result wrong = failure(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream),
-                             "cudaMemcpyAsync to the device")) {
+  if (Result wrong = queue->staging_ahead.upload(queue->uploads, to, from, bytes)) return wrong;
+  if (Result wrong = failure(cudaEventRecord(queue->uploaded, queue->uploads), "cudaEventRecord"))
     return wrong;
-  }
-  return wait(queue);
+  return failure(cudaStreamWaitEvent(stream, queue->uploaded), "cudaStreamWaitEvent");
 }
 
 Result download(Queue* queue, void* to, const void* from, size_t bytes) {

@@ -11,23 +11,25 @@
 #include "engine/gpu/cuda/plan_file.h"
 #include "engine/gpu/cuda/plans.h"
 #include "engine/gpu/entries.h"
+#include "engine/gpu/notes.h"
 
 namespace vitrine::gpu {
 
-// Pinned memory through which small uploads go, so that the host need not wait for the stream. Its parts are used in
-// turn; one is filled again only when the copies out of it are done.
+// Pinned memory through which uploads go, so that the host need not wait for the stream. Its parts are used in turn; one
+// is filled again only when the copies out of it are done.
 class Staging {
  public:
-  static constexpr size_t part_bytes = 1 << 20;
-
   Staging() = default;
   Staging(const Staging&) = delete;
   ~Staging();
   Result open();
-  // At most part_bytes; `from` is free to use at return.
+  // `from` is free to use at return.
   Result upload(cudaStream_t stream, void* to, const void* from, size_t bytes);
 
  private:
+  Result next_part(cudaStream_t stream);
+
+  static constexpr size_t part_bytes = 1 << 20;
   static constexpr int parts = 4;
   unsigned char* memory_ = nullptr;
   std::array<cudaEvent_t, parts> copied_{};  // all that went out of the part so far
@@ -49,11 +51,16 @@ struct Queue {
   size_t workspace_bytes = 0;
   size_t most_shared_bytes = 0;  // of a block
   Staging staging;
+  // Uploads beside the work of `stream`, and when the last of them has come.
+  cudaStream_t uploads = nullptr;
+  Staging staging_ahead;
+  cudaEvent_t uploaded = nullptr;
   bool recording = false;
   std::string name;         // of the device
   std::string description;  // for describe_queue
   std::map<PlanKey, Plan> plans;
   PlanFile plan_file;
+  Notes notes;
 };
 
 // Keeps a sentence until the next one of this thread.

@@ -72,13 +72,19 @@ const char* describe_queue(Queue* queue) { return queue->description.c_str(); }
 
 constexpr std::align_val_t alignment{256};  // as a GPU has it
 
-Result allocate(Queue*, size_t bytes, void** to) {
-  *to = ::operator new(bytes, alignment, std::nothrow);
-  if (*to) std::memset(*to, poison, bytes);
+Result allocate(Queue* queue, size_t bytes, void** to) {
+  *to = bytes <= queue->memory - queue->in_use ? ::operator new(bytes, alignment, std::nothrow) : nullptr;
+  if (*to == nullptr) return nullptr;
+  std::memset(*to, poison, bytes);
+  queue->blocks[*to] = bytes;
+  queue->in_use += bytes;
   return nullptr;
 }
 
-void release(Queue*, void* block) { ::operator delete(block, alignment); }
+void release(Queue* queue, void* block) {
+  queue->in_use -= queue->blocks.extract(block).mapped();
+  ::operator delete(block, alignment);
+}
 
 extern void (*const spoil)(Queue* queue, void* block, size_t bytes) = spoil_block;
 
@@ -86,6 +92,10 @@ Result upload(Queue* queue, void* to, const void* from, size_t bytes) {
   if (queue->recording) return "an upload cannot be recorded";
   if (bytes > 0) std::memcpy(to, from, bytes);
   return nullptr;
+}
+
+Result upload_ahead(Queue* queue, void* to, const void* from, size_t bytes) {
+  return upload(queue, to, from, bytes);  // earlier work is done already
 }
 
 Result download(Queue* queue, void* to, const void* from, size_t bytes) {
@@ -139,6 +149,8 @@ Result replay(Queue* queue, Graph* graph) {
 
 void drop(Queue*, Graph* graph) { const std::unique_ptr<Graph> dropped(graph); }
 
-size_t total_memory(Queue*) { return size_t{4} << 30; }
+size_t total_memory(Queue* queue) { return queue->memory; }
+void note(Queue* queue, std::string sentence) { queue->notes.add(std::move(sentence)); }
+const char* take_note(Queue* queue) { return queue->notes.take(); }
 
 }  // namespace vitrine::gpu

@@ -48,6 +48,10 @@ Result read_settings(Settings& settings) {
     return "VITRINE_EMULATOR_THREADS: expected a number from 1 to 256";
   }
 
+  const std::string_view memory = environment("VITRINE_EMULATOR_MEMORY");
+  if (!memory.empty() && !parse(memory, settings.memory))
+    return "VITRINE_EMULATOR_MEMORY: expected a number of bytes";
+
   const std::string_view skip = environment("VITRINE_EMULATOR_SKIP");
   if (!skip.empty()) {
     const size_t colon = skip.rfind(':');

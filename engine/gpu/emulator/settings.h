@@ -2,11 +2,13 @@
 //
 //   VITRINE_EMULATOR_ORDER=forward|reverse|random[:SEED]   which thread runs first [forward]
 //   VITRINE_EMULATOR_THREADS=N                             of the system, each with its own blocks [1]
+//   VITRINE_EMULATOR_MEMORY=BYTES                          that the device has in all [4 GiB]
 //   VITRINE_EMULATOR_SKIP=FILE:LINE                        leaves out what waits there: __syncthreads, __syncwarp or
 //                                                          wait_for_copies
 //   VITRINE_EMULATOR_SITES=FILE                            appends a line "KIND FILE:LINE" for each such place
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <version>
@@ -46,6 +48,7 @@ struct Settings {
   Order order = Order::forward;
   uint64_t seed = 1;
   int threads = 1;
+  size_t memory = size_t{4} << 30;
   std::string skip_file;
   unsigned skip_line = 0;  // 0: none
   std::string sites;
