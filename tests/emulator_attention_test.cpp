@@ -24,8 +24,9 @@ struct Case {
   int64_t batch, heads, width, queries, tokens, prefix;
   bool per_image = false, joined = true;
   bool q = true, k = true, v = true, pk = true, pv = true;  // whose gradients are wanted
-  int64_t odd = 0;   // elements before each row, which spoil its alignment
-  double apart = 0;  // added to queries, taken from keys: the scores are far below zero
+  int64_t odd = 0;     // elements before each row, which spoil its alignment
+  double apart = 0;    // added to queries, taken from keys: the scores are far below zero
+  int64_t shared = 0;  // bytes that a block can have; 0: as on an H100
   int64_t model() const { return heads * width; }
   int64_t prefix_images() const { return per_image ? batch : 1; }
   // Whether the kernels that multiply small matrices take it: all of these sizes fit into shared memory.
@@ -229,8 +230,9 @@ void check_case(const Case& c) {
   Found first;
   for (const std::string order : {"forward", "reverse"}) {
     CAPTURE(order);
-    EmulatorQueue queue(order);
+    EmulatorQueue queue(order, "", "", "", c.shared ? std::to_string(c.shared) : "");
     const Found found = found_of(c, x, queue);
+    if (c.in_tiles()) CHECK(sentence(gpu::take_note(queue)) == "");
     const gpu::emulator::Counts counts = static_cast<gpu::Queue*>(queue)->machine.counts();
     CHECK((counts.products > 0) == c.in_tiles());
     CHECK(counts.bank_conflicts == 0);
@@ -262,6 +264,28 @@ TEST_CASE("attention on a GPU: sizes") {
     check_case({"more images than slices", dtype, 5, 70, 16, 33, 33, 3});
     check_case({"wide heads", dtype, 1, 1, 256, 20, 20, 3});
     check_case({"odd and wide", dtype, 1, 2, 131, 20, 20, 3});
+  }
+}
+
+TEST_CASE("attention on a GPU: rows by turns where a block has less shared memory") {
+  const auto check_with = [](Case c, int64_t shared) {
+    c.shared = shared;
+    check_case(c);
+  };
+  // Forward whole; backward by two warps.
+  check_with({"small", DType::bf16, 2, 2, 32, 49, 49, 10}, 16'000);
+  check_with({"more images than slices", DType::bf16, 5, 70, 16, 33, 33, 3}, 9'000);
+  // Both by two warps.
+  check_with({"one warp has two turns", DType::bf16, 1, 1, 16, 70, 70, 0}, 11'400);
+  check_with({"ViT-B, 100 prompts", DType::bf16, 1, 1, 64, 197, 197, 100}, 99 << 10);
+  // Backward by all warps, as on a card of compute capability 8.6, 8.9 or 12.0.
+  check_with({"ViT-B", DType::bf16, 1, 1, 64, 197, 197, 50}, 99 << 10);
+  check_with({"384 pixels", DType::bf16, 1, 1, 64, 577, 577, 50}, 0);
+  for (const bool per_image : {false, true}) {
+    Case alone{"prefix alone", DType::bf16, 3, 2, 32, 49, 0, 48};
+    alone.joined = alone.q = false;
+    alone.per_image = per_image;
+    check_with(alone, 16'000);
   }
 }
 

@@ -12,15 +12,16 @@
 class EmulatorQueue {
  public:
   explicit EmulatorQueue(const std::string& order = "", const std::string& threads = "",
-                         const std::string& skip = "", const std::string& sites = "") {
-    const std::string values[] = {order, threads, skip, sites};
-    std::string before[4];
-    for (int i = 0; i < 4; ++i) {
+                         const std::string& skip = "", const std::string& sites = "",
+                         const std::string& shared = "", const std::string& memory = "") {
+    const std::string values[] = {order, threads, skip, sites, shared, memory};
+    std::string before[6];
+    for (int i = 0; i < 6; ++i) {
       if (const char* outside = std::getenv(names[i])) before[i] = outside;
       if (!values[i].empty()) set(names[i], values[i]);
     }
     const vitrine::gpu::Result error = vitrine::gpu::open_queue({}, &queue_);
-    for (int i = 0; i < 4; ++i) set(names[i], before[i]);
+    for (int i = 0; i < 6; ++i) set(names[i], before[i]);
     REQUIRE(error == nullptr);
   }
   ~EmulatorQueue() { vitrine::gpu::close_queue(queue_); }
@@ -29,8 +30,9 @@ class EmulatorQueue {
   operator vitrine::gpu::Queue*() { return queue_; }
 
   static void set(const char* name, const std::string& value) { setenv(name, value.c_str(), 1); }
-  static constexpr const char* names[] = {"VITRINE_EMULATOR_ORDER", "VITRINE_EMULATOR_THREADS",
-                                          "VITRINE_EMULATOR_SKIP", "VITRINE_EMULATOR_SITES"};
+  static constexpr const char* names[] = {"VITRINE_EMULATOR_ORDER",  "VITRINE_EMULATOR_THREADS",
+                                          "VITRINE_EMULATOR_SKIP",   "VITRINE_EMULATOR_SITES",
+                                          "VITRINE_EMULATOR_SHARED", "VITRINE_EMULATOR_MEMORY"};
 
  private:
   vitrine::gpu::Queue* queue_ = nullptr;

@@ -342,8 +342,9 @@ TEST_CASE("emulator: what a GPU would refuse is refused") {
 
   Queue* other = nullptr;
   CHECK(sentence(open_queue({.device = 1}, &other)) != "");
-  const char* const wrong[] = {"sideways", "0", "file", nullptr};
-  for (int i = 0; wrong[i]; ++i) {
+  const char* const wrong[] = {"sideways", "0", "file", nullptr, "227 KB", "-1"};
+  for (int i = 0; i < 6; ++i) {
+    if (wrong[i] == nullptr) continue;  // any name of a file will do
     EmulatorQueue::set(EmulatorQueue::names[i], wrong[i]);
     CHECK(sentence(open_queue({}, &other)).starts_with(EmulatorQueue::names[i]));
     unsetenv(EmulatorQueue::names[i]);

@@ -33,6 +33,7 @@ struct WindowCase {
   bool per_image = false, padding = true;
   Learns learns = Learns::all;
   double to_self = 0;  // added to a slot's bias to itself
+  int64_t shared = 0;  // bytes that a block can have; 0: as on an H100
   bool prefix_alone() const { return learns == Learns::prefix && grid.prompts == 0; }
   // Whether the kernels that multiply small matrices take it: all of these sizes fit into shared memory.
   bool in_tiles(DType dtype) const { return dtype == DType::bf16 && width % 16 == 0 && width <= 80; }
@@ -97,7 +98,7 @@ Doubles check_window_case(const WindowCase& c, DType dtype, const std::string& o
   const Variable y = vitrine::window_attention(x, table, c.heads, c.grid, {keys, values}, filled);
   vitrine::backward(y, Tensor::of<double>({c.batch, tokens, d}, dy));
 
-  EmulatorQueue queue(order);
+  EmulatorQueue queue(order, "", "", "", c.shared ? std::to_string(c.shared) : "");
   const int64_t down = (c.grid.rows + w - 1) / w, across = (c.grid.columns + w - 1) / w,
                 windows = down * across;
   Array qkv_array = Array::of(dtype, qkv), bias_array = Array::of(dtype, bias),
@@ -316,6 +317,18 @@ TEST_CASE("window attention on a GPU by small matrices") {
        false,
        true,
        tokens},
+      // A block has room for the rows of two warps only.
+      {"by turns",
+       2,
+       2,
+       32,
+       {.rows = 14, .columns = 14, .window = 7, .shift = 3, .prompts = 3},
+       4,
+       false,
+       true,
+       tokens,
+       0,
+       17'500},
   };
   for (const WindowCase& c : cases) check_window_case(c, DType::bf16);
 }

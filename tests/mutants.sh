@@ -18,6 +18,10 @@ export OMP_WAIT_POLICY=passive
 survivors() {
   cat <<'END'
 layout.cu sum_beside 2 what it keeps apart is a block's next round, which begins at 2^25 outputs
+attention_tiles_forward.h tile_forward_kernel 3 a lane overwrites the very chunks that it has stored; this orders the memory of a GPU, which the emulator does not reorder
+attention_tiles_forward.h tile_forward_kernel 5 the lanes meet at load_matrices, too; this orders memory
+attention_tiles_backward.h own_rows 1 the lanes have met at load_matrices, too; this orders memory
+attention_tiles_backward.h own_rows 3 the lanes meet at load_matrices, too; this orders memory
 END
 }
 

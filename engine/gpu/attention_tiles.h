@@ -23,23 +23,35 @@ __host__ __device__ constexpr int whole_steps(int64_t rows) {
 
 // How rows lie in shared memory: eight rows' chunks of the same columns are in eight different groups of banks, as their
 // places are turned, or as a row has an odd number of chunks.
+__host__ __device__ constexpr bool turned_rows(int64_t width) { return width / 8 % 8 == 0; }
+__host__ __device__ constexpr int bytes_of_row(int64_t width) {
+  return static_cast<int>(turned_rows(width) ? width / 8 : width / 8 | 1) * 16;
+}
 template <int width>
 struct Layout {
   static_assert(width % 16 == 0);
   static constexpr int chunks = width / 8, chunk_bytes = 16;
-  static constexpr bool turned = chunks % 8 == 0;
-  static constexpr int row_bytes = (turned ? chunks : chunks | 1) * chunk_bytes;
+  static constexpr bool turned = turned_rows(width);
+  static constexpr int row_bytes = bytes_of_row(width);
   __device__ static int place(int row, int chunk) {
     return row * row_bytes + (turned ? chunk ^ (row & 7) : chunk) * chunk_bytes;
   }
 };
 
+// Who copies rows: a thread, and the distance to its next piece.
+struct Copier {
+  int thread, threads;
+};
+__device__ inline Copier whole_block() {
+  return {static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
+}
+__device__ inline Copier one_warp() { return {static_cast<int>(threadIdx.x) % warp_size, warp_size}; }
+
 // Rows [first, end) of `to` become what row_of(row) points to, when they have been waited for; zeros where it is null.
 template <int width, class F>
-__device__ void copy_rows(unsigned char* to, int first, int end, const F& row_of) {
+__device__ void copy_rows(const Copier& by, unsigned char* to, int first, int end, const F& row_of) {
   using L = Layout<width>;
-  for (int i = static_cast<int>(threadIdx.x); i < (end - first) * L::chunks;
-       i += static_cast<int>(blockDim.x)) {
+  for (int i = by.thread; i < (end - first) * L::chunks; i += by.threads) {
     const int row = first + i / L::chunks, chunk = i % L::chunks;
     const bf16* from = row_of(row);
     if (from)
@@ -140,31 +152,36 @@ inline int tile_threads(int64_t rows) {
   return static_cast<int>(turns > 0 ? divided_up(steps, turns) : 1) * warp_size;
 }
 
-// Why the kernels do not take it, with so many rows in shared memory and so many bytes beside them; null: they do.
-template <class Places>
-const char* not_in_tiles(Queue* queue, const typename Places::Arguments& a, int64_t rows, int64_t more) {
-  const Extent e = Places::extent(a);
-  const int64_t row = 2 * e.width + 16;  // at most
-  const auto most = static_cast<int64_t>(most_shared_bytes(queue));
-  if (!with_tile_width(e.width, [](auto) {})) return "heads have 16, 32, 48, 64 or 80 columns there";
-  if (!Places::aligned(a)) return "rows begin at multiples of 16 bytes there";
-  if (rows > most / row || rows * row + more > most) return "there they exceed the shared memory of a block";
-  return e.heads > 0 && e.items > 0x7fffffff / e.heads ? "a grid holds fewer" : nullptr;
-}
+// What a block has in shared memory.
+struct Room {
+  int64_t rows, more;  // rows of heads, and bytes beside them
+  int threads;
+  // Rows that a warp alone reads are there by turns, 16 of each warp.
+  bool by_turns;
+};
 
-// Whether the kernels take it. In bf16, what they do not take is told.
-template <class Places>
-bool in_tiles(Queue* queue, const char* what, const typename Places::Arguments& a, int64_t rows,
-              int64_t more) {
+// The first room that a block can have. `rooms` go from the fastest way to the smallest.
+template <class Places, size_t count>
+const Room* room_in_tiles(Queue* queue, const char* what, const typename Places::Arguments& a,
+                          const Room (&rooms)[count]) {
   const Extent e = Places::extent(a);
-  if (a.forward.dtype != DType::bf16 || e.queries == 0) return false;
-  const char* reason = not_in_tiles<Places>(queue, a, rows, more);
-  if (reason == nullptr) return true;
-  note(queue,
-       std::string(what) + " of " + std::to_string(e.queries) + " queries and " + std::to_string(e.keys) +
-           " keys of " + std::to_string(e.width) +
-           " columns goes by plain kernels, not by those of small matrices, and takes longer: " + reason);
-  return false;
+  if (a.forward.dtype != DType::bf16 || e.queries == 0) return nullptr;
+  const char* reason = nullptr;
+  if (!with_tile_width(e.width, [](auto) {}))
+    reason = "heads have 16, 32, 48, 64 or 80 columns there";
+  else if (!Places::aligned(a))
+    reason = "rows begin at multiples of 16 bytes there";
+  else if (e.heads > 0 && e.items > 0x7fffffff / e.heads)
+    reason = "a grid holds fewer";
+  const int64_t row = bytes_of_row(e.width);
+  const auto most = static_cast<int64_t>(most_shared_bytes(queue));
+  for (const Room& room : rooms)
+    if (reason == nullptr && room.rows <= most / row && room.rows * row + room.more <= most) return &room;
+  note(queue, std::string(what) + " of " + std::to_string(e.queries) + " queries and " +
+                  std::to_string(e.keys) + " keys of " + std::to_string(e.width) +
+                  " columns goes by plain kernels, not by those of small matrices, and takes longer: " +
+                  (reason != nullptr ? reason : "there they exceed the shared memory of a block"));
+  return nullptr;
 }
 
 }  // namespace vitrine::gpu::attend

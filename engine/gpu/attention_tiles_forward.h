@@ -1,7 +1,8 @@
 // attention_tiles_forward.h: attention by products of small bf16 matrices, forward.
 //
-// A block holds all rows of one head of one item, and goes through the items of a slice. A warp owns 16 queries and
-// meets the keys by 32, carrying the softmax on.
+// A block holds all keys and values of one head of one item, and goes through the items of a slice. A warp owns 16
+// queries and meets the keys by 32, carrying the softmax on. The queries are in shared memory, too, all of them or, where
+// that is too much, by turns.
 #pragma once
 
 #include "engine/gpu/attention_tiles.h"
@@ -10,7 +11,7 @@ namespace vitrine::gpu::attend {
 
 constexpr int steps_at_once = 2;  // of keys: more would not fit into 128 registers at width 80
 
-// 16 queries from `first` on. Their rows in `asking` are written over with the result.
+// 16 queries from `first` on, which are the first rows of `asking`; they are written over with the result.
 template <class Places, int width>
 __device__ void answer(const Places& places, const typename Places::Bias& bias, unsigned char* asking,
                        const unsigned char* keys, const unsigned char* values, int first) {
@@ -20,7 +21,7 @@ __device__ void answer(const Places& places, const typename Places::Bias& bias, 
   const int all_keys = whole_steps(places.keys);
   const typename Places::Bias::Mark marks[2] = {bias.of_query(first + g), bias.of_query(first + g + 8)};
   uint32_t query[width / 16][4];
-  load_left<width>(query, asking, first);
+  load_left<width>(query, asking, 0);
   float out[width / 8][4] = {}, greatest[2] = {-INFINITY, -INFINITY}, total[2] = {};
   for (int from = 0; from < all_keys; from += steps_at_once * step_rows) {
     float scores[steps_at_once][2][4] = {}, now[2] = {greatest[0], greatest[1]};
@@ -71,40 +72,54 @@ __device__ void answer(const Places& places, const typename Places::Bias& bias, 
     put_row<width>(out, share, {nullptr, row < places.queries ? places.out(row).sums : nullptr}, half);
 #pragma unroll
     for (int c = 0; c < width / 8; ++c)
-      *reinterpret_cast<uint32_t*>(asking + L::place(row, c) + 4 * t) =
+      *reinterpret_cast<uint32_t*>(asking + L::place(g + 8 * half, c) + 4 * t) =
           pack(share * out[c][2 * half], share * out[c][2 * half + 1]);
   }
   __syncwarp();
   for (int i = lane; i < step_rows * L::chunks; i += warp_size) {
     const int row = first + i / L::chunks, chunk = i % L::chunks;
     bf16* to = row < places.queries ? places.out(row).elements : nullptr;
-    if (to) store_chunk(to + chunk * 8, load_chunk(asking + L::place(row, chunk)));
+    if (to) store_chunk(to + chunk * 8, load_chunk(asking + L::place(i / L::chunks, chunk)));
   }
 }
 
-// Grid: (slice, head).
+// Grid: (slice, head). `by_turns`: a warp has room for 16 queries.
 template <class Places, int width>
-__global__ void __launch_bounds__(most_tile_threads, 2) tile_forward_kernel(typename Places::Arguments a) {
+__global__ void __launch_bounds__(most_tile_threads, 2)
+    tile_forward_kernel(typename Places::Arguments a, bool by_turns) {
+  constexpr int row_bytes = Layout<width>::row_bytes;
+  const int warp = static_cast<int>(threadIdx.x) / warp_size,
+            rows_at_once = static_cast<int>(blockDim.x) / warp_size * step_rows;
   const int64_t slice = blockIdx.x / a.forward.heads, head = blockIdx.x % a.forward.heads;
   const int64_t begin = Places::first_item(a, slice), end = Places::first_item(a, slice + 1);
   const Places any(a, slice, begin, head);  // all items are of one size
   const int all_queries = whole_steps(any.queries), all_keys = whole_steps(any.keys);
-  unsigned char *keys = shared_memory(), *values = keys + all_keys * Layout<width>::row_bytes,
-                *asking = values + all_keys * Layout<width>::row_bytes;
-  typename Places::Bias bias(a, head, asking + all_queries * Layout<width>::row_bytes);
+  unsigned char *keys = shared_memory(), *values = keys + all_keys * row_bytes,
+                *asking = values + all_keys * row_bytes;
+  typename Places::Bias bias(a, head, asking + (by_turns ? rows_at_once : all_queries) * row_bytes);
   for (int64_t item = begin; item < end; ++item) {
     const Places places(a, slice, item, head);
-    copy_rows<width>(asking, 0, all_queries,
-                     [&](int i) { return i < places.queries ? places.query(i) : nullptr; });
-    copy_rows<width>(keys, 0, all_keys, [&](int j) { return j < places.keys ? places.key(j) : nullptr; });
-    copy_rows<width>(values, 0, all_keys, [&](int j) { return j < places.keys ? places.value(j) : nullptr; });
+    const auto query = [&](int i) { return i < places.queries ? places.query(i) : nullptr; };
+    if (!by_turns) copy_rows<width>(whole_block(), asking, 0, all_queries, query);
+    copy_rows<width>(whole_block(), keys, 0, all_keys,
+                     [&](int j) { return j < places.keys ? places.key(j) : nullptr; });
+    copy_rows<width>(whole_block(), values, 0, all_keys,
+                     [&](int j) { return j < places.keys ? places.value(j) : nullptr; });
     commit_copies();
     bias.mark_rows(places);
     wait_for_copies<0>();
     __syncthreads();
-    for (int first = static_cast<int>(threadIdx.x) / warp_size * step_rows; first < all_queries;
-         first += static_cast<int>(blockDim.x) / warp_size * step_rows)
-      answer<Places, width>(places, bias, asking, keys, values, first);
+    for (int first = warp * step_rows; first < all_queries; first += rows_at_once) {
+      unsigned char* own = asking + (by_turns ? warp * step_rows : first) * row_bytes;
+      if (by_turns) {
+        __syncwarp();  // the last ones have been stored
+        copy_rows<width>(one_warp(), own, 0, step_rows, [&](int i) { return query(first + i); });
+        commit_copies();
+        wait_for_copies<0>();
+        __syncwarp();
+      }
+      answer<Places, width>(places, bias, own, keys, values, first);
+    }
     __syncthreads();  // all rows have been read, before those of the next item come
   }
 }
@@ -113,13 +128,18 @@ __global__ void __launch_bounds__(most_tile_threads, 2) tile_forward_kernel(type
 template <class Places>
 bool tile_forward(Queue* queue, const typename Places::Arguments& a, Result& result) {
   const Extent e = Places::extent(a);
-  const int64_t rows = whole_steps(e.queries) + 2 * whole_steps(e.keys), more = Places::Bias::bytes(a);
-  if (!in_tiles<Places>(queue, "attention", a, rows, more)) return false;
-  return with_tile_width(e.width, [&](auto width) {
-    const dim3 grid(static_cast<unsigned>(a.slices * e.heads));
-    result = launch(queue, tile_forward_kernel<Places, width()>, grid, tile_threads(e.queries),
-                    static_cast<size_t>(rows * Layout<width()>::row_bytes + more), a);
-  });
+  const int64_t keys = whole_steps(e.keys), more = Places::Bias::bytes(a);
+  const int wanted = tile_threads(e.queries);
+  const Room rooms[] = {{2 * keys + whole_steps(e.queries), more, wanted, false},
+                        {2 * keys + wanted / warp_size * step_rows, more, wanted, true},
+                        {2 * keys + 2 * step_rows, more, 2 * warp_size, true}};
+  const Room* room = room_in_tiles<Places>(queue, "attention", a, rooms);
+  return room != nullptr && with_tile_width(e.width, [&](auto width) {
+           const dim3 grid(static_cast<unsigned>(a.slices * e.heads));
+           result =
+               launch(queue, tile_forward_kernel<Places, width()>, grid, room->threads,
+                      static_cast<size_t>(room->rows * Layout<width()>::row_bytes + more), a, room->by_turns);
+         });
 }
 
 }  // namespace vitrine::gpu::attend

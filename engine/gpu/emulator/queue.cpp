@@ -47,7 +47,7 @@ Result emulator::submit(Queue* queue, Work work) {
 
 Result emulator::launch(Queue* queue, Launch launch) {
   if (launch.grid.x == 0 || launch.grid.y == 0 || launch.grid.z == 0) return nullptr;
-  std::string refused = Machine::check(launch);
+  std::string refused = queue->machine.check(launch);
   if (!refused.empty()) return failed(queue, std::move(refused));
   return submit(queue, [queue, launch = std::move(launch)]() -> Result {
     std::string error = queue->machine.run(launch);
@@ -122,7 +122,7 @@ Result wait(Queue* queue) {
   return queue->recording ? "nothing can be waited for while work is recorded" : nullptr;
 }
 
-size_t most_shared_bytes(Queue*) { return emulator::Machine::most_shared; }
+size_t most_shared_bytes(Queue* queue) { return queue->machine.settings().shared; }
 
 Result begin_record(Queue* queue) {
   if (queue->recording) return "work is being recorded already";

@@ -52,6 +52,10 @@ Result read_settings(Settings& settings) {
   if (!memory.empty() && !parse(memory, settings.memory))
     return "VITRINE_EMULATOR_MEMORY: expected a number of bytes";
 
+  const std::string_view shared = environment("VITRINE_EMULATOR_SHARED");
+  if (!shared.empty() && !parse(shared, settings.shared))
+    return "VITRINE_EMULATOR_SHARED: expected a number of bytes";
+
   const std::string_view skip = environment("VITRINE_EMULATOR_SKIP");
   if (!skip.empty()) {
     const size_t colon = skip.rfind(':');

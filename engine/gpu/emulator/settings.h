@@ -3,6 +3,7 @@
 //   VITRINE_EMULATOR_ORDER=forward|reverse|random[:SEED]   which thread runs first [forward]
 //   VITRINE_EMULATOR_THREADS=N                             of the system, each with its own blocks [1]
 //   VITRINE_EMULATOR_MEMORY=BYTES                          that the device has in all [4 GiB]
+//   VITRINE_EMULATOR_SHARED=BYTES                          that a block can have of shared memory [232448]
 //   VITRINE_EMULATOR_SKIP=FILE:LINE                        leaves out what waits there: __syncthreads, __syncwarp or
 //                                                          wait_for_copies
 //   VITRINE_EMULATOR_SITES=FILE                            appends a line "KIND FILE:LINE" for each such place
@@ -49,6 +50,7 @@ struct Settings {
   uint64_t seed = 1;
   int threads = 1;
   size_t memory = size_t{4} << 30;
+  size_t shared = size_t{227} << 10;
   std::string skip_file;
   unsigned skip_line = 0;  // 0: none
   std::string sites;

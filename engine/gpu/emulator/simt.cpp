@@ -251,7 +251,7 @@ void Machine::saw(const char* kind, const Site& site) {
   sites_file_ << line << std::flush;  // a test may crash yet
 }
 
-std::string Machine::check(const Launch& launch) {
+std::string Machine::check(const Launch& launch) const {
   constexpr int most_threads = 1024;
   constexpr unsigned most_across = 65535;
   if (launch.threads <= 0 || launch.threads > most_threads || launch.threads % lanes != 0) {
@@ -262,9 +262,9 @@ std::string Machine::check(const Launch& launch) {
     return "emulator: a grid of " + std::to_string(launch.grid.x) + ", " + std::to_string(launch.grid.y) +
            ", " + std::to_string(launch.grid.z) + " blocks: expected at most 2147483647, 65535, 65535";
   }
-  if (launch.shared_bytes > most_shared) {
-    return "emulator: " + std::to_string(launch.shared_bytes) +
-           " bytes of shared memory: expected at most 232448";
+  if (launch.shared_bytes > settings_.shared) {
+    return "emulator: " + std::to_string(launch.shared_bytes) + " bytes of shared memory: expected at most " +
+           std::to_string(settings_.shared);
   }
   return {};
 }

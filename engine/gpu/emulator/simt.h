@@ -155,9 +155,8 @@ class Machine {
   Machine& operator=(const Machine&) = delete;
 
   const Settings& settings() const { return settings_; }
-  static constexpr size_t most_shared = 227 << 10;  // bytes of a block
   // What a GPU would refuse to start, or nothing.
-  static std::string check(const Launch& launch);
+  std::string check(const Launch& launch) const;
   // What went wrong, or nothing.
   std::string run(const Launch& launch);
   Counts counts() const;
