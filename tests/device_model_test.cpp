@@ -243,3 +243,25 @@ TEST_CASE("device: a recorded training step gives the bits of one that is not, w
     }
   }
 }
+
+TEST_CASE("device: augmented images are those of their epoch, though the same samples come again") {
+  const auto device = open_test_device();
+  const Backbone here = small_backbone();
+  TuneConfig config = small_config();
+  config.sequential = true;
+  config.augment.flip = true;
+  config.epochs = 4;
+  config.batch = 20;  // two batches: each room is used once in an epoch
+  const TuneData data = small_data(here);
+  const auto losses_on = [&](const Backbone& backbone) {
+    std::vector<double> out;
+    TuneHooks hooks;
+    hooks.step = [&](const StepReport& r) { out.push_back(r.loss); };
+    tune(backbone, data, config, "", false, hooks);
+    return out;
+  };
+  const std::vector<double> cpu = losses_on(here),
+                            there = losses_on(on_device(here, device->memory(), Precision::f32));
+  REQUIRE(there.size() == cpu.size());
+  for (size_t i = 0; i < cpu.size(); ++i) CHECK(there[i] == doctest::Approx(cpu[i]).epsilon(2e-4));
+}

@@ -24,6 +24,10 @@ DeviceStep::DeviceStep(TunedModel& model, Optimizer& optimizer, const TuneConfig
   const bool pictures = !data.dataset->tensors().defined();
   if (pictures) values_ = values_of_bytes(data.preprocess).copied_to(home_);
   one_ = pictures ? Shape{1, side, side, 3} : Shape{1, 3, side, side};
+  // Fresh blocks that no work has used yet: what is brought ahead waits for none.
+  for (Ahead& ahead : ahead_)
+    ahead.room = Tensor::empty(shape_of(config.batch), pictures ? DType::u8 : DType::f32, home_);
+  home_.device()->wait();
   if (config.augment.flip || config.augment.crop) return;
   const auto count = static_cast<int64_t>(data.train.size());
   const DType type = pictures ? DType::u8 : model.image_type();
@@ -56,19 +60,20 @@ DeviceStep::Inputs DeviceStep::make_inputs(int64_t images, int64_t parts, bool k
   return in;
 }
 
-void DeviceStep::fill(Inputs& in, const Batch& batch, uint32_t epoch) const {
+void DeviceStep::fill(Inputs& in, const Batch& batch, uint32_t epoch) {
   in.labels.assign(batch.labels);
   if (in.places.defined()) {
     std::vector<int64_t> places;
     for (const int64_t sample : batch.samples) places.push_back(place_of_.at(sample));
     in.places.assign(Tensor::of<int64_t>(in.places.shape(), places));
   } else {
-    const auto there =
-        std::ranges::find_if(ahead_, [&](const Ahead& a) { return a.samples == batch.samples; });
-    in.brought.assign(there == ahead_.end()
-                          ? (values_.defined() ? batch.pixels : batch.images)
-                          : there->room.rows(0, static_cast<int64_t>(batch.samples.size())));
+    // Only what was brought for this very step: the same samples look different in another epoch.
+    const Ahead& last = ahead_[1 - turn_];
+    const bool there = last.samples == batch.samples;
+    in.brought.assign(there ? last.room.rows(0, static_cast<int64_t>(batch.samples.size()))
+                            : (values_.defined() ? batch.pixels : batch.images));
   }
+  for (Ahead& ahead : ahead_) ahead.samples.clear();
   auto next = batch.samples.begin();
   for (Tensor& noise : in.noise) {
     std::vector<int64_t> key{static_cast<int64_t>(epoch)};
@@ -135,8 +140,6 @@ void DeviceStep::bring(const Batch& batch) {
   Ahead& ahead = ahead_[turn_];
   turn_ = 1 - turn_;
   const int64_t images = from.dim(0);
-  if (!ahead.room.defined() || ahead.room.dim(0) < images)
-    ahead.room = Tensor::empty(shape_of(std::max(images, config_.batch)), from.dtype(), home_);
   const Device& device = *home_.device();
   Tensor to = ahead.room.rows(0, images);
   device.upload_ahead(gpu::out(device, to), from.address(), from.bytes());

@@ -55,7 +55,7 @@ class DeviceStep {
   };
 
   Inputs make_inputs(int64_t images, int64_t parts, bool known) const;
-  void fill(Inputs& inputs, const Batch& batch, uint32_t epoch) const;
+  void fill(Inputs& inputs, const Batch& batch, uint32_t epoch);
   Outputs work(const Inputs& inputs, const std::vector<double>& shares) const;
   void keep(const Batch& batch, const Tensor& brought);
   bool all_known(const Batch& batch) const;
