@@ -76,6 +76,7 @@ std::shared_ptr<const Device> Device::open(const std::string& name, const Device
   const std::string file = text("libvitrine_", parsed.kind, ".so");
   const std::shared_ptr<Device> device(new Device);  // its constructor is private
   device->name_ = name;
+  device->options_ = options;
   device->library_ = open_library(parsed.kind, file);
   using Entry = const gpu::Kernels* (*)(const char*);
   const auto entry = reinterpret_cast<Entry>(dlsym(device->library_.get(), "vitrine_device_library"));
@@ -101,6 +102,15 @@ void Device::check_result(const char* result) const {
     fail(Fault::resources, "device ", name_, ": ", result);
 }
 
+std::unique_lock<std::mutex> Device::enter() const {
+  std::unique_lock lock(mutex_);
+  if (arena_ != nullptr && recorder_ != std::this_thread::get_id()) [[unlikely]]
+    fail(Fault::input, "device ", name_, ": is recording the work of another thread");
+  return lock;
+}
+
+std::string Device::kind() const { return parse(name_).kind; }
+
 std::string Device::description() const { return table_->describe(queue_); }
 
 Memory Device::memory(size_t limit) const { return Memory::of_device(shared_from_this(), limit); }
@@ -113,12 +123,17 @@ std::vector<std::string> Device::notes() const {
 }
 
 void Device::wait() const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   check_result(table_->wait(queue_));
 }
 
+size_t Device::free_memory() const {
+  const auto lock = enter();
+  return table_->free_memory(queue_);
+}
+
 void* Device::allocate(size_t bytes) const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   void* block = nullptr;
   check_result(table_->allocate(queue_, bytes, &block));
   return block;
@@ -130,40 +145,41 @@ void Device::release(void* block) const {
 }
 
 void Device::hand_out_again(void* block, size_t bytes) const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   if (table_->spoil != nullptr) table_->spoil(queue_, block, bytes);
 }
 
 void Device::upload(void* to, const void* from, size_t bytes) const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   if (bytes > 0) check_result(table_->upload(queue_, to, from, bytes));
 }
 
 void Device::upload_ahead(void* to, const void* from, size_t bytes) const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   if (bytes > 0) check_result(table_->upload_ahead(queue_, to, from, bytes));
 }
 
 void Device::download(void* to, const void* from, size_t bytes) const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   if (bytes > 0) check_result(table_->download(queue_, to, from, bytes));
 }
 
 void Device::copy(void* to, const void* from, size_t bytes) const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   if (bytes > 0) check_result(table_->copy(queue_, to, from, bytes));
 }
 
 void Device::clear(void* to, size_t bytes) const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   if (bytes > 0) check_result(table_->clear(queue_, to, bytes));
 }
 
 void Device::begin_recording() const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   check(arena_ == nullptr, "device ", name_, ": is recording already");
   check_result(table_->begin_record(queue_));
   arena_ = std::make_shared<Arena>(*this);
+  recorder_ = std::this_thread::get_id();
 }
 
 std::shared_ptr<Arena> Device::end_recording(gpu::Graph** graph) const {
@@ -174,7 +190,7 @@ std::shared_ptr<Arena> Device::end_recording(gpu::Graph** graph) const {
 }
 
 void Device::replay(gpu::Graph* graph) const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   check_result(table_->replay(queue_, graph));
 }
 
@@ -184,7 +200,7 @@ void Device::drop(gpu::Graph* graph) const {
 }
 
 std::shared_ptr<Arena> Device::arena() const {
-  const std::lock_guard lock(mutex_);
+  const auto lock = enter();
   return arena_;
 }
 

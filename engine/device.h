@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -54,6 +55,8 @@ class Device : public std::enable_shared_from_this<Device> {
   Device& operator=(const Device&) = delete;
 
   const std::string& name() const { return name_; }
+  std::string kind() const;  // "cuda" or "emulator", whichever of them it is
+  const DeviceOptions& options() const { return options_; }
   std::string description() const;  // the GPU, its memory, versions
   // A counted pool of the device's memory with a limit in bytes (0: none). Ops on tensors from it run on the device.
   Memory memory(size_t limit = 0) const;
@@ -62,12 +65,13 @@ class Device : public std::enable_shared_from_this<Device> {
   std::vector<std::string> notes() const;
   // Returns when all that was asked for is done.
   void wait() const;
+  size_t free_memory() const;  // bytes that nobody has taken; what lies idle in a pool is taken
 
   // For the engine itself: calls an entry of the device's table (gpu/kernels.h), throws what it says.
   template <class Arguments>
   void run(const char* (*gpu::Kernels::*entry)(gpu::Queue*, const Arguments&),
            const std::type_identity_t<Arguments>& arguments) const {
-    const std::lock_guard lock(mutex_);
+    const auto lock = enter();
     check_result((table_->*entry)(queue_, arguments));
   }
   const gpu::Kernels& table() const { return *table_; }
@@ -82,7 +86,8 @@ class Device : public std::enable_shared_from_this<Device> {
   void copy(void* to, const void* from, size_t bytes) const;
   void clear(void* to, size_t bytes) const;
 
-  // For recordings: one at a time. The arena is that of the present one, or null.
+  // For recordings: one at a time, and no other thread may ask for anything but release() meanwhile: that throws. The
+  // arena is that of the present one, or null.
   void begin_recording() const;
   std::shared_ptr<Arena> end_recording(gpu::Graph** graph) const;
   void replay(gpu::Graph* graph) const;
@@ -92,13 +97,16 @@ class Device : public std::enable_shared_from_this<Device> {
  private:
   Device() = default;
   void check_result(const char* result) const;
+  std::unique_lock<std::mutex> enter() const;  // throws while another thread records
 
   std::string name_;
+  DeviceOptions options_;
   std::shared_ptr<void> library_;
   const gpu::Kernels* table_ = nullptr;
   gpu::Queue* queue_ = nullptr;
   mutable std::mutex mutex_;  // the queue is one
   mutable std::shared_ptr<Arena> arena_;
+  mutable std::thread::id recorder_;  // whose work is recorded, while there is an arena
 };
 
 }  // namespace vitrine

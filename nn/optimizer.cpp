@@ -197,14 +197,18 @@ Tensor clip_gradients_on(const Device& device, Parameters& parameters, double la
   return sum;
 }
 
+void check_norm(double norm) {
+  if (!std::isfinite(norm))
+    fail(Fault::diverged, "clip: expected gradients of a finite norm, got a norm of ", norm);
+}
+
 double clip_gradients(Parameters& parameters, double largest) {
   const Device* device = nullptr;
   for (const Parameter& p : parameters.all())
     if (p.value.gradient().defined()) device = p.value.gradient().device();
   const double norm = device == nullptr ? norm_here(parameters)
                                         : std::sqrt(clip_gradients_on(*device, parameters, largest).item());
-  if (!std::isfinite(norm))
-    fail(Fault::diverged, "clip: expected gradients of a finite norm, got a norm of ", norm);
+  check_norm(norm);
   if (device == nullptr && largest > 0 && norm > largest) {
     for (Parameter& p : parameters.all())
       if (p.value.gradient().defined())

@@ -54,6 +54,8 @@ class Optimizer {
 // and the norm is greater, all gradients are scaled down to it. Returns the norm before. A norm that
 // is NaN or infinite is Error{Fault::diverged}: no factor could mend such gradients.
 double clip_gradients(Parameters& parameters, double largest);
+// Throws that error for such a norm.
+void check_norm(double norm);
 // The same on a device without looking at the norm, which it returns squared, (): nothing is thrown, and gradients
 // that are not finite stay as they are. For steps that are recorded.
 Tensor clip_gradients_on(const Device& device, Parameters& parameters, double largest);

@@ -263,6 +263,7 @@ TEST_CASE("device: what is brought ahead is there for later work") {
   const auto device = open_test_device();
   const Tensor from = random_tensor({1000, 1031}, DType::f32, 1);  // more than the pinned memory at once
   Tensor to = Tensor::zeros(from.shape(), DType::f32, device->memory());
+  device->wait();  // the zeros may still be under way
   device->upload_ahead(gpu::out(*device, to), from.address(), from.bytes());
   check_close(values_of(scale(to, 2).value()), values(scale(from, 2)), 0);
 }

@@ -1,8 +1,11 @@
 // device_model_test.cpp: whole models on a device against the CPU: logits, loss and gradients of everything that is
-// trained, a few steps of training, a run that is stopped and gone on with.
+// trained.
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include "engine/recording.h"
+#include "engine/text.h"
 #include "nn/optimizer.h"
 #include "tests/devices.h"
 #include "tests/op_checks.h"
@@ -130,27 +133,6 @@ TEST_CASE("device: models in bf16 have gradients of the same direction, and equa
   }
 }
 
-TEST_CASE("device: a run that was stopped and gone on with ends with the bytes of one that was not") {
-  const auto device = open_test_device();
-  const Backbone backbone = on_device(small_backbone(), device->memory(), Precision::bf16);
-  TuneConfig config = small_config();
-  config.epochs = 2;
-  const TuneData data = small_data(backbone);
-  const TuneResult whole = tune(backbone, data, config, "", false, {});
-  const Folder folder("device");
-  TuneHooks stopping;
-  int steps = 0;
-  stopping.stop = [&] { return ++steps == 2; };
-  CHECK(tune(backbone, data, config, folder.path, false, stopping).stopped);
-  const TuneResult resumed = tune(backbone, data, config, folder.path, true, {});
-  CHECK(digest(resumed.task) == digest(whole.task));
-  // The settings name the device: on the CPU it is another run, with other bits.
-  const Folder again("device-cpu");
-  steps = 0;
-  tune(backbone, data, config, again.path, false, stopping);
-  CHECK_THROWS_AS(tune(small_backbone(), data, config, again.path, true, {}), Error);
-}
-
 TEST_CASE("device: what a backbone on a device is refused for") {
   const auto device = open_test_device();
   CHECK_THROWS_WITH(on_device(small_backbone(), device->memory(), Precision::int8),
@@ -187,81 +169,30 @@ TEST_CASE("device: recorded work is done at each replay, on what stands there th
   CHECK(values(in_main_memory(scale(x, 1).value())) == Doubles{4, 5, 6});
 }
 
-TEST_CASE("device: a recorded training step gives the bits of one that is not, whatever it is made of") {
+TEST_CASE("device: while a thread records, no other one uses the device") {
   const auto device = open_test_device();
-  struct Settings {
-    std::string name;
-    Method method;
-    int64_t accumulate;
-    double clip, dropout;
-    bool flip, balance;
-  };
-  for (const Settings& s :
-       std::vector<Settings>{{"deep, kept images", Method::vpt_deep, 1, 0, 0.1, false, false},
-                             {"deep, flipped images", Method::vpt_deep, 1, 0.5, 0, true, false},
-                             {"shallow, two parts", Method::vpt_shallow, 2, 0, 0.1, false, false},
-                             {"two parts, class weights", Method::vpt_deep, 2, 1, 0, false, true},
-                             {"full", Method::full, 1, 1, 0, false, false},
-                             {"linear", Method::linear, 1, 0, 0, true, false}}) {
-    CAPTURE(s.name);
-    const Backbone here = small_backbone();
-    const bool trained = s.method == Method::full;
-    TuneConfig config = small_config();
-    config.model.method = s.method;
-    config.model.prompts.dropout = s.dropout;
-    config.accumulate = s.accumulate;
-    config.clip = s.clip;
-    config.augment.flip = s.flip;
-    config.balance_classes = s.balance;
-    config.epochs = 3;
-    config.batch = 14;  // 40 images: two whole batches and an odd one, so that kinds of steps take turns
-    const TuneData data = small_data(here);
-    const auto losses_of = [&](const Backbone& backbone, const TuneConfig& c) {
-      std::vector<double> out;
-      TuneHooks hooks;
-      hooks.step = [&](const StepReport& r) { out.push_back(r.loss); };
-      const TuneResult result = tune(backbone, data, c, "", false, hooks);
-      return std::pair(out, result.task.tensors);
-    };
-    const Backbone placed = on_device(here, device->memory(), Precision::f32, trained);
-    const auto [there, tensors] = losses_of(placed, config);
-    const auto [cpu, cpu_tensors] = losses_of(here, config);
-    REQUIRE(there.size() == cpu.size());
-    for (size_t i = 0; i < cpu.size(); ++i) CHECK(there[i] == doctest::Approx(cpu[i]).epsilon(2e-4));
-    // A run of one epoch after the other starts anew each time: none of its steps is recorded twice, and the last one
-    // ends with the same bits.
-    const Folder folder("recorded");
-    TuneHooks one;
-    int steps = 0;
-    one.stop = [&] { return ++steps % 2 == 0; };
-    TuneResult last;
-    do last = tune(placed, data, config, folder.path, true, one);
-    while (last.stopped);
-    for (const auto& [name, tensor] : tensors) {
-      CAPTURE(name);
-      CHECK(same_bits(last.task.tensors.at(name), tensor));
+  const Tensor x = Tensor::of<float>({3}, {1, 2, 3}, device->memory());
+  Variable y;
+  std::vector<std::string> refusals;
+  const Recording once(device, [&] {
+    y = scale(x, 2);
+    const std::vector<std::function<void()>> uses{
+        [&] { scale(x, 3); }, [&] { in_main_memory(x); }, [&] { device->wait(); },
+        [&] { Tensor::zeros({3}, DType::f32, device->memory()); }, [&] { Recording(device, [] {}); }};
+    for (const auto& use : uses) {
+      std::thread([&] {
+        try {
+          use();
+          refusals.emplace_back("none");
+        } catch (const Error& error) {
+          refusals.emplace_back(error.what());
+        }
+      }).join();
     }
-  }
-}
-
-TEST_CASE("device: augmented images are those of their epoch, though the same samples come again") {
-  const auto device = open_test_device();
-  const Backbone here = small_backbone();
-  TuneConfig config = small_config();
-  config.sequential = true;
-  config.augment.flip = true;
-  config.epochs = 4;
-  config.batch = 20;  // two batches: each room is used once in an epoch
-  const TuneData data = small_data(here);
-  const auto losses_on = [&](const Backbone& backbone) {
-    std::vector<double> out;
-    TuneHooks hooks;
-    hooks.step = [&](const StepReport& r) { out.push_back(r.loss); };
-    tune(backbone, data, config, "", false, hooks);
-    return out;
-  };
-  const std::vector<double> cpu = losses_on(here),
-                            there = losses_on(on_device(here, device->memory(), Precision::f32));
-  REQUIRE(there.size() == cpu.size());
-  for (size_t i = 0; i < cpu.size(); ++i) CHECK(there[i] == doctest::Approx(cpu[i]).epsilon(2e-4));
+  });
+  REQUIRE(refusals.size() == 5);
+  for (const std::string& refusal : refusals)
+    CHECK(refusal == text("device ", device->name(), ": is recording the work of another thread"));
+  once.replay();
+  CHECK(values(in_main_memory(y.value())) == Doubles{2, 4, 6});
 }

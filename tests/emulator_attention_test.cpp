@@ -175,7 +175,7 @@ Found found_of(const Case& c, const Data& x, gpu::Queue* queue) {
                    .prefix_v = {pv.at(), image, d},
                    .out = out.at(),
                    .log_sum_exp = log_sum_exp.floats()};
-  REQUIRE(sentence(gpu::attention(queue, a)) == "");
+  REQUIRE(done(queue, gpu::attention(queue, a)) == "");
   Found y{out.values(), log_sum_exp.values(), {}, {}};
 
   if (!c.tokens_wanted()) a.k.data = a.v.data = nullptr;
@@ -195,7 +195,7 @@ Found found_of(const Case& c, const Data& x, gpu::Queue* queue) {
   Array dpk(DType::f32, back.slices * c.prefix * d), dpv(DType::f32, back.slices * c.prefix * d);
   if (back.dprefix_k) back.dprefix_k = dpk.floats();
   if (back.dprefix_v) back.dprefix_v = dpv.floats();
-  REQUIRE(sentence(gpu::attention_backward(queue, back)) == "");
+  REQUIRE(done(queue, gpu::attention_backward(queue, back)) == "");
   CHECK((out.values() == y.out && log_sum_exp.values() == y.log_sum_exp));  // forward's are left alone
 
   const bool wanted[3] = {c.q, c.k, c.v};

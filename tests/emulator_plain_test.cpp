@@ -89,8 +89,8 @@ void check_plain(const Case& c, Result (*made)(Queue*, const Product&), const ch
   if ((c.flags & 32) != 0) p.added = p.out, oracle.added = oracle.out;
 
   EmulatorQueue queue(order);
-  REQUIRE(sentence(product(queue, oracle)) == "");
-  REQUIRE(sentence(made(queue, p)) == "");
+  REQUIRE(done(queue, product(queue, oracle)) == "");
+  REQUIRE(done(queue, made(queue, p)) == "");
   CHECK(difference(out, expected) < 1);
   CHECK(difference(inner, expected_inner) < 1);
 }
@@ -160,10 +160,10 @@ TEST_CASE("plain product: types that nothing takes are refused") {
   p.a = {a, DType::f32, 1, 0, false};
   p.b = {b, DType::f32, 1, 0, false};
   p.out = out, p.out_type = DType::f32, p.out_step = 1;
-  CHECK(sentence(plain_product(queue, p)) == "");
+  CHECK(done(queue, plain_product(queue, p)) == "");
   CHECK(out[0] == 2);
   p.out_type = DType::bf16;
-  CHECK(sentence(plain_product(queue, p)).starts_with("product: "));
+  CHECK(done(queue, plain_product(queue, p)).starts_with("product: "));
   p.out_type = DType::f32, p.b.dtype = DType::bf16;
-  CHECK(sentence(plain_product(queue, p)).starts_with("product: "));
+  CHECK(done(queue, plain_product(queue, p)).starts_with("product: "));
 }

@@ -91,7 +91,7 @@ void check_product(const Case& c) {
   product.epilogue = c.epilogue, product.form = c.form;
   if (c.epilogue != Epilogue::none) product.inner = inner.data();
   EmulatorQueue queue;
-  REQUIRE(sentence(vitrine::gpu::product(queue, product)) == "");
+  REQUIRE(done(queue, vitrine::gpu::product(queue, product)) == "");
 
   double worst = 0;  // relative to what rounding may do
   const double unit = c.out_type == DType::f32 ? 1e-5 : 1.0 / 256;
@@ -176,7 +176,7 @@ TEST_CASE("emulator: products that are nonsense are refused, others are recorded
   const auto refused = [&](auto change) {
     Product other = sound;
     change(other);
-    return sentence(product(queue, other)).starts_with("product: ");
+    return done(queue, product(queue, other)).starts_with("product: ");
   };
   CHECK(refused([](Product& p) { p.m = -1; }));
   CHECK(refused([](Product& p) { p.a.dtype = p.b.dtype = DType::f64; }));
@@ -192,7 +192,7 @@ TEST_CASE("emulator: products that are nonsense are refused, others are recorded
   CHECK(sentence(product(queue, sound)) == "");
   REQUIRE(sentence(end_record(queue, &graph)) == "");
   CHECK(out[0] == 9);
-  CHECK(sentence(replay(queue, graph)) == "");
+  CHECK(done(queue, replay(queue, graph)) == "");
   for (int i = 0; i < 4; ++i) CHECK(out[i] == a[i]);
   drop(queue, graph);
 }

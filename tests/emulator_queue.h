@@ -40,3 +40,7 @@ class EmulatorQueue {
 
 // An empty string if nothing went wrong.
 inline std::string sentence(vitrine::gpu::Result result) { return result ? result : ""; }
+// The same of work that must be done, too: a queue does it when somebody waits.
+inline std::string done(vitrine::gpu::Queue* queue, vitrine::gpu::Result asked) {
+  return asked ? asked : sentence(vitrine::gpu::wait(queue));
+}

@@ -62,8 +62,8 @@ std::string run_sum(Queue* queue, Kernel kernel, std::vector<float>& out) {
   std::vector<float> x(blocks * threads);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
   out.assign(blocks, -1.0f);
-  return sentence(
-      launch(queue, kernel, dim3(blocks), threads, threads * sizeof(float), x.data(), out.data()));
+  return done(queue,
+              launch(queue, kernel, dim3(blocks), threads, threads * sizeof(float), x.data(), out.data()));
 }
 
 void check_sum(Queue* queue) {
@@ -96,8 +96,8 @@ void check_copies(bool first_came, bool second_came) {
   std::vector<float> out(threads * 12);
   for (int i = 0; i < threads * 4; ++i) from[i] = static_cast<float>(i);
   EmulatorQueue queue;
-  REQUIRE(sentence(launch(queue, copy_chunks<waiting>, dim3(1), threads, threads * 48, from, out.data())) ==
-          "");
+  REQUIRE(done(queue,
+               launch(queue, copy_chunks<waiting>, dim3(1), threads, threads * 48, from, out.data())) == "");
   bool first_right = true, second_right = true, rest_right = true;
   for (size_t i = 0; i < out.size(); ++i) {
     const size_t thread = i / 12, place = i % 12;
@@ -147,8 +147,8 @@ void check_small_product(int stride, uint64_t conflicts) {
   float c[256];
   EmulatorQueue queue;
   const size_t bytes = a.size() * 2 * sizeof(bf16);
-  REQUIRE(sentence(launch(queue, small_product<transposed>, dim3(1), warp_size, bytes, a.data(), b.data(),
-                          stride, &c[0])) == "");
+  REQUIRE(done(queue, launch(queue, small_product<transposed>, dim3(1), warp_size, bytes, a.data(), b.data(),
+                             stride, &c[0])) == "");
   double worst = 0;
   for (int i = 0; i < 16; ++i) {
     for (int j = 0; j < 16; ++j) {
@@ -228,7 +228,7 @@ TEST_CASE("emulator: a warp runs as far as it can before another one starts") {
     EmulatorQueue queue(order);
     const std::vector<float> x(threads, 2.0f);
     float out = 0;
-    CHECK(sentence(launch(queue, read_late, dim3(1), threads, threads * sizeof(float), x.data(), &out)) ==
+    CHECK(done(queue, launch(queue, read_late, dim3(1), threads, threads * sizeof(float), x.data(), &out)) ==
           "");
     CHECK(std::isnan(out));
   }
@@ -263,7 +263,7 @@ TEST_CASE("emulator: shuffles") {
   for (const std::string& order : orders) {
     EmulatorQueue queue(order);
     float rotated[64], mirrored[64];
-    REQUIRE(sentence(launch(queue, shuffle_all, dim3(1), 64, 0, &rotated[0], &mirrored[0])) == "");
+    REQUIRE(done(queue, launch(queue, shuffle_all, dim3(1), 64, 0, &rotated[0], &mirrored[0])) == "");
     for (int i = 0; i < 64; ++i) {
       CHECK(rotated[i] == static_cast<float>(i / 32 * 32 + (i + 5) % 32));
       CHECK(mirrored[i] == static_cast<float>(i / 32 * 32 + 31 - i % 32));
@@ -316,7 +316,7 @@ TEST_CASE("emulator: a wrong kernel ends with a sentence, and the next launch wo
     EmulatorQueue queue(order);
     for (const Case& each : cases) {
       alignas(16) float x[8] = {};
-      const std::string text = sentence(launch(queue, each.kernel, dim3(2, 3), threads, 1024, &x[0]));
+      const std::string text = done(queue, launch(queue, each.kernel, dim3(2, 3), threads, 1024, &x[0]));
       CAPTURE(text);
       CHECK(text.starts_with("emulator: emulator_test.cpp:"));
       CHECK(text.find(here(each.line)) != std::string::npos);
@@ -330,7 +330,7 @@ TEST_CASE("emulator: what a GPU would refuse is refused") {
   EmulatorQueue queue;
   float* none = nullptr;
   const auto start = [&](dim3 grid, int block, size_t shared) {
-    return sentence(launch(queue, barrier_for_some, grid, block, shared, none));
+    return done(queue, launch(queue, barrier_for_some, grid, block, shared, none));
   };
   CHECK(start(dim3(1), 48, 0).starts_with("emulator: a block of 48 threads"));
   CHECK(start(dim3(1), 0, 0).starts_with("emulator: a block of 0 threads"));
@@ -342,6 +342,7 @@ TEST_CASE("emulator: what a GPU would refuse is refused") {
 
   Queue* other = nullptr;
   CHECK(sentence(open_queue({.device = 1}, &other)) != "");
+  CHECK(sentence(open_queue({.tf32 = true}, &other)).find("no tf32") != std::string::npos);
   const char* const wrong[] = {"sideways", "0", "file", nullptr, "227 KB", "-1"};
   for (int i = 0; i < 6; ++i) {
     if (wrong[i] == nullptr) continue;  // any name of a file will do
@@ -397,4 +398,30 @@ TEST_CASE("emulator: memory is poisoned, and recorded work is done by a replay o
   spoil(queue, x, bytes);
   CHECK(is_poison(first(x)));
   for (void* block : {x, sums, copied, late}) release(queue, block);
+}
+
+TEST_CASE("emulator: work is done when somebody waits, and what is brought ahead comes before all of it") {
+  EmulatorQueue queue;
+  std::vector<float> from{1, 2}, to(2), seen(2);
+  constexpr size_t bytes = 2 * sizeof(float);
+  void* block = nullptr;
+  REQUIRE(sentence(allocate(queue, bytes, &block)) == "");
+  auto* inside = static_cast<float*>(block);  // the CPU's memory, here
+  CHECK(sentence(upload(queue, block, from.data(), bytes)) == "");
+  from = {3, 4};  // it was free to change
+  CHECK(sentence(copy(queue, to.data(), block, bytes)) == "");
+  CHECK(is_poison(inside[0]));
+  CHECK(to[0] == 0);
+  CHECK(sentence(wait(queue)) == "");
+  CHECK(to == std::vector<float>{1, 2});
+  CHECK(sentence(clear(queue, block, bytes)) == "");
+  CHECK(sentence(upload_ahead(queue, block, from.data(), bytes)) == "");
+  CHECK(inside[1] == 4);
+  CHECK(sentence(download(queue, seen.data(), block, bytes)) == "");
+  CHECK(seen[1] == 0);  // a race that a test must see: the zeros came after it
+  // What goes wrong is told by the wait, also where a block was given back between.
+  CHECK(sentence(launch(queue, barrier_for_some, dim3(1), threads, 0, static_cast<float*>(nullptr))) == "");
+  release(queue, block);
+  CHECK(sentence(wait(queue)).find("barrier") != std::string::npos);
+  CHECK(sentence(wait(queue)) == "");
 }

@@ -128,7 +128,7 @@ Doubles check_window_case(const WindowCase& c, DType dtype, const std::string& o
                          .out = out.at(),
                          .prompts_out = prompts_out.floats(),
                          .log_sum_exp = log_sum_exp.floats()};
-  REQUIRE(sentence(gpu::window_attention(queue, a)) == "");
+  REQUIRE(done(queue, gpu::window_attention(queue, a)) == "");
   const uint64_t products = products_of(queue);
   CHECK((products > 0) == c.in_tiles(dtype));
   const auto place_prompts = [&](const Doubles& parts, Doubles& to, int64_t columns, double factor) {
@@ -182,7 +182,7 @@ Doubles check_window_case(const WindowCase& c, DType dtype, const std::string& o
     if (c.padding) back.dpadding = dpadding.floats();
   }
   if (c.prefix) back.dprefix_k = dpk.floats(), back.dprefix_v = dpv.floats();
-  REQUIRE(sentence(gpu::window_attention_backward(queue, back)) == "");
+  REQUIRE(done(queue, gpu::window_attention_backward(queue, back)) == "");
   CHECK((products_of(queue) > products) == (c.in_tiles(dtype) && c.learns != Learns::all));
 
   for (Array* x : {&dqkv_array, &dprompts, &dbias, &dpadding, &dpk, &dpv}) append(all, x->values());
@@ -195,7 +195,7 @@ Doubles check_window_case(const WindowCase& c, DType dtype, const std::string& o
   if (c.learns == Learns::all) {
     Array spread = Array::of(DType::f32, sum_middle(dbias.values(), 1, c.heads * w * w * w * w)),
           dtable(dtype, side * side * c.heads);
-    REQUIRE(sentence(gpu::window_table(queue, {dtype, c.heads, w, spread.floats(), dtable.at()})) == "");
+    REQUIRE(done(queue, gpu::window_table(queue, {dtype, c.heads, w, spread.floats(), dtable.at()})) == "");
     CHECK(error_of(gradient_of(table), dtable.values()) < most.tokens);
     if (c.padding)
       CHECK(error_of(gradient_of(filled), sum_middle(dpadding.values(), 1, 3 * d)) < most.tokens);

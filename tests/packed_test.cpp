@@ -77,7 +77,11 @@ TEST_CASE("packed: rows of a weight give what the whole gives, and are found in 
           const Variable part = linear(part_leaf, weight.rows(begin, end), {});
           CHECK(same_bits(part.value(), rows.value()));
           backward(part, dy);
-          CHECK(same_bits(part_leaf.gradient(), leaf.gradient()));
+          // Rows that begin at an odd one are other pairs.
+          if (multiplies_pairs(set, precision) && begin % 2 == 1)
+            check_close(values(part_leaf.gradient()), values(leaf.gradient()), 1e-5);
+          else
+            CHECK(same_bits(part_leaf.gradient(), leaf.gradient()));
           const bool inside = one_form ? begin % panel == 0 : begin % panel == 0 && begin % 2 == 0;
           if (inside) CHECK(memory.statistics().current == before);
           if (one_form && !inside) CHECK(memory.statistics().current > before);

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "data/subset.h"
+#include "engine/check.h"
 #include "engine/sha256.h"
 #include "models/training/tune.h"
 #include "sine_models.h"
@@ -39,6 +40,21 @@ inline TuneData small_data(const Backbone& backbone) {
   const TrainVal split = split_validation(class_balanced(*dataset, 50, 0), *dataset, 10, 0);
   return {dataset, split.train, split.val, nullptr, preprocess_of(backbone)};
 }
+
+// Another data set, of which some pictures cannot be decoded.
+struct Damaged : Dataset {
+  std::shared_ptr<const Dataset> inner;
+  std::function<bool(int64_t)> is_damaged;
+  Damaged(std::shared_ptr<const Dataset> whole, std::function<bool(int64_t)> damaged)
+      : Dataset("damaged", whole->labels(), whole->class_names()),
+        inner(std::move(whole)),
+        is_damaged(std::move(damaged)) {}
+  Image image(int64_t i) const override {
+    check(!is_damaged(i), "picture ", i, " is damaged");
+    return inner->image(i);
+  }
+  std::string name(int64_t i) const override { return inner->name(i); }
+};
 
 inline TuneConfig small_config() {
   TuneConfig config;

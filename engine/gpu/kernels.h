@@ -345,7 +345,7 @@ struct Kernels {
   Result (*copy)(Queue* queue, void* to, const void* from, size_t bytes);
   Result (*clear)(Queue* queue, void* to, size_t bytes);  // to zeros
   Result (*wait)(Queue* queue);                           // until all work is done
-  size_t (*total_memory)(Queue* queue);                   // bytes of the device, in use or not
+  size_t (*free_memory)(Queue* queue);                    // bytes of the device that nobody has taken
   // What a user should know of how the work was done, a sentence at a time and each once; null: no more of them.
   const char* (*take_note)(Queue* queue);
 

@@ -23,7 +23,7 @@ extern "C" __attribute__((visibility("default"))) const vitrine::gpu::Kernels* v
       .copy = copy,
       .clear = clear,
       .wait = wait,
-      .total_memory = total_memory,
+      .free_memory = free_memory,
       .take_note = take_note,
       .begin_record = begin_record,
       .end_record = end_record,

@@ -389,8 +389,10 @@ int tune(const TuneOptions& o, Console& console) {
   const std::string from = text(
       o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "",
       o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
-      o.place.given && *o.place.given != Precision::f32 ? text(" --precision ", name_of(*o.place.given))
-                                                        : "");
+      o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
+          ? text(" --precision ", name_of(*o.place.given))
+          : "",
+      o.place.tf32 ? " --tf32" : "");
   console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
   console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
                            test_set ? "" : " --split train"));

@@ -24,17 +24,11 @@ DeviceStep::DeviceStep(TunedModel& model, Optimizer& optimizer, const TuneConfig
   const bool pictures = !data.dataset->tensors().defined();
   if (pictures) values_ = values_of_bytes(data.preprocess).copied_to(home_);
   one_ = pictures ? Shape{1, side, side, 3} : Shape{1, 3, side, side};
+  type_ = pictures ? DType::u8 : DType::f32;
   // Fresh blocks that no work has used yet: what is brought ahead waits for none.
-  for (Ahead& ahead : ahead_)
-    ahead.room = Tensor::empty(shape_of(config.batch), pictures ? DType::u8 : DType::f32, home_);
+  for (Ahead& ahead : ahead_) ahead.room = Tensor::empty(shape_of(config.batch), type_, home_);
   home_.device()->wait();
   if (config.augment.flip || config.augment.crop) return;
-  const auto count = static_cast<int64_t>(data.train.size());
-  const DType type = pictures ? DType::u8 : model.image_type();
-  const size_t bytes = static_cast<size_t>(count * one_.numel()) * size_of(type);
-  const Device& device = *home_.device();
-  if (bytes > device.table().total_memory(device.queue()) / 3) return;
-  kept_ = Tensor::empty(shape_of(count), type, home_);
   for (const int64_t sample : data.train) place_of_.emplace(sample, static_cast<int64_t>(place_of_.size()));
   known_ = std::make_unique<std::atomic<bool>[]>(data.train.size());
 }
@@ -46,12 +40,9 @@ bool DeviceStep::knows(int64_t sample) const {
   return found != place_of_.end() && known_[static_cast<size_t>(found->second)];
 }
 
-DeviceStep::Inputs DeviceStep::make_inputs(int64_t images, int64_t parts, bool known) const {
+DeviceStep::Inputs DeviceStep::make_inputs(int64_t images, int64_t parts) const {
   Inputs in;
-  if (known)
-    in.places = Tensor::zeros({images}, DType::i64, home_);
-  else
-    in.brought = Tensor::zeros(shape_of(images), values_.defined() ? DType::u8 : DType::f32, home_);
+  in.images = Tensor::zeros(shape_of(images), type_, home_);
   in.labels = Tensor::zeros({images}, DType::i64, home_);
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t own = begin_of(part + 1, parts, images) - begin_of(part, parts, images);
@@ -60,18 +51,28 @@ DeviceStep::Inputs DeviceStep::make_inputs(int64_t images, int64_t parts, bool k
   return in;
 }
 
+// Of the images that are kept, those of these samples.
+void DeviceStep::find(const std::vector<int64_t>& samples, Tensor& images) const {
+  std::vector<int64_t> places;
+  for (const int64_t sample : samples) places.push_back(place_of_.at(sample));
+  const auto count = static_cast<int64_t>(samples.size());
+  const Tensor rows = Tensor::of<int64_t>({count}, places).copied_to(home_);
+  const Device& device = *home_.device();
+  device.run(&gpu::Kernels::gather,
+             {count, one_.numel() * static_cast<int64_t>(size_of(type_)), gpu::in(device, kept_),
+              gpu::in<int64_t>(device, rows), gpu::out(device, images)});
+}
+
 void DeviceStep::fill(Inputs& in, const Batch& batch, uint32_t epoch) {
   in.labels.assign(batch.labels);
-  if (in.places.defined()) {
-    std::vector<int64_t> places;
-    for (const int64_t sample : batch.samples) places.push_back(place_of_.at(sample));
-    in.places.assign(Tensor::of<int64_t>(in.places.shape(), places));
+  if (all_known(batch)) {
+    find(batch.samples, in.images);
   } else {
     // Only what was brought for this very step: the same samples look different in another epoch.
     const Ahead& last = ahead_[1 - turn_];
     const bool there = last.samples == batch.samples;
-    in.brought.assign(there ? last.room.rows(0, static_cast<int64_t>(batch.samples.size()))
-                            : (values_.defined() ? batch.pixels : batch.images));
+    in.images.assign(there ? last.room.rows(0, static_cast<int64_t>(batch.samples.size()))
+                           : (values_.defined() ? batch.pixels : batch.images));
   }
   for (Ahead& ahead : ahead_) ahead.samples.clear();
   auto next = batch.samples.begin();
@@ -87,15 +88,8 @@ void DeviceStep::fill(Inputs& in, const Batch& batch, uint32_t epoch) {
 DeviceStep::Outputs DeviceStep::work(const Inputs& in, const std::vector<double>& shares) const {
   Outputs out;
   const Device& device = *home_.device();
-  Tensor images = in.brought;
   const int64_t count = in.labels.dim(0), parts = static_cast<int64_t>(in.noise.size());
-  if (in.places.defined()) {
-    images = Tensor::empty(kept_.shape().with(0, count), kept_.dtype(), home_);
-    device.run(&gpu::Kernels::gather,
-               {count, kept_.shape().columns_from(1) * static_cast<int64_t>(size_of(kept_.dtype())),
-                gpu::in(device, kept_), gpu::in<int64_t>(device, in.places), gpu::out(device, images)});
-  }
-  if (values_.defined()) images = planes(images, values_, model_.image_type());
+  const Tensor images = values_.defined() ? planes(in.images, values_, model_.image_type()) : in.images;
   model_.parameters().clear_gradients();
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = begin_of(part, parts, count), end = begin_of(part + 1, parts, count);
@@ -114,17 +108,23 @@ DeviceStep::Outputs DeviceStep::work(const Inputs& in, const std::vector<double>
   return out;
 }
 
+// When the first steps have taken what they need: what is left may serve evaluation and other sizes of batches.
+void DeviceStep::make_room() {
+  constexpr int64_t first_steps = 3;  // one that is not recorded, one that is, and one more
+  if (known_ == nullptr || ++steps_ != first_steps) return;
+  const Shape shape = shape_of(static_cast<int64_t>(place_of_.size()));
+  const size_t bytes = static_cast<size_t>(shape.numel()) * size_of(type_);
+  if (bytes <= home_.device()->free_memory() / 3) kept_ = Tensor::empty(shape, type_, home_);
+}
+
 // Images that have come for the first time stay.
-void DeviceStep::keep(const Batch& batch, const Tensor& brought) {
+void DeviceStep::keep(const Batch& batch, const Tensor& images) {
   for (size_t i = 0; i < batch.samples.size(); ++i) {
     const int64_t place = place_of_.at(batch.samples[i]);
     if (known_[static_cast<size_t>(place)]) continue;
     const auto row = static_cast<int64_t>(i);
     Tensor to = kept_.rows(place, place + 1);
-    if (values_.defined())
-      to.assign(brought.rows(row, row + 1));
-    else
-      gpu::move(brought.rows(row, row + 1), to);
+    to.assign(images.rows(row, row + 1));
     known_[static_cast<size_t>(place)] = true;
   }
 }
@@ -146,15 +146,14 @@ void DeviceStep::bring(const Batch& batch) {
   ahead.samples = batch.samples;
 }
 
-std::vector<DeviceStep::Part> DeviceStep::run(const Batch& batch, uint32_t epoch,
-                                              const std::vector<double>& shares, double learning_rate,
-                                              const std::function<const Batch*()>& next) {
+DeviceStep::Told DeviceStep::run(const Batch& batch, uint32_t epoch, const std::vector<double>& shares,
+                                 double learning_rate, const std::function<const Batch*()>& next) {
   const auto images = static_cast<int64_t>(batch.samples.size()), parts = static_cast<int64_t>(shares.size());
   const bool known = all_known(batch);
   check(known || batch.images.defined() || batch.pixels.defined(),
         "device step: a batch without images, which are not known");
-  Kind& kind = kinds_[{images, parts, known}];
-  if (!kind.inputs.labels.defined()) kind.inputs = make_inputs(images, parts, known);
+  Kind& kind = kinds_[{images, parts}];
+  if (!kind.inputs.labels.defined()) kind.inputs = make_inputs(images, parts);
   fill(kind.inputs, batch, epoch);
   optimizer_.prepare(learning_rate);
 
@@ -170,21 +169,20 @@ std::vector<DeviceStep::Part> DeviceStep::run(const Batch& batch, uint32_t epoch
                                                    [&] { kind.outputs = work(kind.inputs, shares); });
     kind.recording->replay();
   }
-  if (!known && kept_.defined()) keep(batch, kind.inputs.brought);
+  make_room();
+  if (!known && kept_.defined()) keep(batch, kind.inputs.images);
   if (const Batch* following = next()) bring(*following);
 
   const Outputs& out = kind.recording == nullptr ? eager : kind.outputs;
-  std::vector<Part> told;
+  Told told;
   for (int64_t part = 0; part < parts; ++part) {
     const auto i = static_cast<size_t>(part);
     const int64_t begin = begin_of(part, parts, images), end = begin_of(part + 1, parts, images);
     const auto labels =
         batch.labels.data<int64_t>().subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
-    told.push_back({out.loss[i].item(), end - begin, count_hits(out.logits[i], labels)});
+    told.parts.push_back({out.loss[i].item(), end - begin, count_hits(out.logits[i], labels)});
   }
-  if (out.squares.defined() && !std::isfinite(out.squares.item()))
-    fail(Fault::diverged, "clip: expected gradients of a finite norm, got a norm of ",
-         std::sqrt(out.squares.item()));
+  if (out.squares.defined()) told.norm = std::sqrt(out.squares.item());
   return told;
 }
 

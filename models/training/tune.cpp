@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -12,11 +13,11 @@
 #include "engine/check.h"
 #include "engine/device.h"
 #include "engine/file.h"
-#include "engine/sha256.h"
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
 #include "models/training/device_step.h"
 #include "models/training/hits.h"
+#include "models/training/tune_parts.h"
 
 namespace vitrine {
 
@@ -45,46 +46,6 @@ struct Progress {
   std::map<std::string, Tensor> best_tensors;
   std::string metrics;  // the lines of metrics.jsonl
 };
-
-// Tells runs on other data apart: classes, samples and their labels, for training and for validation.
-std::string digest_of(const TuneData& data) {
-  Sha256 hash;
-  for (const std::string& name : data.dataset->class_names()) hash.update(name).update("\n");
-  const auto add = [&](const Dataset& dataset, const std::vector<int64_t>& samples) {
-    for (const int64_t i : samples) hash.update(text(i, " ", dataset.label(i), " ", dataset.mark(i), "\n"));
-    hash.update("\n");
-  };
-  add(*data.dataset, data.train);
-  add(data.val_set ? *data.val_set : *data.dataset, data.val);
-  hash.update(to_json(data.preprocess));
-  return hash.hex();
-}
-
-// Tells runs from other starting points apart.
-std::string digest_of(const Task* start) {
-  return start ? sha256_hex(write_safetensors(to_file(*start))) : "fresh";
-}
-
-std::vector<int64_t> class_counts(const TuneData& data) {
-  std::vector<int64_t> counts(static_cast<size_t>(data.dataset->classes()), 0);
-  for (const int64_t i : data.train) ++counts[data.dataset->label(i)];
-  return counts;
-}
-
-// A class that no image shows cannot be learned. `bad` images are damaged and do not count.
-void check_every_class(const TuneData& data, const std::vector<BadImage>& bad = {}) {
-  std::vector<int64_t> counts = class_counts(data);
-  for (const BadImage& image : bad) --counts[data.dataset->label(image.sample)];
-  for (size_t c = 0; c < counts.size(); ++c)
-    check(counts[c] > 0, "tune: class '", data.dataset->class_names()[c], "' has no ",
-          bad.empty() ? "" : "undamaged ", "training images");
-}
-
-Tensor class_weights(const TuneData& data, int64_t classes) {
-  std::vector<float> weights;
-  for (const int64_t count : class_counts(data)) weights.push_back(1 / static_cast<float>(count));
-  return Tensor::of<float>({classes}, weights);
-}
 
 class Run {
  public:
@@ -135,6 +96,7 @@ class Run {
   double weight_of(const Tensor& labels) const;
   void check_finite() const;
   bool next(Batch& batch);
+  const Batch* take_ahead();
   void step(const Batch& batch, double learning_rate);
   void note_part(double loss, double share, int64_t images, int64_t hits);
   void save();
@@ -152,7 +114,11 @@ class Run {
   Optimizer optimizer_;
   std::unique_ptr<DeviceStep> device_step_;  // where the backbone is on a device; the loader asks it
   Loader loader_;
-  std::optional<Batch> ahead_;  // taken from the loader already, for a device brings it while it works
+  // Taken from the loader already, for a device brings it while it works; or what was thrown instead, which is of the
+  // step to come.
+  std::optional<Batch> ahead_;
+  std::exception_ptr ahead_failed_;
+  int64_t position_ = 0;  // in the loader, of the batch that is worked on
   CrossEntropy loss_;
   std::map<int64_t, Tensor> features_;  // by sample, each (1, D); see logits_of
   Progress progress_;
@@ -206,10 +172,20 @@ void Run::note_part(double loss, double share, int64_t images, int64_t hits) {
 }
 
 bool Run::next(Batch& batch) {
-  if (!ahead_) return loader_.next(batch);
-  batch = std::move(*ahead_);
-  ahead_.reset();
+  if (ahead_failed_) std::rethrow_exception(std::exchange(ahead_failed_, nullptr));
+  if (!ahead_ && !loader_.next(batch)) return false;
+  if (ahead_) batch = *std::exchange(ahead_, std::nullopt);
+  position_ = loader_.position();
   return true;
+}
+
+const Batch* Run::take_ahead() {
+  try {
+    if (Batch batch; loader_.next(batch)) ahead_ = std::move(batch);
+  } catch (...) {
+    ahead_failed_ = std::current_exception();
+  }
+  return ahead_ ? &*ahead_ : nullptr;
 }
 
 // One optimizer step from one batch, its micro-batches added up in their order.
@@ -223,14 +199,11 @@ void Run::step(const Batch& batch, double learning_rate) {
   for (int64_t part = 0; part < parts; ++part)
     shares.push_back(weight_of(batch.labels.rows(begin_of(part), begin_of(part + 1))) / weight);
   if (device_step_ != nullptr) {
-    const auto following = [&]() -> const Batch* {
-      if (Batch taken; loader_.next(taken)) ahead_ = std::move(taken);
-      return ahead_ ? &*ahead_ : nullptr;
-    };
-    const auto told =
-        device_step_->run(batch, static_cast<uint32_t>(progress_.epoch), shares, learning_rate, following);
-    for (size_t part = 0; part < told.size(); ++part)
-      note_part(told[part].loss, shares[part], told[part].images, told[part].hits);
+    const DeviceStep::Told told = device_step_->run(batch, static_cast<uint32_t>(progress_.epoch), shares,
+                                                    learning_rate, [this] { return take_ahead(); });
+    for (size_t part = 0; part < told.parts.size(); ++part)
+      note_part(told.parts[part].loss, shares[part], told.parts[part].images, told.parts[part].hits);
+    check_norm(told.norm);
     return;
   }
   model_->parameters().clear_gradients();
@@ -385,7 +358,7 @@ bool Run::train() {
     for (Batch batch; next(batch);) {
       step(batch, rate_at(optimizer_.steps()));
       seen += static_cast<int64_t>(batch.samples.size());
-      progress_.position = loader_.position() - (ahead_ ? 1 : 0);
+      progress_.position = position_;
       if (hooks_.step) {
         hooks_.step({optimizer_.steps(), total, progress_.epoch, config_.epochs, last_loss_,
                      static_cast<double>(seen) / seconds_since(start)});
@@ -421,24 +394,6 @@ TuneResult Run::result() {
   return out;
 }
 
-TuneConfig completed(const TuneConfig& given, const TuneData& data, const Task* start) {
-  TuneConfig config = given;
-  if (start) {
-    const TunedConfig& from = start->config;
-    check(from.method == config.model.method && from.prompts.count == config.model.prompts.count,
-          "tune: the task to start from is ", name_of(from.method), " with ", from.prompts.count,
-          " prompts, but ", name_of(config.model.method), " with ", config.model.prompts.count,
-          " was asked for");
-    check(config.model.prompts.projection == 0, "tune: a task file holds prompts without their projection");
-    config.model.classes = from.classes;
-  }
-  if (config.model.classes == 0) config.model.classes = data.dataset->classes();
-  check(config.model.classes == data.dataset->classes(), "tune: the model has ", config.model.classes,
-        " classes, the data ", data.dataset->classes());
-  check_config(config);
-  return config;
-}
-
 }  // namespace
 
 TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& given,
@@ -449,15 +404,7 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
         " is not UTF-8, as the task file's text must be");
   check_every_class(data);
   check_image_size(backbone.config, data.preprocess.size);
-  TuneConfig config = completed(given, data, start);
-  config.precision = backbone.precision;
-  config.device = backbone.on_device() ? backbone.home.device()->name() : "";
-  check(config.precision == Precision::f32 || config.model.method != Method::full,
-        "tune: full tuning trains the backbone, which then cannot be packed in another precision than f32");
-  if (start) {
-    check(start->class_names == data.dataset->class_names(),
-          "tune: the classes of the task to start from are not those of the data");
-  }
+  const TuneConfig config = completed(given, backbone, data, start);
   std::optional<TensorFile> state;
 #ifdef VITRINE_FILES
   std::shared_ptr<const FolderLock> lock;

@@ -23,7 +23,10 @@ struct TuneConfig {
   int64_t batch = 64;      // images per optimizer step
   int64_t accumulate = 1;  // micro-batches that a batch is split into, added up in their order
   OptimizerConfig optimizer{};
-  std::string device{};  // on which the backbone is, which tells it; empty: the CPU. Kept among the settings
+  // Of the device on which the backbone is, which tells them: its kind (empty: the CPU) and whether products of f32 may be
+  // rounded. Kept among the settings.
+  std::string device{};
+  bool tf32 = false;
   double learning_rate = 1e-3;  // absolute
   Schedule schedule = Schedule::cosine;
   double warmup_epochs = 5;      // linear, per step

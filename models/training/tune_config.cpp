@@ -36,6 +36,7 @@ std::string to_json(const TuneConfig& c) {
                    {"keep_best", c.keep_best}};
   if (sgd) j["momentum"] = c.optimizer.momentum;
   if (!c.device.empty()) j["device"] = c.device;
+  if (c.tf32) j["tf32"] = true;
   return j.dump();
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "engine/gpu/port.h"
@@ -183,6 +184,19 @@ void note(Queue* queue, std::string sentence) { queue->notes.add(std::move(sente
 const char* take_note(Queue* queue) { return queue->notes.take(); }
 size_t most_shared_bytes(Queue* queue) { return queue->most_shared_bytes; }
 
+// Captured launches keep to what the kernel may have when they are replayed, so it is never lowered.
+Result allow_shared_bytes(Queue* queue, const void* kernel, size_t bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, const void*>, size_t> allowed;  // by device and kernel, whatever the queue
+  const std::lock_guard lock(mutex);
+  size_t& most = allowed[{queue->options.device, kernel}];
+  if (bytes <= most) return nullptr;
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (error == cudaSuccess) most = bytes;
+  return failure(error, "cudaFuncSetAttribute");
+}
+
 // Every entry comes by here, from whatever thread; the device is a property of the thread.
 cudaStream_t stream_of(Queue* queue) {
   cudaSetDevice(queue->options.device);
@@ -207,6 +221,12 @@ void release(Queue* queue, void* block) {
   cudaSetDevice(queue->options.device);
   const AllowedWhileRecording allowed;
   if (cudaFree(block) != cudaSuccess) cudaGetLastError();
+}
+
+size_t free_memory(Queue* queue) {
+  cudaSetDevice(queue->options.device);
+  size_t free = 0, total = 0;
+  return cudaMemGetInfo(&free, &total) == cudaSuccess ? free : 0;
 }
 
 Result upload(Queue* queue, void* to, const void* from, size_t bytes) {
@@ -250,11 +270,6 @@ Result wait(Queue* queue) {
 }
 
 // --- recording -----------------------------------------------------------------------------------------------
-
-size_t total_memory(Queue*) {
-  size_t free = 0, total = 0;
-  return cudaMemGetInfo(&free, &total) == cudaSuccess ? total : 0;
-}
 
 Result begin_record(Queue* queue) {
   if (queue->recording) return "cuda: a recording is under way already";

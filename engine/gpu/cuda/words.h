@@ -7,7 +7,10 @@
 
 namespace vitrine::gpu {
 
-cudaStream_t stream_of(Queue* queue);  // cuda/queue.cu; makes its device this thread's
+// Of cuda/queue.cu.
+cudaStream_t stream_of(Queue* queue);  // makes its device this thread's
+Result allow_shared_bytes(Queue* queue, const void* kernel,
+                          size_t bytes);  // beyond what every kernel may have
 
 __device__ inline unsigned char* shared_memory() {
   extern __shared__ __align__(1024) unsigned char shared[];
@@ -90,12 +93,8 @@ Result launch(Queue* queue, void (*kernel)(Parameters...), dim3 grid, int thread
   const cudaStream_t stream = stream_of(queue);
   constexpr size_t without_asking = 48 << 10;
   if (shared_bytes > without_asking) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
-    if (error != cudaSuccess) {
-      cudaGetLastError();  // it would be found again by the next check
-      return cudaGetErrorString(error);
+    if (Result wrong = allow_shared_bytes(queue, reinterpret_cast<const void*>(kernel), shared_bytes)) {
+      return wrong;
     }
   }
   kernel<<<grid, static_cast<unsigned>(threads), shared_bytes, stream>>>(arguments...);

@@ -40,8 +40,14 @@ Result emulator::failed(Queue* queue, std::string sentence) {
 }
 
 Result emulator::submit(Queue* queue, Work work) {
-  if (!queue->recording) return work();
-  queue->recorded.push_back(std::move(work));
+  (queue->recording ? queue->recorded : queue->waiting).push_back(std::move(work));
+  return nullptr;
+}
+
+Result emulator::finish(Queue* queue) {
+  for (const Work& work : std::exchange(queue->waiting, {})) {
+    if (const Result error = work()) return error;
+  }
   return nullptr;
 }
 
@@ -57,6 +63,7 @@ Result emulator::launch(Queue* queue, Launch launch) {
 
 Result open_queue(const Options& options, Queue** queue) {
   if (options.device != 0) return "the emulator is one device, number 0";
+  if (options.tf32) return "the emulator has no tf32: its products of f32 are f32";
   emulator::Settings settings;
   if (const Result error = emulator::read_settings(settings)) return error;
   auto opened = std::make_unique<Queue>(settings);
@@ -81,7 +88,11 @@ Result allocate(Queue* queue, size_t bytes, void** to) {
   return nullptr;
 }
 
+// As cudaFree, after the work that may still use the block; an error of that work stays for who waits for it.
 void release(Queue* queue, void* block) {
+  if (const Result error = emulator::finish(queue)) {
+    queue->waiting.push_back([error = std::string(error), queue] { return emulator::failed(queue, error); });
+  }
   queue->in_use -= queue->blocks.extract(block).mapped();
   ::operator delete(block, alignment);
 }
@@ -90,16 +101,23 @@ extern void (*const spoil)(Queue* queue, void* block, size_t bytes) = spoil_bloc
 
 Result upload(Queue* queue, void* to, const void* from, size_t bytes) {
   if (queue->recording) return "an upload cannot be recorded";
+  const auto* begin = static_cast<const unsigned char*>(from);  // free to change when this returns
+  return emulator::submit(queue, [to, kept = std::vector<unsigned char>(begin, begin + bytes)]() -> Result {
+    if (!kept.empty()) std::memcpy(to, kept.data(), kept.size());
+    return nullptr;
+  });
+}
+
+// At once: before all work that was asked for earlier and may still read or write the place.
+Result upload_ahead(Queue* queue, void* to, const void* from, size_t bytes) {
+  if (queue->recording) return "an upload cannot be recorded";
   if (bytes > 0) std::memcpy(to, from, bytes);
   return nullptr;
 }
 
-Result upload_ahead(Queue* queue, void* to, const void* from, size_t bytes) {
-  return upload(queue, to, from, bytes);  // earlier work is done already
-}
-
 Result download(Queue* queue, void* to, const void* from, size_t bytes) {
   if (queue->recording) return "a download cannot be recorded";
+  if (const Result error = emulator::finish(queue)) return error;
   if (bytes > 0) std::memcpy(to, from, bytes);
   return nullptr;
 }
@@ -119,7 +137,7 @@ Result clear(Queue* queue, void* to, size_t bytes) {
 }
 
 Result wait(Queue* queue) {
-  return queue->recording ? "nothing can be waited for while work is recorded" : nullptr;
+  return queue->recording ? "nothing can be waited for while work is recorded" : emulator::finish(queue);
 }
 
 size_t most_shared_bytes(Queue* queue) { return queue->machine.settings().shared; }
@@ -141,15 +159,13 @@ Result end_record(Queue* queue, Graph** graph) {
 
 Result replay(Queue* queue, Graph* graph) {
   if (queue->recording) return "a graph cannot be replayed into another";
-  for (const Work& work : graph->work) {
-    if (const Result error = work()) return error;
-  }
+  queue->waiting.insert(queue->waiting.end(), graph->work.begin(), graph->work.end());
   return nullptr;
 }
 
 void drop(Queue*, Graph* graph) { const std::unique_ptr<Graph> dropped(graph); }
 
-size_t total_memory(Queue* queue) { return queue->memory; }
+size_t free_memory(Queue* queue) { return queue->memory - queue->in_use; }
 void note(Queue* queue, std::string sentence) { queue->notes.add(std::move(sentence)); }
 const char* take_note(Queue* queue) { return queue->notes.take(); }
 

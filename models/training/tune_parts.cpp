@@ -1,0 +1,78 @@
+#include "models/training/tune_parts.h"
+
+#include "engine/check.h"
+#include "engine/device.h"
+#include "engine/sha256.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+
+std::vector<int64_t> class_counts(const TuneData& data) {
+  std::vector<int64_t> counts(static_cast<size_t>(data.dataset->classes()), 0);
+  for (const int64_t i : data.train) ++counts[data.dataset->label(i)];
+  return counts;
+}
+
+}  // namespace
+
+std::string digest_of(const TuneData& data) {
+  Sha256 hash;
+  for (const std::string& name : data.dataset->class_names()) hash.update(name).update("\n");
+  const auto add = [&](const Dataset& dataset, const std::vector<int64_t>& samples) {
+    for (const int64_t i : samples) hash.update(text(i, " ", dataset.label(i), " ", dataset.mark(i), "\n"));
+    hash.update("\n");
+  };
+  add(*data.dataset, data.train);
+  add(data.val_set ? *data.val_set : *data.dataset, data.val);
+  hash.update(to_json(data.preprocess));
+  return hash.hex();
+}
+
+std::string digest_of(const Task* start) {
+  return start ? sha256_hex(write_safetensors(to_file(*start))) : "fresh";
+}
+
+void check_every_class(const TuneData& data, const std::vector<BadImage>& bad) {
+  std::vector<int64_t> counts = class_counts(data);
+  for (const BadImage& image : bad) --counts[data.dataset->label(image.sample)];
+  for (size_t c = 0; c < counts.size(); ++c)
+    check(counts[c] > 0, "tune: class '", data.dataset->class_names()[c], "' has no ",
+          bad.empty() ? "" : "undamaged ", "training images");
+}
+
+Tensor class_weights(const TuneData& data, int64_t classes) {
+  std::vector<float> weights;
+  for (const int64_t count : class_counts(data)) weights.push_back(1 / static_cast<float>(count));
+  return Tensor::of<float>({classes}, weights);
+}
+
+TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const TuneData& data,
+                     const Task* start) {
+  TuneConfig config = given;
+  if (start) {
+    const TunedConfig& from = start->config;
+    check(from.method == config.model.method && from.prompts.count == config.model.prompts.count,
+          "tune: the task to start from is ", name_of(from.method), " with ", from.prompts.count,
+          " prompts, but ", name_of(config.model.method), " with ", config.model.prompts.count,
+          " was asked for");
+    check(config.model.prompts.projection == 0, "tune: a task file holds prompts without their projection");
+    config.model.classes = from.classes;
+    check(start->class_names == data.dataset->class_names(),
+          "tune: the classes of the task to start from are not those of the data");
+  }
+  if (config.model.classes == 0) config.model.classes = data.dataset->classes();
+  check(config.model.classes == data.dataset->classes(), "tune: the model has ", config.model.classes,
+        " classes, the data ", data.dataset->classes());
+  check_config(config);
+  const Device* device = backbone.home.device();
+  config.device = device == nullptr ? "" : device->kind();
+  config.tf32 = device != nullptr && device->options().tf32;
+  config.precision = backbone.precision;
+  check(config.precision == Precision::f32 || config.model.method != Method::full,
+        "tune: full tuning trains the backbone, which then cannot be packed in another precision than f32");
+  return config;
+}
+
+}  // namespace vitrine

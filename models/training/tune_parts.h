@@ -1,0 +1,20 @@
+// tune_parts.h: what the training loop asks of a run's data and settings.
+#pragma once
+
+#include "models/training/tune.h"
+
+namespace vitrine {
+
+// Tells runs on other data apart: classes, samples and their labels, for training and for validation.
+std::string digest_of(const TuneData& data);
+// Tells runs from other starting points apart.
+std::string digest_of(const Task* start);
+// A class that no image shows cannot be learned: throws. `bad` images are damaged and do not count.
+void check_every_class(const TuneData& data, const std::vector<BadImage>& bad = {});
+// 1 / count of each class, (classes) f32.
+Tensor class_weights(const TuneData& data, int64_t classes);
+// The settings with what the data, the task to start from and the backbone tell. Throws where they do not fit.
+TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const TuneData& data,
+                     const Task* start);
+
+}  // namespace vitrine
