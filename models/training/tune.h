@@ -23,10 +23,8 @@ struct TuneConfig {
   int64_t batch = 64;      // images per optimizer step
   int64_t accumulate = 1;  // micro-batches that a batch is split into, added up in their order
   OptimizerConfig optimizer{};
-  // Of the device on which the backbone is, which tells them: its kind (empty: the CPU) and whether products of f32 may be
-  // rounded. Kept among the settings.
+  // The kind of device on which the backbone is, which tells it; empty: the CPU. Kept among the settings, as is `tf32`.
   std::string device{};
-  bool tf32 = false;
   double learning_rate = 1e-3;  // absolute
   Schedule schedule = Schedule::cosine;
   double warmup_epochs = 5;      // linear, per step
@@ -39,6 +37,7 @@ struct TuneConfig {
   int workers = 1;
   int64_t max_bad = 0;                   // damaged images to leave out
   Precision precision = Precision::f32;  // of the frozen backbone, which tells it; kept among the settings
+  bool tf32 = false;       // whether the device may round what products of f32 multiply, which it tells
   bool keep_best = false;  // the task of the best validation accuracy (first of equals), not the last
   int64_t recompute = 0;   // of so many of the first blocks only the input is kept; see Pass. Changes no bit
 };
