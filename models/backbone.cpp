@@ -135,6 +135,21 @@ Backbone counted_in(const Memory& memory, const Backbone& backbone) {
   return out;
 }
 
+TensorFile canonical_file(const Backbone& backbone, DType dtype) {
+  check(dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16,
+        "backbone: weights are written as f32, f16 or bf16, not ", name_of(dtype));
+  TensorFile out;
+  out.metadata = backbone.file.metadata;
+  out.metadata["config"] = config_to_json(backbone.config);
+  for (const auto& [name, tensor] : backbone.file.tensors) {
+    out.tensors[name] = tensor.to(dtype);
+    // They were finite in f32; the greatest f16 is 65504.
+    if (dtype != DType::f32)
+      check_finite(out.tensors[name].to(DType::f32), text("tensor '", name, "' as ", name_of(dtype)));
+  }
+  return out;
+}
+
 size_t resident_bytes(const Backbone& backbone) {
   size_t bytes = 0;
   for (const auto& [name, tensor] : backbone.file.tensors) bytes += tensor.resident_bytes();

@@ -55,6 +55,11 @@ Backbone counted_in(const Memory& memory, const Backbone& backbone);
 // The bytes of the backbone's tensors that stay in memory: those of a mapped file are set aside once they are packed.
 size_t resident_bytes(const Backbone& backbone);
 
+// The backbone as a file of its own: its tensors in their canonical names as f32, f16 or bf16 (rounded to nearest, so the
+// identity is another), its configuration, and whatever else its metadata held. Throws for a number that is
+// infinite in `dtype`, naming the tensor, and for other types.
+TensorFile canonical_file(const Backbone& backbone, DType dtype = DType::f32);
+
 // SHA-256 over the configuration and the tensors, by name: name, shape and f32 bytes; the backbone's own head
 // does not count. Two files of the same net have the same identity, whatever else they hold.
 std::string identity_of(const Backbone& backbone);

@@ -365,6 +365,50 @@ for method in vpt-deep full; do
 done
 expect 'bench of an unknown Swin' 1 'did you mean swin-' "$vitrine" bench step --model swin-x
 
+# --- convert ---
+expect 'convert' 0 'Identity' "$vitrine" convert tiny.safetensors --out made/f32.safetensors
+expect 'convert: what is written can be converted' 0 . "$vitrine" convert made/f32.safetensors --out made/again.safetensors --json
+json 'convert: in f32 it stays who it is' 'j["identity"] == j["identity_before"] and j["dtype"] == "f32"'
+python3 - >tensors_of <<'END'
+import json, struct
+def parts(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8:8 + n]), data[8 + n:]
+old, bytes_old = parts("tiny.safetensors")
+new, bytes_new = parts("made/again.safetensors")
+said = new.pop("__metadata__"); old.pop("__metadata__", None)
+same = old.keys() == new.keys() and all(
+    old[n]["shape"] == new[n]["shape"] and old[n]["dtype"] == new[n]["dtype"] and
+    bytes_old[slice(*old[n]["data_offsets"])] == bytes_new[slice(*new[n]["data_offsets"])] for n in old)
+print(json.dumps({"same": same, "config": json.loads(said["config"])["model"], "size": json.loads(said["preprocess"])["size"],
+                  "steps": said["provenance"].count("vitrine convert")}))
+END
+cp tensors_of out; json 'convert: the same numbers, with configuration, images and every step' 'j == {"same": True, "config": "vit", "size": 32, "steps": 2}'
+for type in f16 bf16; do
+  expect "convert to $type" 0 'numbers were rounded' "$vitrine" convert tiny.safetensors --out made/$type.safetensors --dtype $type
+  expect "convert to $type: what is there" 0 "^Stored +$type" "$vitrine" inspect made/$type.safetensors
+done
+expect 'convert what is bf16 already' 0 . "$vitrine" convert builtin-swin --out made/swin.safetensors --dtype bf16 --json
+json 'convert what is bf16 already: it stays who it is' 'j["identity"] == j["identity_before"] and j["dtype"] == "bf16"'
+expect 'convert over the file itself' 0 . "$vitrine" convert made/again.safetensors --out made/again.safetensors
+expect 'convert over the file itself: inspect' 0 . "$vitrine" inspect made/again.safetensors --json
+json 'convert over the file itself: a step more' 'j["metadata"]["provenance"].count("vitrine convert") == 3'
+expect 'convert: no place' 1 '--out is required' "$vitrine" convert builtin
+expect 'convert: what is no type' 1 "--dtype: expected f32, f16 or bf16, got 'int8'" "$vitrine" convert builtin --out x --dtype int8
+expect 'convert a task' 1 'vitrine task' "$vitrine" convert colours/task.safetensors --out x
+expect 'convert to a folder that cannot be' 2 . "$vitrine" convert builtin --out tiny.safetensors/x
+python3 - <<'END'
+import json, struct
+data = open("tiny.safetensors", "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+entry = json.loads(data[8:8 + n])["norm.bias"]
+at = 8 + n + entry["data_offsets"][0]
+open("great.safetensors", "wb").write(data[:at] + struct.pack("<f", 1e5) + data[at + 4:])
+END
+expect 'convert: a number too great for f16 is named' 1 "'norm.bias' as f16: expected finite numbers" "$vitrine" convert great.safetensors --out x --dtype f16
+expect 'convert: but not for bf16' 0 . "$vitrine" convert great.safetensors --out great16.safetensors --dtype bf16
+
 # --- devices ---
 expect 'no such device' 1 "device: expected cpu, cuda, .*'gpu'" "$vitrine" tune --data synthetic:shapes --device gpu
 expect 'an option of devices alone' 1 '^vitrine tune: --tf32: .*--device cuda' "$vitrine" tune --data synthetic:shapes --tf32
@@ -380,6 +424,7 @@ VITRINE_LIBRARIES=$work expect 'a folder of libraries without the right one' 4 .
 if [[ -e $(dirname "$vitrine")/../lib/libvitrine_emulator.so ]]; then
   expect 'int8 on a device' 1 'f32 or bf16' "$vitrine" tune --data synthetic:shapes --device emulator --precision int8
   expect 'a limit on a device' 1 '--memory-limit: foretells main memory' "$vitrine" tune --data synthetic:shapes --device emulator --memory-limit 2G
+  expect 'tf32 on the emulator' 4 'the emulator has no tf32' "$vitrine" tune --data synthetic:shapes --device emulator --precision f32 --tf32
   expect 'packing on a device' 1 'nothing is packed' "$vitrine" bench step --model builtin --device emulator --one-form
   device=(--device emulator --backbone tiny.safetensors)
   few=(--data synthetic:colors --train-limit 40 --val 0 --epochs 2 --batch 16 --workers 0 --no-test --seed 5)

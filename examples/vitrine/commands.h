@@ -19,6 +19,7 @@ int eval(const EvalOptions& options, Console& console);
 int predict(const PredictOptions& options, Console& console);
 int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);
+int convert(const ConvertOptions& options, Console& console);
 int bench(const BenchOptions& options, Console& console);
 int bench_gemm(const GemmBenchOptions& options, Console& console);
 int bench_memory(const MemoryOptions& options, Console& console);

@@ -30,6 +30,7 @@ int run(const EvalOptions& o, Console& console) { return eval(o, console); }
 int run(const PredictOptions& o, Console& console) { return predict(o, console); }
 int run(const PretrainOptions& o, Console& console) { return pretrain(o, console); }
 int run(const InspectOptions& o, Console& console) { return inspect(o, console); }
+int run(const ConvertOptions& o, Console& console) { return convert(o, console); }
 int run(const BenchOptions& o, Console& console) { return bench(o, console); }
 int run(const GemmBenchOptions& o, Console& console) { return bench_gemm(o, console); }
 int run(const MemoryOptions& o, Console& console) { return bench_memory(o, console); }

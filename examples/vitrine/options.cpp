@@ -17,6 +17,7 @@ constexpr const char* overview =
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
     "  vitrine inspect   what a backbone, a task file or another safetensors file holds\n"
+    "  vitrine convert   writes a backbone as one safetensors file, with its configuration\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
     "  vitrine bench     speed of a step, a pass and the matrix product; memory of a step\n\n"
     "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
@@ -188,6 +189,15 @@ void add_inspect(Adder& add, InspectOptions& o) {
   add.common(o.common);
 }
 
+void add_convert(Adder& add, ConvertOptions& o) {
+  add.group("Options");
+  add.path("--out", "FILE", "where the backbone goes (required)", o.out)->required();
+  add.one_of<DType>("--dtype", "f32|f16|bf16", "of its numbers [f32]; 16 bits take half, and are rounded",
+                    o.dtype, {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}});
+  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.common(o.common);
+}
+
 // Of all kinds that need one.
 constexpr const char* one_form_what = "pack each matrix once, not for forward and for backward";
 
@@ -321,7 +331,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty())
     fail(Fault::input,
-         "expected a command: tune, eval, predict, inspect, pretrain or bench; see vitrine --help");
+         "expected a command: tune, eval, predict, inspect, convert, pretrain or bench; see vitrine --help");
   if (words[0] == "--version") return version();
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
     words.erase(words.begin());
@@ -329,8 +339,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 
-  constexpr std::array<std::string_view, 6> commands{"tune",    "eval",     "predict",
-                                                     "inspect", "pretrain", "bench"};
+  constexpr std::array<std::string_view, 7> commands{"tune",    "eval",     "predict", "inspect",
+                                                     "convert", "pretrain", "bench"};
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
@@ -355,6 +365,10 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   if (name == "inspect")
     return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin", "What a safetensors file holds.",
                                 words, add_inspect, nullptr, &InspectOptions::file, "FILE");
+  if (name == "convert")
+    return read<ConvertOptions>(name, "convert FILE|builtin|builtin-swin --out FILE",
+                                "Writes a backbone in one form, whatever form it has.", words, add_convert,
+                                nullptr, &ConvertOptions::backbone, "FILE");
   if (name == "pretrain")
     return read<PretrainOptions>(name, "pretrain --out FILE [options]",
                                  "Trains a small backbone from nothing, on pictures drawn by formulas.",

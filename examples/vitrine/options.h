@@ -99,6 +99,13 @@ struct InspectOptions {
   int64_t heads = 0;
 };
 
+struct ConvertOptions {
+  Common common;
+  std::string backbone, out;
+  int64_t heads = 0;
+  DType dtype = DType::f32;
+};
+
 // The model that bench measures.
 struct BenchModel {
   std::string model = "vit-ti16";
@@ -137,7 +144,7 @@ struct Show {
 };
 
 using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
-                             BenchOptions, GemmBenchOptions, MemoryOptions>;
+                             ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

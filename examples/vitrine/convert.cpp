@@ -1,0 +1,55 @@
+// convert.cpp: `vitrine convert`. A backbone as one safetensors file that tells all of itself.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "engine/file.h"
+#include "engine/sha256.h"
+#include "engine/text.h"
+#include "models/training/tune.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+// What the new file says of where it came from: the old file's own words, and its name and digest.
+std::string provenance_of(const Backbone& backbone) {
+  const auto before = backbone.file.metadata.find("provenance");
+  const std::string words = before == backbone.file.metadata.end() ? "" : before->second + "; ";
+  if (is_builtin(backbone.source)) return text(words, "vitrine convert: ", backbone.source);
+  const std::string name = std::filesystem::path(backbone.source).filename().string();
+  const std::string digest = sha256_hex(map_file(backbone.source)->bytes());
+  return text(words, "vitrine convert: ", quote(name), ", sha256 ", digest);
+}
+
+}  // namespace
+
+int convert(const ConvertOptions& o, Console& console) {
+  const Backbone backbone = open_backbone(o.backbone, o.heads);
+  prepare_output(o.out);
+  console.item("Backbone", text(describe(backbone.config), ", from ", backbone.source));
+  TensorFile file = canonical_file(backbone, o.dtype);
+  file.metadata["preprocess"] = to_json(preprocess_of(backbone));
+  file.metadata["provenance"] = provenance_of(backbone);
+  const std::vector<std::byte> bytes = write_safetensors(file);
+  write_file_atomically(o.out, bytes);
+  // Read again as anybody will, so that what is told is what is there.
+  const Backbone written = open_backbone(o.out, 0);
+  const std::string before = identity_of(backbone), after = identity_of(written);
+  console.item("Written", text(o.out, ", ", bytes_text(bytes.size()), " in ", name_of(o.dtype), ", ",
+                               written.file.tensors.size(), " tensors"));
+  console.item("Identity",
+               before == after ? after : text(after, "; it was ", before, ", for numbers were rounded"));
+  console.command("Next", text("inspect ", shell_word(o.out)));
+  console.result(nlohmann::ordered_json{{"command", "convert"},
+                                        {"from", backbone.source},
+                                        {"file", o.out},
+                                        {"dtype", name_of(o.dtype)},
+                                        {"bytes", bytes.size()},
+                                        {"identity", after},
+                                        {"identity_before", before}});
+  return 0;
+}
+
+}  // namespace vitrine::cli
