@@ -123,7 +123,8 @@ TEST_CASE("backbone: what does not fit is named") {
   CHECK_THROWS_AS(make_backbone(left_over, "here"), Error);
   CHECK_THROWS_WITH(
       vit_preset("vit-b15"),
-      "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are vit-{ti,s,b,l,h}{8,14,16,32}");
+      "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are "
+      "vit-{ti,s,m,b,l,h,so400m,g,bigg}{8,14,16,32}");
 }
 
 TEST_CASE("patch embedding: a side of no pixels is refused") {
