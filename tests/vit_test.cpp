@@ -121,10 +121,9 @@ TEST_CASE("backbone: what does not fit is named") {
   TensorFile left_over = good;
   left_over.tensors["blocks.1.ls1.gamma"] = Tensor::zeros({192}, DType::f64);
   CHECK_THROWS_AS(make_backbone(left_over, "here"), Error);
-  CHECK_THROWS_WITH(
-      vit_preset("vit-b15"),
-      "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are "
-      "vit-{ti,s,m,b,l,h,so400m,g,bigg}{8,14,16,32}");
+  CHECK_THROWS_WITH(vit_preset("vit-b15"),
+                    "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are "
+                    "vit-{ti,s,m,b,l,h,so400m,g,bigg}{8,14,16,32}");
 }
 
 TEST_CASE("patch embedding: a side of no pixels is refused") {
