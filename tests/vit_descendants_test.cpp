@@ -284,6 +284,12 @@ TEST_CASE("descendants: published sizes have the parameters that are published")
     const double computed = static_cast<double>(multiply_accumulates(vit_preset(name))) / 1e9;
     CHECK(std::abs(computed - billions) < 0.0051);
   }
+  // A descendant has not the name of a preset, and says what it has.
+  VitConfig dinov2 = vit_preset("vit-b14");
+  dinov2.registers = 4, dinov2.layer_scale = true, dinov2.prefix_positions = false;
+  CHECK(describe(dinov2) ==
+        "ViT, width 768, depth 12, 12 heads, patch 14, 4 registers, positions of patches only, LayerScale, "
+        "224 pixels");
   // A distilled model has one token, one position and one head more.
   VitConfig distilled = vit_preset("vit-b16");
   distilled.distillation_token = true;

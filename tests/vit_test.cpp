@@ -23,15 +23,19 @@ TEST_CASE("vit: parameter counts of all presets, built and computed") {
       {"vit-h8", 632214760}, {"vit-h14", 632045800}, {"vit-h16", 632199400}, {"vit-h32", 634960360}};
   for (const auto& [name, count] : known) {
     CAPTURE(name);
+    CHECK(parameter_count(vit_preset(name)) == count);
+  }
+  for (const std::string& name : vit_preset_names()) {
+    CAPTURE(name);
     const VitConfig config = vit_preset(name);
-    CHECK(parameter_count(config) == count);
+    CHECK(preset_name(config) == name);
     int64_t asked = 0;  // what the layers really ask for, without allocating it
     const Scope counting([&](const std::string&, const Shape& shape, Role, const Init&) {
       asked += shape.numel();
       return Variable(Tensor::borrow(nullptr, shape, DType::f32, std::make_shared<int>()));
     });
     const Vit vit(config, counting);
-    CHECK(asked == count);
+    CHECK(parameter_count(config) == asked);
   }
   VitConfig b16_384 = vit_preset("vit-b16");
   b16_384.image_size = 384;
