@@ -92,8 +92,11 @@ Step step_of(const VitConfig& c, const TensorFile& file, PromptKind kind, DType 
   return {logits.value(), loss.value(), parameters.all()};
 }
 
-constexpr std::array<std::pair<PromptKind, const char*>, 2> kinds{
-    {{PromptKind::shallow, "shallow"}, {PromptKind::deep, "deep"}}};
+struct Kind {
+  PromptKind kind;
+  const char* name;
+};
+constexpr std::array<Kind, 2> kinds{{{PromptKind::shallow, "shallow"}, {PromptKind::deep, "deep"}}};
 
 void check_golden(const std::string& name, const Tensor& got, double tolerance) {
   CAPTURE(name);
@@ -111,9 +114,9 @@ TEST_CASE("descendants: own logits, and logits, loss and gradients under prompts
       const double exact = dtype == DType::f64 ? 1e-12 : 1e-6, gradients = dtype == DType::f64 ? 1e-12 : 4e-6;
       const Vit vit(c.config, frozen(file, dtype));
       check_golden(c.name + ": logits", vit.logits(images_of(c.config, dtype)).value(), exact);
-      for (const auto& [kind, kind_name] : kinds) {
-        const Step step = step_of(c.config, file, kind, dtype);
-        const std::string place = c.name + ": " + kind_name + ": ";
+      for (const Kind& kind : kinds) {
+        const Step step = step_of(c.config, file, kind.kind, dtype);
+        const std::string place = c.name + ": " + kind.name + ": ";
         check_golden(place + "logits", step.logits, exact);
         check_golden(place + "loss", step.loss, exact);
         REQUIRE(step.trained.size() == 3);
@@ -189,14 +192,14 @@ TEST_CASE("descendants: gradients of all weights, each along itself, against cen
 
 TEST_CASE("descendants: blocks that are computed again give the same bits") {
   for (const Case& c : cases())
-    for (const auto& [kind, kind_name] : kinds) {
+    for (const Kind& kind : kinds) {
       CAPTURE(c.name);
-      CAPTURE(kind_name);
+      CAPTURE(kind.name);
       const TensorFile file = file_of(c.config);
       Pass pass{.training = true, .noise = {.seed = 5, .epoch = 2, .samples = {4, 9}}};
-      const Step kept = step_of(c.config, file, kind, DType::f32, pass);
+      const Step kept = step_of(c.config, file, kind.kind, DType::f32, pass);
       pass.recompute = c.config.depth;
-      const Step again = step_of(c.config, file, kind, DType::f32, pass);
+      const Step again = step_of(c.config, file, kind.kind, DType::f32, pass);
       CHECK(same_bits(kept.logits, again.logits));
       for (size_t i = 0; i < kept.trained.size(); ++i)
         CHECK(same_bits(kept.trained[i].value.gradient(), again.trained[i].value.gradient()));
@@ -278,11 +281,15 @@ TEST_CASE("descendants: published sizes have the parameters that are published")
   VitConfig large = vit_preset("vit-l16");
   large.image_size = 384;
   CHECK(parameter_count(large) == 304715752);
-  for (const auto& [name, billions] : std::initializer_list<std::pair<const char*, double>>{
-           {"vit-ti16", 1.25}, {"vit-s8", 22.41}, {"vit-b8", 78.15}, {"vit-l16", 61.55}}) {
-    CAPTURE(name);
-    const double computed = static_cast<double>(multiply_accumulates(vit_preset(name))) / 1e9;
-    CHECK(std::abs(computed - billions) < 0.0051);
+  struct Billions {
+    const char* name;
+    double count;
+  };
+  for (const Billions& b :
+       std::vector<Billions>{{"vit-ti16", 1.25}, {"vit-s8", 22.41}, {"vit-b8", 78.15}, {"vit-l16", 61.55}}) {
+    CAPTURE(b.name);
+    const double computed = static_cast<double>(multiply_accumulates(vit_preset(b.name))) / 1e9;
+    CHECK(std::abs(computed - b.count) < 0.0051);
   }
   // A descendant has not the name of a preset, and says what it has.
   VitConfig dinov2 = vit_preset("vit-b14");
