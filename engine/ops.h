@@ -29,6 +29,9 @@ Variable relu(const Variable& x);                  // max(x, 0); the gradient at
 // quick: x sigmoid(1.702 x).
 enum class Gelu { erf, tanh, quick };
 Variable gelu(const Variable& x, Gelu form = Gelu::erf);
+// x (..., 2 H) -> (..., H): a sigmoid(a) b for the halves a and b of each row, first and second: the gate of a gated
+// MLP (arXiv 2002.05202).
+Variable swiglu(const Variable& x);
 
 // --- products ----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ namespace vitrine {
 
 namespace {
 
-bool is_head(const std::string& name) { return name.starts_with("head."); }
+bool is_head(const std::string& name) { return name.starts_with("head.") || name.starts_with("head_dist."); }
 
 // What the authors' Swin files hold beside weights: index and mask, which follow from the sizes.
 bool is_computed(const std::string& name) {

@@ -44,24 +44,38 @@ void add_first_token(TuningCost& cost, const VitConfig& c, int64_t batch, int64_
     cost.backward += batch * (d * d + over_rows + 2 * c.heads * prompts * d);
 }
 
+// The second half of a block on so many rows.
+void add_mlp(TuningCost& cost, const VitConfig& c, int64_t rows, bool gated, bool wanted) {
+  add_linear(cost, rows, c.width, gated ? 2 * c.mlp_width : c.mlp_width, wanted);
+  add_linear(cost, rows, c.mlp_width, c.width, wanted);
+}
+
 TuningCost cost_of(const VitConfig& c, int64_t prompts, int64_t batch) {
   const int64_t d = c.width, tokens = c.tokens();
   TuningCost cost;
   add_linear(cost, batch * c.patches(), 3 * c.patch * c.patch, d, false);
   for (int64_t i = 0; i < c.depth; ++i) {
     const bool deep = prompts > 0, tokens_wanted = deep && i > 0;
-    const bool one_row = i + 1 == c.depth && c.pooling == Pooling::token;
-    const int64_t queries = one_row ? 1 : tokens;
-    if (one_row) {
+    const bool few = i + 1 == c.depth && c.pooling == Pooling::token;
+    const int64_t queries = few ? c.pooled_tokens() : tokens;
+    if (few && queries == 1) {
       add_first_token(cost, c, batch, prompts, tokens_wanted);
     } else {
-      add_linear(cost, batch * tokens, d, 3 * d, tokens_wanted);
+      add_linear(cost, batch * tokens, d, 2 * d, tokens_wanted);
+      add_linear(cost, batch * queries, d, d, tokens_wanted);
       add_linear(cost, prompts, d, 2 * d, deep);
-      add_attention(cost, batch * tokens * tokens, batch * tokens * prompts, d, tokens_wanted);
+      add_attention(cost, batch * queries * tokens, batch * queries * prompts, d, tokens_wanted);
     }
     add_linear(cost, batch * queries, d, d, deep);
-    add_linear(cost, batch * queries, d, c.mlp_width, deep);
-    add_linear(cost, batch * queries, c.mlp_width, d, deep);
+    add_mlp(cost, c, batch * queries, c.gated_mlp, deep);
+  }
+  if (c.pooling == Pooling::map) {
+    const bool deep = prompts > 0;
+    add_linear(cost, 1, d, d, false);  // the question, the same for all images
+    add_linear(cost, batch * c.patches(), d, 2 * d, deep);
+    add_attention(cost, batch * c.patches(), 0, d, deep);
+    add_linear(cost, batch, d, d, deep);
+    add_mlp(cost, c, batch, false, deep);
   }
   add_head(cost, batch, d, c.classes, prompts > 0);
   return cost;

@@ -12,9 +12,23 @@ std::string joined(const std::vector<int64_t>& numbers) {
   return out;
 }
 
+// What a ViT has that the first one has not, for people: ", 4 registers, LayerScale".
+std::string features_of(const VitConfig& c) {
+  std::string out;
+  if (c.distillation_token) out += ", distillation token";
+  if (c.registers > 0) out += text(", ", c.registers, c.registers == 1 ? " register" : " registers");
+  if (!c.prefix_positions) out += ", positions of patches only";
+  if (c.layer_scale) out += ", LayerScale";
+  if (c.norm_pre) out += ", norm before the blocks";
+  if (c.gated_mlp) out += ", gated MLP";
+  if (!c.qkv_bias) out += ", qkv without bias";
+  if (c.pooling == Pooling::map) out += ", attention pooling";
+  return out;
+}
+
 bool same_form(const VitConfig& a, const VitConfig& b) {
   return a.width == b.width && a.depth == b.depth && a.heads == b.heads && a.mlp_width == b.mlp_width &&
-         a.patch == b.patch;
+         a.patch == b.patch && features_of(a) == features_of(b);
 }
 
 bool same_form(const SwinConfig& a, const SwinConfig& b) {
@@ -23,7 +37,8 @@ bool same_form(const SwinConfig& a, const SwinConfig& b) {
 }
 
 std::string form(const VitConfig& c) {
-  return text("ViT, width ", c.width, ", depth ", c.depth, ", ", c.heads, " heads, patch ", c.patch);
+  return text("ViT, width ", c.width, ", depth ", c.depth, ", ", c.heads, " heads, patch ", c.patch,
+              features_of(c));
 }
 
 std::string form(const SwinConfig& c) {
@@ -46,8 +61,8 @@ std::vector<std::string> preset_names(const SwinConfig&) { return swin_preset_na
 TransformerConfig preset(const std::string& name) {
   if (name.starts_with("swin")) return swin_preset(name);
   if (name.starts_with("vit")) return vit_preset(name);
-  fail(Fault::input, "no preset ", quote(name), "; presets are vit-{ti,s,b,l,h}{8,14,16,32}, ",
-       "swin-{t,s,b,l} and swin-{b,l}384");
+  fail(Fault::input, "no preset ", quote(name),
+       "; presets are vit-{ti,s,m,b,l,h,so400m,g,bigg}{8,14,16,32}, ", "swin-{t,s,b,l} and swin-{b,l}384");
 }
 
 std::string preset_name(const TransformerConfig& config) {

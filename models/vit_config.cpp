@@ -1,28 +1,178 @@
-// vit_config.cpp: a ViT's configuration as JSON, for the metadata of checkpoints.
+// vit_config.cpp: a ViT's configuration: what makes sense, presets, what a checkpoint's shapes tell, JSON, counts.
+#include <array>
+#include <cmath>
+#include <cstdlib>
+
 #include "models/config_json.h"
 
 namespace vitrine {
 
+void check_config(const VitConfig& c) {
+  check(c.image_size > 0 && c.patch > 0 && c.image_size % c.patch == 0 && c.image_size <= 1 << 14,
+        "vit: patch ", c.patch, " does not divide image size ", c.image_size);
+  check(c.width > 0 && c.heads > 0 && c.width % c.heads == 0, "vit: ", c.heads, " heads do not divide width ",
+        c.width);
+  check(c.depth > 0 && c.depth <= 1024 && c.mlp_width > 0 && c.classes >= 0, "vit: depth ", c.depth,
+        ", MLP width ", c.mlp_width, ", classes ", c.classes, " make no sense");
+  check(c.epsilon > 0 && c.epsilon < 1, "vit: layer norm epsilon ", c.epsilon, " makes no sense");
+  check(c.registers >= 0 && c.registers <= 1 << 16, "vit: ", c.registers, " registers make no sense");
+  check(c.class_token || c.pooling != Pooling::token, "vit: token pooling needs a class token");
+  check(!c.distillation_token || c.pooling == Pooling::token,
+        "vit: a distillation token needs token pooling");
+}
+
 namespace {
 
-constexpr const char* pooling_names[] = {"token", "mean"};
+struct Size {
+  const char* name;
+  int64_t width, depth, heads, mlp_width;
+};
+constexpr std::array<Size, 9> sizes{{{"ti", 192, 12, 3, 768},
+                                     {"s", 384, 12, 6, 1536},
+                                     {"m", 512, 12, 8, 2048},
+                                     {"b", 768, 12, 12, 3072},
+                                     {"l", 1024, 24, 16, 4096},
+                                     {"h", 1280, 32, 16, 5120},
+                                     {"so400m", 1152, 27, 16, 4304},
+                                     {"g", 1408, 40, 16, 6144},
+                                     {"bigg", 1664, 48, 16, 8192}}};
+constexpr std::array<int64_t, 4> patch_sizes{8, 14, 16, 32};
+
+// Of the published models; 0 where the width does not tell.
+int64_t usual_heads(int64_t width) {
+  for (const Size& size : sizes)
+    if (size.width == width) return size.heads;
+  return width == 1536 ? 24 : 0;  // DINOv2's giant
+}
+
+// The root of a square number, or 0.
+int64_t root_of(int64_t number) {
+  if (number <= 0) return 0;
+  const auto root = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(number))));
+  return root * root == number ? root : 0;
+}
+
+}  // namespace
+
+std::vector<std::string> vit_preset_names() {
+  std::vector<std::string> names;
+  for (const Size& size : sizes)
+    for (const int64_t patch : patch_sizes) names.push_back(text("vit-", size.name, patch));
+  return names;
+}
+
+VitConfig vit_preset(const std::string& name) {
+  for (const Size& size : sizes)
+    for (const int64_t patch : patch_sizes)
+      if (name == text("vit-", size.name, patch))
+        return {.patch = patch,
+                .width = size.width,
+                .depth = size.depth,
+                .heads = size.heads,
+                .mlp_width = size.mlp_width,
+                .classes = 1000};
+  const std::vector<std::string> known = vit_preset_names();
+  const std::vector<std::string_view> names(known.begin(), known.end());
+  const std::string guess = nearest(name, names);
+  fail(Fault::input, "vit: no preset ", quote(name), guess.empty() ? "." : "; did you mean " + guess + "?",
+       " Presets are vit-{ti,s,m,b,l,h,so400m,g,bigg}{8,14,16,32}");
+}
+
+VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
+  const std::string who = file.name.empty() ? "checkpoint" : file.name;
+  const auto shape_of = [&](const char* name, int rank) -> const Shape& {
+    const Shape& shape = file.at(name).shape();
+    check(shape.rank() == rank && shape.numel() > 0, who, ": tensor '", name, "': expected ", rank,
+          " extents, got ", shape);
+    return shape;
+  };
+  const auto holds = [&](const char* name) { return file.tensors.contains(name); };
+  VitConfig c;
+  const Shape& projection = shape_of("patch_embed.proj.weight", 4);
+  c.width = projection.dim(0);
+  c.patch = projection.dim(3);
+  c.patch_bias = holds("patch_embed.proj.bias");
+  c.class_token = holds("cls_token");
+  c.distillation_token = holds("dist_token");
+  c.registers = holds("reg_token") ? shape_of("reg_token", 3).dim(1) : 0;
+  c.norm_pre = holds("norm_pre.weight");
+  if (c.norm_pre) c.epsilon = 1e-5, c.gelu = Gelu::quick;
+  c.pooling = holds("attn_pool.latent") ? Pooling::map
+              : holds("fc_norm.weight") ? Pooling::mean
+              : c.class_token           ? Pooling::token
+                                        : Pooling::normed_mean;
+
+  const int64_t rows = shape_of("pos_embed", 3).dim(1), patches = rows - c.prefix();
+  const int64_t side = root_of(patches), side_without = root_of(rows);
+  check(side > 0 || side_without > 0, who, ": pos_embed has ", patches,
+        " patch positions, which is no square");
+  check(c.prefix() == 0 || side == 0 || side_without == 0, who, ": pos_embed has ", rows,
+        " rows, which with or without ", c.prefix(),
+        " for the tokens before the patches is a square; the file's metadata must tell");
+  c.prefix_positions = side > 0;
+  c.image_size = (side > 0 ? side : side_without) * c.patch;
+
+  c.depth = 0;
+  while (file.tensors.contains(text("blocks.", c.depth, ".norm1.weight"))) ++c.depth;
+  check(c.depth > 0, who, ": no tensor 'blocks.0.norm1.weight': not a ViT in timm's names");
+  c.qkv_bias = holds("blocks.0.attn.qkv.bias");
+  c.layer_scale = holds("blocks.0.ls1.gamma");
+  const int64_t given = shape_of("blocks.0.mlp.fc1.weight", 2).dim(0),
+                taken = shape_of("blocks.0.mlp.fc2.weight", 2).dim(1);
+  c.gated_mlp = given == 2 * taken;
+  c.mlp_width = c.gated_mlp ? taken : given;
+  c.classes = holds("head.weight") ? shape_of("head.weight", 2).dim(0) : 0;
+  c.head_bias = c.classes == 0 || holds("head.bias");
+  c.heads = heads != 0 ? heads : usual_heads(c.width);
+  check(c.heads > 0, who, ": how many attention heads? Shapes cannot tell for width ", c.width,
+        "; give --heads");
+  check_config(c);
+  return c;
+}
+
+namespace {
+
+constexpr const char* pooling_names[] = {"token", "mean", "normed_mean", "map"};
+
+// The yes-and-no features of descendants by name.
+struct Feature {
+  const char* name;
+  bool VitConfig::*field;
+};
+constexpr Feature features[] = {{"distillation_token", &VitConfig::distillation_token},
+                                {"prefix_positions", &VitConfig::prefix_positions},
+                                {"layer_scale", &VitConfig::layer_scale},
+                                {"norm_pre", &VitConfig::norm_pre},
+                                {"gated_mlp", &VitConfig::gated_mlp},
+                                {"patch_bias", &VitConfig::patch_bias},
+                                {"qkv_bias", &VitConfig::qkv_bias},
+                                {"head_bias", &VitConfig::head_bias}};
 
 }  // namespace
 
 std::string config_to_json(const VitConfig& c) {
-  return nlohmann::json{{"model", "vit"},
-                        {"image_size", c.image_size},
-                        {"patch", c.patch},
-                        {"width", c.width},
-                        {"depth", c.depth},
-                        {"heads", c.heads},
-                        {"mlp_width", c.mlp_width},
-                        {"classes", c.classes},
-                        {"pooling", pooling_names[static_cast<int>(c.pooling)]},
-                        {"class_token", c.class_token},
-                        {"gelu", gelu_names[static_cast<int>(c.gelu)]},
-                        {"epsilon", c.epsilon}}
-      .dump();
+  nlohmann::json j{{"model", "vit"},
+                   {"image_size", c.image_size},
+                   {"patch", c.patch},
+                   {"width", c.width},
+                   {"depth", c.depth},
+                   {"heads", c.heads},
+                   {"mlp_width", c.mlp_width},
+                   {"classes", c.classes},
+                   {"pooling", pooling_names[static_cast<int>(c.pooling)]},
+                   {"class_token", c.class_token},
+                   {"gelu", gelu_names[static_cast<int>(c.gelu)]},
+                   {"epsilon", c.epsilon}};
+  // Only what the first ViT has not, so that identities of such backbones stay what they were. The bias of a head that
+  // is not there is nobody's.
+  const VitConfig plain;
+  if (c.registers > 0) j["registers"] = c.registers;
+  for (const Feature& feature : features) {
+    const bool there = c.*feature.field,
+               of_no_head = feature.field == &VitConfig::head_bias && c.classes == 0;
+    if (there != plain.*feature.field && !of_no_head) j[feature.name] = there;
+  }
+  return j.dump();
 }
 
 VitConfig vit_config_from_json(const nlohmann::json& j) {
@@ -40,8 +190,31 @@ VitConfig vit_config_from_json(const nlohmann::json& j) {
   c.class_token = j.at("class_token").get<bool>();
   c.gelu = static_cast<Gelu>(name_place(gelu_names, j.at("gelu").get<std::string>(), "gelu"));
   c.epsilon = j.at("epsilon").get<double>();
+  if (j.contains("registers")) c.registers = whole_number(j.at("registers"), "registers");
+  for (const Feature& feature : features)
+    if (j.contains(feature.name)) c.*feature.field = j.at(feature.name).get<bool>();
   check_config(c);
   return c;
+}
+
+int64_t parameter_count(const VitConfig& c) {
+  const int64_t d = c.width, m = c.mlp_width, hidden = c.gated_mlp ? 2 * m : m;
+  const int64_t embedding = 3 * c.patch * c.patch * d + (c.patch_bias ? d : 0) + c.prefix() * d +
+                            c.positions() * d + (c.norm_pre ? 2 * d : 0);
+  const int64_t block = 4 * d * d + d * hidden + m * d + 6 * d + hidden + (c.qkv_bias ? 3 * d : 0) +
+                        (c.layer_scale ? 2 * d : 0);
+  const int64_t pool = c.pooling == Pooling::map ? 4 * d * d + 2 * d * m + 8 * d + m : 0;
+  const int64_t head = c.classes * (d + (c.head_bias ? 1 : 0)) * c.pooled_tokens();
+  return embedding + c.depth * block + 2 * d + pool + head;
+}
+
+int64_t multiply_accumulates(const VitConfig& c) {
+  const int64_t d = c.width, m = c.mlp_width, hidden = c.gated_mlp ? 2 * m : m, t = c.tokens();
+  const int64_t pool =
+      c.pooling == Pooling::map ? c.patches() * (2 * d * d + 2 * d) + 2 * d * d + 2 * d * m : 0;
+  return c.patches() * 3 * c.patch * c.patch * d +
+         c.depth * (t * (4 * d * d + d * hidden + m * d) + 2 * t * t * d) + pool +
+         d * c.classes * c.pooled_tokens();
 }
 
 }  // namespace vitrine

@@ -6,35 +6,56 @@
 
 namespace vitrine {
 
-Variable residual(const Variable& x, Variable branch, double rate, uint32_t lane, const Pass& pass) {
+namespace {
+
+Variable bias_of(int64_t width, const Scope& scope, const std::string& name, Bias bias) {
+  return bias == Bias::own ? scope.get(name, {width}, Role::bias, Init::constant(0)) : Variable();
+}
+
+}  // namespace
+
+Variable residual(const Variable& x, Variable branch, double rate, uint32_t lane, const Pass& pass,
+                  const Variable& gamma) {
+  if (gamma.defined()) branch = mul(branch, gamma);
   if (!pass.training || rate == 0) return add(x, std::move(branch));
   NoiseKey key = pass.noise;
   key.lane = lane;
   return add(x, drop_path(branch, rate, key));
 }
 
-Linear::Linear(int64_t in, int64_t out, const Scope& scope, const Init& init)
-    : weight(scope.get("weight", {out, in}, Role::weight, init)),
-      bias(scope.get("bias", {out}, Role::bias, Init::constant(0))) {}
+Linear::Linear(int64_t in, int64_t out, const Scope& scope, const Init& init, Bias own)
+    : weight(scope.get("weight", {out, in}, Role::weight, init)), bias(bias_of(out, scope, "bias", own)) {}
 
 LayerNorm::LayerNorm(int64_t width, double eps, const Scope& scope)
     : gamma(scope.get("weight", {width}, Role::norm, Init::constant(1))),
       beta(scope.get("bias", {width}, Role::norm, Init::constant(0))),
       epsilon(eps) {}
 
-Mlp::Mlp(int64_t width, int64_t hidden, Gelu gelu_form, const Scope& scope)
-    : fc1(width, hidden, scope / "fc1"), fc2(hidden, width, scope / "fc2"), form(gelu_form) {}
+Mlp::Mlp(int64_t width, int64_t hidden, Gelu gelu_form, const Scope& scope, bool gate)
+    : fc1(width, gate ? 2 * hidden : hidden, scope / "fc1"),
+      fc2(hidden, width, scope / "fc2"),
+      form(gelu_form),
+      gated(gate) {}
 
-Variable Mlp::after(const LayerNorm& norm, const Variable& x, double rate, uint32_t lane,
-                    const Pass& pass) const {
-  const bool dropped = pass.training && rate > 0;
+Variable Mlp::after(const LayerNorm& norm, const Variable& x, double rate, uint32_t lane, const Pass& pass,
+                    const Variable& gamma) const {
+  const bool plain = !gamma.defined() && (!pass.training || rate == 0);  // the sum with x comes along
+  if (gated) {
+    const Variable hidden =
+        swiglu(row_layers(x, {norm.gamma, norm.beta, norm.epsilon, fc1.weight, fc1.bias}));
+    return plain ? linear(hidden, fc2.weight, fc2.bias, x)
+                 : residual(x, fc2(hidden), rate, lane, pass, gamma);
+  }
   Variable out = row_layers(
-      x, {norm.gamma, norm.beta, norm.epsilon, fc1.weight, fc1.bias, form, fc2.weight, fc2.bias}, !dropped);
-  return dropped ? residual(x, std::move(out), rate, lane, pass) : out;
+      x, {norm.gamma, norm.beta, norm.epsilon, fc1.weight, fc1.bias, form, fc2.weight, fc2.bias}, plain);
+  return plain ? out : residual(x, std::move(out), rate, lane, pass, gamma);
 }
 
-Attention::Attention(int64_t d, int64_t h, const Scope& scope)
-    : qkv(d, 3 * d, scope / "qkv"), proj(d, d, scope / "proj"), width(d), heads(h) {
+Attention::Attention(int64_t d, int64_t h, const Scope& scope, Bias bias)
+    : qkv(d, 3 * d, scope / "qkv", Init::truncated(0.02), bias),
+      proj(d, d, scope / "proj"),
+      width(d),
+      heads(h) {
   check(h > 0 && d % h == 0, "attention: ", h, " heads do not divide width ", d);
 }
 
@@ -43,14 +64,15 @@ Variable Attention::joint(const LayerNorm& norm, const Variable& x) const {
 }
 
 Variable Attention::project(const Variable& x, const Variable& attended, double rate, uint32_t lane,
-                            const Pass& pass) const {
-  if (pass.training && rate > 0) return residual(x, proj(attended), rate, lane, pass);
+                            const Pass& pass, const Variable& gamma) const {
+  if (gamma.defined() || (pass.training && rate > 0))
+    return residual(x, proj(attended), rate, lane, pass, gamma);
   return linear(attended, proj.weight, proj.bias, x);
 }
 
 Variable Attention::after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix, double rate,
-                          uint32_t lane, const Pass& pass) const {
-  return project(x, self_attention(joint(norm, x), heads, prefix), rate, lane, pass);
+                          uint32_t lane, const Pass& pass, const Variable& gamma) const {
+  return project(x, self_attention(joint(norm, x), heads, prefix), rate, lane, pass, gamma);
 }
 
 Variable Attention::first_token(const LayerNorm& norm, const Variable& x, const Variable& prompts) const {
@@ -58,12 +80,42 @@ Variable Attention::first_token(const LayerNorm& norm, const Variable& x, const 
                                prompts);
 }
 
-KeyValuePrefix Attention::keys_values(const Variable& x) const {
-  const auto part = [&](int64_t i) {
-    return linear(x, slice(qkv.weight, 0, i * width, (i + 1) * width),
-                  slice(qkv.bias, 0, i * width, (i + 1) * width));
+Variable Attention::first_tokens(int64_t count, const LayerNorm& norm, const Variable& x,
+                                 const KeyValuePrefix& prefix) const {
+  const Variable rows = norm(x);
+  const KeyValuePrefix own = keys_values(rows);
+  return attention(third(0, slice(rows, 1, 0, count)), own.keys, own.values, heads, prefix);
+}
+
+Variable Attention::third(int64_t i, const Variable& x) const {
+  const Variable bias = qkv.bias.defined() ? slice(qkv.bias, 0, i * width, (i + 1) * width) : Variable();
+  return linear(x, slice(qkv.weight, 0, i * width, (i + 1) * width), bias);
+}
+
+KeyValuePrefix Attention::keys_values(const Variable& x) const { return {third(1, x), third(2, x)}; }
+
+AttentionPool::AttentionPool(int64_t d, int64_t h, int64_t hidden, Gelu form, double epsilon,
+                             const Scope& scope)
+    : latent(scope.get("latent", {1, 1, d}, Role::token,
+                       Init::truncated(1 / std::sqrt(static_cast<double>(d))))),
+      q(d, d, scope / "q"),
+      kv(d, 2 * d, scope / "kv"),
+      proj(d, d, scope / "proj"),
+      norm(d, epsilon, scope / "norm"),
+      mlp(d, hidden, form, scope / "mlp"),
+      width(d),
+      heads(h) {
+  check(h > 0 && d % h == 0, "attention pool: ", h, " heads do not divide width ", d);
+}
+
+Variable AttentionPool::operator()(const Variable& x) const {
+  const auto half = [&](int64_t i) {
+    return linear(x, slice(kv.weight, 0, i * width, (i + 1) * width),
+                  slice(kv.bias, 0, i * width, (i + 1) * width));
   };
-  return {part(1), part(2)};
+  const Variable question = repeat(reshape(q(latent), {1, width}), x.dim(0));  // (B, 1, D)
+  const Variable found = proj(attention(question, half(0), half(1), heads));
+  return reshape(mlp.after(norm, found, 0, 0, {}), {x.dim(0), width});
 }
 
 WindowAttention::WindowAttention(int64_t width, int64_t heads, int64_t w, const Scope& scope)
@@ -89,10 +141,10 @@ int64_t checked_patch(int64_t p) {
 
 }  // namespace
 
-PatchEmbedding::PatchEmbedding(int64_t p, int64_t width, const Scope& scope)
+PatchEmbedding::PatchEmbedding(int64_t p, int64_t width, const Scope& scope, Bias own)
     : weight(scope.get("proj.weight", {width, 3, checked_patch(p), p}, Role::weight,
                        Init::normal(1.0 / std::sqrt(3.0 * static_cast<double>(p) * static_cast<double>(p))))),
-      bias(scope.get("proj.bias", {width}, Role::bias, Init::constant(0))),
+      bias(bias_of(width, scope, "proj.bias", own)),
       patch(p) {}
 
 Variable PatchEmbedding::operator()(const Variable& images) const {

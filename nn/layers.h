@@ -22,15 +22,21 @@ struct Pass {
 };
 
 // x + branch, where in training a share `drop_path` of the images goes without the branch (stochastic depth).
-// `lane` tells this branch's noise from the others'.
-Variable residual(const Variable& x, Variable branch, double drop_path, uint32_t lane, const Pass& pass);
+// `lane` tells this branch's noise from the others'. The branch is multiplied by `gamma` (D) first if that is defined
+// (LayerScale, arXiv 2103.17239).
+Variable residual(const Variable& x, Variable branch, double drop_path, uint32_t lane, const Pass& pass,
+                  const Variable& gamma = {});
+
+// A layer that has no bias asks for none, and its `bias` is undefined.
+enum class Bias { none, own };
 
 // x (..., in) -> (..., out): x weight^T + bias. Fresh weights start truncated normal(0.02), biases 0.
 struct Linear {
   Variable weight;  // (out, in)
   Variable bias;    // (out)
   Linear() = default;
-  Linear(int64_t in, int64_t out, const Scope& scope, const Init& init = Init::truncated(0.02));
+  Linear(int64_t in, int64_t out, const Scope& scope, const Init& init = Init::truncated(0.02),
+         Bias bias = Bias::own);
   Variable operator()(const Variable& x) const { return linear(x, weight, bias); }
 };
 
@@ -43,15 +49,17 @@ struct LayerNorm {
   Variable operator()(const Variable& x) const { return layer_norm(x, gamma, beta, epsilon); }
 };
 
-// Two linear layers with gelu between them: (..., D) -> (..., D) through `hidden`.
+// Two linear layers: (..., D) -> (..., D) through `hidden`. Between them stands gelu, or, if the MLP is gated, swiglu:
+// fc1 then gives 2 `hidden` numbers.
 struct Mlp {
   Linear fc1, fc2;
   Gelu form = Gelu::erf;
+  bool gated = false;
   Mlp() = default;
-  Mlp(int64_t width, int64_t hidden, Gelu form, const Scope& scope);
-  // x + fc2(gelu(fc1(norm(x)))), the second half of a block; drop-path as in `residual`.
-  Variable after(const LayerNorm& norm, const Variable& x, double drop_path, uint32_t lane,
-                 const Pass& pass) const;
+  Mlp(int64_t width, int64_t hidden, Gelu form, const Scope& scope, bool gated = false);
+  // x + fc2(gelu(fc1(norm(x)))), the second half of a block; drop-path and gamma as in `residual`.
+  Variable after(const LayerNorm& norm, const Variable& x, double drop_path, uint32_t lane, const Pass& pass,
+                 const Variable& gamma = {}) const;
 };
 
 // Multi-head self-attention. The joint projection qkv has the rows of all queries, then keys, then values.
@@ -59,22 +67,43 @@ struct Attention {
   Linear qkv, proj;
   int64_t width = 0, heads = 1;
   Attention() = default;
-  Attention(int64_t width, int64_t heads, const Scope& scope);
+  // `bias`: of the joint projection.
+  Attention(int64_t width, int64_t heads, const Scope& scope, Bias bias = Bias::own);
 
   // x + proj(attention(norm(x))), x (B, T, D), the first half of a block; every token also sees the prefix. Drop-path
-  // as in `residual`.
+  // and gamma as in `residual`.
   Variable after(const LayerNorm& norm, const Variable& x, const KeyValuePrefix& prefix, double drop_path,
-                 uint32_t lane, const Pass& pass) const;
+                 uint32_t lane, const Pass& pass, const Variable& gamma = {}) const;
   // x + proj(attended), the same way.
   Variable project(const Variable& x, const Variable& attended, double drop_path, uint32_t lane,
-                   const Pass& pass) const;
+                   const Pass& pass, const Variable& gamma = {}) const;
   // Only what the first token finds: (B, T, D) -> (B, 1, D), not projected. It also sees the prompts, (P, D) or (B, P, D), which
   // pass the norm like the tokens.
   Variable first_token(const LayerNorm& norm, const Variable& x, const Variable& prompts = {}) const;
+  // What the first `count` tokens find: (B, T, D) -> (B, count, D), not projected; the others are asked only.
+  Variable first_tokens(int64_t count, const LayerNorm& norm, const Variable& x,
+                        const KeyValuePrefix& prefix) const;
   // The queries, keys and values of norm(x): (..., D) -> (..., 3 D).
   Variable joint(const LayerNorm& norm, const Variable& x) const;
   // The keys and values of tokens that ask no question themselves: (..., D) -> twice (..., D).
   KeyValuePrefix keys_values(const Variable& x) const;
+
+ private:
+  Variable third(int64_t i, const Variable& x) const;  // of the joint projection: (..., D) -> (..., D)
+};
+
+// A learned question to all tokens and an MLP over what it finds (SigLIP; timm's "map" pooling): (B, T, D) -> (B, D),
+//   y = proj(attention(q(latent), kv(x))), then y + mlp(norm(y)).
+// The joint projection kv has the rows of all keys, then values.
+struct AttentionPool {
+  Variable latent;  // (1, 1, D)
+  Linear q, kv, proj;
+  LayerNorm norm;
+  Mlp mlp;
+  int64_t width = 0, heads = 1;
+  AttentionPool() = default;
+  AttentionPool(int64_t width, int64_t heads, int64_t hidden, Gelu form, double epsilon, const Scope& scope);
+  Variable operator()(const Variable& x) const;
 };
 
 // Multi-head self-attention within the windows of Swin (arXiv 2103.14030), with a bias for each distance.
@@ -98,7 +127,7 @@ struct PatchEmbedding {
   Variable weight, bias;  // named proj.weight and proj.bias
   int64_t patch = 1;
   PatchEmbedding() = default;
-  PatchEmbedding(int64_t patch, int64_t width, const Scope& scope);
+  PatchEmbedding(int64_t patch, int64_t width, const Scope& scope, Bias bias = Bias::own);
   Variable operator()(const Variable& images) const;
 };
 

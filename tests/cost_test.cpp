@@ -104,18 +104,34 @@ TuningCost walk(const VitConfig& c, int64_t prompts, int64_t batch) {
   Rows x{batch * t, d};
   for (int64_t i = 0; i < c.depth; ++i) {
     const Rows own{prompts, d, prompts > 0};
+    const auto prefix = [&] {
+      const Rows keys = tape.linear(own, d), values = tape.linear(own, d);
+      return Rows{prompts, d, keys.wanted || values.wanted};
+    };
     Rows attended;
-    if (i + 1 == c.depth && c.pooling == Pooling::token) {
+    if (i + 1 < c.depth || c.pooling != Pooling::token) {
+      const Rows qkv = tape.linear(x, 3 * d), q{qkv.count, d, qkv.wanted};
+      attended = tape.attention(q, q, prefix(), batch, t, t, prompts);
+    } else if (c.distillation_token) {
+      const Rows first{2 * batch, d, x.wanted}, q = tape.linear(first, d), keys = tape.linear(x, d);
+      tape.linear(x, d);  // values
+      attended = tape.attention(q, keys, prefix(), batch, 2, t, prompts);
+      x = first;
+    } else {
       attended = tape.first_token_attention(x, own, batch, c.heads);
       x = {batch, d, x.wanted};
-    } else {
-      const Rows keys = tape.linear(own, d), values = tape.linear(own, d);
-      const Rows prefix{prompts, d, keys.wanted || values.wanted};
-      const Rows qkv = tape.linear(x, 3 * d), q{qkv.count, d, qkv.wanted};
-      attended = tape.attention(q, q, prefix, batch, t, t, prompts);
     }
     x = sum_of(x, tape.linear(attended, d));
-    x = sum_of(x, tape.linear(tape.linear(x, c.mlp_width), d));
+    const Rows inner{x.count, c.mlp_width, x.wanted};
+    tape.linear(x, c.gated_mlp ? 2 * c.mlp_width : c.mlp_width);
+    x = sum_of(x, tape.linear(inner, d));
+  }
+  if (c.pooling == Pooling::map) {
+    const Rows patches{batch * c.patches(), d, x.wanted}, kv = tape.linear(patches, 2 * d);
+    tape.linear({1, d}, d);
+    const Rows found = tape.linear(
+        tape.attention({batch, d}, {kv.count, d, kv.wanted}, {0, d}, batch, 1, c.patches(), 0), d);
+    x = sum_of(found, tape.linear(tape.linear(found, c.mlp_width), d));
   }
   tape.linear({batch, d, x.wanted}, c.classes, true);
   return tape.finish();
@@ -179,6 +195,13 @@ TEST_CASE("cost: the closed count is that of a walk through the net") {
   vit.pooling = Pooling::mean;
   check_same(vit);
   vit.class_token = false;
+  vit.registers = 4;
+  vit.gated_mlp = true;
+  check_same(vit);
+  vit.pooling = Pooling::map;
+  check_same(vit);
+  vit.class_token = vit.distillation_token = true;
+  vit.pooling = Pooling::token;
   check_same(vit);
   SwinConfig swin = swin_preset("swin-t");
   check_same(swin);

@@ -26,6 +26,7 @@ Backbone random_backbone(const TransformerConfig& config) {
     Tensor value = p.value.value().clone();
     if (p.role == Role::weight)
       value = fresh(p.value.shape(), Init::normal(1 / std::sqrt(fan)), 5, p.name, DType::f32);
+    if (p.name.ends_with(".gamma")) value = fresh(p.value.shape(), Init::normal(1), 5, p.name, DType::f32);
     file.tensors[p.name] = value;
   }
   file.metadata["config"] = config_to_json(config);
@@ -36,6 +37,38 @@ Backbone random_backbone(const TransformerConfig& config) {
 Backbone vit_backbone(int64_t width = 64) {
   return random_backbone(VitConfig{
       .image_size = 20, .patch = 4, .width = width, .depth = 3, .heads = 2, .mlp_width = 2 * width});
+}
+// What descendants of the ViT have, in two of them.
+Backbone distilled_backbone() {
+  return random_backbone(VitConfig{.image_size = 20,
+                                   .patch = 5,
+                                   .width = 46,
+                                   .depth = 2,
+                                   .heads = 2,
+                                   .mlp_width = 61,
+                                   .gelu = Gelu::quick,
+                                   .epsilon = 1e-5,
+                                   .distillation_token = true,
+                                   .registers = 2,
+                                   .prefix_positions = false,
+                                   .layer_scale = true,
+                                   .norm_pre = true,
+                                   .patch_bias = false,
+                                   .qkv_bias = false});
+}
+Backbone asking_backbone() {
+  return random_backbone(VitConfig{.image_size = 20,
+                                   .patch = 5,
+                                   .width = 48,
+                                   .depth = 2,
+                                   .heads = 3,
+                                   .mlp_width = 61,
+                                   .pooling = Pooling::map,
+                                   .class_token = false,
+                                   .gelu = Gelu::tanh,
+                                   .registers = 4,
+                                   .layer_scale = true,
+                                   .gated_mlp = true});
 }
 Backbone swin_backbone() {
   return random_backbone(
@@ -55,6 +88,11 @@ std::vector<Case> cases() {
           {"ViT, shallow", vit_backbone(), Method::vpt_shallow},
           {"ViT, linear", vit_backbone(), Method::linear},
           {"ViT, full", vit_backbone(), Method::full},
+          {"distilled, deep", distilled_backbone(), Method::vpt_deep},
+          {"distilled, shallow", distilled_backbone(), Method::vpt_shallow},
+          {"distilled, full", distilled_backbone(), Method::full},
+          {"attention pooling, deep", asking_backbone(), Method::vpt_deep, 0.2},
+          {"attention pooling, full", asking_backbone(), Method::full},
           {"Swin, deep", swin_backbone(), Method::vpt_deep},
           {"Swin, shallow", swin_backbone(), Method::vpt_shallow},
           {"Swin, full", swin_backbone(), Method::full}};

@@ -61,6 +61,7 @@ TEST_CASE("device: a recorded training step gives the bits of one that is not, w
     int64_t accumulate;
     double clip, dropout;
     bool flip, balance;
+    Backbone here = small_backbone();
   };
   for (const Settings& s :
        std::vector<Settings>{{"deep, kept images", Method::vpt_deep, 1, 0, 0.1, false, false},
@@ -68,9 +69,13 @@ TEST_CASE("device: a recorded training step gives the bits of one that is not, w
                              {"shallow, two parts", Method::vpt_shallow, 2, 0, 0.1, false, false},
                              {"two parts, class weights", Method::vpt_deep, 2, 1, 0, false, true},
                              {"full", Method::full, 1, 1, 0, false, false},
+                             {"deep, two pooled tokens", Method::vpt_deep, 1, 0, 0.1, false, false,
+                              small_descendant(Pooling::token)},
+                             {"deep, attention pooling", Method::vpt_deep, 1, 0, 0, true, false,
+                              small_descendant(Pooling::map)},
                              {"linear", Method::linear, 1, 0, 0, true, false}}) {
     CAPTURE(s.name);
-    const Backbone here = small_backbone();
+    const Backbone& here = s.here;
     const bool trained = s.method == Method::full;
     TuneConfig config = small_config();
     config.model.method = s.method;

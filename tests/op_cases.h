@@ -241,6 +241,8 @@ inline std::vector<OpCase> op_cases() {
       {"gelu erf", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::erf); }, 4e-6, 5. * 31 * 33 * 5},
       {"gelu tanh", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::tanh); }, 4e-6, 5. * 31 * 33 * 9},
       {"gelu quick", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::quick); }, 4e-6, 5. * 31 * 33 * 5},
+      {"swiglu", {{{5, 31, 66}}}, [](V v) { return swiglu(v[0]); }, 4e-6, 5. * 31 * 33 * 5},
+      {"swiglu wide", {{{3, 1100}}}, [](V v) { return swiglu(v[0]); }, 4e-6, 3. * 550 * 5},
       {"gelu few", {{{7}}}, [](V v) { return gelu(v[0]); }, 4e-6, 7. * 5},
 
       {"matmul", {{{197, 33}}, {{33, 31}}}, mm, 5e-6, 2. * 197 * 33 * 31},

@@ -33,6 +33,8 @@ TEST_CASE("empty: a zero extent gives an empty result and gradients of the right
   check_empty("scale", {{0}}, {0}, [](V v) { return scale(v[0], 2); });
   check_empty("relu", {{0, 4}}, {0, 4}, [](V v) { return relu(v[0]); });
   check_empty("gelu", {{4, 0}}, {4, 0}, [](V v) { return gelu(v[0]); });
+  check_empty("swiglu", {{4, 0}}, {4, 0}, [](V v) { return swiglu(v[0]); });
+  check_empty("swiglu no rows", {{0, 4}}, {0, 2}, [](V v) { return swiglu(v[0]); });
   check_empty("matmul no rows", {{0, 3}, {3, 2}}, {0, 2}, [](V v) { return matmul(v[0], v[1]); });
   check_empty("matmul no columns", {{2, 3}, {3, 0}}, {2, 0}, [](V v) { return matmul(v[0], v[1]); });
   check_empty("matmul no batch", {{0, 2, 3}, {0, 3, 4}}, {0, 2, 4}, [](V v) { return matmul(v[0], v[1]); });
@@ -153,6 +155,10 @@ TEST_CASE("errors: what does not fit is an Error that names the op") {
   refused("relu", [&] { return relu(none); });
   refused("gelu", [&] { return gelu(whole({2})); });
   refused("gelu", [&] { return gelu(none); });
+  refused("swiglu", [&] { return swiglu(whole({2})); });
+  refused("swiglu", [&] { return swiglu(t({2, 3})); });
+  refused("swiglu", [&] { return swiglu(t({})); });
+  refused("swiglu", [&] { return swiglu(none); });
   refused("matmul", [&] { return matmul(t({2, 3}), t({4, 2})); });
   refused("matmul", [&] { return matmul(t({3}), t({3, 2})); });
   refused("matmul", [&] { return matmul(t({2, 3}), t({3})); });

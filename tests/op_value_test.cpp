@@ -118,6 +118,21 @@ TEST_CASE("values: gelu against its formulas, and a table printed with eleven di
   }
 }
 
+TEST_CASE("values: swiglu against its formula, halves of each row, far out on both sides") {
+  constexpr int64_t half = 700;  // more than what is done at once
+  Tensor x = Tensor::empty({2, 2 * half}, DType::f64);
+  for (int64_t i = 0; i < x.numel(); ++i)
+    x.mutable_data<double>()[i] = 40 * std::sin(0.37 * static_cast<double>(i));
+  Doubles expect;
+  for (int64_t row = 0; row < 2; ++row)
+    for (int64_t i = 0; i < half; ++i) {
+      const double *a = x.data<double>().data() + row * 2 * half + i, b = a[half];
+      expect.push_back(*a / (1 + std::exp(-*a)) * b);
+    }
+  check_close(values(swiglu(x)), expect, 1e-14);
+  check_close(values(swiglu(x.to(DType::f32))), expect, 1e-6);
+}
+
 TEST_CASE("values: matmul and linear against three loops") {
   const Tensor a = normal({2, 3, 5, 7}, 0), b = normal({2, 3, 7, 4}, 1), shared = normal({7, 4}, 2);
   const auto dot = [&](const Place& p, bool batched) {

@@ -35,6 +35,25 @@ inline Backbone small_swin() {
   return as_mapped(file);
 }
 
+// What descendants of the ViT have, with fresh weights. Gains start at 1, for a LayerScale to matter.
+inline Backbone small_descendant(Pooling pooling) {
+  VitConfig config = small;
+  config.pooling = pooling;
+  config.class_token = config.distillation_token = pooling == Pooling::token;
+  config.registers = 2;
+  config.prefix_positions = false;
+  config.layer_scale = config.gated_mlp = config.norm_pre = true;
+  config.qkv_bias = config.patch_bias = false;
+  Parameters parameters;
+  const Vit unused(config, trainable(parameters, 3));
+  TensorFile file;
+  for (const Parameter& p : parameters.all())
+    file.tensors[p.name] =
+        p.name.ends_with(".gamma") ? Tensor::full(p.value.shape(), 1, DType::f32) : p.value.value().clone();
+  file.metadata["config"] = config_to_json(config);
+  return as_mapped(file);
+}
+
 inline TuneData small_data(const Backbone& backbone) {
   const auto dataset = open_dataset("synthetic:colors", Split::train);
   const TrainVal split = split_validation(class_balanced(*dataset, 50, 0), *dataset, 10, 0);

@@ -23,15 +23,19 @@ TEST_CASE("vit: parameter counts of all presets, built and computed") {
       {"vit-h8", 632214760}, {"vit-h14", 632045800}, {"vit-h16", 632199400}, {"vit-h32", 634960360}};
   for (const auto& [name, count] : known) {
     CAPTURE(name);
+    CHECK(parameter_count(vit_preset(name)) == count);
+  }
+  for (const std::string& name : vit_preset_names()) {
+    CAPTURE(name);
     const VitConfig config = vit_preset(name);
-    CHECK(parameter_count(config) == count);
+    CHECK(preset_name(config) == name);
     int64_t asked = 0;  // what the layers really ask for, without allocating it
     const Scope counting([&](const std::string&, const Shape& shape, Role, const Init&) {
       asked += shape.numel();
       return Variable(Tensor::borrow(nullptr, shape, DType::f32, std::make_shared<int>()));
     });
     const Vit vit(config, counting);
-    CHECK(asked == count);
+    CHECK(parameter_count(config) == asked);
   }
   VitConfig b16_384 = vit_preset("vit-b16");
   b16_384.image_size = 384;
@@ -121,9 +125,9 @@ TEST_CASE("backbone: what does not fit is named") {
   TensorFile left_over = good;
   left_over.tensors["blocks.1.ls1.gamma"] = Tensor::zeros({192}, DType::f64);
   CHECK_THROWS_AS(make_backbone(left_over, "here"), Error);
-  CHECK_THROWS_WITH(
-      vit_preset("vit-b15"),
-      "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are vit-{ti,s,b,l,h}{8,14,16,32}");
+  CHECK_THROWS_WITH(vit_preset("vit-b15"),
+                    "vit: no preset 'vit-b15'; did you mean vit-b14? Presets are "
+                    "vit-{ti,s,m,b,l,h,so400m,g,bigg}{8,14,16,32}");
 }
 
 TEST_CASE("patch embedding: a side of no pixels is refused") {

@@ -40,6 +40,7 @@ Result planes(Queue* queue, const Planes& a);
 Result relu(Queue* queue, const Relu& a);
 Result gelu(Queue* queue, const Gelu& a);
 Result gelu_backward(Queue* queue, const GeluBackward& a);
+Result swiglu(Queue* queue, const Swiglu& a);
 Result dropout(Queue* queue, const Dropout& a);
 Result layer_norm(Queue* queue, const LayerNorm& a);
 Result layer_norm_backward(Queue* queue, const LayerNormBackward& a);

@@ -106,6 +106,13 @@ struct GeluBackward {  // dx = dy gelu'(x)
   void* dx;  // may be dy
 };
 
+struct Swiglu {  // out (rows, width) = a sigmoid(a) b of x (rows, 2 width) = [a, b]
+  DType dtype;
+  int64_t rows, width;
+  const void *x, *dy;  // dy (rows, width) null, or out (rows, 2 width) is the gradient of x
+  void* out;
+};
+
 // x (images, per_image): each group of so many neighbours is zeroed with the given probability, others divided by
 // 1 - probability. Image b draws from Random(seed, purpose, key[0], key[1 + b], lane).
 struct Dropout {
@@ -363,6 +370,7 @@ struct Kernels {
   Result (*relu)(Queue*, const Relu&);
   Result (*gelu)(Queue*, const Gelu&);
   Result (*gelu_backward)(Queue*, const GeluBackward&);
+  Result (*swiglu)(Queue*, const Swiglu&);
   Result (*dropout)(Queue*, const Dropout&);
   Result (*layer_norm)(Queue*, const LayerNorm&);
   Result (*layer_norm_backward)(Queue*, const LayerNormBackward&);
@@ -373,8 +381,7 @@ struct Kernels {
   Result (*embedding_sum)(Queue*, const EmbeddingSum&);
   Result (*product)(Queue*, const Product&);
   Result (*attention)(Queue*, const Attention&);
-  int64_t (*attention_slices)(Queue*,
-                              const AttentionBackward&);  // how many it wants; what it gets must be that
+  int64_t (*attention_slices)(Queue*, const AttentionBackward&);  // how many it wants, and must get
   Result (*attention_backward)(Queue*, const AttentionBackward&);
   Result (*window_attention)(Queue*, const WindowAttention&);
   int64_t (*window_attention_slices)(Queue*, const WindowAttentionBackward&);

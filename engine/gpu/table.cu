@@ -37,6 +37,7 @@ extern "C" __attribute__((visibility("default"))) const vitrine::gpu::Kernels* v
       .relu = relu,
       .gelu = gelu,
       .gelu_backward = gelu_backward,
+      .swiglu = swiglu,
       .dropout = dropout,
       .layer_norm = layer_norm,
       .layer_norm_backward = layer_norm_backward,
