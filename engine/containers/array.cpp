@@ -171,6 +171,7 @@ std::vector<int64_t> dense_strides(std::span<const int64_t> extents, bool column
 }
 
 bool is_row_major(std::span<const int64_t> extents, std::span<const int64_t> strides) {
+  if (extents.size() != strides.size()) return false;
   if (std::ranges::find(extents, 0) != extents.end()) return true;
   int64_t expected = 1;
   for (size_t i = extents.size(); i-- > 0;) {

@@ -26,6 +26,18 @@ bool is_dangerous(std::string_view module) {
   });
 }
 
+// Pieces of sentences that are put into words only where a sentence is needed.
+struct Place {
+  const std::string& where;
+  size_t at;
+};
+void append(std::string& out, const Place& place) { out += text(place.where, ": byte ", place.at); }
+struct Described {
+  const PickleTree& tree;
+  PickleRef ref;
+};
+void append(std::string& out, const Described& what) { out += what.tree.describe(what.ref); }
+
 }  // namespace
 
 // Runs one pickle.
@@ -51,7 +63,8 @@ class PickleMachine {
   }
 
  private:
-  std::string where() const { return text(where_, ": byte ", at_); }
+  Place where() const { return {where_, at_}; }
+  Described what(PickleRef ref) const { return {tree_, ref}; }
 
   // The bytes of the program.
   std::span<const std::byte> take(uint64_t count) {
@@ -99,8 +112,10 @@ class PickleMachine {
     return ref;
   }
   PickleRef add_global(std::string_view module, std::string_view name) {
-    check(!is_dangerous(module), where(), ": the pickle asks for ", quote(text(module, ".", name)),
-          ", which no weights need: it may be an attack");
+    if (is_dangerous(module)) {
+      fail(Fault::input, where(), ": the pickle asks for ", quote(text(module, ".", name)),
+           ", which no weights need: it may be an attack");
+    }
     const PickleRef ref = add_words(Kind::global, name);
     value(ref).module = module;
     return ref;
@@ -108,9 +123,9 @@ class PickleMachine {
   PickleRef add_object(PickleRef callee, PickleRef arguments, bool called) {
     const Kind kind = value(callee).kind;
     check(kind == Kind::global || kind == Kind::object || kind == Kind::persistent, where(),
-          ": the pickle calls ", tree_.describe(callee));
+          ": the pickle calls ", what(callee));
     check(value(arguments).is(Kind::tuple), where(), ": expected a tuple of arguments, got ",
-          tree_.describe(arguments));
+          what(arguments));
     const PickleRef ref = add(Kind::object);
     PickleValue& object = value(ref);
     object.callee = callee;
@@ -189,14 +204,14 @@ class PickleMachine {
   void append_to(PickleRef container, std::span<const PickleRef> items) {
     PickleValue& into = value(container);
     check(into.is(Kind::list) || (into.is(Kind::object) && (!into.keyed || into.items.empty())), where(),
-          ": expected a list to append to, got ", tree_.describe(container));
+          ": expected a list to append to, got ", what(container));
     into.keyed = false;
     put(into, items);
   }
   void set_in(PickleRef container, std::span<const PickleRef> items) {
     PickleValue& into = value(container);
     check(into.is(Kind::dict) || (into.is(Kind::object) && (into.keyed || into.items.empty())), where(),
-          ": expected a dictionary to put into, got ", tree_.describe(container));
+          ": expected a dictionary to put into, got ", what(container));
     check(items.size() % 2 == 0, where(), ": expected keys with values, got a key without");
     into.keyed = true;
     put(into, items);
@@ -207,8 +222,7 @@ class PickleMachine {
     PickleValue& into = value(target);
     // What OrderedDict carries beside its entries, `_metadata`, says nothing of the tensors.
     if (into.is(Kind::dict)) return;
-    check(into.is(Kind::object), where(), ": expected an object to give state to, got ",
-          tree_.describe(target));
+    check(into.is(Kind::object), where(), ": expected an object to give state to, got ", what(target));
     into.state = state;
   }
 
@@ -359,7 +373,7 @@ class PickleMachine {
       }
       case 0x90: {  // ADDITEMS
         const auto items = pop_marked();
-        check(value(top()).is(Kind::set), where(), ": expected a set to add to, got ", tree_.describe(top()));
+        check(value(top()).is(Kind::set), where(), ": expected a set to add to, got ", what(top()));
         return put(value(top()), items);
       }
       default:
