@@ -3,7 +3,7 @@
 
 #include <zlib.h>
 
-#include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,7 +14,7 @@
 namespace files {
 
 inline void put_little64(std::string& out, uint64_t value, int width = 8) {
-  for (int i = 0; i < width; ++i) out += static_cast<char>(value >> (8 * i));
+  for (int i = 0; i < width; ++i) out += i < 8 ? static_cast<char>(value >> (8 * i)) : 0;
 }
 
 struct Member {
@@ -184,9 +184,8 @@ inline std::string legacy(const std::string& value,
 }
 
 inline Bytes as_bytes(std::string_view words) {
-  Bytes out(words.size());
-  std::memcpy(out.data(), words.data(), words.size());
-  return out;
+  const auto bytes = std::as_bytes(std::span(words));
+  return {bytes.begin(), bytes.end()};
 }
 
 }  // namespace files
