@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/containers/array.h"
 #include "engine/file.h"
 #include "engine/text.h"
 
@@ -27,6 +28,18 @@ constexpr std::pair<std::string_view, DType> dtype_names[] = {
     {"I64", DType::i64}, {"I32", DType::i32}, {"I8", DType::i8},   {"U8", DType::u8},
 };
 
+// All that the format has.
+constexpr std::pair<std::string_view, Element> element_names[] = {
+    {"F64", Element::f64},        {"F32", Element::f32},    {"F16", Element::f16},
+    {"BF16", Element::bf16},      {"I64", Element::i64},    {"I32", Element::i32},
+    {"I16", Element::i16},        {"I8", Element::i8},      {"U64", Element::u64},
+    {"U32", Element::u32},        {"U16", Element::u16},    {"U8", Element::u8},
+    {"BOOL", Element::boolean},   {"C64", Element::c64},    {"F8_E5M2", Element::f8},
+    {"F8_E4M3", Element::f8},     {"F8_E8M0", Element::f8}, {"F8_E4M3FNUZ", Element::f8},
+    {"F8_E5M2FNUZ", Element::f8}, {"F6_E2M3", Element::f6}, {"F6_E3M2", Element::f6},
+    {"F4", Element::f4},
+};
+
 std::string_view name_in_file(DType dtype) {
   for (const auto& [name, candidate] : dtype_names) {
     if (candidate == dtype) return name;
@@ -36,7 +49,8 @@ std::string_view name_in_file(DType dtype) {
 
 // What the header says of one tensor.
 struct Entry {
-  DType dtype = DType::f32;
+  Element element = Element::f32;
+  std::string_view dtype;  // the format's name of it
   std::vector<int64_t> extents;
   std::vector<uint64_t> offsets;
   bool has_dtype = false, has_shape = false, has_offsets = false;
@@ -52,7 +66,7 @@ struct Header {
 // non-negative whole one.
 class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit HeaderReader(const std::string& file) : file_(file) {}
+  HeaderReader(const std::string& file, Allowance& allowance) : file_(file), allowance_(allowance) {}
 
   Header take() { return std::move(header_); }
 
@@ -108,6 +122,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     }
     key_ = std::move(value);
     if (place_ == Place::metadata) {
+      allowance_.take(metadata_cost + key_.size(), "its metadata");
       check(!header_.metadata.contains(key_), "safetensors: '", file_, "': metadata ", quote(key_),
             " appears twice");
       return true;
@@ -167,6 +182,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
       has_metadata_ = true;
       return;
     }
+    allowance_.take(entry_cost + 3 * name_.size(), "its tensors");
     const auto [position, fresh] = header_.entries.try_emplace(name_);
     check(fresh, where(), " appears twice");
     entry_ = &position->second;
@@ -175,9 +191,10 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
   void set_dtype(const std::string& value) {
     std::string known;
-    for (const auto& [name, dtype] : dtype_names) {
+    for (const auto& [name, element] : element_names) {
       if (name == value) {
-        entry_->dtype = dtype;
+        entry_->element = element;
+        entry_->dtype = name;
         return;
       }
       known += known.empty() ? "" : ", ";
@@ -212,7 +229,10 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     refuse("non-negative whole numbers below 2^64, got ", what);
   }
 
+  // What an entry and the tensor made of it take, and a pair of words.
+  static constexpr size_t entry_cost = 640, metadata_cost = 128;
   const std::string& file_;
+  Allowance& allowance_;
   Header header_;
   Place place_ = Place::outside;
   std::string name_;        // the last key at the top
@@ -221,7 +241,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   bool has_metadata_ = false;
 };
 
-Header parse_header(std::string_view json, const std::string& file) {
+Header parse_header(std::string_view json, const std::string& file, Allowance& allowance) {
   // nlohmann's lexer takes NUL for the end of its input and skips a byte order mark; both
   // would let bytes hide.
   const size_t nul = json.find('\0');
@@ -229,7 +249,7 @@ Header parse_header(std::string_view json, const std::string& file) {
   const size_t first = json.find_first_not_of(" \t\r\n");
   check(first != std::string_view::npos && json[first] == '{', "safetensors: '", file,
         "': expected a header that begins with '{': not a safetensors file");
-  HeaderReader reader(file);
+  HeaderReader reader(file, allowance);
   nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
   return reader.take();
 }
@@ -251,27 +271,19 @@ void check_layout(const std::map<std::string, Entry>& entries, size_t data_size,
     check(begin <= end, where, ": its data begins at ", begin, " and ends before, at ", end);
     check(begin == covered, where, ": expected its data to begin at ", covered,
           ", where the previous tensor ends, got ", begin, begin < covered ? " (an overlap)" : " (a hole)");
-    int64_t bytes = static_cast<int64_t>(size_of(entry.dtype));
-    for (const int64_t extent : entry.extents) bytes = checked_multiply(bytes, extent, where);
-    check(static_cast<uint64_t>(bytes) == end - begin, where, ": expected ", bytes, " bytes for ",
-          Shape(entry.extents), " of ", name_in_file(entry.dtype), ", got data_offsets of ", end - begin,
+    // Few types have elements of no whole bytes; of these the bits are counted.
+    const size_t bits = bits_of(entry.element), unit = bits % 8 == 0 ? 8 : 1;
+    auto units = static_cast<int64_t>(bits / unit);
+    for (const int64_t extent : entry.extents) units = checked_multiply(units, extent, where);
+    const int64_t per_byte = unit == 8 ? 1 : 8;
+    check(units % per_byte == 0, where, ": its ", units, " bits are no whole bytes");
+    check(static_cast<uint64_t>(units / per_byte) == end - begin, where, ": expected ", units / per_byte,
+          " bytes for ", Shape(entry.extents), " of ", entry.dtype, ", got data_offsets of ", end - begin,
           " bytes");
     covered = end;
   }
   check(covered == data_size, "safetensors: '", file, "': expected ", covered, " bytes of data, got ",
         data_size);
-}
-
-// `owner` null: a copy.
-Tensor make_tensor(std::span<const std::byte> bytes, const Entry& entry,
-                   const std::shared_ptr<const void>& owner, const SetAside& set_aside) {
-  const Shape shape(entry.extents);
-  if (owner && reinterpret_cast<uintptr_t>(bytes.data()) % size_of(entry.dtype) == 0) {
-    return Tensor::borrow(bytes.data(), shape, entry.dtype, owner, set_aside);
-  }
-  Tensor copy = Tensor::empty(shape, entry.dtype);
-  std::ranges::copy(bytes, copy.mutable_raw().begin());
-  return copy.seal();
 }
 
 // The beginning of a file, up to its data, and the tensors whose data follows in this order.
@@ -338,6 +350,10 @@ Layout lay_out(const TensorFile& file) {
 const Tensor& TensorFile::at(const std::string& tensor) const {
   const auto found = tensors.find(tensor);
   if (found != tensors.end()) return found->second;
+  if (const auto known = unreadable.find(tensor); known != unreadable.end()) {
+    fail(Fault::input, name.empty() ? "" : text("'", name, "': "), "cannot read tensor ", quote(tensor), ": ",
+         known->second);
+  }
   std::vector<std::string_view> names;
   for (const auto& named : tensors) names.push_back(named.first);
   const std::string near = nearest(tensor, names);
@@ -358,15 +374,27 @@ TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<co
   const auto json = bytes.subspan(8, static_cast<size_t>(header_size));
   const auto data = bytes.subspan(8 + static_cast<size_t>(header_size));
 
-  Header header = parse_header({reinterpret_cast<const char*>(json.data()), json.size()}, name);
+  Allowance allowance(bytes.size(), text("safetensors: '", name, "'"));
+  Header header = parse_header({reinterpret_cast<const char*>(json.data()), json.size()}, name, allowance);
   check_layout(header.entries, data.size(), name);
   TensorFile file;
   file.metadata = std::move(header.metadata);
   file.name = name;
-  for (const auto& [tensor, entry] : header.entries) {
-    const auto own = data.subspan(static_cast<size_t>(entry.offsets[0]),
-                                  static_cast<size_t>(entry.offsets[1] - entry.offsets[0]));
-    file.tensors.emplace_hint(file.tensors.end(), tensor, make_tensor(own, entry, owner, set_aside));
+  for (auto& [tensor, entry] : header.entries) {
+    const std::string where = text("safetensors: '", name, "': tensor ", quote(tensor));
+    StoredArray array;
+    array.bytes = data.subspan(static_cast<size_t>(entry.offsets[0]),
+                               static_cast<size_t>(entry.offsets[1] - entry.offsets[0]));
+    array.element = entry.element;
+    array.strides = dense_strides(entry.extents, false, where);
+    array.extents = std::move(entry.extents);
+    std::string reason;
+    Tensor read = make_tensor(array, owner, set_aside, allowance, where, reason);
+    if (read.defined()) {
+      file.tensors.emplace_hint(file.tensors.end(), tensor, std::move(read));
+    } else {
+      file.unreadable.emplace_hint(file.unreadable.end(), tensor, std::move(reason));
+    }
   }
   return file;
 }

@@ -21,8 +21,13 @@ struct TensorFile {
   std::map<std::string, Tensor> tensors;
   std::map<std::string, std::string> metadata;
   std::string name = {};  // what error messages call it, usually its path
+  std::string part =
+      {};  // of a checkpoint that holds more than weights: what was taken ("model_ema"), else ""
+  // What the file holds under other names but no tensor here can (a type that tensors lack, an object of a foreign
+  // program), and why, as the end of a sentence.
+  std::map<std::string, std::string> unreadable = {};
 
-  // The tensor of that name; if there is none, throws and suggests the nearest name.
+  // The tensor of that name; if there is none, throws and says why it is unreadable or suggests the nearest name.
   const Tensor& at(const std::string& tensor) const;
 };
 
@@ -31,8 +36,9 @@ constexpr size_t safetensors_header_limit = 100'000'000;
 
 // Reads a file from memory; `name` stands for it in error messages. The tensors are sealed and borrow
 // `bytes`, which `owner` keeps alive; data not aligned to its element size is copied, and without an owner
-// all of it. `set_aside` is for the borrowed ones (tensor.h). Reads F64, F32, F16, BF16, I64, I32, I8 and U8, up to
-// eight extents. Throws Fault::input if anything is not as it must be.
+// all of it. `set_aside` is for the borrowed ones (tensor.h). Reads F64, F32, F16, BF16, I64, I32, I8 and U8 as they
+// are, BOOL, I16, U16 and U32 as containers/array.h says, up to eight extents; tensors of the format's other types
+// are unreadable, which stops nobody who does not ask for them. Throws Fault::input if anything is not as it must be.
 TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                             const std::string& name, size_t header_limit = safetensors_header_limit,
                             const SetAside& set_aside = {});

@@ -1,0 +1,258 @@
+#include "engine/containers/npy.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "engine/check.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+
+constexpr std::string_view magic = "\x93NUMPY";
+constexpr size_t header_limit = 10'000;  // numpy's own, above which it does not trust a header
+constexpr size_t most_extents = 64;      // numpy's own
+
+std::string_view characters(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// Reads the header, a Python literal such as {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }.
+class HeaderReader {
+ public:
+  HeaderReader(std::string_view words, const std::string& where) : rest_(words), where_(where) {}
+
+  std::string_view descr;
+  bool structured = false;  // descr is a list of fields
+  bool fortran_order = false;
+  std::vector<int64_t> shape;
+
+  void read() {
+    bool has_descr = false, has_order = false, has_shape = false;
+    expect('{');
+    while (!take('}')) {
+      const std::string_view key = string();
+      expect(':');
+      bool* seen = nullptr;
+      if (key == "descr") {
+        seen = &has_descr;
+        read_descr();
+      } else if (key == "fortran_order") {
+        seen = &has_order;
+        fortran_order = truth();
+      } else if (key == "shape") {
+        seen = &has_shape;
+        read_shape();
+      }
+      check(seen != nullptr, where_, ": expected the keys descr, fortran_order and shape, got ", quote(key));
+      check(!*seen, where_, ": key ", quote(key), " appears twice");
+      *seen = true;
+      if (!take(',')) {
+        expect('}');
+        break;
+      }
+    }
+    skip_spaces();
+    check(rest_.empty(), where_, ": its header goes on behind its end, at ", quote(rest_));
+    check(has_descr && has_order && has_shape, where_,
+          ": expected the keys descr, fortran_order and shape, got ", has_descr ? "no " : "no descr, ",
+          has_descr && !has_order ? "fortran_order" : "shape");
+  }
+
+ private:
+  void skip_spaces() { rest_.remove_prefix(std::min(rest_.find_first_not_of(" \t\r\n"), rest_.size())); }
+  bool take(char wanted) {
+    skip_spaces();
+    if (rest_.empty() || rest_.front() != wanted) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  void expect(char wanted) {
+    check(take(wanted), where_, ": expected '", wanted, "' in its header, got ", quote(rest_));
+  }
+  bool take(std::string_view word) {
+    skip_spaces();
+    if (!rest_.starts_with(word)) return false;
+    rest_.remove_prefix(word.size());
+    return true;
+  }
+  std::string_view string() {
+    skip_spaces();
+    const char mark = rest_.empty() ? '\0' : rest_.front();
+    check(mark == '\'' || mark == '"', where_, ": expected a string in its header, got ", quote(rest_));
+    const size_t end = rest_.find(mark, 1);
+    check(end != std::string_view::npos, where_, ": a string in its header has no end");
+    const std::string_view words = rest_.substr(1, end - 1);
+    check(words.find('\\') == std::string_view::npos, where_, ": expected plain strings in its header, got ",
+          quote(words));
+    rest_.remove_prefix(end + 1);
+    return words;
+  }
+  bool truth() {
+    if (take("True")) return true;
+    check(take("False"), where_, ": expected True or False in its header, got ", quote(rest_));
+    return false;
+  }
+  // A structure's fields are skipped: brackets must match, and strings may hold brackets.
+  void read_descr() {
+    if (!take('[')) {
+      descr = string();
+      return;
+    }
+    structured = true;
+    int open = 1;
+    while (open > 0) {
+      skip_spaces();
+      check(!rest_.empty(), where_, ": a list in its header has no end");
+      if (rest_.front() == '\'' || rest_.front() == '"') {
+        string();
+        continue;
+      }
+      open += rest_.front() == '[' ? 1 : rest_.front() == ']' ? -1 : 0;
+      rest_.remove_prefix(1);
+    }
+  }
+  void read_shape() {
+    expect('(');
+    while (!take(')')) {
+      skip_spaces();
+      int64_t extent = 0;
+      const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), extent);
+      check(error == std::errc{} && extent >= 0, where_,
+            ": expected extents of 0 to 2^63 in its header, got ", quote(rest_));
+      rest_.remove_prefix(static_cast<size_t>(end - rest_.data()));
+      if (!rest_.empty() && rest_.front() == 'L') rest_.remove_prefix(1);  // Python 2
+      check(shape.size() < most_extents, where_, ": expected at most ", most_extents, " extents, got more");
+      shape.push_back(extent);
+      if (!take(',')) {
+        // (3) would be a number in parentheses.
+        check(shape.size() > 1, where_, ": expected a tuple as shape, got a number");
+        expect(')');
+        break;
+      }
+    }
+  }
+
+  std::string_view rest_;
+  const std::string& where_;
+};
+
+std::optional<Element> element_of(std::string_view kind) {
+  constexpr std::pair<std::string_view, Element> known[] = {
+      {"f2", Element::f16}, {"f4", Element::f32},   {"f8", Element::f64},  {"i1", Element::i8},
+      {"i2", Element::i16}, {"i4", Element::i32},   {"i8", Element::i64},  {"u1", Element::u8},
+      {"u2", Element::u16}, {"u4", Element::u32},   {"u8", Element::u64},  {"b1", Element::boolean},
+      {"c8", Element::c64}, {"c16", Element::c128}, {"V2", Element::bf16},
+  };
+  for (const auto& [name, element] : known) {
+    if (name == kind) return element;
+  }
+  return std::nullopt;
+}
+
+std::span<const std::byte> header_of(std::span<const std::byte> bytes, const std::string& where,
+                                     std::span<const std::byte>& data) {
+  check(bytes.size() >= 10 && characters(bytes).starts_with(magic), where, ": expected a .npy file, got ",
+        bytes.size() >= 10 ? "other first bytes" : "less than its first 10 bytes");
+  const int major = std::to_integer<int>(bytes[6]), minor = std::to_integer<int>(bytes[7]);
+  check(major >= 1 && major <= 3 && minor == 0, where, ": expected version 1.0, 2.0 or 3.0, got ", major, ".",
+        minor);
+  const size_t begin = major == 1 ? 10 : 12;
+  check(bytes.size() >= begin, where, ": its header is cut short");
+  size_t size = std::to_integer<size_t>(bytes[8]) | std::to_integer<size_t>(bytes[9]) << 8;
+  if (major > 1) size |= std::to_integer<size_t>(bytes[10]) << 16 | std::to_integer<size_t>(bytes[11]) << 24;
+  check(size <= header_limit, where, ": expected a header of at most ", header_limit, " bytes, got ", size);
+  check(size <= bytes.size() - begin, where, ": expected a header of ", size, " bytes, got ",
+        bytes.size() - begin);
+  data = bytes.subspan(begin + size);
+  return bytes.subspan(begin, size);
+}
+
+void add(TensorFile& file, const std::string& key, const SharedBytes& content, Allowance& allowance,
+         const std::string& where) {
+  std::string reason;
+  const StoredArray array = parse_npy(content.bytes, where, reason);
+  Tensor tensor;
+  if (reason.empty()) {
+    tensor = make_tensor(array, content.owner, content.set_aside, allowance, where, reason);
+  }
+  if (tensor.defined()) {
+    file.tensors.emplace(key, std::move(tensor));
+  } else {
+    file.unreadable.emplace(key, std::move(reason));
+  }
+}
+
+}  // namespace
+
+StoredArray parse_npy(std::span<const std::byte> bytes, const std::string& where, std::string& reason) {
+  StoredArray array;
+  HeaderReader header(characters(header_of(bytes, where, array.bytes)), where);
+  header.read();
+  array.extents = header.shape;
+  array.strides = dense_strides(array.extents, header.fortran_order, where);
+  if (header.structured) {
+    reason = "it is an array of structures";
+    return array;
+  }
+  const std::string_view descr = header.descr;
+  const char order = descr.empty() ? '\0' : descr.front();
+  check(order == '<' || order == '>' || order == '|' || order == '=', where,
+        ": expected a descr such as '<f4', got ", quote(descr));
+  const std::optional<Element> element = element_of(descr.substr(1));
+  if (!element) {
+    reason =
+        text("it is an array of ", descr.substr(1).starts_with('O') ? "Python objects, '|O'" : quote(descr));
+    return array;
+  }
+  array.element = *element;
+  array.big_endian = order == '>';
+  size_t numel = 1;
+  for (const int64_t extent : array.extents)
+    numel *= static_cast<size_t>(extent);  // dense_strides has checked
+  const size_t width = bits_of(*element) / 8;
+  check(numel <= array.bytes.size() / width, where, ": expected ", numel, " elements of ", width,
+        " bytes, got ", array.bytes.size(), " bytes");
+  return array;
+}
+
+TensorFile read_npy(const SharedBytes& file, const std::string& name) {
+  TensorFile out;
+  out.name = name;
+  const std::string where = text("npy: '", name, "'");
+  Allowance allowance(file.bytes.size(), where);
+  add(out, "array", file, allowance, where);
+  return out;
+}
+
+#ifdef VITRINE_FILES
+
+TensorFile read_npz(const SharedBytes& file, const ZipArchive& archive, const std::string& name,
+                    Allowance& allowance) {
+  constexpr std::string_view ending = ".npy";
+  constexpr size_t per_array = 640;  // a tensor with its name, or the reason why there is none
+  TensorFile out;
+  out.name = name;
+  for (const ZipMember& member : archive.members()) {
+    if (!member.name.ends_with(ending)) continue;
+    const std::string key(member.name.substr(0, member.name.size() - ending.size()));
+    allowance.take(per_array + 2 * key.size(), "the archive's arrays");
+    if (member.deflated && member.size > allowance.left()) {
+      out.unreadable.emplace(
+          key, text("its ", member.size, " bytes would need more memory than the file's size and ",
+                    Allowance::beyond_file >> 20, " MiB"));
+      continue;
+    }
+    add(out, key, archive.content(member, file, allowance), allowance,
+        text("npz: '", name, "': array ", quote(key)));
+  }
+  return out;
+}
+
+#endif
+
+}  // namespace vitrine

@@ -1,0 +1,113 @@
+#include "engine/containers/tensor_file.h"
+
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "engine/check.h"
+#include "engine/containers/npy.h"
+#include "engine/containers/shards.h"
+#include "engine/containers/torch_file.h"
+#include "engine/containers/zip.h"
+#include "engine/file.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+
+bool begins(std::span<const std::byte> bytes, std::string_view with) {
+  return bytes.size() >= with.size() && std::memcmp(bytes.data(), with.data(), with.size()) == 0;
+}
+
+// A length of the header that is not beyond the file, and JSON's first character.
+bool is_safetensors(std::span<const std::byte> bytes) {
+  uint64_t header = 0;
+  if (bytes.size() <= sizeof header) return false;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  const char first = static_cast<char>(bytes[sizeof header]);
+  return header <= bytes.size() - sizeof header &&
+         std::string_view("{ \t\r\n").find(first) != std::string_view::npos;
+}
+
+bool is_tar(std::span<const std::byte> bytes) {
+  constexpr size_t place = 257;
+  return bytes.size() > place && begins(bytes.subspan(place), "ustar");
+}
+
+TensorFile read_zip(const SharedBytes& file, const std::string& name) {
+#ifdef VITRINE_FILES
+  Allowance allowance(file.bytes.size(), text("zip: '", name, "'"));
+  const ZipArchive archive(file.bytes, text("zip: '", name, "'"), allowance);
+  if (is_torch_zip(archive)) return read_torch_zip(file, archive, name, allowance);
+  for (const ZipMember& member : archive.members()) {
+    if (member.name.ends_with(".npy")) return read_npz(file, archive, name, allowance);
+  }
+  fail(
+      Fault::input, "zip: '", name,
+      "': expected the archive of a PyTorch checkpoint (with data.pkl) or of numpy (with .npy), got neither");
+#else
+  static_cast<void>(file);
+  fail(Fault::input, "'", name, "': is a zip archive, which this build without VITRINE_FILES cannot read");
+#endif
+}
+
+}  // namespace
+
+TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                        const std::string& name, const SetAside& set_aside) {
+  const SharedBytes file{bytes, std::move(owner), set_aside};
+  if (begins(bytes, "PK\x03\x04") || begins(bytes, "PK\x05\x06")) return read_zip(file, name);
+  if (is_legacy_torch(bytes)) return read_legacy_torch(file, name);
+  if (begins(bytes, "\x93NUMPY")) return read_npy(file, name);
+  check(!begins(bytes, "GGUF"), "'", name,
+        "': is a GGUF file, which cannot be read: convert it to safetensors");
+  check(!is_tar(bytes), "'", name,
+        "': is a tar archive, as PyTorch wrote before its version 0.4, which cannot be read: load and save "
+        "it again "
+        "with a newer PyTorch");
+  if (is_safetensors(bytes)) {
+    return read_safetensors(bytes, file.owner, name, safetensors_header_limit, set_aside);
+  }
+  const auto first = bytes.first(std::min<size_t>(bytes.size(), 8));
+  fail(Fault::input, "'", name, "': expected a safetensors, .npy, .npz or PyTorch file, got ",
+       bytes.empty() ? "an empty one" : "one that begins with ",
+       bytes.empty() ? "" : quote({reinterpret_cast<const char*>(first.data()), first.size()}));
+}
+
+#ifdef VITRINE_FILES
+
+namespace {
+
+TensorFile read_mapped(const std::shared_ptr<const MappedFile>& file, const std::string& path) {
+  return read_tensors(file->bytes(), file, path,
+                      [file = file.get()](std::span<const std::byte> part) { file->set_aside(part); });
+}
+
+}  // namespace
+
+TensorFile load_tensors(const std::string& path) {
+  const auto file = map_file(path);
+  if (!is_shard_index(file->bytes())) return read_mapped(file, path);
+  const auto shards = read_shard_index(file->bytes(), path);
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  TensorFile out;
+  out.name = path;
+  for (const auto& [shard, names] : shards) {
+    const std::string shard_path = folder + shard;
+    TensorFile part = read_mapped(map_file(shard_path), shard_path);
+    for (const std::string& name : names) {
+      if (const auto unreadable = part.unreadable.find(name); unreadable != part.unreadable.end()) {
+        out.unreadable.insert(*unreadable);
+      } else {
+        out.tensors.emplace(name, part.at(name));
+      }
+    }
+  }
+  return out;
+}
+
+#endif
+
+}  // namespace vitrine

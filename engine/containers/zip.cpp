@@ -1,0 +1,226 @@
+#include "engine/containers/zip.h"
+
+#ifdef VITRINE_FILES
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <type_traits>
+
+#include "engine/check.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+
+constexpr uint32_t local_signature = 0x04034b50, central_signature = 0x02014b50, end_signature = 0x06054b50,
+                   end64_signature = 0x06064b50, locator_signature = 0x07064b50;
+constexpr size_t local_size = 30, central_size = 46, end_size = 22, end64_size = 56, locator_size = 20;
+constexpr uint16_t full16 = 0xffff, zip64_extra = 1;
+constexpr uint32_t full32 = 0xffffffff;
+
+// A little-endian number of bytes that are known to be there.
+template <class T>
+T number(std::span<const std::byte> bytes, uint64_t at) {
+  T value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+// Where the record that ends the archive begins: the last one whose comment reaches just to the end of the file.
+uint64_t find_end(std::span<const std::byte> bytes, const std::string& where) {
+  check(bytes.size() >= end_size, where, ": expected a zip archive, got ", bytes.size(), " bytes");
+  const uint64_t last = bytes.size() - end_size, first = last > full16 ? last - full16 : 0;
+  for (uint64_t at = last + 1; at-- > first;) {
+    if (number<uint32_t>(bytes, at) == end_signature && number<uint16_t>(bytes, at + 20) == last - at)
+      return at;
+  }
+  fail(Fault::input, where, ": expected a zip archive, found no end of its directory: it may be cut short");
+}
+
+// The fields of a zip64 extra field, which stand only where the directory's own are full.
+void read_zip64(std::span<const std::byte> extra, uint64_t& size, uint64_t& packed, uint64_t& begin,
+                const std::string& where) {
+  while (extra.size() >= 4) {
+    const auto kind = number<uint16_t>(extra, 0), length = number<uint16_t>(extra, 2);
+    check(length <= extra.size() - 4, where, ": its extra fields go beyond their end");
+    auto field = extra.subspan(4, length);
+    extra = extra.subspan(4 + size_t{length});
+    if (kind != zip64_extra) continue;
+    for (uint64_t* value : {&size, &packed, &begin}) {
+      if (*value != full32) continue;
+      check(field.size() >= 8, where, ": its zip64 field is too short");
+      *value = number<uint64_t>(field, 0);
+      field = field.subspan(8);
+    }
+    return;
+  }
+}
+
+}  // namespace
+
+ZipArchive::ZipArchive(std::span<const std::byte> bytes, std::string where, Allowance& allowance)
+    : where_(std::move(where)) {
+  uint64_t end = find_end(bytes, where_);
+  uint32_t disk = number<uint16_t>(bytes, end + 4), directory_disk = number<uint16_t>(bytes, end + 6);
+  uint64_t here = number<uint16_t>(bytes, end + 8), count = number<uint16_t>(bytes, end + 10),
+           size = number<uint32_t>(bytes, end + 12), begin = number<uint32_t>(bytes, end + 16);
+  if (end >= locator_size && number<uint32_t>(bytes, end - locator_size) == locator_signature) {
+    const uint64_t locator = end - locator_size, at = number<uint64_t>(bytes, locator + 8);
+    check(
+        locator >= end64_size && at <= locator - end64_size && number<uint32_t>(bytes, at) == end64_signature,
+        where_, ": its zip64 locator points to ", at, ", where no zip64 end is");
+    // Each field here stands for one of the old record only if that is full; otherwise both must agree.
+    const auto take = [&](auto& field, uint64_t value, uint64_t full) {
+      check(field == full || field == value, where_, ": its two ends disagree: ", field, " and ", value);
+      field = static_cast<std::remove_reference_t<decltype(field)>>(value);
+    };
+    take(disk, number<uint32_t>(bytes, at + 16), full16);
+    take(directory_disk, number<uint32_t>(bytes, at + 20), full16);
+    take(here, number<uint64_t>(bytes, at + 24), full16);
+    take(count, number<uint64_t>(bytes, at + 32), full16);
+    take(size, number<uint64_t>(bytes, at + 40), full32);
+    take(begin, number<uint64_t>(bytes, at + 48), full32);
+    end = at;
+  }
+  check(disk == 0 && directory_disk == 0 && here == count, where_, ": expected one disk, got several");
+  check(begin <= end && size == end - begin, where_, ": expected a directory that ends at ", end, ", got ",
+        size, " bytes from ", begin);
+  check(count <= most_members, where_, ": expected at most ", most_members, " members, got ", count);
+  check(count <= size / central_size, where_, ": its directory of ", size, " bytes cannot hold ", count,
+        " members");
+  allowance.take(count * (sizeof(ZipMember) + 2 * sizeof(uint32_t)), "the archive's directory");
+  read_directory(bytes, begin, end, count);
+  check_names_and_places();
+}
+
+void ZipArchive::read_directory(std::span<const std::byte> bytes, uint64_t begin, uint64_t end,
+                                uint64_t count) {
+  members_.reserve(count);
+  uint64_t at = begin;
+  for (uint64_t i = 0; i < count; ++i) {
+    check(end - at >= central_size && number<uint32_t>(bytes, at) == central_signature, where_,
+          ": its directory breaks off at member ", i, " of ", count);
+    const auto flags = number<uint16_t>(bytes, at + 8), method = number<uint16_t>(bytes, at + 10);
+    const uint64_t name_size = number<uint16_t>(bytes, at + 28),
+                   extra_size = number<uint16_t>(bytes, at + 30),
+                   comment_size = number<uint16_t>(bytes, at + 32);
+    check(end - at - central_size >= name_size + extra_size + comment_size, where_,
+          ": its directory breaks off at member ", i, " of ", count);
+    ZipMember member;
+    const auto name = bytes.subspan(at + central_size, name_size);
+    member.name = {reinterpret_cast<const char*>(name.data()), name.size()};
+    member.crc = number<uint32_t>(bytes, at + 16);
+    member.deflated = method == Z_DEFLATED;
+    uint64_t packed = number<uint32_t>(bytes, at + 20);
+    member.size = number<uint32_t>(bytes, at + 24);
+    member.begin = number<uint32_t>(bytes, at + 42);
+    const std::string who = text(where_, ": member ", quote(member.name));
+    check(number<uint16_t>(bytes, at + 34) == 0, who, ": expected one disk, got several");
+    check(!member.name.empty() && member.name.find('\0') == std::string_view::npos, who,
+          ": expected a name without NUL");
+    check((flags & 1) == 0, who, ": is encrypted");
+    check(method == 0 || method == Z_DEFLATED, who, ": expected it stored or deflated, got method ", method);
+    read_zip64(bytes.subspan(at + central_size + name_size, extra_size), member.size, packed, member.begin,
+               who);
+    check(member.deflated || packed == member.size, who, ": is stored, but has ", packed, " bytes for ",
+          member.size);
+
+    check(begin >= local_size && member.begin <= begin - local_size &&
+              number<uint32_t>(bytes, member.begin) == local_signature,
+          who, ": expected its header at ", member.begin, ", found none");
+    const uint64_t skipped = local_size + number<uint16_t>(bytes, member.begin + 26) +
+                             uint64_t{number<uint16_t>(bytes, member.begin + 28)};
+    check(skipped <= begin - member.begin && packed <= begin - member.begin - skipped, who, ": its ", packed,
+          " bytes from ", member.begin, " go beyond the end");
+    member.bytes = bytes.subspan(member.begin + skipped, packed);
+    member.end = member.begin + skipped + packed;
+    members_.push_back(member);
+    at += central_size + name_size + extra_size + comment_size;
+  }
+  check(at == end, where_, ": expected a directory of ", count, " members, got ", end - at, " bytes more");
+}
+
+void ZipArchive::check_names_and_places() {
+  std::vector<uint32_t> order(members_.size());
+  std::iota(order.begin(), order.end(), 0U);
+  const auto begin_of = [&](uint32_t i) { return members_[i].begin; };
+  std::ranges::sort(order, {}, begin_of);
+  for (size_t i = 0; i + 1 < order.size(); ++i) {
+    const ZipMember &member = members_[order[i]], &next = members_[order[i + 1]];
+    check(member.end <= next.begin, where_, ": members ", quote(member.name), " and ", quote(next.name),
+          " overlap");
+  }
+  by_name_ = std::move(order);
+  const auto name_of_member = [&](uint32_t i) { return members_[i].name; };
+  std::ranges::sort(by_name_, {}, name_of_member);
+  const auto twice = std::ranges::adjacent_find(by_name_, {}, name_of_member);
+  check(twice == by_name_.end(), where_, ": member ",
+        twice == by_name_.end() ? "" : quote(name_of_member(*twice)), " appears twice");
+}
+
+const ZipMember* ZipArchive::find(std::string_view name) const {
+  const auto found =
+      std::ranges::lower_bound(by_name_, name, {}, [&](uint32_t i) { return members_[i].name; });
+  return found != by_name_.end() && members_[*found].name == name ? &members_[*found] : nullptr;
+}
+
+void ZipArchive::check_crc(const ZipMember& member, std::span<const std::byte> content) const {
+  const auto got =
+      static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(content.data()), content.size()));
+  check(got == member.crc, where_, ": member ", quote(member.name),
+        ": is damaged: its CRC-32 is not the directory's");
+}
+
+SharedBytes ZipArchive::content(const ZipMember& member, const SharedBytes& archive,
+                                Allowance& allowance) const {
+  if (!member.deflated) {
+    check_crc(member, member.bytes);
+    return {member.bytes, archive.owner, archive.set_aside};
+  }
+  const std::string who = text("member ", quote(member.name), " of ", member.size, " bytes");
+  allowance.take(std::min<uint64_t>(member.size, SIZE_MAX), who);
+  const auto buffer = std::make_shared<std::vector<std::byte>>(member.size);
+  inflate(member, *buffer);
+  return {*buffer, buffer, {}};
+}
+
+void ZipArchive::inflate(const ZipMember& member, std::span<std::byte> out) const {
+  const std::string who = text(where_, ": member ", quote(member.name));
+  check(out.size() == member.size, who, ": expected room for ", member.size, " bytes, got ", out.size());
+  z_stream stream{};
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) fail(Fault::resources, who, ": cannot start zlib");
+  const std::unique_ptr<z_stream, int (*)(z_stream*)> closer(&stream, inflateEnd);
+  // zlib counts in 32 bits. One byte of room beyond the content shows whether there is more.
+  constexpr size_t most = size_t{1} << 30;
+  auto from = member.bytes;
+  size_t filled = 0;
+  Bytef beyond = 0;
+  int status = Z_OK;
+  while (status == Z_OK) {
+    if (stream.avail_in == 0 && !from.empty()) {
+      stream.avail_in = static_cast<uInt>(std::min(from.size(), most));
+      stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(from.data()));
+      from = from.subspan(stream.avail_in);
+    }
+    const size_t room = std::min(out.size() - filled, most);
+    stream.avail_out = room ? static_cast<uInt>(room) : 1;
+    stream.next_out = room ? reinterpret_cast<Bytef*>(out.data() + filled) : &beyond;
+    status = ::inflate(&stream, Z_NO_FLUSH);
+    const size_t got = (room ? room : 1) - stream.avail_out;
+    check(room > 0 || got == 0, who, ": inflates to more than its ", member.size, " bytes");
+    filled += got;
+  }
+  check(status == Z_STREAM_END, who, ": damaged deflate data: ", stream.msg ? stream.msg : "it breaks off");
+  check(stream.avail_in == 0 && from.empty(), who, ": bytes follow the end of the deflate data");
+  check(filled == member.size, who, ": inflates to ", filled, " bytes in place of ", member.size);
+  check_crc(member, out);
+}
+
+}  // namespace vitrine
+
+#endif
