@@ -140,6 +140,7 @@ void backward(const Variable& y, Tensor dy) {
   }
   check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: expected a gradient ", y.shape(),
         ", got ", dy.shape());
+  check(dy.device() == y.value().device(), "backward: expected a gradient where the result is");
   Variable::walk(y.node_, std::move(dy));
 }
 

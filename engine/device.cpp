@@ -84,6 +84,9 @@ std::shared_ptr<const Device> Device::open(const std::string& name, const Device
   device->table_ = entry(VITRINE_GPU_BORDER);
   if (device->table_ == nullptr)
     fail(Fault::resources, "device: ", file, " was built from another version of Vitrine");
+  if (device->table_->kind != parsed.kind)
+    fail(Fault::resources, "device: ", file, " is a library for another kind of device, ",
+         device->table_->kind);
   const gpu::Options asked{.device = parsed.number, .tf32 = options.tf32};
   device->check_result(device->table_->open(asked, &device->queue_));
   return device;
@@ -183,8 +186,9 @@ void Device::begin_recording() const {
 }
 
 std::shared_ptr<Arena> Device::end_recording(gpu::Graph** graph) const {
-  const std::lock_guard lock(mutex_);
-  std::shared_ptr<Arena> arena = std::exchange(arena_, nullptr);
+  std::shared_ptr<Arena> arena;  // outlives the lock: its blocks are released under one
+  const auto lock = enter();
+  arena = std::exchange(arena_, nullptr);
   check_result(table_->end_record(queue_, graph));
   return arena;
 }

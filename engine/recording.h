@@ -16,7 +16,8 @@ class Recording {
   // Calls `body`, whose work is recorded and not done. Nothing may be uploaded to the device or downloaded from it
   // meanwhile, nor may another thread use the device: both throw. What differs from one time to the next (images, labels,
   // learning rates, random numbers' keys) must lie in tensors that exist before, and be assigned to them between
-  // replays. Blocks that tensors made by `body` had, living or not, belong to the recording while it lives.
+  // replays, and what the work reads must live as long as the recording: the memory of a tensor that dies goes to others.
+  // Blocks that tensors made by `body` had, living or not, belong to the recording while it lives.
   Recording(std::shared_ptr<const Device> device, const std::function<void()>& body);
   ~Recording();
   Recording(const Recording&) = delete;

@@ -437,7 +437,11 @@ if [[ -e $(dirname "$vitrine")/../lib/libvitrine_emulator.so ]]; then
   expect 'predict on a device' 0 '"name"' "$vitrine" predict --task there/task.safetensors "${device[@]}" --json pictures/test/red/00.png
   expect 'bench on a device' 0 . "$vitrine" bench step --model builtin --device emulator --batch 1 --steps 1 --warmup 1 --json
   json 'bench on a device: as JSON' 'j["device"] == "emulator" and j["recorded"] and j["precision"] == "bf16"'
-  expect 'pretrain on a device' 0 'nets.safetensors' "$vitrine" pretrain --out nets.safetensors --width 16 --depth 1 --heads 2 --patch 8 --steps 2 --batch 2 --device emulator
+  little=(--width 16 --depth 1 --heads 2 --patch 8 --batch 2 --every 1)
+  expect 'pretrain on a device' 0 'nets.safetensors' "$vitrine" pretrain --out nets.safetensors "${little[@]}" --steps 2 --state state --device emulator
+  expect 'pretrain does not go on elsewhere' 1 'other settings' "$vitrine" pretrain --out other.safetensors "${little[@]}" --steps 2 --state state
+  mkdir -p other && cp "$(dirname "$vitrine")/../lib/libvitrine_emulator.so" other/libvitrine_cuda.so
+  VITRINE_LIBRARIES=$work/other expect 'the emulator is no GPU, whatever it is called' 4 'of device, emulator|another kind of device' "$vitrine" bench step --model builtin --device cuda --batch 1 --steps 1
 else
   skip 'the emulator of a GPU' 'it is not built'
 fi

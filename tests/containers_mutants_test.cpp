@@ -305,7 +305,7 @@ void check_mutants(const char* what, const std::function<std::string(Source&)>& 
     past += std::ranges::none_of(
         header, [&](const std::string& words) { return outcome.refusal.find(words) != std::string::npos; });
   }
-  MESSAGE(what, ": ", past, " of ", mutants, " came past the header, ", read, " were read");
+  MESSAGE(std::string(what), ": ", past, " of ", mutants, " came past the header, ", read, " were read");
   CHECK(2 * past >= mutants);
   CHECK(read > 0);
   CHECK(read < mutants);

@@ -51,6 +51,13 @@ says_when_it_cannot_keep() {
   mkdir "$place/occupied" && touch "$place/file" && mkfifo "$place/pipe" && ! plans "$place/occupied" a b &&
     [[ -z $(ls -A "$place/occupied") ]] && ! plans "$place/file/plans.txt" a b && ! timeout 10 "$place/plans" "$place/pipe" a
 }
+# Four at once, each with fifty of its own.
+keeps_those_of_all() {
+  local file=$place/shared/plans.txt i j
+  for i in 1 2 3 4; do (for ((j = 0; j < 50; ++j)); do plans "$file" "key $i $j" "value" || exit 1; done) & done
+  wait
+  [[ $(wc -l <"$file") == 200 && $(ls -A "$place/shared") == plans.txt ]]
+}
 knows_its_place() {
   [[ $(VITRINE_PLANS=/x plans) == /x && -z $(VITRINE_PLANS=none plans) ]] &&
     [[ $(env -u VITRINE_PLANS XDG_CACHE_HOME=/c HOME=/h "$place/plans") == /c/vitrine/plans.txt ]] &&
@@ -60,6 +67,7 @@ knows_its_place() {
 check_case "the file of plans compiles without CUDA" \
   compiles -DVITRINE_FILES=1 "$place/plans.cpp" "$root/engine/gpu/cuda/plan_file.cpp" -o "$place/plans"
 check_case "plans are kept" keeps_plans
+check_case "plans of several at once are kept" keeps_those_of_all
 check_case "damaged lines are ignored" ignores_damage
 check_case "a plan that cannot be kept is an answer" says_when_it_cannot_keep
 check_case "the environment says where" knows_its_place

@@ -190,6 +190,42 @@ TEST_CASE("device: NaN goes through relu, and gradients do not where it is shut"
   }
 }
 
+TEST_CASE("device: the slope of gelu stays a number where x is so great that its square is none") {
+  const auto device = open_test_device();
+  const std::vector<float> great{-3e38f, -1e20f, -2e19f, 2e19f, 1e20f, 3e38f};
+  for (const Gelu form : {Gelu::erf, Gelu::tanh, Gelu::quick}) {
+    CAPTURE(static_cast<int>(form));
+    const Variable leaf = Variable::leaf(Tensor::of<float>({6}, great, device->memory()));
+    const Variable y = gelu(leaf, form);
+    backward(y, Tensor::full({6}, 1, DType::f32, device->memory()));
+    CHECK(values_of(leaf.gradient()) == Doubles{0, 0, 0, 1, 1, 1});
+    CHECK(values_of(y.value()) == Doubles{0, 0, 0, great[3], great[4], great[5]});
+  }
+}
+
+TEST_CASE("device: keys that nothing can ask for come first, and those after them count") {
+  const auto device = open_test_device();
+  constexpr int64_t keys = 160, width = 16;
+  Tensor q = Tensor::full({1, keys, width}, 1e20, DType::f32),
+         k = Tensor::full({1, keys, width}, -1e20, DType::f32);
+  Tensor v = random_tensor({1, keys, width}, DType::f32, 3);
+  for (float& x : k.rows(0, 1).mutable_data<float>().subspan((keys - 5) * width)) x = 0;
+  const Tensor here = attention(Variable(q), Variable(k), Variable(v), 1).value();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto there = [&](const Tensor& x) {
+      return convert(Variable(x.copied_to(device->memory())), dtype);
+    };
+    check_close(values_of(attention(there(q), there(k), there(v), 1).value()), values(here),
+                dtype == DType::f32 ? 1e-5 : 1e-2);
+  }
+}
+
+TEST_CASE("device: a head that is too wide is refused by the op") {
+  const auto device = open_test_device();
+  const Variable x(random_tensor({1, 2, 272}, DType::f32, 1).copied_to(device->memory()));
+  refused("attention", [&] { return attention(x, x, x, 1); });
+}
+
 TEST_CASE("device: softmax of a multiple, and its slope, over their operands") {
   const auto device = open_test_device();
   constexpr int64_t rows = 11, width = 37;

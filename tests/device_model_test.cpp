@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "engine/gpu/kernels.h"
 #include "engine/recording.h"
 #include "engine/text.h"
 #include "nn/optimizer.h"
@@ -205,6 +206,20 @@ TEST_CASE("device: recorded work is done at each replay, on what stands there th
   CHECK_THROWS_AS(Recording(device, [&] { x.assign(Tensor::zeros({3}, DType::f32)); }), Error);
   CHECK_THROWS_AS(Recording(device, [&] { Recording(device, [] {}); }), Error);
   CHECK(values(in_main_memory(scale(x, 1).value())) == Doubles{4, 5, 6});
+}
+
+TEST_CASE("device: a recording whose end fails is an error, and the device works on") {
+  const auto device = open_test_device();
+  const Memory memory = device->memory();
+  CHECK_THROWS_AS(Recording(device,
+                            [&] {
+                              Tensor::zeros({3}, DType::f32, memory);  // a block of the recording
+                              gpu::Graph* stolen = nullptr;
+                              device->table().end_record(device->queue(), &stolen);
+                              device->table().drop(device->queue(), stolen);
+                            }),
+                  Error);
+  CHECK(values(in_main_memory(scale(Tensor::of<float>({1}, {2}, memory), 2).value())) == Doubles{4});
 }
 
 TEST_CASE("device: while a thread records, no other one uses the device") {

@@ -152,6 +152,27 @@ TEST_CASE("device: where images do not fit beside the work, none is kept, and th
   CHECK(last.second <= idle_with - images);
 }
 
+TEST_CASE("device: images that are numbers keep their size, which a Swin takes") {
+  const auto device = open_test_device();
+  const Backbone here = small_swin();
+  const Folder folder("device-numbers");
+  TensorFile file;
+  file.tensors["images"] = random_tensor({12, 3, 48, 48}, DType::f32, 1);
+  file.tensors["labels"] = make_input({{12}, Fill::labels, true, 2}, DType::i64, 2);
+  save_safetensors(folder.path + "/numbers", file);
+  TuneData data;
+  data.dataset = open_dataset("tensors:" + folder.path + "/numbers", Split::train);
+  for (int64_t i = 0; i < 12; ++i) data.train.push_back(i);
+  data.preprocess = preprocess_of(here);
+  TuneConfig config = small_config();
+  config.model.drop_path = 0;
+  config.augment.flip = false;
+  config.keep_best = false;
+  config.batch = 5;
+  check_losses(losses_of(on_device(here, device->memory(), Precision::f32), data, config),
+               losses_of(here, data, config));
+}
+
 TEST_CASE("device: a damaged image ends a run in its own step, and is left out where that is allowed") {
   const auto device = open_test_device();
   const Backbone here = small_backbone(), there = on_device(here, device->memory(), Precision::f32);

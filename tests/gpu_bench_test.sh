@@ -91,6 +91,10 @@ check_case 'an unknown word' gives 1 "unknown word 'vit'" run vit
 check_case 'the emulator measures nothing, so it must be said where that goes' gives 1 '--out names a folder' run --device emulator tests
 check_case 'which is not where measurements are' gives 1 'for measurements alone' \
   run --device emulator --out "$root/bench/results" tests
+check_case 'the emulator by number, too' gives 1 '--out names a folder' run --device emulator:0 tests
+ln -s "$root" "$work/link"
+check_case 'nor by another way there' gives 1 'for measurements alone' \
+  "$work/link/bench/gpu/run.sh" --binaries "$build" --device emulator --out "$work/link/bench/results/deeper" tests
 # cuBLASLt that only PyTorch's packages have: programs are started with their folder on the path.
 mkdir -p "$work"/fake/{bin,lib,tools} "$work/packages/nvidia/cu13/lib"
 touch "$work/fake/lib/libvitrine_cuda.so" "$work/packages/nvidia/cu13/lib/libcublasLt.so.13"

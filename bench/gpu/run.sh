@@ -18,8 +18,8 @@
 # Exit status: 0; 1 if something failed; 3 if a stage's time was over; 4 without the device.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+root=$(cd "$here/../.." && pwd -P)
 say() { echo "gpu: $*" >&2; }
 die() { say "$1"; exit "${2:-1}"; }
 
@@ -45,10 +45,10 @@ for number in "$limit" "$rounds"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || die "--limit and --rounds: expected a positive number, got '$number'"
 done
 proof=0
-[[ $device != emulator && $sizes == full ]] || proof=1
+[[ $device != emulator* && $sizes == full ]] || proof=1
 if ((proof)); then
   [[ -n $out ]] || die "nothing that the emulator or tiny sizes give is a measurement: --out names a folder for the report"
-  [[ $(realpath -m "$out") != "$root/bench/results"* ]] || die "--out: bench/results is for measurements alone"
+  [[ $(realpath -m "$out")/ != "$root/bench/results/"* ]] || die "--out: bench/results is for measurements alone"
   lines=${lines:-$out/lines}
 fi
 lines=${lines:-$root/build-gpu/lines} out=${out:-$root/bench/results}
@@ -59,7 +59,7 @@ if [[ -z $binaries ]]; then
 fi
 if [[ $binaries == "$root/build-gpu" && ! -x $binaries/bench/vitrine_gpu_kernels ]]; then
   say "building Vitrine in $binaries"
-  { cmake -S "$root" -B "$binaries" -DVITRINE_GPU_BENCH=ON -DCMAKE_CUDA_FLAGS=-lineinfo && cmake --build "$binaries" -j; } >&2 || die "Vitrine could not be built"
+  { cmake -S "$root" -B "$binaries" -DVITRINE_GPU_BENCH=ON -DCMAKE_CUDA_FLAGS=-lineinfo && cmake --build "$binaries" -j "${JOBS:-$(nproc)}"; } >&2 || die "Vitrine could not be built"
 fi
 program() { # NAME FOLDER-OF-A-BUILD
   local at
@@ -106,14 +106,14 @@ else
   say "*** LEFT OUT: PyTorch: '$python' has none; --python names one that has it ***"
   torch=''
 fi
-[[ $device != emulator ]] || say "*** LEFT OUT: PyTorch on the GPU and compute-sanitizer: this is the emulator; PyTorch runs on the CPU ***"
+[[ $device != emulator* ]] || say "*** LEFT OUT: PyTorch on the GPU and compute-sanitizer: this is the emulator; PyTorch runs on the CPU ***"
 
 # --- the folder of lines belongs to one machine and one state of the sources ---
 mkdir -p "$lines"
 commit=unknown
 if [[ -f $root/commit ]]; then commit=$(<"$root/commit"); elif describe=$(git -C "$root" describe --always --dirty 2>/dev/null); then commit=$describe; fi
 gpu=${described%%,*} driver=''
-[[ $device != emulator ]] || gpu=emulator
+[[ $device != emulator* ]] || gpu=emulator
 if [[ $device == cuda* ]] && command -v nvidia-smi >/dev/null; then
   driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 || true)
 fi
@@ -122,18 +122,23 @@ facts=(gpu="$gpu" description="$described" driver="$driver" device="$device" siz
   processor="$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)" cores="$(nproc)"
   system="$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release), Linux $(uname -r)")
 python3 - "$lines/machine.json" "$(date +%F)" "${facts[@]}" <<'PYTHON' || exit 1
-import json, pathlib, sys
+import json, os, pathlib, sys
 path, date, *facts = sys.argv[1:]
 facts = dict(pair.split("=", 1) for pair in facts)
 if pathlib.Path(path).exists():
-    before = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    try:
+        before = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        date = before["date"]
+    except (ValueError, KeyError, TypeError):
+        sys.exit(f"gpu: {path} is damaged, and nothing else tells of which machine the lines beside it are; remove it if "
+                 "they are of this one")
     other = [key for key in ("gpu", "driver", "device", "sizes", "commit") if before.get(key) != facts[key]]
     if other:
         sys.exit(f"gpu: {path} is of another machine or build: its {other[0]} is {before.get(other[0])!r}, here it is "
                  f"{facts[other[0]]!r}; name another folder with --lines")
-    date = before["date"]
     facts = {**before, **{key: value for key, value in facts.items() if value}}
-pathlib.Path(path).write_text(json.dumps({**facts, "date": date}, indent=1) + "\n", encoding="utf-8")
+pathlib.Path(path + ".new").write_text(json.dumps({**facts, "date": date}, indent=1) + "\n", encoding="utf-8")
+os.replace(path + ".new", path)
 PYTHON
 
 # --- the stages ---
@@ -146,7 +151,7 @@ ended() {
   ((known == 0 || status == 1)) || status=$known
 }
 sanitizer=''
-[[ $device == emulator ]] || sanitizer=$(command -v compute-sanitizer || compgen -G '/usr/local/cuda/bin/compute-sanitizer' || true)
+[[ $device == emulator* ]] || sanitizer=$(command -v compute-sanitizer || compgen -G '/usr/local/cuda/bin/compute-sanitizer' || true)
 steps() { # STAGE
   python3 "$here/steps.py" --lines "$lines/steps.jsonl" --stage "$1" --device "$device" --sizes "$sizes" --vitrine "$vitrine" \
     --python "$torch" --libraries "$libraries" --seconds "$limit" --rounds "$rounds" "${more[@]}"

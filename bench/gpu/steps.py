@@ -233,7 +233,7 @@ def main():
     options.least = 1 if tiny else 40  # seconds, with less of which nothing is begun
     options.deadline = Deadline(options.seconds)
     options.environment = {"LD_LIBRARY_PATH": options.libraries} if options.libraries else {}
-    options.torch_device = "cpu" if options.device == "emulator" else options.device
+    options.torch_device = "cpu" if options.device.startswith("emulator") else options.device
     options.ours = {name: tuple(more.split()) for name, _, more in (own.partition("=") for own in options.ours)}
     for reason in sorted({left_out(options, name) for c in comparisons(options.stage, options.sizes) for name in c.torch} - {None}):
         say(f"*** LEFT OUT: {reason} ***")

@@ -18,7 +18,6 @@ constexpr int warps = 4, threads = warps * warp_size;
 constexpr int rows_of_warp = 4, rows_of_block = warps * rows_of_warp;
 constexpr int tile_rows = warp_size;
 constexpr int piece_columns = 32, piece_step = piece_columns + 1;  // no two lanes read the same bank
-constexpr int64_t most_width = 256;
 
 // Shared memory of a block.
 template <class T>
@@ -142,7 +141,8 @@ __global__ void __launch_bounds__(threads) forward_kernel(typename Places::Argum
           j < places.keys ? log2_e * (factor * scores[r] + places.added(spots[r], spot)) : -INFINITY;
       const float before = greatest[r];
       greatest[r] = fmaxf(before, warp_max(score));
-      const float shrink = exp2_fast(before - greatest[r]), weight = exp2_fast(score - greatest[r]);
+      const float level = finite_level(greatest[r]);
+      const float shrink = exp2_fast(before - level), weight = exp2_fast(score - level);
       sums[r] = sums[r] * shrink + weight;
 #pragma unroll
       for (int c = 0; c < chunks; ++c) out[r][c] *= shrink;
@@ -177,7 +177,7 @@ inline bool too_many(int64_t pairs, int64_t tiles) { return tiles > 0 && pairs >
 template <class Places>
 Result plain_forward(Queue* queue, const typename Places::Arguments& a) {
   const Extent e = Places::extent(a);
-  if (e.width > most_width) return "attention: a head has more than 256 columns";
+  if (e.width > most_head_width) return "attention: a head has more than 256 columns";
   const int64_t tiles = divided_up(e.queries, rows_of_block), pairs = e.items * e.heads;
   if (too_many(pairs, tiles)) return "attention: more rows than a grid can hold";
   const dim3 grid(static_cast<unsigned>(pairs * tiles));

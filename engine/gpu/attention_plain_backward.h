@@ -177,7 +177,7 @@ struct Wanted {
 template <class Places>
 Result plain_backward(Queue* queue, const typename Places::Arguments& a, const Wanted& wanted) {
   const Extent e = Places::extent(a);
-  if (e.width > most_width) return "attention: a head has more than 256 columns";
+  if (e.width > most_head_width) return "attention: a head has more than 256 columns";
   const int64_t dot_tiles = divided_up(e.queries, warps), query_tiles = divided_up(e.queries, rows_of_block);
   const int64_t key_tiles = wanted.all_rows ? 1 : divided_up(e.keys, rows_of_block);
   if (too_many(e.items * e.heads, dot_tiles) || too_many(e.items * e.heads, key_tiles))

@@ -37,10 +37,12 @@ __device__ void answer(const Places& places, const typename Places::Bias& bias, 
         now[half] = fmaxf(now[half], score);
       }
     }
+    float level[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       now[half] = quad_max(now[half]);
-      const float shrink = exp2_fast(greatest[half] - now[half]);
+      level[half] = finite_level(now[half]);
+      const float shrink = exp2_fast(greatest[half] - level[half]);
       greatest[half] = now[half];
       total[half] *= shrink;
 #pragma unroll
@@ -54,8 +56,8 @@ __device__ void answer(const Places& places, const typename Places::Bias& bias, 
 #pragma unroll
       for (int i = 0; i < 4; ++i) {  // part i: rows of half i % 2, columns of half i / 2
         const int half = i % 2;
-        const float low = exp2_fast(scores[s][i / 2][2 * half] - greatest[half]),
-                    high = exp2_fast(scores[s][i / 2][2 * half + 1] - greatest[half]);
+        const float low = exp2_fast(scores[s][i / 2][2 * half] - level[half]),
+                    high = exp2_fast(scores[s][i / 2][2 * half + 1] - level[half]);
         total[half] += low + high;
         weights[i] = pack(low, high);
       }

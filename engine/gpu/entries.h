@@ -21,6 +21,7 @@ Result copy(Queue* queue, void* to, const void* from, size_t bytes);
 Result clear(Queue* queue, void* to, size_t bytes);
 Result wait(Queue* queue);
 size_t free_memory(Queue* queue);
+extern const char* const device_kind;           // "cuda" or "emulator"
 void note(Queue* queue, std::string sentence);  // what take_note gives
 const char* take_note(Queue* queue);
 Result begin_record(Queue* queue);

@@ -334,7 +334,10 @@ struct ClipGradients {
 
 // --- the table -----------------------------------------------------------------------------------------------
 
+constexpr int64_t most_head_width = 256;  // of attention
+
 struct Kernels {
+  const char* kind;  // "cuda" or "emulator"
   // A device that is there and works, or a reason why there is none.
   Result (*open)(const Options& options, Queue** queue);
   void (*close)(Queue* queue);

@@ -54,6 +54,9 @@ __device__ inline float warp_max(float x) {
   return x;
 }
 
+// What scores are measured from where `greatest` is the greatest so far: all of them may be -infinity yet.
+__device__ inline float finite_level(float greatest) { return greatest == -INFINITY ? 0.0f : greatest; }
+
 // Calls f with a zero of the type that `dtype` names.
 template <class F>
 Result with_type(DType dtype, const F& f) {

@@ -118,6 +118,11 @@ Product product_of(const Device& device, const Tensor& a, const Tensor& b, Tenso
           .inner = nullptr};
 }
 
+void check_head_width(const char* op, int64_t width) {
+  check(width <= most_head_width, op, ": on a device a head has at most ", most_head_width, " columns, got ",
+        width);
+}
+
 Tensor sum_first(const Tensor& from, DType dtype) {
   Tensor to = Tensor::empty(from.shape().without(0), dtype, from.memory());
   std::vector<bool> kept(from.shape().rank(), true);

@@ -50,6 +50,9 @@ Tensor sum_first(const Tensor& from, DType dtype);
 // A product of one matrix each, whose sizes, steps and flags are still to be filled in.
 Product product_of(const Device& device, const Tensor& a, const Tensor& b, Tensor& to);
 
+// Throws if a device's attention has no kernel for heads of so many columns.
+void check_head_width(const char* op, int64_t width);
+
 // The strides of a contiguous tensor.
 std::vector<int64_t> strides_of(const Shape& shape);
 

@@ -11,6 +11,7 @@ extern "C" __attribute__((visibility("default"))) const vitrine::gpu::Kernels* v
     const char* border) {
   using namespace vitrine::gpu;
   static const Kernels table = {
+      .kind = device_kind,
       .open = open_queue,
       .close = close_queue,
       .describe = describe_queue,

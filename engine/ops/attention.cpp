@@ -330,6 +330,7 @@ Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv
   kept.log_sum_exp =
       Tensor::empty({s.batch, s.heads, s.queries}, device == nullptr ? dtype : DType::f32, memory);
   if (device != nullptr) {
+    gpu::check_head_width(op, s.width);
     device->run(&gpu::Kernels::attention,
                 arguments_on(*device, s, kept.qkv, kept.prefix_k, kept.prefix_v, out, kept.log_sum_exp));
   } else {

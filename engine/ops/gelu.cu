@@ -20,6 +20,7 @@ __device__ float gate(float x) {
 template <GeluForm form>
 __device__ float slope(float x) {
   const float open = gate<form>(x);
+  if (open == 0 || open == 1) return open;  // x alone may be too great for what follows
   if constexpr (form == GeluForm::erf) return open + x * 0.39894228040143268f * expf(-0.5f * x * x);
   if constexpr (form == GeluForm::tanh) {
     // with t = 2 gate - 1: gate' = (1 - t^2) / 2 times the derivative of what tanh is taken of

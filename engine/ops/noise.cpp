@@ -16,6 +16,8 @@ void check_noise(const char* op, const Variable& x, double probability, const No
         x.shape().rank() ? x.dim(0) : 0, " samples in the key, got ", key.samples.size());
   check(!key.on_device.defined() || key.on_device.shape() == Shape{1 + x.dim(0)}, op, ": expected a key (",
         1 + x.dim(0), ") on the device, got ", key.on_device.shape());
+  check(!key.on_device.defined() || key.on_device.device() == x.value().device(), op,
+        ": expected a key where x is");
 }
 
 Random stream(const NoiseKey& key, Purpose purpose, int64_t b) {

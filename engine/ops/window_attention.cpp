@@ -418,6 +418,7 @@ Variable window_attention(const Variable& qkv, const Variable& bias, int64_t hea
   kept.log_sum_exp = Tensor::empty({s.batch, kept.plan.windows, s.heads, s.queries()},
                                    device == nullptr ? qkv.dtype() : DType::f32, memory);
   if (device != nullptr) {
+    gpu::check_head_width("window_attention", s.width);
     kept.grid = grid;
     kept.prompts_out = Tensor::empty({s.batch, kept.plan.windows, s.prompts, s.model()}, DType::f32, memory);
     device->run(&gpu::Kernels::window_attention,

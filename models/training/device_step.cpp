@@ -23,9 +23,9 @@ DeviceStep::DeviceStep(TunedModel& model, Optimizer& optimizer, const TuneConfig
   const int64_t side = data.preprocess.size;
   const bool pictures = !data.dataset->tensors().defined();
   if (pictures) values_ = values_of_bytes(data.preprocess).copied_to(home_);
-  one_ = pictures ? Shape{1, side, side, 3} : Shape{1, 3, side, side};
+  one_ = pictures ? Shape{1, side, side, 3} : data.dataset->tensors().shape().with(0, 1);
   type_ = pictures ? DType::u8 : DType::f32;
-  // Fresh blocks that no work has used yet: what is brought ahead waits for none.
+  // What is brought ahead waits for no work, so none may be under way that uses these blocks.
   for (Ahead& ahead : ahead_) ahead.room = Tensor::empty(shape_of(config.batch), type_, home_);
   home_.device()->wait();
   if (config.augment.flip || config.augment.crop) return;

@@ -10,6 +10,7 @@
 #include "data/formula_images.h"
 #include "data/preprocess.h"
 #include "engine/check.h"
+#include "engine/device.h"
 #include "engine/sha256.h"
 #include "models/training/hits.h"
 
@@ -239,8 +240,10 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
   const Memory memory = Memory::counted(), where = home.device() == nullptr ? memory : home;
   Learner learner(c, where);
   if (start) start_from(learner, *start);
+  const Device* device = home.device();
   const std::string run =
-      settings(c) + (start ? "; from " + sha256_hex(write_safetensors(*start)) : std::string());
+      settings(c) + (start ? "; from " + sha256_hex(write_safetensors(*start)) : std::string()) +
+      (device ? text("; on ", device->kind(), device->options().tf32 ? " in tf32" : "") : std::string());
   Optimizer optimizer(learner.parameters, {.kind = OptimizerKind::adamw, .weight_decay = c.weight_decay});
   const auto save = [&] {
 #ifdef VITRINE_FILES

@@ -3,6 +3,8 @@
 #include <utility>
 
 #ifdef VITRINE_FILES
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,15 +59,19 @@ void PlanFile::read() {
   }
 }
 
+void PlanFile::make_folder() const {
+  std::error_code ignored;  // write() tells
+  const std::filesystem::path path(path_);
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), ignored);
+}
+
 bool PlanFile::write() const {
   std::error_code error;
-  const std::filesystem::path path(path_);
-  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
   const std::string unfinished = path_ + "." + std::to_string(getpid()) + ".tmp";
   std::ofstream file(unfinished);
   for (const auto& [key, value] : lines_) file << key << '\t' << value << '\n';
   file.close();
-  if (file) std::filesystem::rename(unfinished, path, error);
+  if (file) std::filesystem::rename(unfinished, path_, error);
   if (file && !error) return true;
   std::filesystem::remove(unfinished, error);
   return false;
@@ -75,6 +81,7 @@ bool PlanFile::write() const {
 
 std::string plan_path() { return ""; }
 void PlanFile::read() {}
+void PlanFile::make_folder() const {}
 bool PlanFile::write() const { return false; }
 
 #endif
@@ -88,8 +95,38 @@ const std::string* PlanFile::find(const std::string& key) const {
   return at == lines_.end() ? nullptr : &at->second;
 }
 
+#ifdef VITRINE_FILES
+
+// While it lives, nobody else who asks for one changes a file of this folder.
+class PlanFile::Turn {
+ public:
+  explicit Turn(const std::string& path)
+      : file_(::open((std::filesystem::path(path).parent_path() / ".").c_str(),
+                     O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (file_ >= 0) ::flock(file_, LOCK_EX);
+  }
+  ~Turn() {
+    if (file_ >= 0) ::close(file_);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  int file_;
+};
+
+#else
+
+struct PlanFile::Turn {
+  explicit Turn(const std::string&) {}
+};
+
+#endif
+
 bool PlanFile::remember(const std::string& key, const std::string& value) {
   if (!keeps()) return false;
+  make_folder();
+  const Turn mine(path_);
   read();
   lines_.insert_or_assign(key, value);
   if (write()) return true;

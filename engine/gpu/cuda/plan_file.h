@@ -21,6 +21,8 @@ class PlanFile {
   bool remember(const std::string& key, const std::string& value);
 
  private:
+  class Turn;
+  void make_folder() const;
   void read();
   bool write() const;
 

@@ -11,6 +11,7 @@
 
 namespace vitrine::gpu {
 
+const char* const device_kind = "cuda";
 void (*const spoil)(Queue*, void*, size_t) = nullptr;
 
 struct Graph {

@@ -47,12 +47,14 @@ float slope_of(GeluForm form, float x) {
     case GeluForm::tanh: {
       const float c = static_cast<float>(M_SQRT1_2 * M_2_SQRTPI);
       const float t = std::tanh(c * (x + 0.044715f * x * x * x));
+      if (std::abs(t) == 1) return 0.5f * (1 + t);  // x alone may be too great for what follows
       return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * c * (1 + 3 * 0.044715f * x * x);
     }
     case GeluForm::quick:
       break;
   }
   const float s = 1 / (1 + std::exp(-1.702f * x));
+  if (s == 0 || s == 1) return s;
   return s + 1.702f * x * s * (1 - s);
 }
 

@@ -61,6 +61,8 @@ Result emulator::launch(Queue* queue, Launch launch) {
   });
 }
 
+const char* const device_kind = "emulator";
+
 Result open_queue(const Options& options, Queue** queue) {
   if (options.device != 0) return "the emulator is one device, number 0";
   if (options.tf32) return "the emulator has no tf32: its products of f32 are f32";
