@@ -117,7 +117,8 @@ class PlanFile::Turn {
 
 #else
 
-struct PlanFile::Turn {
+class PlanFile::Turn {
+ public:
   explicit Turn(const std::string&) {}
 };
 
