@@ -88,9 +88,17 @@ uint32_t little_endian(Bytes b, size_t at, size_t width) {
   return value;
 }
 
-// stb_image takes missing pixels for black and colors that a palette lacks for whatever lies in memory: see that the
-// file holds as many pixels as its header says, and all of their colors.
-void check_bmp(Bytes file, const std::string& name) {
+// Where a BMP's parts lie.
+struct BmpFrame {
+  int64_t width, rows, bits;
+  int64_t palette, entry,
+      colors;           // of up to 8 bits a pixel: where it begins, bytes of a color, how many there are
+  int64_t pixels, row;  // where they begin, bytes of a row
+  bool from_top;
+};
+
+// stb_image takes missing pixels for black: see that the file holds as many as its header says.
+BmpFrame check_bmp(Bytes file, const std::string& name) {
   check(file.size() >= 18, name, ": truncated BMP");
   const uint32_t pixels = little_endian(file, 10, 4), header = little_endian(file, 14, 4);
   const bool old = header == 12;
@@ -109,20 +117,43 @@ void check_bmp(Bytes file, const std::string& name) {
   const int64_t row = (width * bits + 31) / 32 * 4;
   check(static_cast<int64_t>(file.size()) >= pixels + row * rows, name, ": truncated BMP: expected ",
         pixels + row * rows, " bytes, got ", file.size());
-  if (bits > 8) return;
-  const int64_t colors = (int64_t{pixels} - 14 - header) / (old ? 3 : 4);  // all between header and pixels
-  const auto per_byte = static_cast<int64_t>(8 / bits);
-  for (int64_t y = 0; y < rows; ++y)
-    for (int64_t x = 0; x < width; ++x) {
-      const auto byte = std::to_integer<int>(file[static_cast<size_t>(pixels + y * row + x / per_byte)]);
-      const auto index = byte >> (8 - bits - x % per_byte * bits) & ((1 << bits) - 1);
-      check(index < colors, name, ": damaged BMP: expected a palette of more than ", index, " colors, got ",
-            colors);
+  const int64_t palette = int64_t{14} + header, entry = old ? 3 : 4;
+  int64_t colors = 0;
+  if (bits <= 8) {
+    check(bits == 1 || bits == 4 || bits == 8, name,
+          ": expected a BMP of 1, 4, 8, 16, 24 or 32 bits a pixel, got ", bits);
+    check(old || little_endian(file, 30, 4) == 0, name, ": a BMP whose rows are compressed is not read here");
+    colors = std::min((int64_t{pixels} - palette) / entry, int64_t{1} << bits);
+    if (!old && little_endian(file, 46, 4) != 0)
+      colors = std::min<int64_t>(colors, little_endian(file, 46, 4));
+  }
+  return {width, rows, bits, palette, entry, colors, pixels, row, height < 0};
+}
+
+// A BMP with a palette. stb_image would take colors that it lacks from wherever in memory, and it looks for those
+// behind a short header in the wrong place.
+Image decode_indexed_bmp(Bytes file, const BmpFrame& frame, const std::string& name) {
+  Image image = blank_image(static_cast<int>(frame.width), static_cast<int>(frame.rows));
+  uint8_t* out = image.rgb.data();
+  const int64_t per_byte = 8 / frame.bits, mask = (1 << frame.bits) - 1;
+  for (int64_t y = 0; y < frame.rows; ++y) {
+    const int64_t row = frame.pixels + frame.row * (frame.from_top ? y : frame.rows - 1 - y);
+    for (int64_t x = 0; x < frame.width; ++x, out += 3) {
+      const auto byte = std::to_integer<int64_t>(file[static_cast<size_t>(row + x / per_byte)]);
+      const int64_t index = byte >> (8 - frame.bits - x % per_byte * frame.bits) & mask;
+      check(index < frame.colors, name, ": damaged BMP: expected a palette of more than ", index,
+            " colors, got ", frame.colors);
+      for (int64_t c = 0; c < 3; ++c)  // blue comes first
+        out[c] =
+            std::to_integer<uint8_t>(file[static_cast<size_t>(frame.palette + index * frame.entry + 2 - c)]);
     }
+  }
+  return image;
 }
 
 Image decode_bmp(Bytes file, const std::string& name) {
-  check_bmp(file, name);
+  const BmpFrame frame = check_bmp(file, name);
+  if (frame.bits <= 8) return decode_indexed_bmp(file, frame, name);
   check(file.size() <= size_t{INT32_MAX}, name, ": a BMP file beyond 2 GiB");
   const auto size = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;

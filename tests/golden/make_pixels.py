@@ -181,6 +181,17 @@ def write_pictures():
     save("bmp-grey.bmp", small.resize((7, 5)).convert("L"))
     save("bmp-palette.bmp", small.resize((7, 5)).quantize(5))
     save("bmp-1.bmp", small.resize((37, 5)).convert("1"))
+    save("bmp-16-colors.bmp", small.resize((9, 5)).quantize(16))
+    for bits, width in ((1, 13), (4, 7), (8, 5)):  # OS/2's short header, three bytes a color
+        rows = drawn((width * bits + 31) // 32 * 4, 3, bits, 1).tobytes()
+        table_ = colors[:3 * 2**bits]
+        start = 26 + len(table_)
+        write(f"bmp-short-header-{bits}.bmp", b"BM" + struct.pack("<IIIIHHHH", start + len(rows), 0, start, 12, width, 3, 1,
+                                                                  bits) + table_ + rows)
+        write(f"bmp-from-top-{bits}.bmp", b"BM" + struct.pack("<IIIIiiHHIIIIII", 54 + 2**bits * 4 + len(rows), 0, 54 +
+                                                              2**bits * 4, 40, width, -3, 1, bits, 0, 0, 0, 0, 0, 0) +
+              bytes(drawn(4, 256, 7, 1).reshape(-1)[:4 * 2**bits]) + rows)
+    save("bmp-32.bmp", Image.fromarray(drawn(5, 3, 4, 4), "RGBA"))
 
 
 def as_rgb(path):

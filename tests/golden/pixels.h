@@ -315,9 +315,17 @@ constexpr Resized resized[] = {
 
 constexpr Decoded decoded[] = {
     {"bmp-1.bmp", 37, 5, 0x5d1a18e5, 0x5d1a18e5},
+    {"bmp-16-colors.bmp", 9, 5, 0xd86ea508, 0xd86ea508},
     {"bmp-24.bmp", 7, 5, 0x5215cae6, 0x5215cae6},
+    {"bmp-32.bmp", 5, 3, 0x3192127d, 0x3192127d},
+    {"bmp-from-top-1.bmp", 13, 3, 0x07329106, 0x07329106},
+    {"bmp-from-top-4.bmp", 7, 3, 0x34f8f35b, 0x34f8f35b},
+    {"bmp-from-top-8.bmp", 5, 3, 0x3fdeab12, 0x3fdeab12},
     {"bmp-grey.bmp", 7, 5, 0x6d50ce42, 0x6d50ce42},
     {"bmp-palette.bmp", 7, 5, 0x7f898d7a, 0x7f898d7a},
+    {"bmp-short-header-1.bmp", 13, 3, 0x4e3c9b5d, 0x4e3c9b5d},
+    {"bmp-short-header-4.bmp", 7, 3, 0xb069ea3f, 0xb069ea3f},
+    {"bmp-short-header-8.bmp", 5, 3, 0x1608f3b5, 0x1608f3b5},
     {"jpeg-420.jpg", 29, 19, 0xf2af7353, 0xf2af7353},
     {"jpeg-422.jpg", 29, 19, 0x8c434453, 0x8c434453},
     {"jpeg-444.jpg", 29, 19, 0x5b7de19a, 0x5b7de19a},
