@@ -1,14 +1,11 @@
 // decode.cpp: image files to pixels. Nothing reaches stb_image before its frame was checked here.
-#include "data/image.h"
 
 #ifdef VITRINE_FILES
 
-#define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
 #define STBI_NO_STDIO
 #include <stb/stb_image.h>
 #include <turbojpeg.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -16,6 +13,7 @@
 #include <memory>
 #include <string_view>
 
+#include "data/decoders.h"
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/text.h"
@@ -32,13 +30,6 @@ const unsigned char* chars(Bytes bytes) { return reinterpret_cast<const unsigned
 
 bool starts_with(Bytes bytes, std::string_view magic) {
   return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
-}
-
-void check_size(int64_t width, int64_t height, const std::string& name) {
-  check(width >= 1 && height >= 1 && width <= max_image_side && height <= max_image_side &&
-            width * height <= max_image_pixels,
-        name, ": expected an image of 1 to ", max_image_side, " pixels a side and ", max_image_pixels,
-        " in all, got ", width, " x ", height);
 }
 
 // Adobe programs store the inks inverted, and so do all others that make CMYK JPEGs. What is stored is then
@@ -78,7 +69,7 @@ Image decode_jpeg(Bytes file, const std::string& name) {
     fail(Fault::input, name, ": damaged JPEG: its header cannot be read: ",
          tjGetErrorCode(handle.get()) == TJERR_WARNING || header != 0 ? tjGetErrorStr2(handle.get())
                                                                       : "it tells no size");
-  check_size(width, height, name);
+  check_decoded_size(width, height, name);
   Image image = blank_image(width, height);
   const bool inks = space == TJCS_CMYK || space == TJCS_YCCK;
   std::vector<uint8_t> stored(inks ? image.rgb.size() / 3 * 4 : 0);
@@ -91,34 +82,23 @@ Image decode_jpeg(Bytes file, const std::string& name) {
   return image;
 }
 
-uint32_t big_endian(Bytes b, size_t at) {
-  return static_cast<uint32_t>(b[at]) << 24 | static_cast<uint32_t>(b[at + 1]) << 16 |
-         static_cast<uint32_t>(b[at + 2]) << 8 | static_cast<uint32_t>(b[at + 3]);
-}
-
 uint32_t little_endian(Bytes b, size_t at, size_t width) {
   uint32_t value = 0;
   for (size_t i = width; i > 0; --i) value = value << 8 | static_cast<uint32_t>(b[at + i - 1]);
   return value;
 }
 
-// stb_image reads past missing bytes and ignores check sums: see that every chunk is whole,
-// up to the last one.
-void check_png(Bytes file, const std::string& name) {
-  for (size_t at = 8;;) {
-    check(file.size() - at >= 12, name, ": truncated PNG");
-    const size_t length = big_endian(file, at);
-    check(length <= file.size() - at - 12, name, ": truncated PNG");
-    const Bytes type_and_data = file.subspan(at + 4, length + 4);
-    const auto sum = crc32(0, chars(type_and_data), static_cast<uInt>(type_and_data.size()));
-    check(sum == big_endian(file, at + 8 + length), name, ": damaged PNG: a chunk's check sum is wrong");
-    if (starts_with(type_and_data, "IEND")) return;
-    at += 12 + length;
-  }
-}
+// Where a BMP's parts lie.
+struct BmpFrame {
+  int64_t width, rows, bits;
+  int64_t palette, entry,
+      colors;           // of up to 8 bits a pixel: where it begins, bytes of a color, how many there are
+  int64_t pixels, row;  // where they begin, bytes of a row
+  bool from_top;
+};
 
 // stb_image takes missing pixels for black: see that the file holds as many as its header says.
-void check_bmp(Bytes file, const std::string& name) {
+BmpFrame check_bmp(Bytes file, const std::string& name) {
   check(file.size() >= 18, name, ": truncated BMP");
   const uint32_t pixels = little_endian(file, 10, 4), header = little_endian(file, 14, 4);
   const bool old = header == 12;
@@ -132,28 +112,61 @@ void check_bmp(Bytes file, const std::string& name) {
   }
   const int64_t rows = height < 0 ? -height : height;  // negative: stored from the top
   const int64_t bits = little_endian(file, old ? 24 : 28, 2);
-  check_size(width, rows, name);
+  check_decoded_size(width, rows, name);
   check(bits >= 1 && bits <= 32, name, ": expected a BMP of 1 to 32 bits a pixel, got ", bits);
   const int64_t row = (width * bits + 31) / 32 * 4;
   check(static_cast<int64_t>(file.size()) >= pixels + row * rows, name, ": truncated BMP: expected ",
         pixels + row * rows, " bytes, got ", file.size());
+  const int64_t palette = int64_t{14} + header, entry = old ? 3 : 4;
+  int64_t colors = 0;
+  if (bits <= 8) {
+    check(bits == 1 || bits == 4 || bits == 8, name,
+          ": expected a BMP of 1, 4, 8, 16, 24 or 32 bits a pixel, got ", bits);
+    check(old || little_endian(file, 30, 4) == 0, name, ": a BMP whose rows are compressed is not read here");
+    colors = std::min((int64_t{pixels} - palette) / entry, int64_t{1} << bits);
+    if (!old && little_endian(file, 46, 4) != 0)
+      colors = std::min<int64_t>(colors, little_endian(file, 46, 4));
+  }
+  return {width, rows, bits, palette, entry, colors, pixels, row, height < 0};
 }
 
-Image decode_with_stb(Bytes file, const std::string& name, const char* format) {
-  check(file.size() <= size_t{INT32_MAX}, name, ": a ", format, " file beyond 2 GiB");
+// A BMP with a palette. stb_image would take colors that it lacks from wherever in memory, and it looks for those
+// behind a short header in the wrong place.
+Image decode_indexed_bmp(Bytes file, const BmpFrame& frame, const std::string& name) {
+  Image image = blank_image(static_cast<int>(frame.width), static_cast<int>(frame.rows));
+  uint8_t* out = image.rgb.data();
+  const int64_t per_byte = 8 / frame.bits, mask = (1 << frame.bits) - 1;
+  for (int64_t y = 0; y < frame.rows; ++y) {
+    const int64_t row = frame.pixels + frame.row * (frame.from_top ? y : frame.rows - 1 - y);
+    for (int64_t x = 0; x < frame.width; ++x, out += 3) {
+      const auto byte = std::to_integer<int64_t>(file[static_cast<size_t>(row + x / per_byte)]);
+      const int64_t index = byte >> (8 - frame.bits - x % per_byte * frame.bits) & mask;
+      check(index < frame.colors, name, ": damaged BMP: expected a palette of more than ", index,
+            " colors, got ", frame.colors);
+      for (int64_t c = 0; c < 3; ++c)  // blue comes first
+        out[c] =
+            std::to_integer<uint8_t>(file[static_cast<size_t>(frame.palette + index * frame.entry + 2 - c)]);
+    }
+  }
+  return image;
+}
+
+Image decode_bmp(Bytes file, const std::string& name) {
+  const BmpFrame frame = check_bmp(file, name);
+  if (frame.bits <= 8) return decode_indexed_bmp(file, frame, name);
+  check(file.size() <= size_t{INT32_MAX}, name, ": a BMP file beyond 2 GiB");
   const auto size = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
   // Of a header stb_image only ever says that it is of no format that it knows.
-  check(stbi_info_from_memory(chars(file), size, &width, &height, &channels) == 1, name, ": damaged ", format,
-        ": its header cannot be read");
-  check_size(width, std::abs(height), name);  // a BMP's may be negative still
+  check(stbi_info_from_memory(chars(file), size, &width, &height, &channels) == 1, name,
+        ": damaged BMP: its header cannot be read");
+  check_decoded_size(width, std::abs(height), name);  // it may be negative still
   forget_stb_reason();
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
       stbi_load_from_memory(chars(file), size, &width, &height, &channels, 3), stbi_image_free);
   // Asked only now: in one expression with the call, the reason may be read before there is one.
   const char* reason = stbi_failure_reason();
-  check(pixels != nullptr, name, ": damaged ", format, ": ",
-        reason ? reason : "its pixels cannot be unpacked");
+  check(pixels != nullptr, name, ": damaged BMP: ", reason ? reason : "its pixels cannot be unpacked");
   Image image = blank_image(width, height);
   std::memcpy(image.rgb.data(), pixels.get(), image.rgb.size());
   return image;
@@ -161,17 +174,18 @@ Image decode_with_stb(Bytes file, const std::string& name, const char* format) {
 
 }  // namespace
 
+void check_decoded_size(int64_t width, int64_t height, const std::string& name) {
+  check(width >= 1 && height >= 1 && width <= max_image_side && height <= max_image_side &&
+            width * height <= max_image_pixels,
+        name, ": expected an image of 1 to ", max_image_side, " pixels a side and ", max_image_pixels,
+        " in all, got ", width, " x ", height);
+}
+
 Image decode_image(Bytes file, const std::string& name) {
   const std::string who = text("image ", quote(name));
   if (starts_with(file, "\xFF\xD8\xFF")) return decode_jpeg(file, who);
-  if (starts_with(file, "\x89PNG\r\n\x1A\n")) {
-    check_png(file, who);
-    return decode_with_stb(file, who, "PNG");
-  }
-  if (starts_with(file, "BM")) {
-    check_bmp(file, who);
-    return decode_with_stb(file, who, "BMP");
-  }
+  if (starts_with(file, "\x89PNG\r\n\x1A\n")) return decode_png(file, who);
+  if (starts_with(file, "BM")) return decode_bmp(file, who);
   fail(Fault::input, who, ": expected a JPEG, PNG or BMP file, got ",
        file.empty() ? "an empty file" : "something else by its first bytes");
 }

@@ -56,6 +56,20 @@ int tiff_orientation(std::span<const std::byte> tiff) {
   return 1;
 }
 
+constexpr uint32_t png_mark = 0x89504E47;
+
+// Of a PNG's chunk eXIf, which holds the TIFF structure alone.
+int png_orientation(std::span<const std::byte> file) {
+  const Reader in{file};
+  constexpr uint32_t exif = 0x65584966, end = 0x49454E44;
+  for (size_t at = 8;;) {
+    const auto length = in.number(at, 4), type = in.number(at + 4, 4);
+    if (!length || !type || *type == end || file.size() - at - 8 < *length) return 1;
+    if (*type == exif) return tiff_orientation(file.subspan(at + 8, *length));
+    at += size_t{12} + *length;
+  }
+}
+
 }  // namespace
 
 Image blank_image(int width, int height) {
@@ -72,6 +86,7 @@ void check_image(const Image& image, const std::string& who) {
 
 int exif_orientation(std::span<const std::byte> file) {
   const Reader in{file};
+  if (in.number(0, 4) == png_mark) return png_orientation(file);
   constexpr uint32_t start_of_image = 0xFFD8, app1 = 0xE1, start_of_scan = 0xDA, end_of_image = 0xD9;
   if (in.number(0, 2) != start_of_image) return 1;
   for (size_t at = 2;;) {

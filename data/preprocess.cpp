@@ -49,8 +49,10 @@ Image random_crop(const Image& image, double scale_min, Random& random) {
 
 void check_preprocess(const Preprocess& p) {
   check(p.size >= 1 && p.size <= 4096, "preprocess: expected a size of 1 to 4096, got ", p.size);
-  check(p.squash || (p.resize >= p.size && p.resize <= 8192), "preprocess: expected resize of ", p.size,
+  const bool direct = p.squash && !p.crop_squashed;
+  check(direct || (p.resize >= p.size && p.resize <= 8192), "preprocess: expected resize of ", p.size,
         " (the size) to 8192, got ", p.resize);
+  check(p.squash || !p.crop_squashed, "preprocess: expected crop_squashed only with squash");
   for (size_t c = 0; c < 3; ++c)
     check(std::abs(p.mean[c]) <= 1e6f && std::isfinite(p.std[c]) && p.std[c] >= 1e-6f,
           "preprocess: expected means of -1e6 to 1e6 and finite deviations of at least 1e-6, got ", p.mean[c],
@@ -63,6 +65,7 @@ void check_augment(const Augment& a) {
 }
 
 Image prepare(const Image& image, const Preprocess& p) {
+  if (p.crop_squashed) return center_crop(resize(image, p.resize, p.resize, p.filter), p.size, p.size);
   if (p.squash) return resize(image, p.size, p.size, p.filter);
   return center_crop(resize_shorter(image, p.resize, p.filter), p.size, p.size);
 }
@@ -97,7 +100,7 @@ void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
 
 std::string to_json(const Preprocess& p) {
   return text("{\"size\": ", p.size, ", \"resize\": ", p.resize, ", \"squash\": ", p.squash,
-              ", \"filter\": \"", p.filter == Filter::bicubic ? "bicubic" : "bilinear",
+              p.crop_squashed ? ", \"crop_squashed\": true" : "", ", \"filter\": \"", name_of(p.filter),
               "\", \"mean\": ", list(p.mean), ", \"std\": ", list(p.std), '}');
 }
 
@@ -115,7 +118,8 @@ Preprocess preprocess_from_json(std::string_view words) {
     const json object = json::parse(words, no_duplicates);
     check(object.is_object(), "preprocess: expected a JSON object");
     const std::set<std::string> known{"size", "resize", "squash", "filter", "mean", "std"};
-    for (const std::string& key : keys) check(known.contains(key), "preprocess: unknown key ", quote(key));
+    for (const std::string& key : keys)
+      check(known.contains(key) || key == "crop_squashed", "preprocess: unknown key ", quote(key));
     for (const std::string& key : known) check(keys.contains(key), "preprocess: missing key '", key, "'");
 
     const auto whole = [&](const char* key) {
@@ -140,9 +144,16 @@ Preprocess preprocess_from_json(std::string_view words) {
     p.resize = whole("resize");
     check(object.at("squash").is_boolean(), "preprocess: expected 'squash' to be true or false");
     p.squash = object.at("squash").get<bool>();
-    check(object.at("filter") == "bicubic" || object.at("filter") == "bilinear",
-          "preprocess: expected 'filter' to be \"bicubic\" or \"bilinear\"");
-    p.filter = object.at("filter") == "bicubic" ? Filter::bicubic : Filter::bilinear;
+    if (keys.contains("crop_squashed")) {  // files from before it lack it
+      check(object.at("crop_squashed").is_boolean(),
+            "preprocess: expected 'crop_squashed' to be true or false");
+      p.crop_squashed = object.at("crop_squashed").get<bool>();
+    }
+    const auto filter =
+        object.at("filter").is_string() ? filter_named(object.at("filter").get<std::string>()) : std::nullopt;
+    check(filter.has_value(),
+          "preprocess: expected 'filter' to be nearest, box, bilinear, hamming, bicubic or lanczos");
+    p.filter = *filter;
     p.mean = three("mean");
     p.std = three("std");
     check_preprocess(p);

@@ -15,13 +15,29 @@ namespace vitrine {
 
 // What a backbone expects. The defaults are those of ImageNet checkpoints in timm's DeiT manner.
 struct Preprocess {
-  int size = 224;       // side of the square that the network sees
-  int resize = 256;     // shorter side before the central square is cut out; >= size
-  bool squash = false;  // instead: resize to size x size, whatever the aspect ratio
+  int size = 224;              // side of the square that the network sees
+  int resize = 256;            // shorter side before the central square is cut out; >= size
+  bool squash = false;         // instead: resize to size x size, whatever the aspect ratio
+  bool crop_squashed = false;  // with squash: to resize x resize, and cut the central square out of that
   Filter filter = Filter::bicubic;
   std::array<float, 3> mean{0.485f, 0.456f, 0.406f};  // of values in [0, 1]
   std::array<float, 3> std{0.229f, 0.224f, 0.225f};
 };
+
+// The preprocessing of a family of published checkpoints.
+struct PreprocessPreset {
+  const char* name;
+  const char* whose;
+  Preprocess preprocess;
+};
+// All that there are, in data/presets.cpp: the table of means, deviations, sizes and filters. Not among them is what
+// cannot be done here to the bit: Google's JAX programs shrink bilinearly without widening the filter.
+std::span<const PreprocessPreset> preprocess_presets();
+// The one of this name, "timm-vit" for example. Throws for an unknown name, with the nearest.
+Preprocess preprocess_preset(std::string_view name);
+// timm's `crop_pct`: the shorter side before the central square, floor(size / share). 224 becomes 256 for 0.875 and 248
+// for 0.9. Throws unless the share lies in (0, 1] and the result is at most 8192.
+int resize_before_crop(int size, double share);
 
 // What may change from epoch to epoch.
 struct Augment {
@@ -35,7 +51,8 @@ struct Augment {
 void check_preprocess(const Preprocess& preprocess);
 void check_augment(const Augment& augment);
 
-// The size x size square of evaluation: shorter side to `resize` and central square, or squashed.
+// The size x size square of evaluation: shorter side to `resize` and central square, or squashed. Equal to
+// torchvision's Resize and CenterCrop of a Pillow image.
 Image prepare(const Image& image, const Preprocess& preprocess);
 
 // The size x size square of training. Random crops follow torchvision's RandomResizedCrop (ten tries,
@@ -52,8 +69,21 @@ Tensor values_of_bytes(const Preprocess& preprocess);
 
 // The metadata form, e.g.
 // {"size": 224, "resize": 256, "squash": false, "filter": "bicubic", "mean": [...], "std": [...]}.
-// Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values are errors.
+// with "crop_squashed": true before the filter where it is so. Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values are errors.
 std::string to_json(const Preprocess& preprocess);
 Preprocess preprocess_from_json(std::string_view json);
+
+// What Hugging Face's preprocessor_config.json asks for, as the processors ViT, DeiT, Beit, Siglip, CLIP and Bit of
+// transformers (also ...FeatureExtractor and ...Fast) understand it:
+//   size            {"height": n, "width": n} or [n, n]: squash; {"shortest_edge": n}: keep the aspect ratio; n alone:
+//                   the one or the other as the processor has it, squash if the file names none and nothing is cut
+//   do_center_crop, crop_size (n, [n, n] or {"height", "width"})
+//   resample        Pillow's codes: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming
+//   do_normalize, image_mean, image_std: a list of three or one number; false is mean 0 and deviation 1
+// Throws Error{Fault::input}, naming the key, for what is malformed or missing and for all that would have to be
+// guessed or cannot be done: other processors, results that are no square, a crop larger than the picture, do_resize or
+// do_rescale false, a rescale_factor other than 1/255, unknown keys that are neither null nor false. The filter is
+// Pillow's; processors called Fast resize tensors, which differs by up to a level or so.
+Preprocess preprocess_from_hugging_face(std::string_view json);
 
 }  // namespace vitrine

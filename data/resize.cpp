@@ -13,7 +13,20 @@ namespace {
 // weights are at most 1.x, bytes take 8 bits, two are left for the sum's sign and range
 constexpr int fraction_bits = 22;
 
+constexpr double pi = 3.14159265358979323846;
+
+double box(double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }
+
 double bilinear(double x) { return std::max(0.0, 1.0 - std::fabs(x)); }
+
+double sinc(double x) { return x == 0.0 ? 1.0 : std::sin(x * pi) / (x * pi); }
+
+// The window's constants are f32 in Pillow.
+double hamming(double x) {
+  x = std::fabs(x);
+  if (x >= 1.0) return 0.0;
+  return sinc(x) * (double{0.54f} + double{0.46f} * std::cos(x * pi));
+}
 
 // Keys' cubic convolution with a = -1/2.
 double bicubic(double x) {
@@ -22,6 +35,31 @@ double bicubic(double x) {
   if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
   if (x < 2.0) return (((x - 5.0) * x + 8.0) * x - 4.0) * a;
   return 0.0;
+}
+
+double lanczos(double x) { return x >= -3.0 && x < 3.0 ? sinc(x) * sinc(x / 3.0) : 0.0; }
+
+struct Shape {
+  double (*weight)(double);
+  double support;  // no weight further from the middle
+};
+
+Shape shape_of(Filter filter) {
+  switch (filter) {
+    case Filter::box:
+      return {box, 0.5};
+    case Filter::bilinear:
+      return {bilinear, 1.0};
+    case Filter::hamming:
+      return {hamming, 1.0};
+    case Filter::bicubic:
+      return {bicubic, 2.0};
+    case Filter::lanczos:
+      return {lanczos, 3.0};
+    case Filter::nearest:
+      break;
+  }
+  fail(Fault::input, "resize: expected a filter with weights");
 }
 
 // Which inputs make up each output along one axis, and their integer weights.
@@ -38,7 +76,8 @@ struct Taps {
 
 Taps taps(int in, int out, Filter filter) {
   const double scale = static_cast<double>(in) / out, stretch = std::max(scale, 1.0);
-  const double support = (filter == Filter::bicubic ? 2.0 : 1.0) * stretch, inverse = 1.0 / stretch;
+  const Shape shape = shape_of(filter);
+  const double support = shape.support * stretch, inverse = 1.0 / stretch;
   Taps t;
   t.most = static_cast<int>(std::ceil(support)) * 2 + 1;
   t.ranges.resize(size_t(out));
@@ -51,7 +90,7 @@ Taps taps(int in, int out, Filter filter) {
     double sum = 0.0;
     for (int k = 0; k < count; ++k) {
       const double x = (begin + k - center + 0.5) * inverse;
-      real[size_t(k)] = filter == Filter::bicubic ? bicubic(x) : bilinear(x);
+      real[size_t(k)] = shape.weight(x);
       sum += real[size_t(k)];
     }
     int32_t* weight = t.weights.data() + size_t(o) * size_t(t.most);
@@ -112,13 +151,52 @@ Image resample_columns(const Image& image, int height, const Taps& t, int first)
   return result;
 }
 
+// Which input each output of `nearest` takes. Pillow adds the scale up, so we do: the sums' rounding decides where
+// a middle falls between two pixels.
+std::vector<int> nearest_inputs(int in, int out) {
+  const double scale = static_cast<double>(in) / out;
+  std::vector<int> inputs(static_cast<size_t>(out));
+  double middle = scale * 0.5;
+  for (int& input : inputs) {
+    input = static_cast<int>(middle);
+    middle += scale;
+  }
+  return inputs;
+}
+
+Image resize_nearest(const Image& image, int width, int height) {
+  Image result = blank_image(width, height);
+  const std::vector<int> columns = nearest_inputs(image.width, width);
+  uint8_t* out = result.rgb.data();
+  for (const int y : nearest_inputs(image.height, height)) {
+    const uint8_t* row = image.rgb.data() + size_t(y) * size_t(image.width) * 3;
+    for (const int x : columns) {
+      std::memcpy(out, row + size_t(x) * 3, 3);
+      out += 3;
+    }
+  }
+  return result;
+}
+
 int half_to_even(int doubled) { return doubled / 2 + (doubled % 2 != 0 && doubled / 2 % 2 != 0 ? 1 : 0); }
 
+constexpr std::array<const char*, all_filters.size()> filter_names{"nearest", "box",     "bilinear",
+                                                                   "hamming", "bicubic", "lanczos"};
+
 }  // namespace
+
+const char* name_of(Filter filter) { return filter_names.at(static_cast<size_t>(filter)); }
+
+std::optional<Filter> filter_named(std::string_view name) {
+  for (const Filter filter : all_filters)
+    if (name == name_of(filter)) return filter;
+  return std::nullopt;
+}
 
 Image resize(const Image& image, int width, int height, Filter filter) {
   check_image(image, "resize");
   check(width >= 1 && height >= 1, "resize: expected a target of at least 1 x 1, got ", width, " x ", height);
+  if (filter == Filter::nearest) return resize_nearest(image, width, height);
   if (height == image.height)
     return width == image.width ? image : resample_rows(image, width, 0, image.height, filter);
   const Taps vertical = taps(image.height, height, filter);

@@ -37,7 +37,7 @@ struct Case {
 };
 
 const TensorFile& golden() {
-  static const TensorFile file = load_safetensors(VITRINE_GOLDEN_VIT);
+  static const TensorFile file = load_safetensors(VITRINE_GOLDEN "/vit.safetensors");
   return file;
 }
 

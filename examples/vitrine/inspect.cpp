@@ -35,13 +35,13 @@ size_t total_bytes(const TensorFile& file) {
 }
 
 std::string preprocess_text(const Preprocess& p) {
-  const std::string geometry = p.squash ? text("squashed to ", p.size, " x ", p.size)
-                               : p.resize == p.size
-                                   ? text("shorter side and central square ", p.size)
-                                   : text("shorter side ", p.resize, ", central square ", p.size);
-  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}", geometry,
-                     p.filter == Filter::bicubic ? "bicubic" : "bilinear", p.mean[0], p.mean[1], p.mean[2],
-                     p.std[0], p.std[1], p.std[2]);
+  const std::string geometry =
+      p.crop_squashed      ? text("squashed to ", p.resize, " x ", p.resize, ", central square ", p.size)
+      : p.squash           ? text("squashed to ", p.size, " x ", p.size)
+      : p.resize == p.size ? text("shorter side and central square ", p.size)
+                           : text("shorter side ", p.resize, ", central square ", p.size);
+  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}", geometry, name_of(p.filter),
+                     p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2]);
 }
 
 // "batch 64, clip 0.0, ..."

@@ -116,7 +116,10 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
     chosen.val_from = "the data's own split";
   }
   data.preprocess = preprocess_of(backbone, o.image_size.value_or(0));
-  if (o.resize != ResizeMode::own) data.preprocess.squash = o.resize == ResizeMode::squash;
+  if (o.resize != ResizeMode::own) {
+    data.preprocess.squash = o.resize == ResizeMode::squash;
+    data.preprocess.crop_squashed = false;
+  }
   return chosen;
 }
 

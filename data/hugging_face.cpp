@@ -1,0 +1,229 @@
+// hugging_face.cpp: reads the preprocessor_config.json of checkpoints for transformers.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "data/preprocess.h"
+#include "engine/check.h"
+#include "engine/text.h"
+
+namespace vitrine {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* who = "preprocessor_config.json: ";
+
+// What the classes of transformers take for granted where a file does not say it.
+struct Processor {
+  const char* name;
+  bool whole_is_square;  // "size": n is n x n, otherwise the shorter side
+  bool crops;            // cuts unless told otherwise; those that do not have no crop at all
+};
+constexpr std::array<Processor, 6> processors{{{"ViT", true, false},
+                                               {"Siglip", true, false},
+                                               {"DeiT", true, true},
+                                               {"Beit", true, true},
+                                               {"CLIP", false, true},
+                                               {"Bit", false, true}}};
+
+// These change no pixel, whatever they are, as pictures are always made RGB and the result is always planes.
+bool is_remark(const std::string& key) {
+  constexpr std::array<std::string_view, 9> remarks{"_valid_processor_keys",
+                                                    "processor_class",
+                                                    "image_processor_type",
+                                                    "feature_extractor_type",
+                                                    "auto_map",
+                                                    "do_convert_rgb",
+                                                    "data_format",
+                                                    "input_data_format",
+                                                    "return_tensors"};
+  return std::find(remarks.begin(), remarks.end(), key) != remarks.end();
+}
+
+class Config {
+ public:
+  explicit Config(std::string_view words) {
+    std::map<int, std::set<std::string>> keys;  // of the objects that are open, by depth
+    const auto no_duplicates = [&](int depth, json::parse_event_t event, json& value) {
+      check(depth <= 2, who, "expected an object of plain values");
+      if (event == json::parse_event_t::object_start) keys[depth + 1].clear();
+      if (event == json::parse_event_t::key)
+        check(keys[depth].insert(value.get<std::string>()).second, who, "duplicate key ",
+              quote(value.get<std::string>()));
+      return true;
+    };
+    try {
+      object_ = json::parse(words, no_duplicates);
+    } catch (const json::exception& error) {
+      fail(Fault::input, who, "malformed JSON: ", error.what());
+    }
+    check(object_.is_object(), who, "expected a JSON object");
+  }
+
+  bool has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
+
+  const json& at(const char* key) const {
+    check(has(key), who, "missing key '", key, "'");
+    return object_[key];
+  }
+
+  bool flag(const char* key, bool otherwise) const {
+    if (!has(key)) return otherwise;
+    check(at(key).is_boolean(), who, "expected '", key, "' to be true or false");
+    return at(key).get<bool>();
+  }
+
+  static bool is_side(const json& value) {
+    return value.is_number_integer() && value >= 1 && value <= max_image_side;
+  }
+
+  // The side of a square: [n, n] or {"height": n, "width": n}; nothing for another shape.
+  static std::optional<int> square(const char* key, const json& value) {
+    json height, width;
+    if (value.is_array() && value.size() == 2) {
+      height = value[0];
+      width = value[1];
+    } else if (value.is_object() && value.size() == 2 && value.contains("height") &&
+               value.contains("width")) {
+      height = value["height"];
+      width = value["width"];
+    } else {
+      return std::nullopt;
+    }
+    check(is_side(height) && is_side(width), who, "expected the sides in '", key,
+          "' to be whole numbers of 1 to ", max_image_side);
+    check(height == width, who, "expected '", key, "' to be a square, got ", height.get<int>(), " x ",
+          width.get<int>());
+    return height.get<int>();
+  }
+
+  // Three numbers, or one for all channels.
+  std::array<float, 3> channels(const char* key) const {
+    const json& value = at(key);
+    const bool list = value.is_array() && value.size() == 3 &&
+                      std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_number(); });
+    check(list || value.is_number(), who, "expected '", key, "' to be a number or a list of three");
+    std::array<float, 3> numbers{};
+    for (size_t c = 0; c < 3; ++c) {
+      // A double beyond all floats has no conversion to one.
+      const double number = (list ? value[c] : value).get<double>();
+      check(std::abs(number) <= 1e30, who, "expected numbers of sensible size in '", key, "'");
+      numbers[c] = static_cast<float>(number);
+    }
+    return numbers;
+  }
+
+  // The class that the file was made for; null if it names none.
+  const Processor* processor() const {
+    const Processor* found = nullptr;
+    for (const char* key : {"image_processor_type", "feature_extractor_type"}) {
+      if (!has(key)) continue;
+      check(at(key).is_string(), who, "expected '", key, "' to be a name");
+      const std::string name = at(key).get<std::string>();
+      const auto fits = [&](const Processor& p) {
+        for (const char* ending : {"ImageProcessor", "FeatureExtractor", "ImageProcessorFast"})
+          if (name == std::string(p.name) + ending) return true;
+        return false;
+      };
+      const auto* const one = std::find_if(processors.begin(), processors.end(), fits);
+      check(one != processors.end(), who, "expected '", key,
+            "' to be that of ViT, Siglip, DeiT, Beit, CLIP or Bit, got ", quote(name));
+      check(found == nullptr || found == one, who,
+            "'image_processor_type' and 'feature_extractor_type' name different processors");
+      found = one;
+    }
+    return found;
+  }
+
+  // What would change pixels in a way that nobody here knows is not passed over.
+  void check_keys() const {
+    static const std::set<std::string> known{"size",       "do_resize",  "resample",       "do_center_crop",
+                                             "crop_size",  "do_rescale", "rescale_factor", "do_normalize",
+                                             "image_mean", "image_std"};
+    for (const auto& [key, value] : object_.items())
+      check(known.contains(key) || is_remark(key) || value.is_null() || value == false, who, "unknown key ",
+            quote(key));
+  }
+
+ private:
+  json object_;
+};
+
+Filter filter_of(const json& code) {
+  constexpr std::array<Filter, 6> by_code{Filter::nearest, Filter::lanczos, Filter::bilinear,
+                                          Filter::bicubic, Filter::box,     Filter::hamming};
+  check(code.is_number_integer() && code >= 0 && code < by_code.size(), who,
+        "expected 'resample' to be one of Pillow's codes 0 to 5");
+  return by_code[code.get<size_t>()];
+}
+
+// The side of the square that is cut out, if one is.
+std::optional<int> crop_of(const Config& config, const Processor* processor) {
+  check(processor != nullptr || config.has("do_center_crop") || !config.has("crop_size"), who,
+        "has 'crop_size', but neither 'do_center_crop' nor a processor that tells whether to use it");
+  if (!config.flag("do_center_crop", processor != nullptr && processor->crops)) return std::nullopt;
+  check(processor == nullptr || processor->crops, who, "'do_center_crop' is true, but the processor of ",
+        processor ? processor->name : "", " has no crop");
+  const json& value = config.at("crop_size");
+  if (Config::is_side(value)) return value.get<int>();
+  const std::optional<int> side = Config::square("crop_size", value);
+  check(side.has_value(), who, "expected 'crop_size' to be n, [n, n] or {\"height\": n, \"width\": n}");
+  return side;
+}
+
+}  // namespace
+
+Preprocess preprocess_from_hugging_face(std::string_view words) {
+  const Config config(words);
+  config.check_keys();
+  const Processor* processor = config.processor();
+  check(config.flag("do_resize", true), who, "'do_resize' is false: pictures would keep their sizes");
+  check(config.flag("do_rescale", true), who, "'do_rescale' is false: bytes are always made 0 to 1 here");
+  if (config.has("rescale_factor")) {
+    const json& factor = config.at("rescale_factor");
+    check(factor.is_number() && std::abs(factor.get<double>() * 255 - 1) < 1e-6, who,
+          "expected 'rescale_factor' to be 1/255");
+  }
+
+  const std::optional<int> crop = crop_of(config, processor);
+  const json& size = config.at("size");
+  std::optional<int> side = Config::square("size", size);
+  bool squash = side.has_value();
+  if (Config::is_side(size)) {
+    check(processor != nullptr || !crop, who, "'size' is ", size.get<int>(),
+          ", a square's side for some processors, the shorter side for others, and the file names none");
+    side = size.get<int>();
+    squash = processor == nullptr || processor->whole_is_square;
+  } else if (size.is_object() && size.size() == 1 && size.contains("shortest_edge")) {
+    check(Config::is_side(size["shortest_edge"]), who,
+          "expected 'shortest_edge' to be a whole number of 1 to ", max_image_side);
+    side = size["shortest_edge"].get<int>();
+  }
+  check(side.has_value(), who,
+        "expected 'size' to be n, [n, n], {\"height\": n, \"width\": n} or {\"shortest_edge\": n}");
+  check(squash || crop, who, "'size' keeps the aspect ratio and nothing is cut: the result is no square");
+  check(!crop || *crop <= *side, who, "'crop_size' is ", crop.value_or(0), ", more than the ", *side,
+        " of 'size'");
+
+  Preprocess p;
+  p.size = crop.value_or(*side);
+  p.resize = *side;
+  p.squash = squash;
+  p.crop_squashed = squash && p.size != p.resize;
+  p.filter = filter_of(config.at("resample"));
+  p.mean = {0, 0, 0};
+  p.std = {1, 1, 1};
+  if (config.flag("do_normalize", true)) {
+    p.mean = config.channels("image_mean");
+    p.std = config.channels("image_std");
+  }
+  check_preprocess(p);
+  return p;
+}
+
+}  // namespace vitrine

@@ -1,0 +1,196 @@
+// preset_test.cpp: the table of families, and what preprocessor_config.json of transformers may ask for.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "data/preprocess.h"
+#include "engine/check.h"
+
+using namespace vitrine;
+
+namespace {
+
+bool same(const Preprocess& a, const Preprocess& b) { return to_json(a) == to_json(b); }
+
+// A whole file; `size` and what follows replace the entries of google/vit-*'s.
+std::string config(const std::string& size, const std::string& more = "", const std::string& type = "ViT") {
+  return "{\"do_normalize\": true, \"do_resize\": true, \"image_mean\": [0.5, 0.5, 0.5], \"image_std\": "
+         "[0.5, 0.5, "
+         "0.5], \"resample\": 2, \"size\": " +
+         size + (type.empty() ? "" : ", \"image_processor_type\": \"" + type + "ImageProcessor\"") +
+         (more.empty() ? "" : ", " + more) + "}";
+}
+
+std::string refusal(const std::string& words) {
+  try {
+    preprocess_from_hugging_face(words);
+  } catch (const Error& error) {
+    CHECK(error.fault() == Fault::input);
+    return error.what();
+  }
+  return "no error";
+}
+
+bool refused(const std::string& words, const std::string& part) {
+  const std::string message = refusal(words);
+  const bool named = message.starts_with("preprocessor_config.json: ") || message.starts_with("preprocess: ");
+  const bool found = named && message.find(part) != std::string::npos;
+  if (!found) MESSAGE("'" << part << "' is not in: " << message << " for " << words);
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("presets make sense, have names of their own and survive their metadata form") {
+  std::set<std::string> names;
+  for (const PreprocessPreset& preset : preprocess_presets()) {
+    CAPTURE(preset.name);
+    CHECK(names.insert(preset.name).second);
+    check_preprocess(preset.preprocess);
+    CHECK(same(preprocess_preset(preset.name), preset.preprocess));
+    CHECK(same(preprocess_from_json(to_json(preset.preprocess)), preset.preprocess));
+  }
+  CHECK_THROWS_WITH_AS(preprocess_preset("tim-vit"),
+                       "preprocess: unknown preset 'tim-vit'; did you mean 'timm-vit'?", Error);
+  CHECK_THROWS_AS(preprocess_preset(""), Error);
+}
+
+TEST_CASE("presets: their sides follow from the shares that timm states, rounded down") {
+  CHECK(resize_before_crop(224, 0.875) == preprocess_preset("deit").resize);
+  CHECK(resize_before_crop(384, 0.875) == preprocess_preset("swin-384").resize);
+  CHECK(resize_before_crop(224, 0.9) == preprocess_preset("timm-vit").resize);
+  CHECK(resize_before_crop(518, 1.0) == preprocess_preset("timm-dinov2").resize);
+  CHECK(resize_before_crop(224, 0.9) == static_cast<int>(224 / 0.9));
+  for (const double share : {0.0, -1.0, 1.01, 1e-9, std::nan("")})
+    CHECK_THROWS_AS(resize_before_crop(224, share), Error);
+  CHECK_THROWS_AS(resize_before_crop(0, 1), Error);
+}
+
+TEST_CASE("squashed, then cut: both steps") {
+  Image image = blank_image(61, 40);
+  for (size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<uint8_t>(i * i / 7);
+  const Preprocess p{.size = 16, .resize = 21, .squash = true, .crop_squashed = true};
+  CHECK(prepare(image, p).rgb == crop(resize(image, 21, 21, p.filter), 2, 2, 16, 16).rgb);
+  CHECK_THROWS_AS(check_preprocess({.size = 16, .resize = 21, .crop_squashed = true}), Error);
+  CHECK_THROWS_AS(check_preprocess({.size = 16, .resize = 15, .squash = true, .crop_squashed = true}), Error);
+  CHECK_THROWS_AS(
+      preprocess_from_json(to_json(p).replace(to_json(p).find("_squashed\": true") + 12, 4, "\"no\"")),
+      Error);
+}
+
+TEST_CASE("preprocessor_config.json: every shape of size") {
+  const Preprocess google = preprocess_preset("google-vit");
+  for (const char* type : {"ViT", "Siglip", ""})
+    for (const char* size : {"{\"height\": 224, \"width\": 224}", "[224, 224]", "224"})
+      CHECK(same(preprocess_from_hugging_face(config(size, "", type)), google));
+  CHECK(same(
+      preprocess_from_hugging_face(
+          "{\"feature_extractor_type\": \"ViTFeatureExtractor\", \"image_mean\": 0.5, \"image_std\": 0.5, "
+          "\"size\": 224, \"resample\": 2}"),
+      google));
+
+  const std::string normal =
+      "{\"crop_size\": 224, \"do_center_crop\": true, \"do_normalize\": true, \"do_resize\": true, "
+      "\"image_mean\": "
+      "[0.48145466, 0.4578275, 0.40821073], \"image_std\": [0.26862954, 0.26130258, 0.27577711], "
+      "\"resample\": 3, ";
+  const Preprocess clip = preprocess_preset("clip");
+  CHECK(same(
+      preprocess_from_hugging_face(normal + "\"feature_extractor_type\": \"CLIPFeatureExtractor\", \"size\": "
+                                            "224}"),
+      clip));
+  CHECK(same(preprocess_from_hugging_face(normal + "\"size\": {\"shortest_edge\": 224}}"), clip));
+
+  const std::string imagenet =
+      "{\"image_mean\": [0.485, 0.456, 0.406], \"image_std\": [0.229, 0.224, 0.225], \"resample\": 3, "
+      "\"rescale_factor\": 0.00392156862745098, \"do_rescale\": true, \"do_convert_rgb\": null, ";
+  CHECK(
+      same(preprocess_from_hugging_face(
+               imagenet + "\"image_processor_type\": \"BitImageProcessor\", \"crop_size\": {\"height\": 224, "
+                          "\"width\": 224}, \"size\": {\"shortest_edge\": 256}}"),
+           preprocess_preset("dinov2")));
+  CHECK(same(preprocess_from_hugging_face(imagenet + "\"feature_extractor_type\": \"DeiTFeatureExtractor\", "
+                                                     "\"crop_size\": 224, \"size\": 256}"),
+             preprocess_preset("deit-transformers")));
+  CHECK(same(preprocess_from_hugging_face(imagenet + "\"image_processor_type\": \"ViTImageProcessorFast\", "
+                                                     "\"size\": {\"width\": 384, \"height\": 384}}"),
+             preprocess_preset("swin-transformers-384")));
+
+  CHECK(refused(config("{\"height\": 224, \"width\": 225}"), "224 x 225"));
+  CHECK(refused(config("{\"shortest_edge\": 224}"), "'size' keeps the aspect ratio"));
+  CHECK(refused(config("{\"shortest_edge\": 224, \"longest_edge\": 300}"), "'size'"));
+  CHECK(refused(config("{\"longest_edge\": 224}"), "'size'"));
+  CHECK(refused(config("256", "\"do_center_crop\": true, \"crop_size\": 224", ""), "'size' is 256"));
+  CHECK(refused(config("224", "\"do_center_crop\": true, \"crop_size\": 256", "CLIP"), "'crop_size' is 256"));
+  CHECK(refused(config("224", "\"do_center_crop\": true", "CLIP"), "'crop_size'"));
+  CHECK(refused(config("224", "\"crop_size\": 224", ""), "'crop_size'"));
+  CHECK(refused(config("224", "\"do_center_crop\": true, \"crop_size\": 224"), "'do_center_crop'"));
+  CHECK(same(preprocess_from_hugging_face(config("224", "\"crop_size\": 200")), google));  // ViT has no crop
+}
+
+TEST_CASE("preprocessor_config.json: filters, switches and numbers") {
+  const std::string size = "{\"height\": 8, \"width\": 8}";
+  const char* by_code[] = {"nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"};
+  for (int code = 0; code < 6; ++code) {
+    std::string words = config(size);
+    words.replace(words.find("\"resample\": 2") + 12, 1, std::to_string(code));
+    CHECK(name_of(preprocess_from_hugging_face(words).filter) == std::string(by_code[code]));
+  }
+  std::string raw = config(size);
+  raw.replace(raw.find("true"), 4, "false");  // do_normalize
+  CHECK(preprocess_from_hugging_face(raw).mean == std::array<float, 3>{0, 0, 0});
+  CHECK(preprocess_from_hugging_face(raw).std == std::array<float, 3>{1, 1, 1});
+
+  const auto replaced = [&](const std::string& from, const std::string& to) {
+    std::string words = config(size);
+    REQUIRE(words.find(from) != std::string::npos);
+    return words.replace(words.find(from), from.size(), to);
+  };
+  for (const char* code : {"6", "-1", "2.0", "\"bicubic\"", "null", "99999999999999999999"})
+    CHECK(refused(replaced("\"resample\": 2", std::string("\"resample\": ") + code), "'resample'"));
+  CHECK(refused(replaced("\"do_resize\": true", "\"do_resize\": false"), "'do_resize'"));
+  CHECK(refused(replaced("\"do_resize\": true", "\"do_resize\": 1"), "'do_resize'"));
+  CHECK(refused(config(size, "\"do_rescale\": false"), "'do_rescale'"));
+  for (const char* factor : {"0.00784313725490196", "1", "0", "\"1/255\"", "-0.00392156862745098"})
+    CHECK(refused(config(size, std::string("\"rescale_factor\": ") + factor), "'rescale_factor'"));
+  for (const char* mean :
+       {"[0.5, 0.5]", "[0.5, 0.5, 0.5, 0.5]", "[0.5, \"x\", 0.5]", "\"0.5\"", "1e300", "null", "{}"})
+    CHECK(refused(replaced("\"image_mean\": [0.5, 0.5, 0.5]", std::string("\"image_mean\": ") + mean),
+                  "'image_mean'"));
+  CHECK(refused(replaced("\"image_std\": [0.5, 0.5, 0.5]", "\"image_std\": 0"), "deviations"));
+  for (const char* bad : {"0", "-224", "224.0", "1e3", "99999999999", "\"224\"", "true", "null", "[]", "{}",
+                          "[1]", "[224, 224, 224]", "[0, 0]", "[\"a\", \"a\"]", "{\"height\": 224}",
+                          "{\"height\": 1e5, \"width\": 1e5}", "{\"shortest_edge\": -1}", "16384"})
+    CHECK(refusal(config(bad)) != "no error");
+}
+
+TEST_CASE(
+    "preprocessor_config.json: what would have to be guessed is refused, and so is what is no such file") {
+  for (const char* type : {"ConvNext", "Levit", "Siglip2", "VideoMAE", "Vi", "ViTT", "\\u0000"})
+    CHECK(refused(config("224", "", type), "'image_processor_type'"));
+  CHECK(refused(config("224", "\"image_processor_type\": 3", ""), "'image_processor_type'"));
+  CHECK(refused(config("224", "\"feature_extractor_type\": \"CLIPFeatureExtractor\""), "different"));
+  for (const char* more : {"\"do_pad\": true", "\"crop_pct\": 0.9", "\"size_divisor\": 32", "\"offset\": 0"})
+    CHECK(refused(config("224", more), "unknown key"));
+  CHECK(refusal(config("224", "\"do_pad\": false, \"crop_pct\": null, \"processor_class\": \"x\"")) ==
+        "no error");
+  CHECK(refused(config("224", "\"size\": 224"), "duplicate key 'size'"));
+  CHECK(refused(config("{\"height\": 9, \"height\": 224, \"width\": 224}"), "duplicate key 'height'"));
+  CHECK(refusal(config("{\"height\": 224, \"width\": 224}",
+                       "\"crop_size\": {\"height\": 224, \"width\": 224}")) == "no error");
+  CHECK(refused(std::string(100000, '['), ""));
+  for (const char* words :
+       {"", "[]", "3", "null", "{}", "{\"size\"", "\xff\xfe", "{\"size\": {\"a\": {\"b\": {}}}}"})
+    CHECK(refusal(words) != "no error");
+  const std::string good = config("{\"height\": 224, \"width\": 224}", "\"do_rescale\": true");
+  for (size_t length = 0; length < good.size(); ++length)
+    CHECK(refusal(good.substr(0, length)) != "no error");
+  for (size_t i = 0; i < good.size(); ++i)
+    for (const char c : {'\0', '"', '{', '9', ',', '\x80', '-'}) {
+      std::string changed = good;
+      changed[i] = c;
+      refusal(changed);  // an error that is checked to be ours, or a sensible value
+    }
+}
