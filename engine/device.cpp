@@ -63,7 +63,10 @@ std::shared_ptr<void> open_library(const std::string& kind, const std::string& f
     reason = dlerror();
     if (place != file) break;  // it is there, but cannot be used: another one would only hide that
   }
-  fail(Fault::resources, "device: ", kind, " needs ", file, ", which cannot be opened: ", reason);
+  fail(Fault::resources, "device: ", kind, " needs ", file, ", which cannot be opened: ", reason,
+       kind == "emulator"
+           ? "; it is made for tests, beside the program in a build folder, and is not installed"
+           : "");
 }
 
 #endif

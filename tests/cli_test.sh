@@ -433,7 +433,7 @@ if [[ -e $(dirname "$vitrine")/../lib/libvitrine_emulator.so ]]; then
   cp out there.json
   expect 'the same on the CPU' 0 . "$vitrine" tune "${few[@]}" --backbone tiny.safetensors --out here --json
   json 'a device learns what the CPU does' 'abs(j["train"]["loss"] - json.load(open("there.json"))["train"]["loss"]) < 1e-4 * j["train"]["loss"]'
-  expect 'a run on a device is gone on with there' 1 'has other settings' "$vitrine" tune "${few[@]}" --backbone tiny.safetensors --out there --resume
+  expect 'a run on a device is gone on with there' 1 'has other settings: device "emulator", given none$' "$vitrine" tune "${few[@]}" --backbone tiny.safetensors --out there --resume
   expect 'predict on a device' 0 '"name"' "$vitrine" predict --task there/task.safetensors "${device[@]}" --json pictures/test/red/00.png
   expect 'bench on a device' 0 . "$vitrine" bench step --model builtin --device emulator --batch 1 --steps 1 --warmup 1 --json
   json 'bench on a device: as JSON' 'j["device"] == "emulator" and j["recorded"] and j["precision"] == "bf16"'

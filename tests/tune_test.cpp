@@ -74,7 +74,8 @@ TEST_CASE("tune: a damaged checkpoint is passed over aloud; other settings or da
 
   TuneConfig other = config;
   other.learning_rate = 2e-2;
-  CHECK_THROWS_AS(tune(backbone, data, other, folder.path, true, {}), Error);
+  CHECK_THROWS_WITH_AS(tune(backbone, data, other, folder.path, true, {}),
+                       doctest::Contains("other settings: learning_rate 0.01, given 0.02"), Error);
   TuneData fewer = data;
   fewer.train.pop_back();
   CHECK_THROWS_AS(tune(backbone, fewer, config, folder.path, true, {}), Error);

@@ -22,6 +22,7 @@ while (($#)); do
   case $1 in
     --build) (($# > 1)) || die "--build: expected a folder after it"; build=$2; shift ;;
     --without-cuda) cuda=0 ;;
+    --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
     *.tar.zst | *.tar.gz) archive=$1 ;;
     *) die "unknown word '$1'; usage: pack.sh [--build FOLDER] [--without-cuda] OUT.tar.zst|OUT.tar.gz" ;;
   esac

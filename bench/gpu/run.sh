@@ -5,9 +5,11 @@
 #
 # --device D         cuda, cuda:1 or emulator [cuda]
 # --sizes S          full or tiny; tiny shows that all of it works, and the report says so [full]
-# --binaries FOLDER  a build, or the folder that pack.sh made [this one if pack.sh made it, else build-gpu, built if need be]
+# --binaries FOLDER  a build, or the folder that pack.sh made [this one if pack.sh made it, else build-gpu, which is then
+#                    built or brought up to date, by as many compilers at once as JOBS says, else as there are cores]
 # --python P         one that has PyTorch [python3]
-# --lines FOLDER     what is finished is kept here, a line for each measurement, and not made again [build-gpu/lines]
+# --lines FOLDER     what is finished is kept here, a line for each measurement, and not made again [build-gpu/lines;
+#                    with the emulator or tiny sizes OUT/lines]
 # --out FOLDER       where the report goes [bench/results]; needed with the emulator or tiny sizes, and then not there
 # --again            forgets what the named stages have measured
 # --limit SECONDS    of each stage; one that is cut off keeps what it has, and the same command goes on from there [520]
@@ -57,8 +59,8 @@ lines=${lines:-$root/build-gpu/lines} out=${out:-$root/bench/results}
 if [[ -z $binaries ]]; then
   if [[ -d $root/bin ]]; then binaries=$root; else binaries=$root/build-gpu; fi
 fi
-if [[ $binaries == "$root/build-gpu" && ! -x $binaries/bench/vitrine_gpu_kernels ]]; then
-  say "building Vitrine in $binaries"
+if [[ $binaries == "$root/build-gpu" ]]; then  # also if it is there: a build may have been cut off, or sources be newer
+  say "building Vitrine in $binaries; the first time this takes minutes"
   { cmake -S "$root" -B "$binaries" -DVITRINE_GPU_BENCH=ON -DCMAKE_CUDA_FLAGS=-lineinfo && cmake --build "$binaries" -j "${JOBS:-$(nproc)}"; } >&2 || die "Vitrine could not be built"
 fi
 program() { # NAME FOLDER-OF-A-BUILD
@@ -174,7 +176,9 @@ for stage in "${stages[@]}"; do
         mv "$lines/steps.tmp" "$lines/steps.jsonl"
       fi
       steps "$stage" || code=$? ;;
-    report) python3 "$here/report.py" "$lines" "$out" "$rounds" || code=$? ;;
+    report)
+      ((!proof)) || say "*** the report shows that all of this works; its numbers measure nothing ***"
+      python3 "$here/report.py" "$lines" "$out" "$rounds" || code=$? ;;
   esac
   ended "$stage" "$code"
 done

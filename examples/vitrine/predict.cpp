@@ -38,7 +38,8 @@ std::vector<std::string> names_from_json(std::string_view content, const std::st
     check(keys.size() == json.size(), who, ": a key appears twice");
     for (size_t c = 0; c < json.size(); ++c) {
       const auto found = json.find(std::to_string(c));
-      check(found != json.end(), who, ": has ", json.size(), " entries, but none for class ", c);
+      check(found != json.end(), who, ": has ", json.size(), " entries, but none for class ", c,
+            "; its keys must be the numbers of classes");
       names.push_back(found->get<std::string>());
     }
   } catch (const nlohmann::json::exception& e) {

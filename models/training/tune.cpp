@@ -263,7 +263,7 @@ void Run::restore(const TensorFile& state) {
   };
   check(entry("format") == "vitrine checkpoint 1", state.name, ": is not a checkpoint of this version");
   check(entry("config") == to_json(config_), "resume: the run in '", folder_,
-        "' has other settings: ", entry("config"), ", but these were given: ", to_json(config_));
+        "' has other settings: ", differences(entry("config"), to_json(config_)));
   check(entry("data") == digest_of(data_), "resume: the run in '", folder_, "' was made on other data");
   check(entry("backbone") == backbone_identity_, "resume: the run in '", folder_,
         "' has another backbone, of identity ", entry("backbone").substr(0, 16), "..., but ",

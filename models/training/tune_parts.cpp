@@ -1,5 +1,7 @@
 #include "models/training/tune_parts.h"
 
+#include <nlohmann/json.hpp>
+
 #include "engine/check.h"
 #include "engine/device.h"
 #include "engine/sha256.h"
@@ -46,6 +48,21 @@ Tensor class_weights(const TuneData& data, int64_t classes) {
   std::vector<float> weights;
   for (const int64_t count : class_counts(data)) weights.push_back(1 / static_cast<float>(count));
   return Tensor::of<float>({classes}, weights);
+}
+
+std::string differences(const std::string& kept, const std::string& given) {
+  const auto before = nlohmann::json::parse(kept, nullptr, false), now = nlohmann::json::parse(given);
+  if (!before.is_object()) return text(quote(kept), ", which is no JSON object");
+  const auto value = [](const nlohmann::json& all, const std::string& key) {
+    return all.contains(key) ? all[key].dump() : "none";
+  };
+  auto keys = before;
+  keys.update(now);
+  std::string out;
+  for (const auto& [key, unused] : keys.items())
+    if (value(before, key) != value(now, key))
+      out += text(out.empty() ? "" : "; ", key, " ", value(before, key), ", given ", value(now, key));
+  return out;
 }
 
 TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const TuneData& data,

@@ -13,6 +13,8 @@ std::string digest_of(const Task* start);
 void check_every_class(const TuneData& data, const std::vector<BadImage>& bad = {});
 // 1 / count of each class, (classes) f32.
 Tensor class_weights(const TuneData& data, int64_t classes);
+// Where two settings in JSON differ: "epochs 2, given 3; seed 0, given 1".
+std::string differences(const std::string& kept, const std::string& given);
 // The settings with what the data, the task to start from and the backbone tell. Throws where they do not fit.
 TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const TuneData& data,
                      const Task* start);

@@ -101,6 +101,9 @@ Result Queue::open() {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
     cudaGetLastError();
+    int driver = 0;  // 0 stays where none is installed, which the error calls an old one
+    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+      return "cuda: no device: this machine has no NVIDIA driver";
     return sentence(std::string("cuda: no device: ") +
                     cudaGetErrorString(error == cudaSuccess ? cudaErrorNoDevice : error));
   }
