@@ -5,6 +5,7 @@
 set -u
 
 vitrine=$(realpath "${1:?usage: cli_test.sh PROGRAM}")
+tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
 mounted=
 cleanup() {
@@ -364,6 +365,21 @@ for method in vpt-deep full; do
   json "bench step of a Swin, $method: as JSON" 'j["trained_parameters"] == 16 * 5 + 5 + (10 * (8 + 2 * 16) if j["method"] == "vpt-deep" else 3 * 16 * 8 + 3 * 8 + sum(n * (12 * d * d + 13 * d + 25 * h) for n, d, h in ((1, 8, 1), (2, 16, 2))) + 8 * 8 + 8 * 64 + 2 * 16)'
 done
 expect 'bench of an unknown Swin' 1 'did you mean swin-' "$vitrine" bench step --model swin-x
+
+# --- containers ---
+python3 "$tests/as_containers.py" tiny.safetensors tiny.npz tiny.pth
+expect 'a backbone: who it is' 0 . "$vitrine" inspect tiny.safetensors --json
+identity=$(python3 -c 'import json; print(json.load(open("out"))["identity"])')
+for kind in npz pth; do
+  expect "a backbone as .$kind" 0 . "$vitrine" inspect tiny.$kind --heads 2 --json
+  json "a backbone as .$kind: the same" "j['identity'] == '$identity' and j['part'] == ('model' if '$kind' == 'pth' else '')"
+  expect "a backbone as .$kind: tune" 0 'task.safetensors' "$vitrine" tune --backbone tiny.$kind --heads 2 --data folder:pictures --epochs 1 --batch 16 --out by-$kind
+  expect "a backbone as .$kind: convert" 0 "$identity" "$vitrine" convert tiny.$kind --heads 2 --out from-$kind.safetensors
+  head -c 3000 tiny.$kind >cut.$kind
+  expect "a backbone as .$kind, cut" 1 'cut' "$vitrine" inspect cut.$kind
+done
+printf 'GGUF\3\0\0\0' >a.gguf
+expect 'GGUF is named' 1 'GGUF' "$vitrine" inspect a.gguf
 
 # --- convert ---
 expect 'convert' 0 'Identity' "$vitrine" convert tiny.safetensors --out made/f32.safetensors

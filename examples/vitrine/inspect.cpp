@@ -1,9 +1,10 @@
-// inspect.cpp: `vitrine inspect`. What a safetensors file holds: a backbone, a task, or just tensors.
+// inspect.cpp: `vitrine inspect`. What a file of tensors holds: a backbone, a task, or just tensors.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
+#include "engine/containers/tensor_file.h"
 #include "engine/text.h"
 #include "models/training/tune.h"
 
@@ -103,6 +104,8 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
   console.item("Work", fmt::format("{:.3g} GMACs for an image", gmacs));
   console.item("Stored", text(backbone.stored_types, ", ", bytes_text(backbone.stored_bytes), ", ",
                               backbone.file.tensors.size(), " tensors"));
+  if (!backbone.file.part.empty())
+    console.item("Taken from", text("the part ", quote(backbone.file.part), " of the file"));
   console.item("Images", preprocess_text(preprocess));
   console.item("Config", pairs_text(Json::parse(config_to_json(backbone.config))));
   console.item("Identity", identity);
@@ -118,6 +121,7 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
             {"dtypes", backbone.stored_types},
             {"bytes", backbone.stored_bytes},
             {"identity", identity},
+            {"part", backbone.file.part},
             {"metadata", backbone.file.metadata}};
   return json;
 }
@@ -125,6 +129,7 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
 Json inspect_tensors(const TensorFile& file, Console& console) {
   console.item("Tensors", text(file.tensors.size(), ", ", bytes_text(total_bytes(file))));
   list_tensors(file, console);
+  for (const auto& [name, why] : file.unreadable) console.line(text("  ", name, " ", why));
   for (const auto& [key, value] : file.metadata) console.line(text("  ", key, " = ", quote(value)));
   return {{"kind", "tensors"}, {"metadata", file.metadata}, {"tensors", tensors_json(file)}};
 }
@@ -136,7 +141,7 @@ int inspect(const InspectOptions& o, Console& console) {
   if (is_builtin(o.file)) {
     json = inspect_backbone(open_backbone(o.file, o.heads), console);
   } else {
-    TensorFile file = load_safetensors(o.file);
+    TensorFile file = load_tensors(o.file);
     if (is_task_file(file))
       json = inspect_task(file, console);
     else if (file.tensors.contains("patch_embed.proj.weight") &&

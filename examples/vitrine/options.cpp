@@ -16,7 +16,7 @@ constexpr const char* overview =
     "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
-    "  vitrine inspect   what a backbone, a task file or another safetensors file holds\n"
+    "  vitrine inspect   what a backbone, a task file or another file of tensors holds\n"
     "  vitrine convert   writes a backbone as one safetensors file, with its configuration\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
     "  vitrine bench     speed of a step, a pass and the matrix product; memory of a step\n\n"
@@ -34,7 +34,7 @@ constexpr const char* bench_overview =
     "  vitrine bench memory what a training step needs, by how much is computed again in backward\n\n"
     "  vitrine bench step --help tells more, and so on.\n";
 
-constexpr const char* backbone_what = "ViT or Swin as safetensors, builtin or builtin-swin [builtin]";
+constexpr const char* backbone_what = "a ViT's or Swin's file, builtin or builtin-swin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* heads_what = "attention heads, for a file whose width does not tell";
 constexpr const char* data_what =
@@ -363,7 +363,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
                                 &PredictOptions::images, nullptr, "IMAGE");
   if (name == "inspect")
-    return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin", "What a safetensors file holds.",
+    return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin", "What a file holds: safetensors, .npz, .npy, or a checkpoint of PyTorch.",
                                 words, add_inspect, nullptr, &InspectOptions::file, "FILE");
   if (name == "convert")
     return read<ConvertOptions>(name, "convert FILE|builtin|builtin-swin --out FILE",

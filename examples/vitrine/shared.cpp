@@ -14,6 +14,7 @@
 #include "models/builtin.h"
 #endif
 #include "commands.h"
+#include "engine/containers/tensor_file.h"
 #include "engine/text.h"
 
 namespace vitrine::cli {
@@ -21,7 +22,7 @@ namespace vitrine::cli {
 bool is_builtin(const std::string& where) { return where == "builtin" || where == "builtin-swin"; }
 
 TensorFile open_tensors(const std::string& where) {
-  if (!is_builtin(where)) return load_safetensors(where);
+  if (!is_builtin(where)) return load_tensors(where);
 #ifdef VITRINE_BUILTIN
   const auto bytes = where == "builtin" ? builtin_vit() : builtin_swin();
   // The bytes are part of the program: an owner that owns nothing keeps them from being copied.
