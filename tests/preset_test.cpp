@@ -111,6 +111,9 @@ TEST_CASE("preprocessor_config.json: every shape of size") {
                imagenet + "\"image_processor_type\": \"BitImageProcessor\", \"crop_size\": {\"height\": 224, "
                           "\"width\": 224}, \"size\": {\"shortest_edge\": 256}}"),
            preprocess_preset("dinov2")));
+  CHECK(same(preprocess_from_hugging_face(imagenet + "\"image_processor_type\": \"BitImageProcessor\", "
+                                                     "\"crop_size\": [224, 224], \"size\": 256}"),
+             preprocess_preset("dinov2")));
   CHECK(same(preprocess_from_hugging_face(imagenet + "\"feature_extractor_type\": \"DeiTFeatureExtractor\", "
                                                      "\"crop_size\": 224, \"size\": 256}"),
              preprocess_preset("deit-transformers")));
