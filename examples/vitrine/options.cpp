@@ -363,7 +363,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
                                 &PredictOptions::images, nullptr, "IMAGE");
   if (name == "inspect")
-    return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin", "What a file holds: safetensors, .npz, .npy, or a checkpoint of PyTorch.",
+    return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin",
+                                "What a file holds: safetensors, .npz, .npy, or a checkpoint of PyTorch.",
                                 words, add_inspect, nullptr, &InspectOptions::file, "FILE");
   if (name == "convert")
     return read<ConvertOptions>(name, "convert FILE|builtin|builtin-swin --out FILE",
