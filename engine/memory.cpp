@@ -99,6 +99,7 @@ struct Memory::Pool {
     const std::lock_guard lock(mutex);
     statistics.current -= bytes;
     if (host.release) return;
+    if (bytes == 0) return give_to_system(block);  // which no count of idle bytes would ever give back
     try {
       idle.emplace(bytes, block);
       statistics.idle += bytes;

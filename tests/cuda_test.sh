@@ -118,7 +118,7 @@ says_what_is_there() {
   if compgen -G '/proc/driver/nvidia/gpus/*' >/dev/null; then
     [[ $said =~ ^NVIDIA.*,\ [0-9]+\ GiB,\ compute\ capability\ [0-9.]+,\ CUDA\ 1[3-9].[0-9]+,\ cuBLASLt\ [0-9]+$ ]]
   else
-    [[ $said =~ ^cuda:\ no\ device:\ (CUDA\ driver\ version\ is\ insufficient|no\ CUDA-capable\ device) ]]
+    [[ $said =~ ^cuda:\ no\ device:\ (this\ machine\ has\ no\ NVIDIA\ driver|CUDA\ driver\ version\ is\ insufficient|no\ CUDA-capable\ device) ]]
   fi
 }
 nothing_else_needs_cuda() {

@@ -356,3 +356,13 @@ TEST_CASE("device: what lies idle is given back before memory is said to be used
   CHECK(memory.statistics().current == 700'000);
   const Tensor third = Tensor::zeros({300'000}, DType::u8, memory);
 }
+
+TEST_CASE("device: tensors without elements leave nothing behind") {
+  if (std::getenv("VITRINE_TEST_DEVICE") != nullptr) return;  // a GPU's memory is not ours alone
+  const auto device = Device::open("emulator");
+  const size_t free_before = device->free_memory();
+  const Memory memory = device->memory();
+  for (int i = 0; i < 3; ++i) Tensor::zeros({0, 4}, DType::f32, memory);
+  CHECK(memory.statistics().allocations == 3);
+  CHECK(device->free_memory() == free_before);
+}
