@@ -4,7 +4,7 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(TARGETS vitrine vitrine_builtin EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-foreach(folder engine engine/containers nn models models/training data)
+foreach(folder engine engine/containers nn models models/checkpoints models/training data)
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.h)
   list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|torch_tensors|config_json|device_step)\\.h$")  # inner matters
   install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/${folder})

@@ -20,7 +20,7 @@ fi
 predicted=$(mktemp)
 trap 'rm -f "$predicted"' EXIT
 names_photographs() {
-  "$vitrine" predict --backbone "$checkpoint" --json "$photos"/*/* >"$predicted" || return 1
+  "$vitrine" predict --backbone "$checkpoint" --backbone-config deit --json "$photos"/*/* >"$predicted" || return 1
   python3 - "$predicted" "$assets/imagenet-synset-to-class.json" <<'PYTHON'
 import json
 import sys

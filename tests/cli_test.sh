@@ -371,13 +371,42 @@ python3 "$tests/as_containers.py" tiny.safetensors tiny.npz tiny.pth
 expect 'a backbone: who it is' 0 . "$vitrine" inspect tiny.safetensors --json
 identity=$(python3 -c 'import json; print(json.load(open("out"))["identity"])')
 for kind in npz pth; do
-  expect "a backbone as .$kind" 0 . "$vitrine" inspect tiny.$kind --heads 2 --json
+  told=(--heads 2 --backbone-config deit)
+  expect "a backbone as .$kind" 0 'not told' "$vitrine" inspect tiny.$kind --heads 2 --json
   json "a backbone as .$kind: the same" "j['identity'] == '$identity' and j['part'] == ('model' if '$kind' == 'pth' else '')"
-  expect "a backbone as .$kind: tune" 0 'task.safetensors' "$vitrine" tune --backbone tiny.$kind --heads 2 --data folder:pictures --epochs 1 --batch 16 --out by-$kind
-  expect "a backbone as .$kind: convert" 0 "$identity" "$vitrine" convert tiny.$kind --heads 2 --out from-$kind.safetensors
+  expect "a backbone as .$kind: whose pictures" 1 'does not tell how its pictures were prepared; give --backbone-config' "$vitrine" tune --backbone tiny.$kind --heads 2 --data folder:pictures --out never
+  expect "a backbone as .$kind: tune" 0 'task.safetensors' "$vitrine" tune --backbone tiny.$kind "${told[@]}" --data folder:pictures --epochs 1 --batch 16 --out by-$kind
+  expect "a backbone as .$kind: eval, without being told again" 0 . "$vitrine" eval --task by-$kind/task.safetensors --data folder:pictures
+  expect "a backbone as .$kind: convert" 0 "$identity" "$vitrine" convert tiny.$kind "${told[@]}" --out from-$kind.safetensors
   head -c 3000 tiny.$kind >cut.$kind
   expect "a backbone as .$kind, cut" 1 'cut' "$vitrine" inspect cut.$kind
 done
+
+# --- dialects: tests/golden/make_dialects.py; tests/dialects_test.cpp looks at the tensors ---
+golden=$tests/golden/dialects
+expect 'inspect tells names and what is left out' 0 "^Names .*ViT in timm's names" "$vitrine" inspect "$golden/moco-v3.pth" --heads 2 --json
+json 'inspect tells names: as JSON' 'j["told_by"] == [] and any(x["name"] == "module.predictor.0.weight" for x in j["left_out"]) and j["preprocess"]["filter"] == "bilinear"'
+expect 'what no file tells is asked' 1 'does not tell the epsilon of its layer norms and the form of its GELU; give --backbone-config' "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2
+expect 'an unknown family' 1 "no family of checkpoints 'diet'; did you mean deit" "$vitrine" inspect "$golden/hf-vit.safetensors" --backbone-config diet
+expect 'a complete file needs no family' 1 'tells its configuration itself' "$vitrine" inspect tiny.safetensors --backbone-config deit
+mkdir -p hub
+cp "$golden/hf-vit.safetensors" hub/model.safetensors
+echo '{"model_type": "vit", "num_attention_heads": 2, "hidden_act": "gelu_new", "id2label": {"0": "tench", "1": "cock", "2": "hen", "3": "ostrich", "4": "robin"}}' >hub/config.json
+echo '{"image_processor_type": "ViTImageProcessor", "size": 12, "resample": 2, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}' >hub/preprocessor_config.json
+expect 'config.json beside the file' 0 '^Told by .*hub/config.json' "$vitrine" inspect hub/model.safetensors --json
+json 'config.json beside the file: content' 'j["config"]["heads"] == 2 and j["config"]["gelu"] == "tanh" and j["config"]["epsilon"] == 1e-12 and j["preprocess"]["squash"] and j["preprocess"]["filter"] == "bilinear"'
+expect 'classes by the names of config.json' 0 '%  (tench|cock|hen|ostrich|robin)$' "$vitrine" predict --backbone hub/model.safetensors pictures/test/red/00.png
+expect 'they stay when it is converted' 0 . "$vitrine" convert hub/model.safetensors --out hub.safetensors
+expect 'classes by the names of the converted file' 0 '%  (tench|cock|hen|ostrich|robin)$' "$vitrine" predict --backbone hub.safetensors pictures/test/red/00.png
+expect 'a family goes before config.json' 0 . "$vitrine" inspect hub/model.safetensors --heads 2 --backbone-config google-vit --json
+json 'a family goes before config.json: content' 'j["config"]["gelu"] == "erf" and j["told_by"] == ["the family google-vit"]'
+echo '{"model_type": "bert"}' >hub/config.json
+expect 'config.json of another model' 1 "hub/config.json: model_type is 'bert', which is no ViT or Swin" "$vitrine" inspect hub/model.safetensors
+echo '{"model_type": "vit", "hidden_act": 3' >hub/config.json
+expect 'a broken config.json' 1 '^vitrine inspect: .*hub/config.json: ' "$vitrine" inspect hub/model.safetensors
+echo '{"architecture": "vit_base_patch16_clip_224.laion2b", "pretrained_cfg": {"input_size": [3, 12, 12], "crop_pct": 0.75, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}' >timm.json
+expect "timm's config.json" 0 'shorter side 16, central square 12, bilinear' "$vitrine" inspect "$golden/clip.pt" --heads 2 --backbone-config timm.json --json
+json "timm's config.json: content" 'j["config"]["gelu"] == "erf" and j["told_by"] == ["timm.json"]'
 printf 'GGUF\3\0\0\0' >a.gguf
 expect 'GGUF is named' 1 'GGUF' "$vitrine" inspect a.gguf
 

@@ -12,6 +12,7 @@ allowed() {
     nn/*) echo '^(engine|nn)/' ;;
     data/*) echo '^(engine|data)/' ;;
     models/training/*) echo '^(engine|nn|data|models)/' ;;
+    models/checkpoints/*) echo '^(engine|nn)/|^models/([^/]+|checkpoints/[^/]+)$' ;;
     models/*) echo '^(engine|nn)/|^models/([^/]+|builtin/[^/]+)$' ;;
   esac
 }

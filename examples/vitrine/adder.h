@@ -150,6 +150,11 @@ class Adder {
           [&place](const std::string& words) { place.device = words; });
     flag("--tf32", "on a device, let products of f32 round to 10 bits", place.tf32);
   }
+  void hints(BackboneHints& hints) {
+    count("--heads", "H", "attention heads, for a file whose width does not tell", hints.heads, 1, 4096);
+    words("--backbone-config", "NAME", "what the file does not tell: deit, augreg, ... or its config.json",
+          [&hints](const std::string& words) { hints.config = words; });
+  }
   void placement(Placement& place) {
     device(place);
     precision(place.given, "of the frozen backbone: f32, bf16 or int8 [f32; bf16 on a device]");

@@ -235,8 +235,8 @@ Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory) {
   check(!trained || (o.place.precision(trained) == Precision::f32 && !o.one_form),
         "--method full: trains the backbone, "
         "which is then not packed once for all: no --precision and no --one-form");
-  const Backbone opened = o.backbone            ? open_backbone(*o.backbone, o.heads)
-                          : is_builtin(o.model) ? open_backbone(o.model, o.heads)
+  const Backbone opened = o.backbone            ? open_backbone(*o.backbone, o.hints)
+                          : is_builtin(o.model) ? open_backbone(o.model, o.hints)
                                                 : random_backbone(o.model, seed);
   check(!o.place.on_device() || !o.one_form, "--one-form: on a device nothing is packed");
   const Backbone backbone = placed(counted_in(memory, opened), o.place, trained);

@@ -35,10 +35,11 @@ std::string packed_text(const BenchModel& o);  // in what form, if not as usual:
 // A file, or "builtin" (a ViT) or "builtin-swin", which the program carries.
 bool is_builtin(const std::string& where);
 TensorFile open_tensors(const std::string& where);
-Backbone open_backbone(const std::string& where, int64_t heads);
+Backbone open_backbone(const std::string& where, const BackboneHints& hints = {});
+Pretrained open_pretrained(const std::string& where, const BackboneHints& hints = {});
 // The backbone of a task: `wanted` if given, else the one that the task file names. heads 0: as the task has
 // them.
-Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, int64_t heads);
+Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints);
 // The backbone where and in what numbers it is to compute: opens the device if one was named. `trained`: the net brings
 // its own weights there.
 Backbone placed(Backbone backbone, const Placement& place, bool trained = false);

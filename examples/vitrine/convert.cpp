@@ -26,7 +26,7 @@ std::string provenance_of(const Backbone& backbone) {
 }  // namespace
 
 int convert(const ConvertOptions& o, Console& console) {
-  const Backbone backbone = open_backbone(o.backbone, o.heads);
+  const Backbone backbone = open_backbone(o.backbone, o.hints);
   prepare_output(o.out);
   console.item("Backbone", text(describe(backbone.config), ", from ", backbone.source));
   TensorFile file = canonical_file(backbone, o.dtype);
@@ -35,7 +35,7 @@ int convert(const ConvertOptions& o, Console& console) {
   const std::vector<std::byte> bytes = write_safetensors(file);
   write_file_atomically(o.out, bytes);
   // Read again as anybody will, so that what is told is what is there.
-  const Backbone written = open_backbone(o.out, 0);
+  const Backbone written = open_backbone(o.out);
   const std::string before = identity_of(backbone), after = identity_of(written);
   console.item("Written", text(o.out, ", ", bytes_text(bytes.size()), " in ", name_of(o.dtype), ", ",
                                written.file.tensors.size(), " tensors"));

@@ -15,7 +15,7 @@ namespace vitrine::cli {
 int eval(const EvalOptions& o, Console& console) {
   const Task task = load_task(o.task);
   const Backbone backbone =
-      placed(open_backbone_of(task, o.backbone, o.heads), o.place, task.config.method == Method::full);
+      placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method == Method::full);
   Split split = Split::train;
   if (o.split)
     split = *o.split;

@@ -1,7 +1,9 @@
 // inspect.cpp: `vitrine inspect`. What a file of tensors holds: a backbone, a task, or just tensors.
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "commands.h"
 #include "engine/containers/tensor_file.h"
@@ -90,10 +92,31 @@ std::string spaced(const std::string& words) {
   return out;
 }
 
-Json inspect_backbone(const Backbone& backbone, Console& console) {
+// "12 tensors: 10 of the text tower, ..." by reason, with an example each.
+std::string left_out_text(const std::vector<LeftOut>& left_out) {
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const LeftOut& out : left_out) by_reason[out.reason].push_back(out.name);
+  std::string all;
+  for (const auto& [reason, names] : by_reason)
+    all += text(all.empty() ? "" : "; ", quote(names[0]),
+                names.size() > 1 ? text(" and ", names.size() - 1, " more") : "", " (", reason, ")");
+  return all;
+}
+
+Json left_out_json(const std::vector<LeftOut>& left_out) {
+  Json list = Json::array();
+  for (const LeftOut& out : left_out) list.push_back({{"name", out.name}, {"reason", out.reason}});
+  return list;
+}
+
+Json inspect_backbone(const Pretrained& opened, Console& console) {
+  const Backbone& backbone = opened.backbone;
   const TransformerConfig headless = with_classes(backbone.config, 0);
   const std::string identity = identity_of(backbone), preset = preset_name(backbone.config);
-  const Preprocess preprocess = preprocess_of(backbone);
+  // Whose names have to tell it is asked by those who need pictures.
+  const bool told =
+      backbone.file.metadata.contains("preprocess") || !backbone.file.metadata.contains("dialect");
+  const std::optional<Preprocess> preprocess = told ? std::optional(preprocess_of(backbone)) : std::nullopt;
   const double gmacs = static_cast<double>(multiply_accumulates(headless)) / 1e9;
   console.item("Backbone", describe(backbone.config));
   console.item("Parameters", text(count_text(parameter_count(headless)),
@@ -106,7 +129,11 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
                               backbone.file.tensors.size(), " tensors"));
   if (!backbone.file.part.empty())
     console.item("Taken from", text("the part ", quote(backbone.file.part), " of the file"));
-  console.item("Images", preprocess_text(preprocess));
+  console.item("Names", opened.dialect);
+  for (const std::string& place : opened.told_by) console.item("Told by", place);
+  console.item("Images", preprocess ? preprocess_text(*preprocess)
+                                    : "not told: give --backbone-config with its family or its config.json");
+  if (!opened.left_out.empty()) console.item("Left out", left_out_text(opened.left_out));
   console.item("Config", pairs_text(Json::parse(config_to_json(backbone.config))));
   console.item("Identity", identity);
   const auto provenance = backbone.file.metadata.find("provenance");
@@ -117,7 +144,10 @@ Json inspect_backbone(const Backbone& backbone, Console& console) {
             {"parameters_with_head", parameter_count(backbone.config)},
             {"gmacs", gmacs},
             {"config", Json::parse(config_to_json(backbone.config))},
-            {"preprocess", Json::parse(to_json(preprocess))},
+            {"preprocess", preprocess ? Json::parse(to_json(*preprocess)) : Json()},
+            {"dialect", opened.dialect},
+            {"told_by", opened.told_by},
+            {"left_out", left_out_json(opened.left_out)},
             {"dtypes", backbone.stored_types},
             {"bytes", backbone.stored_bytes},
             {"identity", identity},
@@ -139,15 +169,13 @@ Json inspect_tensors(const TensorFile& file, Console& console) {
 int inspect(const InspectOptions& o, Console& console) {
   Json json;
   if (is_builtin(o.file)) {
-    json = inspect_backbone(open_backbone(o.file, o.heads), console);
+    json = inspect_backbone(open_pretrained(o.file, o.hints), console);
   } else {
     TensorFile file = load_tensors(o.file);
     if (is_task_file(file))
       json = inspect_task(file, console);
-    else if (file.tensors.contains("patch_embed.proj.weight") &&
-             (file.tensors.contains("blocks.0.attn.qkv.weight") ||
-              file.tensors.contains("layers.0.blocks.0.attn.qkv.weight")))
-      json = inspect_backbone(make_backbone(std::move(file), o.file, o.heads), console);
+    else if (is_checkpoint(file))
+      json = inspect_backbone(open_pretrained(o.file, o.hints), console);
     else
       json = inspect_tensors(file, console);
   }

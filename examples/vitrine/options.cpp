@@ -36,7 +36,6 @@ constexpr const char* bench_overview =
 
 constexpr const char* backbone_what = "a ViT's or Swin's file, builtin or builtin-swin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
-constexpr const char* heads_what = "attention heads, for a file whose width does not tell";
 constexpr const char* data_what =
     "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
     "                              tensors:FILE, synthetic:shapes|stripes|colors (required)";
@@ -45,7 +44,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
   add.group("Backbone and data");
   add.path("--backbone", "FILE", backbone_what, o.backbone);
-  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.hints(o.hints);
   add.placement(o.place);
   add.path("--data", "SPEC", data_what, o.data)->required();
   add.count("--train-limit", "N", "use only N training images, equally many of each class", o.train_limit);
@@ -123,7 +122,7 @@ void add_eval(Adder& add, EvalOptions& o) {
       "--split", "S", "test, val, train or all [test if there is one]", o.split,
       {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
-  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.hints(o.hints);
   add.placement(o.place);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   CLI::Option* bad =
@@ -143,7 +142,7 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines",
            o.class_names);
-  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.hints(o.hints);
   add.placement(o.place);
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
@@ -185,7 +184,7 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
 
 void add_inspect(Adder& add, InspectOptions& o) {
   add.group("Options");
-  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.hints(o.hints);
   add.common(o.common);
 }
 
@@ -194,7 +193,7 @@ void add_convert(Adder& add, ConvertOptions& o) {
   add.path("--out", "FILE", "where the backbone goes (required)", o.out)->required();
   add.one_of<DType>("--dtype", "f32|f16|bf16", "of its numbers [f32]; 16 bits take half, and are rounded",
                     o.dtype, {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}});
-  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.hints(o.hints);
   add.common(o.common);
 }
 
@@ -208,7 +207,7 @@ void add_bench_model(Adder& add, BenchModel& o) {
            "                              [vit-ti16]",
            o.model);
   add.path("--backbone", "FILE", "this file instead", o.backbone);
-  add.count("--heads", "H", heads_what, o.heads, 1, 4096);
+  add.hints(o.hints);
   add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
   add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
 }

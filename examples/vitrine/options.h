@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "models/training/pretrained.h"
 #include "models/training/tune.h"
 
 namespace vitrine::cli {
@@ -39,7 +40,7 @@ struct TuneOptions {
   Common common;
   Placement place;
   std::optional<std::string> backbone;  // a file, or "builtin"
-  int64_t heads = 0;                    // 0: as the file tells
+  BackboneHints hints;
   std::string data;
   std::optional<int64_t> train_limit, val, image_size;
   uint64_t data_seed = 0;
@@ -66,7 +67,8 @@ struct EvalOptions {
   std::string task, data;
   std::optional<std::string> backbone, logits_out;
   std::optional<Split> split;  // empty: test, or else val, or else train
-  int64_t heads = 0, batch = 64, max_bad = 0;
+  BackboneHints hints;
+  int64_t batch = 64, max_bad = 0;
   int workers = 1;
   bool exif = false;
 };
@@ -76,7 +78,8 @@ struct PredictOptions {
   Placement place;
   std::optional<std::string> task, backbone, class_names;
   std::vector<std::string> images;
-  int64_t heads = 0, top = 5;
+  BackboneHints hints;
+  int64_t top = 5;
   bool exif = false;
 };
 
@@ -96,13 +99,13 @@ struct PretrainOptions {
 struct InspectOptions {
   Common common;
   std::string file;
-  int64_t heads = 0;
+  BackboneHints hints;
 };
 
 struct ConvertOptions {
   Common common;
   std::string backbone, out;
-  int64_t heads = 0;
+  BackboneHints hints;
   DType dtype = DType::f32;
 };
 
@@ -113,7 +116,8 @@ struct BenchModel {
   Placement place;
   bool one_form = false;
   Method method = Method::vpt_deep;
-  int64_t heads = 0, prompts = 10, classes = 100;
+  BackboneHints hints;
+  int64_t prompts = 10, classes = 100;
 };
 
 // bench step and bench infer: a training step, or forward alone.

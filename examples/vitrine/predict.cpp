@@ -69,7 +69,7 @@ Classifier by_task(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
   const Task task = load_task(*o.task);
   const Backbone backbone =
-      placed(open_backbone_of(task, o.backbone, o.heads), o.place, task.config.method == Method::full);
+      placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method == Method::full);
   const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   check_image_size(backbone.config, preprocess.size);
@@ -79,7 +79,7 @@ Classifier by_task(const PredictOptions& o) {
 
 Classifier by_backbone(const PredictOptions& o) {
   check(o.backbone.has_value(), "expected --task FILE or --backbone FILE");
-  const Backbone backbone = placed(open_backbone(*o.backbone, o.heads), o.place);
+  const Backbone backbone = placed(open_backbone(*o.backbone, o.hints), o.place);
   check(class_count(backbone.config) > 0, quote(backbone.source),
         " has no head of its own; --task names a task file with one");
   Classifier c{{}, preprocess_of(backbone), {}, backbone.home};
@@ -88,6 +88,11 @@ Classifier by_backbone(const PredictOptions& o) {
     check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(*o.class_names),
           " names ", c.class_names.size(), " classes, but the backbone's head has ",
           class_count(backbone.config));
+  } else if (const auto own = backbone.file.metadata.find("class_names");
+             own != backbone.file.metadata.end()) {
+    c.class_names = names_from_json(own->second, text(backbone.source, ": class_names"));
+    check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(backbone.source),
+          " names ", c.class_names.size(), " classes, but its head has ", class_count(backbone.config));
   } else {
     for (int64_t i = 0; i < class_count(backbone.config); ++i) c.class_names.push_back(std::to_string(i));
   }

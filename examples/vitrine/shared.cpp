@@ -33,18 +33,23 @@ TensorFile open_tensors(const std::string& where) {
 #endif
 }
 
-Backbone open_backbone(const std::string& where, int64_t heads) {
-  Backbone backbone = make_backbone(open_tensors(where), where, heads);
-  check(heads == 0 || untold_heads(backbone.config) != 0, "--heads ", heads,
+Pretrained open_pretrained(const std::string& where, const BackboneHints& hints) {
+  Pretrained opened = make_pretrained(open_tensors(where), where, hints);
+  check(hints.heads == 0 || untold_heads(opened.backbone.config) != 0, "--heads ", hints.heads,
         ": a Swin's heads stand in its bias tables");
-  return backbone;
+  return opened;
 }
 
-Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, int64_t heads) {
-  if (heads == 0) heads = task.heads;
-  if (wanted) return open_backbone(*wanted, heads);
+Backbone open_backbone(const std::string& where, const BackboneHints& hints) {
+  return open_pretrained(where, hints).backbone;
+}
+
+Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints) {
+  if (hints.heads == 0) hints.heads = task.heads;
+  if (hints.config.empty()) hints.known = task.backbone_config;
+  if (wanted) return open_backbone(*wanted, hints);
   try {
-    return open_backbone(task.backbone, heads);
+    return open_backbone(task.backbone, hints);
   } catch (const Error& e) {
     fail(e.fault(), e.what(),
          "; this backbone is the one that the task file names, --backbone names another place");

@@ -257,8 +257,8 @@ int tune(const TuneOptions& o, Console& console) {
         "f32");
   check(!o.place.on_device() || o.memory_limit == 0,
         "--memory-limit: foretells main memory, not that of a device; --accumulate takes less of it");
-  const Backbone opened = placed(start ? open_backbone_of(*start, o.backbone, o.heads)
-                                       : open_backbone(o.backbone.value_or("builtin"), o.heads),
+  const Backbone opened = placed(start ? open_backbone_of(*start, o.backbone, o.hints)
+                                       : open_backbone(o.backbone.value_or("builtin"), o.hints),
                                  o.place, trained);
   if (start) check_backbone(*start, opened);
   const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this

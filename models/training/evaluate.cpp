@@ -52,6 +52,11 @@ Preprocess preprocess_of(const Backbone& backbone, int64_t side) {
   Preprocess out{.size = size, .resize = static_cast<int>(std::floor(size / 0.875))};
   if (const auto stored = backbone.file.metadata.find("preprocess"); stored != backbone.file.metadata.end())
     out = preprocess_from_json(stored->second);
+  else
+    check(
+        !backbone.file.metadata.contains("dialect"), backbone.source,
+        ": does not tell how its pictures were prepared; give --backbone-config with the name of its family, "
+        "deit or augreg for example, or its config.json");
   check(out.size == size, backbone.source, ": its metadata prepares images of ", out.size,
         " pixels, the net sees ", size);
   if (side > 0 && side != size) {

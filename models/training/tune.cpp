@@ -384,6 +384,7 @@ TuneResult Run::result() {
               backbone_.source,
               backbone_identity_,
               untold_heads(backbone_.config),
+              config_to_json(backbone_.config),
               to_json(data_.preprocess),
               to_json(config_),
               config_.keep_best && progress_.best >= 0 ? progress_.best_tensors : model_->task_tensors()};

@@ -153,7 +153,8 @@ class MemoryPlanner {
 MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
                                int64_t validation_samples = 0, int64_t side = 0, size_t limit = 0);
 
-// How preprocessing is found: from the checkpoint's metadata, else as timm's DeiT has it for the size
+// How preprocessing is found: from the checkpoint's metadata; a file of another program that does not tell it
+// (pretrained.h) is refused. Else, for tensors that make_backbone got without more, as DeiT has it for the size
 // (resize size / 0.875, bicubic, ImageNet mean and deviation). `side`, if not 0, is another size of the images,
 // which a Swin takes: everything is scaled to it.
 Preprocess preprocess_of(const Backbone& backbone, int64_t side = 0);

@@ -1,0 +1,355 @@
+#include "models/checkpoints/checkpoint.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+
+#include "engine/check.h"
+#include "engine/text.h"
+#include "models/checkpoints/layouts.h"
+
+namespace vitrine {
+
+namespace {
+
+// Of a whole model that was wrapped for training or compiled.
+constexpr std::array<std::string_view, 2> wrappers = {"module.", "_orig_mod."};
+
+Sources unwrapped(const TensorFile& file, const std::string& who) {
+  Sources out;
+  for (const auto& [name, tensor] : file.tensors) {
+    std::string_view inner = name;
+    for (bool again = true; again;) {
+      again = false;
+      for (const std::string_view wrapper : wrappers)
+        if (inner.starts_with(wrapper)) {
+          inner.remove_prefix(wrapper.size());
+          again = true;
+        }
+    }
+    const auto [place, fresh] = out.try_emplace(std::string(inner), Source{name, tensor});
+    check(fresh, who, ": tensors ", quote(place->second.original), " and ", quote(name), " are the same one");
+  }
+  return out;
+}
+
+// big_vision keeps all blocks in one tensor, a block for each row: Transformer/encoderblock/...
+Sources unrolled(const Sources& names) {
+  constexpr std::string_view all = "Transformer/encoderblock/", one = "Transformer/encoderblock_";
+  Sources out;
+  for (const auto& [name, source] : names) {
+    const size_t place = name.find(all);
+    if (place == std::string::npos || source.tensor.shape().rank() < 2) {
+      out.insert_or_assign(name, source);
+      continue;
+    }
+    const Shape& shape = source.tensor.shape();
+    std::vector<int64_t> rest;
+    for (int d = 1; d < shape.rank(); ++d) rest.push_back(shape.dim(d));
+    for (int64_t i = 0; i < std::min<int64_t>(shape.dim(0), 1024); ++i) {
+      const std::string to = text(name.substr(0, place), one, i, "/", name.substr(place + all.size()));
+      out.insert_or_assign(to, Source{source.original, source.tensor.rows(i, i + 1).reshape(
+                                                           Shape(std::span<const int64_t>(rest)))});
+    }
+  }
+  return out;
+}
+
+// Names below the prefix without it, the others behind a '/'.
+Sources seen_from(const Spoken& spoken, const Sources& names, std::vector<LeftOut>& left_out) {
+  Sources out;
+  for (const auto& [name, source] : names) {
+    const auto beside = [&name = name](const std::string& prefix) { return name.starts_with(prefix); };
+    if (name.starts_with(spoken.prefix))
+      out.emplace(name.substr(spoken.prefix.size()), source);
+    else if (std::any_of(spoken.others.begin(), spoken.others.end(), beside))
+      left_out.push_back({source.original, "another net of its training"});
+    else
+      out.emplace("/" + name, source);
+  }
+  return out;
+}
+
+bool has(const Sources& names, std::string_view beginning) {
+  const auto found = names.lower_bound(std::string(beginning));
+  return found != names.end() && found->first.starts_with(beginning);
+}
+
+// timm's Swins merge patches at the beginning of a stage, their authors' at the end of the one before.
+const Dialect* swin_of(const Dialect* dialect, const Sources& names) {
+  if (dialect->name != "swin") return dialect;
+  int64_t stages = 0;
+  while (has(names, text("layers.", stages, ".blocks.0."))) ++stages;
+  const bool at_the_end = has(names, "layers.0.downsample.");
+  const bool first =
+      names.contains("head.fc.weight") || (!at_the_end && stages > 1 && has(names, "layers.1.downsample."));
+  if (!first) return dialect;
+  for (const Dialect& other : dialects())
+    if (other.name == "timm-swin") return &other;
+  return dialect;
+}
+
+void leave_out(Renamed& renamed, const std::string& canonical, const std::string& reason) {
+  if (renamed.tensors.erase(canonical) > 0)
+    renamed.left_out.push_back({renamed.origin.at(canonical), reason});
+}
+
+bool all_zero(const Tensor& tensor) {
+  const auto raw = tensor.raw();
+  return std::all_of(raw.begin(), raw.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+// What is there but is no part of the net that is built: heads on other features, a norm that MAE's tuned nets keep.
+void leave_out_needless(Renamed& renamed, const Sources& names) {
+  const auto projection = renamed.tensors.find("patch_embed.proj.weight");
+  const auto head = renamed.tensors.find("head.weight");
+  if (head == renamed.tensors.end() || projection == renamed.tensors.end()) return;
+  std::string reason;
+  if (has(names, "pre_logits/"))
+    reason = "stands behind a layer that backbones do without";
+  else if (all_zero(head->second))
+    reason = "is zero everywhere";
+  else if (renamed.tensors.contains("patch_embed.norm.weight") == false && head->second.shape().rank() == 2 &&
+           head->second.dim(1) == 2 * projection->second.dim(0))
+    reason = "takes the class token and the mean of the patches side by side";  // DINOv2
+  if (reason.empty()) return;
+  for (const char* name : {"head.weight", "head.bias"}) leave_out(renamed, name, reason);
+}
+
+// DINOv2's registers stand behind the position embedding, whose first row is the class token's alone: it can as well
+// be part of that token.
+void fold_class_position(Renamed& renamed, const std::string& who) {
+  const auto registers = renamed.tensors.find("reg_token"), token = renamed.tensors.find("cls_token"),
+             positions = renamed.tensors.find("pos_embed");
+  if (registers == renamed.tensors.end() || token == renamed.tensors.end() ||
+      positions == renamed.tensors.end())
+    return;
+  const Shape& shape = positions->second.shape();
+  if (shape.rank() != 3 || shape.dim(0) != 1 || token->second.shape() != Shape{1, 1, shape.dim(2)}) return;
+  const auto square = [](int64_t n) {
+    const auto root = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(n))));
+    return n > 0 && root * root == n;
+  };
+  if (square(shape.dim(1)) || square(shape.dim(1) - 1 - registers->second.dim(1)) ||
+      !square(shape.dim(1) - 1))
+    return;
+  const DType type = positions->second.dtype();
+  check(token->second.dtype() == type, who, ": class token and position embedding are of different types");
+  const Tensor rows = positions->second.reshape({shape.dim(1), shape.dim(2)});
+  const Tensor first = rows.rows(0, 1).to(DType::f64), old = token->second.to(DType::f64);
+  Tensor sum = Tensor::empty({1, 1, shape.dim(2)}, DType::f64);
+  const auto a = old.data<double>(), b = first.data<double>();
+  auto out = sum.mutable_data<double>();
+  for (size_t i = 0; i < out.size(); ++i) out[i] = a[i] + b[i];
+  // Wide enough for what 16 bits could not hold.
+  token->second = sum.to(type == DType::f64 ? DType::f64 : DType::f32).seal();
+  positions->second = rows.rows(1, shape.dim(1)).reshape({1, shape.dim(1) - 1, shape.dim(2)});
+}
+
+void give(Facts& facts, const Facts& more) {
+  if (more.heads) facts.heads = more.heads;
+  if (more.epsilon) facts.epsilon = more.epsilon;
+  if (more.gelu) facts.gelu = more.gelu;
+  if (!more.preprocess.empty()) facts.preprocess = more.preprocess;
+}
+
+// What a file in timm's names tells by what it has that the others have not.
+Facts facts_of_timm(const Spoken& spoken, const Sources& names, const Renamed& renamed) {
+  Facts facts;
+  const auto there = [&](const char* name) { return renamed.tensors.contains(name); };
+  const bool clip = there("norm_pre.weight"), pooled = there("attn_pool.latent");
+  facts.epsilon = clip ? 1e-5 : 1e-6;
+  if (!clip && !pooled) facts.gelu = Gelu::erf;
+  if (spoken.prefix.find("base_encoder.") != std::string::npos) {
+    facts.heads = 12;  // of its small one, too
+    facts.preprocess = "moco-v3";
+  } else if (clip) {
+    facts.preprocess = "clip";
+  } else if (pooled) {
+    facts.preprocess = "siglip";
+  } else if (has(names, "decoder_blocks.")) {
+    facts.preprocess = "mae";
+  } else if (there("dist_token") || has(names, "blocks.0.gamma_1")) {
+    facts.preprocess = "deit";
+  } else if (there("blocks.0.ls1.gamma") && (has(names, "mask_token") || has(names, "register_tokens"))) {
+    facts.preprocess = "dinov2";
+  } else if (spoken.prefix.ends_with("backbone.") || has(names, "head.last_layer.")) {
+    facts.preprocess = "dino";
+  } else if (there("blocks.0.attn.qkv.weight") && !there("blocks.0.attn.qkv.bias")) {
+    facts.preprocess = "miil";
+  }
+  return facts;
+}
+
+// What tensors tell beside their shapes in the canonical layout.
+Facts facts_of(const Spoken& spoken, const Sources& names, const Renamed& renamed) {
+  const std::string& dialect = spoken.dialect->name;
+  Facts facts = spoken.dialect->facts;
+  if (dialect == "timm") return facts_of_timm(spoken, names, renamed);
+  if (dialect == "google") {
+    for (const auto& [name, source] : names)
+      if (matches("Transformer/encoderblock_0/MultiHeadDotProductAttention_#/query/kernel", name) &&
+          source.tensor.shape().rank() == 3)
+        facts.heads = source.tensor.dim(1);
+  } else if (dialect == "clip") {
+    const auto projection = renamed.tensors.find("patch_embed.proj.weight");
+    if (projection != renamed.tensors.end() && projection->second.dim(0) % 64 == 0)
+      facts.heads = projection->second.dim(0) / 64;
+    if (names.contains("/input_resolution")) facts.gelu = Gelu::quick;  // OpenAI's own files alone have it
+  } else if (dialect == "hugging-face-clip" && renamed.tensors.contains("attn_pool.latent")) {
+    facts = {.epsilon = 1e-6, .gelu = Gelu::tanh, .preprocess = "siglip"};
+  } else if (dialect == "hugging-face" && renamed.tensors.contains("blocks.0.ls1.gamma")) {
+    facts = {.epsilon = 1e-6, .gelu = Gelu::erf, .preprocess = "dinov2"};
+  }
+  return facts;
+}
+
+TransformerConfig config_of(const Checkpoint& checkpoint, bool swin, bool timm) {
+  const Facts& facts = checkpoint.facts;
+  if (swin) {
+    SwinConfig c = swin_config_of(checkpoint.file);
+    if (timm) c.padding = WindowGrid::Padding::after_roll;
+    if (facts.epsilon) c.epsilon = *facts.epsilon;
+    if (facts.gelu) c.gelu = *facts.gelu;
+    return c;
+  }
+  VitConfig c = vit_config_of(checkpoint.file, facts.heads.value_or(0));
+  if (facts.epsilon) c.epsilon = *facts.epsilon;
+  if (facts.gelu) c.gelu = *facts.gelu;
+  return c;
+}
+
+// Asks for every tensor of the net: the first that is missing or misshapen is named as the file names it.
+void check_complete(const Checkpoint& checkpoint, const Naming& naming, const Sources& names,
+                    const std::string& prefix, const std::string& who) {
+  std::set<std::string> asked;
+  const auto& tensors = checkpoint.file.tensors;
+  const Scope asking([&](const std::string& name, const Shape& shape, Role, const Init&) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) {
+      const std::string there = source_name(naming, names, prefix, name);
+      std::vector<std::string_view> known;
+      for (const auto& [other, source] : names) known.push_back(source.original);
+      const std::string guess = nearest(there, known);
+      fail(Fault::input, who, ": no tensor ", quote(there.empty() ? name : there), " of a ", naming.title,
+           guess.empty() ? "" : "; nearest: " + guess);
+    }
+    check(found->second.shape() == shape, who, ": tensor ", quote(checkpoint.origin.at(name)), ": expected ",
+          name == checkpoint.origin.at(name) ? "" : text(name, " "), shape, ", got ", found->second.shape());
+    asked.insert(name);
+    return Variable(found->second);
+  });
+  const Transformer unused(checkpoint.config, asking);
+  for (const auto& [name, tensor] : tensors)
+    check(asked.contains(name), who, ": tensor ", quote(checkpoint.origin.at(name)), " has no place in a ",
+          describe(checkpoint.config));
+}
+
+}  // namespace
+
+bool is_checkpoint(const TensorFile& file) {
+  if (file.tensors.empty()) return false;
+  const std::string who = file.name.empty() ? "checkpoint" : file.name;
+  return dialect_of(unrolled(unwrapped(file, who)), who).dialect != nullptr;
+}
+
+Checkpoint canonical_form(TensorFile file, const Facts& given) {
+  const std::string who = file.name.empty() ? "checkpoint" : file.name;
+  Checkpoint out;
+  out.facts = given;
+  if (file.metadata.contains("config")) {
+    out.dialect = "Vitrine's own file";
+    out.config = transformer_config_of(file, given.heads.value_or(0));
+    for (const auto& [name, tensor] : file.tensors) out.origin[name] = name;
+    out.file = std::move(file);
+    return out;
+  }
+  const Sources all = unrolled(unwrapped(file, who));
+  Spoken spoken = dialect_of(all, who);
+  check(spoken.dialect != nullptr, who,
+        ": holds no ViT or Swin whose names are known; docs/checkpoints.md lists them");
+  const Sources names = seen_from(spoken, all, out.left_out);
+  spoken.dialect = swin_of(spoken.dialect, names);
+  const Naming& naming = spoken.dialect->naming;
+  Renamed renamed = rename(naming, names, spoken.prefix, who);
+  leave_out_needless(renamed, names);
+  fold_class_position(renamed, who);
+
+  out.facts = facts_of(spoken, names, renamed);
+  give(out.facts, given);
+  out.dialect = naming.title;
+  out.left_out.insert(out.left_out.end(), renamed.left_out.begin(), renamed.left_out.end());
+  out.origin = std::move(renamed.origin);
+  file.tensors = std::move(renamed.tensors);
+  out.file = std::move(file);
+  out.config = config_of(out, spoken.dialect->swin, spoken.dialect->name == "timm-swin");
+  check_complete(out, naming, names, spoken.prefix, who);
+  if (!out.facts.epsilon) out.unsettled.push_back("the epsilon of its layer norms");
+  if (!out.facts.gelu) out.unsettled.push_back("the form of its GELU");
+  if (out.unsettled.empty()) out.file.metadata["config"] = config_to_json(out.config);
+  return out;
+}
+
+TensorFile settled(const Checkpoint& checkpoint) {
+  if (checkpoint.unsettled.empty()) return checkpoint.file;
+  std::string all;
+  for (const std::string& clause : checkpoint.unsettled) all += (all.empty() ? "" : " and ") + clause;
+  fail(Fault::input, checkpoint.file.name.empty() ? "checkpoint" : checkpoint.file.name, ": is a ",
+       checkpoint.dialect, ", which does not tell ", all,
+       "; give --backbone-config with the model's config.json or the name of its family");
+}
+
+namespace {
+
+struct Family {
+  const char* name;
+  Facts facts;
+};
+
+const std::vector<Family>& families() {
+  const auto erf = Gelu::erf, quick = Gelu::quick, tanh = Gelu::tanh;
+  static const std::vector<Family> all{
+      {"augreg", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-vit"}},
+      {"deit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "deit"}},
+      {"timm-deit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-deit"}},
+      {"mae", {.epsilon = 1e-6, .gelu = erf, .preprocess = "mae"}},
+      {"moco-v3", {.heads = 12, .epsilon = 1e-6, .gelu = erf, .preprocess = "moco-v3"}},
+      {"dino", {.epsilon = 1e-6, .gelu = erf, .preprocess = "dino"}},
+      {"dinov2", {.epsilon = 1e-6, .gelu = erf, .preprocess = "dinov2"}},
+      {"miil", {.epsilon = 1e-6, .gelu = erf, .preprocess = "miil"}},
+      {"google", {.epsilon = 1e-6, .gelu = tanh, .preprocess = "google-vit"}},
+      {"google-vit", {.epsilon = 1e-12, .gelu = erf, .preprocess = "google-vit"}},
+      {"deit-transformers", {.epsilon = 1e-12, .gelu = erf, .preprocess = "deit-transformers"}},
+      {"mae-transformers", {.epsilon = 1e-12, .gelu = erf, .preprocess = "mae"}},
+      {"openai-clip", {.epsilon = 1e-5, .gelu = quick, .preprocess = "clip"}},
+      {"laion-clip", {.epsilon = 1e-5, .gelu = erf, .preprocess = "clip"}},
+      {"siglip", {.epsilon = 1e-6, .gelu = tanh, .preprocess = "siglip"}},
+      {"timm-siglip", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-siglip"}},
+      {"swin", {.epsilon = 1e-5, .gelu = erf, .preprocess = "swin"}},
+      {"timm-swin", {.epsilon = 1e-5, .gelu = erf, .preprocess = "timm-swin"}},
+      {"torchvision-vit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "torchvision-vit"}},
+  };
+  return all;
+}
+
+}  // namespace
+
+Facts facts_of_family(const std::string& name) {
+  std::vector<std::string_view> known;
+  for (const Family& family : families()) {
+    if (name == family.name) return family.facts;
+    known.emplace_back(family.name);
+  }
+  const std::string guess = nearest(name, known);
+  fail(Fault::input, "no family of checkpoints ", quote(name),
+       guess.empty() ? "" : "; did you mean " + guess + "?");
+}
+
+std::vector<std::string> family_names() {
+  std::vector<std::string> names;
+  for (const Family& family : families()) names.emplace_back(family.name);
+  return names;
+}
+
+}  // namespace vitrine

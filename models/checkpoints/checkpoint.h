@@ -1,0 +1,42 @@
+// checkpoint.h: from the tensors that somebody's program saved to a backbone's, whatever names and layouts it gave them.
+// docs/checkpoints.md says which files load, and where what their shapes do not tell comes from.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "models/checkpoints/dialects.h"
+#include "models/transformer.h"
+
+namespace vitrine {
+
+struct Checkpoint {
+  TensorFile
+      file;  // canonical names and layouts, sealed; its metadata holds "config" if nothing is unsettled
+  std::string dialect;  // "ViT in Hugging Face's names"
+  Facts facts;          // all that is known: what was given, else what the file or its dialect tells
+  TransformerConfig config;
+  std::vector<std::string>
+      unsettled;  // what has to be told before the net is the one that was trained, a clause each
+  std::vector<LeftOut> left_out;
+  std::map<std::string, std::string> origin;  // canonical name -> name in the file
+};
+
+// Whether the file speaks a known dialect. It may still lack tensors.
+bool is_checkpoint(const TensorFile& file);
+
+// Finds out the file's dialect and names and lays out its tensors canonically, without a copy where they lie that way
+// already. `given` goes before everything that the file tells, but not before the metadata that Vitrine itself wrote: such
+// a file is complete and stays as it is. Throws for an unknown dialect, and if a tensor is missing, misshapen, there twice or left
+// over: with its name in the file, and the nearest one that the dialect has.
+Checkpoint canonical_form(TensorFile file, const Facts& given = {});
+
+// The same, ready for make_backbone. Throws if anything is unsettled, with what would settle it.
+TensorFile settled(const Checkpoint& checkpoint);
+
+// What the published checkpoints of a family have in common: "deit", "augreg", "mae", "openai-clip", ... Throws for others.
+Facts facts_of_family(const std::string& name);
+std::vector<std::string> family_names();
+
+}  // namespace vitrine

@@ -1,0 +1,50 @@
+// dialects.h: the names that the programs of this world give to the weights of a ViT or a Swin, a table for each, and how
+// a file tells which one it speaks. docs/checkpoints.md lists them for users.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/checkpoints/names.h"
+#include "nn/layers.h"
+
+namespace vitrine {
+
+// What shapes cannot tell of a backbone. What is absent is not known.
+struct Facts {
+  std::optional<int64_t> heads{};   // of a ViT
+  std::optional<double> epsilon{};  // of all layer norms
+  std::optional<Gelu> gelu{};
+  std::string preprocess{};  // how its pictures were prepared: a name of data/preprocess.h, or ""
+};
+
+struct Dialect {
+  std::string name;  // "timm"
+  bool swin = false;
+  std::vector<std::string>
+      signs;  // a file speaks it if a name has one of these at its beginning or behind '.' or '/'
+  Naming naming;
+  Facts facts;  // true of every file that speaks it
+};
+
+// All that there are; the first whose sign a file has is its own.
+std::span<const Dialect> dialects();
+
+// In vit_names.cpp and swin_names.cpp.
+std::vector<Dialect> vit_dialects();
+std::vector<Dialect> swin_dialects();
+
+// The dialect of a file and the prefix that the names of its backbone have in common.
+struct Spoken {
+  const Dialect* dialect = nullptr;  // null: none that is known
+  std::string prefix;
+  std::vector<std::string> others;  // prefixes of further backbones in the file, which are left out
+};
+// `names` are those of a file without what wraps a whole model: module., _orig_mod. Throws if it holds several
+// backbones and none of them is the one to take (the teacher of DINO, the base encoder of MoCo v3).
+Spoken dialect_of(const Sources& names, const std::string& who);
+
+}  // namespace vitrine

@@ -1,0 +1,45 @@
+// pretrained.h: opening the checkpoint that somebody has: its tensors, and what stands beside them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/backbone.h"
+#include "models/checkpoints/checkpoint.h"
+
+namespace vitrine {
+
+// What a user tells of a checkpoint, because its file does not.
+struct BackboneHints {
+  int64_t heads = 0;  // of a ViT; 0: as the file tells
+  // The name of its family (checkpoint.h: family_names), or the path of its config.json; or empty.
+  std::string config{};
+  // The configuration that it had when a task was tuned on it (tuned.h), if nobody tells better.
+  std::string known{};
+};
+
+struct Pretrained {
+  Backbone backbone;
+  std::string dialect;               // "ViT in Hugging Face's names"
+  std::vector<std::string> told_by;  // what beside the tensors told of it, "config.json" for example
+  std::vector<LeftOut> left_out;     // tensors that the net has no use for
+};
+
+// A backbone in whatever dialect (checkpoint.h: canonical_form), and from the folder of `source`, if they are there,
+// Hugging Face's config.json (or timm's) and preprocessor_config.json. `hints` go before what these tell. Its
+// metadata then holds "dialect", "preprocess" if that is known (preprocess_of asks for it otherwise), and "class_names",
+// a JSON list, if config.json names the classes of its head. Files of Vitrine's own are complete: hints are refused.
+// Throws as canonical_form and make_backbone do, if anything is unsettled, and if a file that was named or stands beside
+// is not as it must be.
+Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints = {});
+
+// What a config.json tells: of transformers (ViT, DeiT, ViT-MAE, ViT-MSN, DINOv2, CLIP, SigLIP, Swin) or of timm.
+struct HubConfig {
+  Facts facts;
+  std::string preprocess;                // as JSON (data/preprocess.h), if timm's tells it, else empty
+  std::vector<std::string> class_names;  // by number; empty if it has none of its own
+};
+// Throws, beginning with `who`, for other models and malformed values.
+HubConfig hub_config_from_json(std::string_view json, const std::string& who);
+
+}  // namespace vitrine
