@@ -47,6 +47,14 @@ Image random_crop(const Image& image, double scale_min, Random& random) {
 
 }  // namespace
 
+Preprocess at_size(Preprocess p, int64_t size) {
+  check(size > 0 && size <= 1 << 14, "preprocess: pictures of ", size, " pixels make no sense");
+  p.resize =
+      static_cast<int>(std::lround(static_cast<double>(p.resize) * static_cast<double>(size) / p.size));
+  p.size = static_cast<int>(size);
+  return p;
+}
+
 void check_preprocess(const Preprocess& p) {
   check(p.size >= 1 && p.size <= 4096, "preprocess: expected a size of 1 to 4096, got ", p.size);
   const bool direct = p.squash && !p.crop_squashed;

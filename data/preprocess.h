@@ -39,6 +39,9 @@ Preprocess preprocess_preset(std::string_view name);
 // for 0.9. Throws unless the share lies in (0, 1] and the result is at most 8192.
 int resize_before_crop(int size, double share);
 
+// The same for another side of the square, with `resize` in proportion, rounded to the nearest pixel.
+Preprocess at_size(Preprocess preprocess, int64_t size);
+
 // What may change from epoch to epoch.
 struct Augment {
   bool flip = false;  // mirror with probability 1/2

@@ -10,6 +10,9 @@ namespace vitrine {
 
 enum class DType : uint8_t { f32, f64, bf16, f16, i64, i32, i8, u8 };
 
+constexpr bool is_floating(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::bf16 || dtype == DType::f16;
+}
 size_t size_of(DType dtype);            // bytes of one element
 std::string_view name_of(DType dtype);  // "f32", "bf16", ...
 

@@ -28,9 +28,8 @@ std::vector<std::string> expected_names(const Backbone& backbone) {
   const Scope asking([&](const std::string& name, const Shape& shape, Role, const Init&) {
     const Tensor& found = backbone.file.at(name);
     check(found.shape() == shape, who, ": tensor '", name, "': expected ", shape, ", got ", found.shape());
-    check(found.dtype() == DType::f32 || found.dtype() == DType::f64 || found.dtype() == DType::bf16 ||
-              found.dtype() == DType::f16,
-          who, ": tensor '", name, "': expected floating-point numbers, got ", name_of(found.dtype()));
+    check(is_floating(found.dtype()), who, ": tensor '", name, "': expected floating-point numbers, got ",
+          name_of(found.dtype()));
     names.push_back(name);
     return Variable(found);
   });

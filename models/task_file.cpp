@@ -94,6 +94,7 @@ TensorFile to_file(const Task& task) {
                    {"heads", std::to_string(task.heads)},
                    {"preprocess", task.preprocess},
                    {"settings", task.settings}};
+  if (!task.positions.empty()) file.metadata["positions"] = task.positions;
   if (!task.backbone_config.empty()) file.metadata["backbone_config"] = task.backbone_config;
   return file;
 }
@@ -119,6 +120,7 @@ Task task_from_file(const TensorFile& file) {
   task.backbone = entry(file, "backbone");
   task.backbone_identity = entry(file, "backbone_identity");
   if (file.metadata.contains("backbone_config")) task.backbone_config = entry(file, "backbone_config");
+  if (file.metadata.contains("positions")) task.positions = entry(file, "positions");
   task.preprocess = entry(file, "preprocess");
   check_tensors(task, file.name);
   return task;

@@ -40,6 +40,7 @@ struct Task {
   std::string backbone_identity;          // identity_of it
   int64_t heads = 0;                      // its attention heads, which a file of weights need not tell
   std::string backbone_config{};          // its configuration as JSON; older files have none
+  std::string positions{};                // how its positions were resampled (position.h), or ""
   std::string preprocess;                 // JSON, see data/preprocess.h
   std::string settings;                   // JSON: hyper-parameters and what was measured
   std::map<std::string, Tensor> tensors;  // prompts, head.weight, head.bias, and for `full` delta.<name>

@@ -270,7 +270,28 @@ expect 'Swin at 44 pixels: tune' 0 . "$vitrine" tune --backbone swin.safetensors
 expect 'Swin at 44 pixels: eval' 0 'Accuracy' "$vitrine" eval --task swin-44/task.safetensors --data folder:pictures
 expect 'Swin at 44 pixels: predict' 0 . "$vitrine" predict --task swin-44/task.safetensors pictures/train/*/*.png
 expect 'Swin at 44 pixels: the task says so' 0 '44' "$vitrine" inspect swin-44/task.safetensors
-expect 'another size for a ViT' 1 'takes images of 32 pixels, not of 44' "$vitrine" tune --backbone tiny.safetensors --image-size 44 --data folder:pictures --out never
+
+# --- a ViT for other sizes: positions are resampled ---
+sized=(--backbone tiny.safetensors --image-size 48 --positions bicubic)
+expect 'ViT at 48 pixels: tune' 0 '48 pixels' "$vitrine" tune "${sized[@]}" --data folder:pictures --epochs 1 --batch 16 --out vit-48
+expect 'ViT at 48 pixels: eval' 0 . "$vitrine" eval --task vit-48/task.safetensors --data folder:pictures --split train --logits-out logits.safetensors --json
+cp out eval.json
+expect 'ViT at 48 pixels: predict' 0 . "$vitrine" predict --task vit-48/task.safetensors --json --top 2 pictures/train/*/*.png
+cp out predict.json
+expect 'ViT at 48 pixels: logits, labels and predictions agree' 0 agree python3 logits.py
+expect 'ViT at 48 pixels: going on' 0 '48 pixels' "$vitrine" tune --init vit-48/task.safetensors --data folder:pictures --epochs 1 --batch 16 --out vit-48-on
+expect 'ViT at 48 pixels: inspect' 0 'Positions +4 x 4, resampled to 6 x 6 as bicubic' "$vitrine" inspect tiny.safetensors --image-size 48 --positions bicubic
+expect 'ViT at 48 pixels: convert' 0 . "$vitrine" convert tiny.safetensors --image-size 48 --positions bicubic --out tiny-48.safetensors
+expect 'ViT at 48 pixels: the written file' 0 'positions for 48 pixels' "$vitrine" inspect tiny-48.safetensors
+expect 'ViT at 48 pixels: the written file is that backbone' 0 . "$vitrine" eval --task vit-48/task.safetensors --backbone tiny-48.safetensors --data folder:pictures
+expect 'ViT at 48 pixels, otherwise resampled: convert' 0 . "$vitrine" convert tiny.safetensors --image-size 48 --out tiny-other.safetensors
+expect 'ViT at 48 pixels, otherwise resampled: another net' 1 'belongs to another backbone' "$vitrine" eval --task vit-48/task.safetensors --backbone tiny-other.safetensors --data folder:pictures
+expect 'a size that the patch does not divide' 1 'patch 8 does not divide image size 45' "$vitrine" tune --backbone tiny.safetensors --image-size 45 --data folder:pictures --out never
+expect 'a task has its size' 1 'a task.s pictures have the size at which it was tuned' "$vitrine" predict --task vit-48/task.safetensors --image-size 32 pictures/train/*/*.png
+expect 'a filter for nothing' 1 'the net was trained for 32 pixels' "$vitrine" tune --backbone tiny.safetensors --positions bicubic --data folder:pictures --out never
+expect 'an unknown filter' 1 "expected bicubic, bicubic-antialias, .*did you mean bicubic" "$vitrine" inspect tiny.safetensors --image-size 48 --positions bicubik
+expect 'a filter for a Swin' 1 'a Swin has no position embedding' "$vitrine" inspect swin.safetensors --positions bicubic
+expect 'a size for a Swin that is converted' 1 'a Swin takes pictures of any size' "$vitrine" convert swin.safetensors --image-size 48 --out never
 expect 'an unknown model, nearest' 1 'did you mean swin' "$vitrine" pretrain --model swim --out never
 if [[ -e never ]]; then bad 'no file after an error' 'it was made'; else ok 'no file after an error'; fi
 for method in vpt-deep vpt-shallow linear full; do

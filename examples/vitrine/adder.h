@@ -150,10 +150,18 @@ class Adder {
           [&place](const std::string& words) { place.device = words; });
     flag("--tf32", "on a device, let products of f32 round to 10 bits", place.tf32);
   }
-  void hints(BackboneHints& hints) {
+  // `size_what` explains --image-size; null: where there is nothing to choose.
+  void hints(BackboneHints& hints, const char* size_what = nullptr) {
     count("--heads", "H", "attention heads, for a file whose width does not tell", hints.heads, 1, 4096);
     words("--backbone-config", "NAME", "what the file does not tell: deit, augreg, ... or its config.json",
           [&hints](const std::string& words) { hints.config = words; });
+    if (size_what == nullptr) return;
+    count("--image-size", "N", size_what, hints.image_size, 1, 4096);
+    std::vector<std::pair<std::string_view, std::optional<PositionFilter>>> filters;
+    for (const PositionFilter filter : all_position_filters) filters.emplace_back(name_of(filter), filter);
+    one_of<std::optional<PositionFilter>>(
+        "--positions", "FILTER", "resamples a ViT's positions: bicubic, bilinear, ... [its program's]",
+        hints.positions, filters);
   }
   void placement(Placement& place) {
     device(place);

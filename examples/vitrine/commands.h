@@ -37,6 +37,8 @@ bool is_builtin(const std::string& where);
 TensorFile open_tensors(const std::string& where);
 Backbone open_backbone(const std::string& where, const BackboneHints& hints = {});
 Pretrained open_pretrained(const std::string& where, const BackboneHints& hints = {});
+// Throws if --image-size is given for a Swin, which sees any: for commands in which nothing else depends on it.
+void check_own_size(const Backbone& backbone, const BackboneHints& hints);
 // The backbone of a task: `wanted` if given, else the one that the task file names. heads 0: as the task has
 // them.
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints);

@@ -14,24 +14,28 @@ namespace vitrine::cli {
 namespace {
 
 // What the new file says of where it came from: the old file's own words, and its name and digest.
-std::string provenance_of(const Backbone& backbone) {
+std::string provenance_of(const Backbone& backbone, const BackboneHints& hints) {
   const auto before = backbone.file.metadata.find("provenance");
   const std::string words = before == backbone.file.metadata.end() ? "" : before->second + "; ";
   if (is_builtin(backbone.source)) return text(words, "vitrine convert: ", backbone.source);
   const std::string name = std::filesystem::path(backbone.source).filename().string();
   const std::string digest = sha256_hex(map_file(backbone.source)->bytes());
-  return text(words, "vitrine convert: ", quote(name), ", sha256 ", digest);
+  return text(words, "vitrine convert: ", quote(name), ", sha256 ", digest,
+              hints.image_size == 0 ? ""
+                                    : text(", positions for ", hints.image_size, " pixels resampled as ",
+                                           backbone.file.metadata.at("resampled")));
 }
 
 }  // namespace
 
 int convert(const ConvertOptions& o, Console& console) {
   const Backbone backbone = open_backbone(o.backbone, o.hints);
+  check_own_size(backbone, o.hints);
   prepare_output(o.out);
   console.item("Backbone", text(describe(backbone.config), ", from ", backbone.source));
   TensorFile file = canonical_file(backbone, o.dtype);
   file.metadata["preprocess"] = to_json(preprocess_of(backbone));
-  file.metadata["provenance"] = provenance_of(backbone);
+  file.metadata["provenance"] = provenance_of(backbone, o.hints);
   const std::vector<std::byte> bytes = write_safetensors(file);
   write_file_atomically(o.out, bytes);
   // Read again as anybody will, so that what is told is what is there.

@@ -133,6 +133,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   for (const std::string& place : opened.told_by) console.item("Told by", place);
   console.item("Images", preprocess ? preprocess_text(*preprocess)
                                     : "not told: give --backbone-config with its family or its config.json");
+  if (!opened.positions.empty()) console.item("Positions", opened.positions);
   if (!opened.left_out.empty()) console.item("Left out", left_out_text(opened.left_out));
   console.item("Config", pairs_text(Json::parse(config_to_json(backbone.config))));
   console.item("Identity", identity);
@@ -145,6 +146,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
             {"gmacs", gmacs},
             {"config", Json::parse(config_to_json(backbone.config))},
             {"preprocess", preprocess ? Json::parse(to_json(*preprocess)) : Json()},
+            {"positions", opened.positions},
             {"dialect", opened.dialect},
             {"told_by", opened.told_by},
             {"left_out", left_out_json(opened.left_out)},
@@ -168,14 +170,20 @@ Json inspect_tensors(const TensorFile& file, Console& console) {
 
 int inspect(const InspectOptions& o, Console& console) {
   Json json;
+  // Of a ViT it is part of the net; what can be told of a Swin is the same for every size.
+  const auto open = [&] {
+    Pretrained opened = open_pretrained(o.file, o.hints);
+    check_own_size(opened.backbone, o.hints);
+    return opened;
+  };
   if (is_builtin(o.file)) {
-    json = inspect_backbone(open_pretrained(o.file, o.hints), console);
+    json = inspect_backbone(open(), console);
   } else {
     TensorFile file = load_tensors(o.file);
     if (is_task_file(file))
       json = inspect_task(file, console);
     else if (is_checkpoint(file))
-      json = inspect_backbone(open_pretrained(o.file, o.hints), console);
+      json = inspect_backbone(open(), console);
     else
       json = inspect_tensors(file, console);
   }

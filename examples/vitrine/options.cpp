@@ -36,6 +36,7 @@ constexpr const char* bench_overview =
 
 constexpr const char* backbone_what = "a ViT's or Swin's file, builtin or builtin-swin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
+constexpr const char* size_what = "side in pixels of the squares that the net sees [as it was trained]";
 constexpr const char* data_what =
     "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
     "                              tensors:FILE, synthetic:shapes|stripes|colors (required)";
@@ -44,7 +45,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
   add.group("Backbone and data");
   add.path("--backbone", "FILE", backbone_what, o.backbone);
-  add.hints(o.hints);
+  add.hints(o.hints, size_what);
   add.placement(o.place);
   add.path("--data", "SPEC", data_what, o.data)->required();
   add.count("--train-limit", "N", "use only N training images, equally many of each class", o.train_limit);
@@ -52,8 +53,6 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.seed("--data-seed", "which images those are [0]", o.data_seed);
   add.one_of<ResizeMode>("--resize", "crop|squash", "how images become squares [as the backbone's were]",
                          o.resize, {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
-  add.count("--image-size", "N", "pixels of a square's side, for a Swin [as the backbone's were]",
-            o.image_size, 1, 4096);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   add.flag("--flip", "mirror half of the training images", c.augment.flip);
   add.words("--random-crop", "S", "train on random parts, at least S of the area (0.08 is usual)",
@@ -142,7 +141,7 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines",
            o.class_names);
-  add.hints(o.hints);
+  add.hints(o.hints, size_what);
   add.placement(o.place);
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
@@ -184,7 +183,7 @@ void add_pretrain(Adder& add, PretrainOptions& o) {
 
 void add_inspect(Adder& add, InspectOptions& o) {
   add.group("Options");
-  add.hints(o.hints);
+  add.hints(o.hints, size_what);
   add.common(o.common);
 }
 
@@ -193,7 +192,7 @@ void add_convert(Adder& add, ConvertOptions& o) {
   add.path("--out", "FILE", "where the backbone goes (required)", o.out)->required();
   add.one_of<DType>("--dtype", "f32|f16|bf16", "of its numbers [f32]; 16 bits take half, and are rounded",
                     o.dtype, {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}});
-  add.hints(o.hints);
+  add.hints(o.hints, size_what);
   add.common(o.common);
 }
 

@@ -42,7 +42,7 @@ struct TuneOptions {
   std::optional<std::string> backbone;  // a file, or "builtin"
   BackboneHints hints;
   std::string data;
-  std::optional<int64_t> train_limit, val, image_size;
+  std::optional<int64_t> train_limit, val;
   uint64_t data_seed = 0;
   ResizeMode resize = ResizeMode::own;
   bool exif = false;

@@ -67,6 +67,7 @@ std::vector<std::string> read_names(const std::string& path) {
 
 Classifier by_task(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
+  check(o.hints.image_size == 0, "--image-size: a task's pictures have the size at which it was tuned");
   const Task task = load_task(*o.task);
   const Backbone backbone =
       placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method == Method::full);
@@ -82,7 +83,7 @@ Classifier by_backbone(const PredictOptions& o) {
   const Backbone backbone = placed(open_backbone(*o.backbone, o.hints), o.place);
   check(class_count(backbone.config) > 0, quote(backbone.source),
         " has no head of its own; --task names a task file with one");
-  Classifier c{{}, preprocess_of(backbone), {}, backbone.home};
+  Classifier c{{}, preprocess_of(backbone, o.hints.image_size), {}, backbone.home};
   if (o.class_names) {
     c.class_names = read_names(*o.class_names);
     check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(*o.class_names),

@@ -44,9 +44,15 @@ Backbone open_backbone(const std::string& where, const BackboneHints& hints) {
   return open_pretrained(where, hints).backbone;
 }
 
+void check_own_size(const Backbone& backbone, const BackboneHints& hints) {
+  check(hints.image_size == 0 || std::holds_alternative<VitConfig>(backbone.config), "--image-size ",
+        hints.image_size, ": a Swin takes pictures of any size, here it changes nothing");
+}
+
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints) {
   if (hints.heads == 0) hints.heads = task.heads;
-  if (hints.config.empty()) hints.known = task.backbone_config;
+  hints.known = task.backbone_config;
+  hints.known_positions = task.positions;
   if (wanted) return open_backbone(*wanted, hints);
   try {
     return open_backbone(task.backbone, hints);

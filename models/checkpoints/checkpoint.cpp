@@ -147,19 +147,13 @@ void fold_class_position(Renamed& renamed, const std::string& who) {
   positions->second = rows.rows(1, shape.dim(1)).reshape({1, shape.dim(1) - 1, shape.dim(2)});
 }
 
-void give(Facts& facts, const Facts& more) {
-  if (more.heads) facts.heads = more.heads;
-  if (more.epsilon) facts.epsilon = more.epsilon;
-  if (more.gelu) facts.gelu = more.gelu;
-  if (!more.preprocess.empty()) facts.preprocess = more.preprocess;
-}
-
 // What a file in timm's names tells by what it has that the others have not.
 Facts facts_of_timm(const Spoken& spoken, const Sources& names, const Renamed& renamed) {
   Facts facts;
   const auto there = [&](const char* name) { return renamed.tensors.contains(name); };
   const bool clip = there("norm_pre.weight"), pooled = there("attn_pool.latent");
   facts.epsilon = clip ? 1e-5 : 1e-6;
+  facts.positions = PositionFilter::bicubic_antialias;
   if (!clip && !pooled) facts.gelu = Gelu::erf;
   if (spoken.prefix.find("base_encoder.") != std::string::npos) {
     facts.heads = 12;  // of its small one, too
@@ -170,12 +164,16 @@ Facts facts_of_timm(const Spoken& spoken, const Sources& names, const Renamed& r
     facts.preprocess = "siglip";
   } else if (has(names, "decoder_blocks.")) {
     facts.preprocess = "mae";
+    facts.positions = PositionFilter::bicubic;
   } else if (there("dist_token") || has(names, "blocks.0.gamma_1")) {
     facts.preprocess = "deit";
+    facts.positions = PositionFilter::bicubic;
   } else if (there("blocks.0.ls1.gamma") && (has(names, "mask_token") || has(names, "register_tokens"))) {
     facts.preprocess = "dinov2";
+    if (!there("reg_token")) facts.positions = PositionFilter::bicubic_offset;
   } else if (spoken.prefix.ends_with("backbone.") || has(names, "head.last_layer.")) {
     facts.preprocess = "dino";
+    facts.positions = PositionFilter::bicubic_offset;
   } else if (there("blocks.0.attn.qkv.weight") && !there("blocks.0.attn.qkv.bias")) {
     facts.preprocess = "miil";
   }
@@ -198,9 +196,10 @@ Facts facts_of(const Spoken& spoken, const Sources& names, const Renamed& rename
       facts.heads = projection->second.dim(0) / 64;
     if (names.contains("/input_resolution")) facts.gelu = Gelu::quick;  // OpenAI's own files alone have it
   } else if (dialect == "hugging-face-clip" && renamed.tensors.contains("attn_pool.latent")) {
-    facts = {.epsilon = 1e-6, .gelu = Gelu::tanh, .preprocess = "siglip"};
+    overlay(facts, {.epsilon = 1e-6, .gelu = Gelu::tanh, .preprocess = "siglip"});
   } else if (dialect == "hugging-face" && renamed.tensors.contains("blocks.0.ls1.gamma")) {
-    facts = {.epsilon = 1e-6, .gelu = Gelu::erf, .preprocess = "dinov2"};
+    overlay(facts, {.epsilon = 1e-6, .gelu = Gelu::erf, .preprocess = "dinov2"});
+    if (renamed.tensors.contains("reg_token")) facts.positions = PositionFilter::bicubic_antialias;
   }
   return facts;
 }
@@ -277,7 +276,7 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
   fold_class_position(renamed, who);
 
   out.facts = facts_of(spoken, names, renamed);
-  give(out.facts, given);
+  overlay(out.facts, given);
   out.dialect = naming.title;
   out.left_out.insert(out.left_out.end(), renamed.left_out.begin(), renamed.left_out.end());
   out.origin = std::move(renamed.origin);
@@ -309,13 +308,14 @@ struct Family {
 
 const std::vector<Family>& families() {
   const auto erf = Gelu::erf, quick = Gelu::quick, tanh = Gelu::tanh;
+  const auto bicubic = PositionFilter::bicubic, offset = PositionFilter::bicubic_offset;
   static const std::vector<Family> all{
       {"augreg", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-vit"}},
-      {"deit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "deit"}},
+      {"deit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "deit", .positions = bicubic}},
       {"timm-deit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-deit"}},
-      {"mae", {.epsilon = 1e-6, .gelu = erf, .preprocess = "mae"}},
+      {"mae", {.epsilon = 1e-6, .gelu = erf, .preprocess = "mae", .positions = bicubic}},
       {"moco-v3", {.heads = 12, .epsilon = 1e-6, .gelu = erf, .preprocess = "moco-v3"}},
-      {"dino", {.epsilon = 1e-6, .gelu = erf, .preprocess = "dino"}},
+      {"dino", {.epsilon = 1e-6, .gelu = erf, .preprocess = "dino", .positions = offset}},
       {"dinov2", {.epsilon = 1e-6, .gelu = erf, .preprocess = "dinov2"}},
       {"miil", {.epsilon = 1e-6, .gelu = erf, .preprocess = "miil"}},
       {"google", {.epsilon = 1e-6, .gelu = tanh, .preprocess = "google-vit"}},

@@ -24,6 +24,14 @@ constexpr std::array<std::string_view, 4> taken = {"teacher.", "base_encoder.", 
 
 }  // namespace
 
+void overlay(Facts& facts, const Facts& more) {
+  if (more.heads) facts.heads = more.heads;
+  if (more.epsilon) facts.epsilon = more.epsilon;
+  if (more.gelu) facts.gelu = more.gelu;
+  if (!more.preprocess.empty()) facts.preprocess = more.preprocess;
+  if (more.positions) facts.positions = more.positions;
+}
+
 std::span<const Dialect> dialects() {
   static const std::vector<Dialect> all = [] {
     std::vector<Dialect> list = swin_dialects();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/checkpoints/names.h"
+#include "models/checkpoints/position.h"
 #include "nn/layers.h"
 
 namespace vitrine {
@@ -19,6 +20,8 @@ struct Facts {
   std::optional<double> epsilon{};  // of all layer norms
   std::optional<Gelu> gelu{};
   std::string preprocess{};  // how its pictures were prepared: a name of data/preprocess.h, or ""
+  // How its own program resamples position embeddings.
+  std::optional<PositionFilter> positions{};
 };
 
 struct Dialect {
@@ -32,6 +35,9 @@ struct Dialect {
 
 // All that there are; the first whose sign a file has is its own.
 std::span<const Dialect> dialects();
+
+// All that `more` knows goes before what is there.
+void overlay(Facts& facts, const Facts& more);
 
 // In vit_names.cpp and swin_names.cpp.
 std::vector<Dialect> vit_dialects();

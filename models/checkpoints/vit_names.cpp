@@ -120,7 +120,10 @@ Dialect google() {
                      std::move(rules),
                      {{"pre_logits/**", "a layer between the features and the head of ImageNet-21k"},
                       {"/**", "no part of the ViT"}}},
-          .facts = {.epsilon = 1e-6, .gelu = Gelu::tanh, .preprocess = "google-vit"}};
+          .facts = {.epsilon = 1e-6,
+                    .gelu = Gelu::tanh,
+                    .preprocess = "google-vit",
+                    .positions = PositionFilter::bilinear_corners}};
 }
 
 // ViT, DeiT, ViT-MAE and DINOv2 of transformers, with the names of files on the hub and those since version 5.
@@ -163,7 +166,7 @@ Dialect hugging_face() {
                      {{"pooler.**", "a layer with tanh that no classifier uses"},
                       {"embeddings.mask_token", "stands for hidden patches in training"},
                       {"/decoder.**", "the decoder of its training"}}},
-          .facts = {}};
+          .facts = {.positions = PositionFilter::bicubic}};
 }
 
 // The picture's towers of CLIP and SigLIP in transformers.
@@ -201,7 +204,7 @@ Dialect hugging_face_clip() {
                       {"/text_projection.**", "the text tower"},
                       {"/logit_scale", "the text tower's scale"},
                       {"/logit_bias", "the text tower's bias"}}},
-          .facts = {}};
+          .facts = {.positions = PositionFilter::bicubic}};
 }
 
 // The picture's tower of CLIP as OpenAI and open_clip save it.
@@ -230,7 +233,7 @@ Dialect clip() {
   return {.name = "clip",
           .signs = {"transformer.resblocks.0."},
           .naming = {"CLIP in OpenAI's names", std::move(rules), std::move(ignored)},
-          .facts = {.epsilon = 1e-5, .preprocess = "clip"}};
+          .facts = {.epsilon = 1e-5, .preprocess = "clip", .positions = PositionFilter::bicubic_antialias}};
 }
 
 Dialect torchvision() {
@@ -251,7 +254,10 @@ Dialect torchvision() {
   return {.name = "torchvision",
           .signs = {"encoder.layers.encoder_layer_0."},
           .naming = {"ViT in torchvision's names", std::move(rules), {}},
-          .facts = {.epsilon = 1e-6, .gelu = Gelu::erf, .preprocess = "torchvision-vit"}};
+          .facts = {.epsilon = 1e-6,
+                    .gelu = Gelu::erf,
+                    .preprocess = "torchvision-vit",
+                    .positions = PositionFilter::bicubic_corners}};
 }
 
 }  // namespace

@@ -61,9 +61,7 @@ Preprocess preprocess_of(const Backbone& backbone, int64_t side) {
         " pixels, the net sees ", size);
   if (side > 0 && side != size) {
     check_image_size(backbone.config, side);
-    out.resize =
-        static_cast<int>(std::lround(static_cast<double>(out.resize) * static_cast<double>(side) / size));
-    out.size = static_cast<int>(side);
+    out = at_size(out, side);
   }
   return out;
 }

@@ -41,11 +41,7 @@ std::string preset_for(const std::string& family, int64_t size) {
   for (const std::string& name : {sized, family})
     for (const PreprocessPreset& preset : preprocess_presets()) {
       if (name != preset.name) continue;
-      Preprocess p = preset.preprocess;
-      p.resize =
-          static_cast<int>(std::lround(static_cast<double>(p.resize) * static_cast<double>(size) / p.size));
-      p.size = static_cast<int>(size);
-      return to_json(p);
+      return to_json(at_size(preset.preprocess, size));
     }
   return {};
 }
@@ -74,12 +70,53 @@ Facts facts_from(const std::string& config) {
   return facts;
 }
 
-// `more` goes before what is there.
-void overlay(Facts& facts, const Facts& more) {
-  if (more.heads) facts.heads = more.heads;
-  if (more.epsilon) facts.epsilon = more.epsilon;
-  if (more.gelu) facts.gelu = more.gelu;
-  if (!more.preprocess.empty()) facts.preprocess = more.preprocess;
+// The size of pictures at which a task was tuned, if it was tuned on this net; else that of the net.
+int64_t known_size(const std::string& known, const VitConfig& config) {
+  if (known.empty()) return config.image_size;
+  const TransformerConfig then = config_from_json(known);
+  if (!std::holds_alternative<VitConfig>(then)) return config.image_size;
+  VitConfig same = std::get<VitConfig>(then);
+  same.image_size = config.image_size;
+  return config_to_json(with_classes(same, 0)) == config_to_json(with_classes(config, 0)) ? image_size(then)
+                                                                                          : config.image_size;
+}
+
+// How positions are resampled: as is asked for, as a task remembers it, as the file's own program does it, or as timm.
+PositionFilter filter_of(const TensorFile& file, const BackboneHints& hints) {
+  if (hints.positions) return *hints.positions;
+  const auto own = file.metadata.find("positions");
+  const std::string name = !hints.known_positions.empty() ? hints.known_positions
+                           : own != file.metadata.end()   ? own->second
+                                                          : name_of(PositionFilter::bicubic_antialias);
+  const auto filter = position_filter_named(name);
+  check(filter.has_value(), file.name, ": its positions are resampled as ", quote(name),
+        ", which is not known");
+  return *filter;
+}
+
+// A ViT's positions for pictures of the size that is asked for; tells what was done.
+std::string resize_positions(TensorFile& file, const TransformerConfig& config, const BackboneHints& hints) {
+  const auto* vit = std::get_if<VitConfig>(&config);
+  if (vit == nullptr) {
+    check(!hints.positions, "--positions: a Swin has no position embedding");
+    return {};
+  }
+  const int64_t size = hints.image_size != 0 ? hints.image_size : known_size(hints.known, *vit),
+                old = vit->image_size / vit->patch;
+  const PositionFilter filter = filter_of(file, hints);
+  if (size == vit->image_size) {
+    check(!hints.positions, "--positions: the net was trained for ", size,
+          " pixels; its positions are resampled if --image-size names another size");
+    return text(old, " x ", old, "; for another --image-size resampled as ", name_of(filter));
+  }
+  file = with_image_size(std::move(file), *vit, size, filter);
+  file.metadata["resampled"] = name_of(filter);
+  if (const auto stored = file.metadata.find("preprocess"); stored != file.metadata.end()) {
+    const Preprocess preprocess = preprocess_from_json(stored->second);
+    if (preprocess.size == vit->image_size) stored->second = to_json(at_size(preprocess, size));
+  }
+  const int64_t now = size / vit->patch;
+  return text(old, " x ", old, ", resampled to ", now, " x ", now, " as ", name_of(filter));
 }
 
 bool own(const TensorFile& file) {
@@ -96,6 +133,8 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     check(hints.config.empty(), source,
           ": tells its configuration itself; --backbone-config is for files of other programs");
     out.dialect = "Vitrine's own file";
+    if (file.tensors.contains("pos_embed") || hints.positions)  // else make_backbone says what is missing
+      out.positions = resize_positions(file, transformer_config_of(file, hints.heads), hints);
     out.backbone = make_backbone(std::move(file), source, hints.heads);
     return out;
   }
@@ -130,9 +169,15 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   TensorFile canonical = settled(checkpoint);
   out.dialect = checkpoint.dialect;
   out.left_out = std::move(checkpoint.left_out);
-  if (preprocess.empty()) preprocess = preset_for(family_of(checkpoint), image_size(checkpoint.config));
   canonical.metadata["dialect"] = out.dialect;
+  if (checkpoint.facts.positions) canonical.metadata["positions"] = name_of(*checkpoint.facts.positions);
   if (!preprocess.empty()) canonical.metadata["preprocess"] = preprocess;
+  out.positions = resize_positions(canonical, checkpoint.config, hints);
+  if (preprocess.empty())
+    if (const std::string own =
+            preset_for(family_of(checkpoint), image_size(transformer_config_of(canonical)));
+        !own.empty())
+      canonical.metadata["preprocess"] = own;
   if (!hub.class_names.empty() &&
       static_cast<int64_t>(hub.class_names.size()) == class_count(checkpoint.config))
     canonical.metadata["class_names"] = nlohmann::json(hub.class_names).dump();

@@ -14,8 +14,13 @@ struct BackboneHints {
   int64_t heads = 0;  // of a ViT; 0: as the file tells
   // The name of its family (checkpoint.h: family_names), or the path of its config.json; or empty.
   std::string config{};
-  // The configuration that it had when a task was tuned on it (tuned.h), if nobody tells better.
-  std::string known{};
+  // Of a ViT: the side of the pictures that it is to see, in pixels (0: as it was trained), and how its position
+  // embedding is resampled for them (none: as the file's own program does it).
+  int64_t image_size = 0;
+  std::optional<PositionFilter> positions{};
+  // The configuration that it had when a task was tuned on it and how its positions were resampled (tuned.h), if nobody
+  // tells better.
+  std::string known{}, known_positions{};
 };
 
 struct Pretrained {
@@ -23,12 +28,15 @@ struct Pretrained {
   std::string dialect;               // "ViT in Hugging Face's names"
   std::vector<std::string> told_by;  // what beside the tensors told of it, "config.json" for example
   std::vector<LeftOut> left_out;     // tensors that the net has no use for
+  std::string positions;             // "14 x 14", "14 x 14 resampled to 24 x 24, bicubic"; empty: it has none
 };
 
 // A backbone in whatever dialect (checkpoint.h: canonical_form), and from the folder of `source`, if they are there,
 // Hugging Face's config.json (or timm's) and preprocessor_config.json. `hints` go before what these tell. Its
 // metadata then holds "dialect", "preprocess" if that is known (preprocess_of asks for it otherwise), and "class_names",
-// a JSON list, if config.json names the classes of its head. Files of Vitrine's own are complete: hints are refused.
+// a JSON list, if config.json names the classes of its head. A ViT's says how its program resamples positions
+// ("positions") and, if they were resampled, how that was done ("resampled"). A Swin takes pictures of any size, so
+// `image_size` changes nothing of it. Files of Vitrine's own are complete: a config is refused.
 // Throws as canonical_form and make_backbone do, if anything is unsettled, and if a file that was named or stands beside
 // is not as it must be.
 Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints = {});

@@ -379,12 +379,14 @@ TuneResult Run::result() {
   out.epochs = reports_;
   TunedConfig model = model_->config();
   model.prompts.projection = 0;  // the file holds the product
+  const auto resampled = backbone_.file.metadata.find("resampled");
   out.task = {model,
               data_.dataset->class_names(),
               backbone_.source,
               backbone_identity_,
               untold_heads(backbone_.config),
               config_to_json(backbone_.config),
+              resampled == backbone_.file.metadata.end() ? "" : resampled->second,
               to_json(data_.preprocess),
               to_json(config_),
               config_.keep_best && progress_.best >= 0 ? progress_.best_tensors : model_->task_tensors()};

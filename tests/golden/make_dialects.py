@@ -39,7 +39,7 @@ def remember(file, c, **told):
     configs[file] = json.dumps({"config": c, "told": told})
 
 
-def save_safetensors(file, tensors):
+def save_safetensors_at(path, tensors):
     header, blobs, offset = {}, [], 0
     for name, tensor in tensors.items():
         blob = tensor.contiguous().numpy().tobytes()
@@ -49,7 +49,11 @@ def save_safetensors(file, tensors):
         offset += len(blob)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    (here / file).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def save_safetensors(file, tensors):
+    save_safetensors_at(here / file, tensors)
 
 
 def save_npz(file, tensors, compressed=False):
