@@ -27,7 +27,14 @@ bf16 to_bf16(float value);  // rounds to nearest, ties to even; NaN stays NaN
 struct f16 {
   uint16_t bits = 0;
 };
-float to_float(f16 value);
+// Without branches, so that loops over many of them become vector instructions: the bits as those of an f32 with too
+// small an exponent, which a product with a power of two makes right, for subnormals, too.
+inline float to_float(f16 value) {
+  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
+  const float magnitude = std::bit_cast<float>(static_cast<uint32_t>(value.bits & 0x7fff) << 13) * 0x1p112f;
+  const uint32_t infinite = magnitude >= 65536.0f ? 0x7f800000 : 0;  // or NaN
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | infinite | sign);
+}
 f16 to_f16(float value);  // rounds to nearest, ties to even; overflow gives infinity
 
 template <class T>

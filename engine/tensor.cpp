@@ -9,6 +9,7 @@
 #include "engine/check.h"
 #include "engine/device.h"
 #include "engine/gpu/run.h"
+#include "engine/parallel.h"
 
 namespace vitrine {
 
@@ -273,7 +274,10 @@ Tensor Tensor::to(DType dtype) const {
     with_float_type(dtype, [&](auto target) {
       const auto source = data<decltype(from)>();
       const auto result = out.mutable_data<decltype(target)>();
-      for (size_t i = 0; i < source.size(); ++i) result[i] = narrow<decltype(target)>(widen(source[i]));
+      parallel_for(numel(), 1 << 16, [&](int64_t begin, int64_t end) {
+        for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
+          result[i] = narrow<decltype(target)>(widen(source[i]));
+      });
     });
   });
   return out;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "engine/check.h"
 #include "engine/sha256.h"
@@ -76,11 +77,14 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
   for (auto& [name, tensor] : backbone.file.tensors) {
     backbone.stored_bytes += tensor.bytes();
     types.insert(name_of(tensor.dtype()));
-    if (tensor.dtype() == DType::f32 && tensor.sealed()) {
-      tensor = tensor.with_memory(memory);
+    const Tensor stored = std::exchange(tensor, {});
+    if (stored.dtype() == DType::f32 && stored.sealed()) {
+      tensor = stored.with_memory(memory);
+    } else if (stored.dtype() == DType::f32) {
+      tensor = Tensor::of(stored.shape(), stored.data<float>(), memory).seal();
     } else {
-      const Tensor converted = tensor.to(DType::f32);
-      tensor = Tensor::of(tensor.shape(), converted.data<float>(), memory).seal();
+      tensor = (stored.sealed() ? stored : stored.clone().seal()).with_memory(memory).to(DType::f32).seal();
+      stored.set_aside();
     }
     check_finite(tensor, text(source, ": tensor '", name, "'"));
     tensor.set_aside();

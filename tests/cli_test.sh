@@ -62,7 +62,7 @@ expect 'senseless bytes' 1 '--memory-limit: expected' "$vitrine" tune --data syn
 expect 'prompts without prompts' 1 'linear has no prompts' "$vitrine" tune --data synthetic:shapes --method linear --prompts 3
 expect 'unknown data scheme' 1 "did you mean 'folder:'" "$vitrine" tune --data foldr:x
 expect 'resume what' 1 'with --out' "$vitrine" tune --data synthetic:shapes --resume
-for command in tune eval predict inspect pretrain bench 'bench step' 'bench infer' 'bench gemm' 'bench memory'; do
+for command in tune eval predict inspect pretrain bench 'bench step' 'bench infer' 'bench gemm' 'bench memory' 'bench load'; do
   # shellcheck disable=SC2086 # two words
   expect "help of $command" 0 "^vitrine $command" "$vitrine" $command --help
   if (($(wc -l <out) > 60)) || awk 'length > 100 { exit 1 }' out; then ok "help of $command fits a screen"
@@ -364,7 +364,9 @@ for precision in bf16 int8; do
   expect "bench gemm: $precision" 0 . "$vitrine" bench gemm --seconds 0.001 --threads 1 --precision $precision --json
   json "bench gemm: $precision as JSON" "j['precision'] == '$precision' and j['runs'][0]['arithmetic'] == ('bf16' if '$precision' == 'bf16' and 'bf16' in j['runs'][0]['instructions'] else 'f32')"
 done
-expect 'bench of what' 1 'step., .infer., .gemm. or .memory., got .steps' "$vitrine" bench steps
+expect 'bench load' 0 'middle of 2 runs' "$vitrine" bench load tiny.safetensors --runs 2
+expect 'bench load: what' 1 'expected one FILE, got none' "$vitrine" bench load
+expect 'bench of what' 1 'step., .infer., .gemm., .memory. or .load., got .steps' "$vitrine" bench steps
 expect 'bench step with recomputation' 0 . "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --recompute 1 --threads 1 --json
 json 'bench step with recomputation: as JSON' 'j["recompute"] == 1'
 expect 'bench step with one form' 0 'matrices packed once' "$vitrine" bench step --backbone tiny.safetensors --batch 2 --steps 1 --warmup 0 --one-form --threads 1

@@ -233,6 +233,7 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
   } else {
     fill(array, copy);
   }
+  if (set_aside) set_aside(array.bytes);
   return copy.seal();
 }
 

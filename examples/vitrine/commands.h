@@ -22,6 +22,7 @@ int inspect(const InspectOptions& options, Console& console);
 int convert(const ConvertOptions& options, Console& console);
 int bench(const BenchOptions& options, Console& console);
 int bench_gemm(const GemmBenchOptions& options, Console& console);
+int bench_load(const LoadBenchOptions& options, Console& console);
 int bench_memory(const MemoryOptions& options, Console& console);
 
 // --- bench.cpp ---------------------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ constexpr const char* bench_overview =
     "  vitrine bench step   one training step: forward, loss, backward, optimizer\n"
     "  vitrine bench infer  one forward pass of a tuned model\n"
     "  vitrine bench gemm   the matrix product, and the peak of the arithmetic units\n"
-    "  vitrine bench memory what a training step needs, by how much is computed again in backward\n\n"
+    "  vitrine bench memory what a training step needs, by how much is computed again in backward\n"
+    "  vitrine bench load   opening a checkpoint\n\n"
     "  vitrine bench step --help tells more, and so on.\n";
 
 constexpr const char* backbone_what = "a ViT's or Swin's file, builtin or builtin-swin [builtin]";
@@ -252,6 +253,13 @@ void add_bench_infer(Adder& add, BenchOptions& o) {
   add_bench_times(add, o);
 }
 
+void add_bench_load(Adder& add, LoadBenchOptions& o) {
+  add.group("How");
+  add.hints(o.hints, size_what);
+  add.count("--runs", "N", "how often [5]", o.runs, 1, 1 << 20);
+  add.common(o.common);
+}
+
 void add_bench_gemm(Adder& add, GemmBenchOptions& o) {
   add.group("How");
   add.precision(o.precision);
@@ -292,11 +300,11 @@ Request read(const std::string& command, const std::string& usage, const char* w
 }
 
 Request parse_bench(std::vector<std::string> words) {
-  constexpr std::array<std::string_view, 4> kinds{"step", "infer", "gemm", "memory"};
+  constexpr std::array<std::string_view, 5> kinds{"step", "infer", "gemm", "memory", "load"};
   const std::string kind = words.empty() ? "" : words[0];
   if (kind == "--help" || kind == "-h") return Show{bench_overview};
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
-    fail(Fault::input, "expected `vitrine bench step`, `infer`, `gemm` or `memory`",
+    fail(Fault::input, "expected `vitrine bench step`, `infer`, `gemm`, `memory` or `load`",
          kind.empty() ? "" : text(", got ", quote(kind)));
   words.erase(words.begin());
   if (kind == "step")
@@ -313,6 +321,10 @@ Request parse_bench(std::vector<std::string> words) {
                                "The memory of a training step, with no, half and all blocks but the last "
                                "computed again in\nbackward.",
                                words, add_bench_memory);
+  if (kind == "load")
+    return read<LoadBenchOptions>("bench", "bench load FILE [options]",
+                                  "Opens a checkpoint, as every command does, and lets it go again.", words,
+                                  add_bench_load, nullptr, &LoadBenchOptions::file, "FILE");
   return read<GemmBenchOptions>(
       "bench", "bench gemm [options]",
       "The matrix product at the shapes of ViTs, as a share of the peak that it measures beside.", words,

@@ -142,13 +142,20 @@ struct MemoryOptions : BenchModel {
   OptimizerKind optimizer = OptimizerKind::sgd;
 };
 
+struct LoadBenchOptions {
+  Common common;
+  std::string file;
+  BackboneHints hints;
+  int64_t runs = 5;
+};
+
 // What --help and --version ask for: text for standard output.
 struct Show {
   std::string text;
 };
 
 using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
-                             ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions>;
+                             ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions, LoadBenchOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

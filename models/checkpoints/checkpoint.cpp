@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "engine/check.h"
 #include "engine/text.h"
@@ -16,9 +17,9 @@ namespace {
 // Of a whole model that was wrapped for training or compiled.
 constexpr std::array<std::string_view, 2> wrappers = {"module.", "_orig_mod."};
 
-Sources unwrapped(const TensorFile& file, const std::string& who) {
+Sources unwrapped(std::map<std::string, Tensor>&& tensors, const std::string& who) {
   Sources out;
-  for (const auto& [name, tensor] : file.tensors) {
+  for (auto& [name, tensor] : tensors) {
     std::string_view inner = name;
     for (bool again = true; again;) {
       again = false;
@@ -28,45 +29,47 @@ Sources unwrapped(const TensorFile& file, const std::string& who) {
           again = true;
         }
     }
-    const auto [place, fresh] = out.try_emplace(std::string(inner), Source{name, tensor});
+    const auto [place, fresh] = out.try_emplace(std::string(inner), Source{name, tensor.shape(), tensor});
     check(fresh, who, ": tensors ", quote(place->second.original), " and ", quote(name), " are the same one");
+    tensor = {};
   }
   return out;
 }
 
 // big_vision keeps all blocks in one tensor, a block for each row: Transformer/encoderblock/...
-Sources unrolled(const Sources& names) {
+Sources unrolled(Sources&& names) {
   constexpr std::string_view all = "Transformer/encoderblock/", one = "Transformer/encoderblock_";
   Sources out;
-  for (const auto& [name, source] : names) {
+  for (auto& [name, source] : names) {
     const size_t place = name.find(all);
-    if (place == std::string::npos || source.tensor.shape().rank() < 2) {
-      out.insert_or_assign(name, source);
+    const Shape& shape = source.shape;
+    if (place == std::string::npos || shape.rank() < 2) {
+      out.insert_or_assign(name, std::move(source));
       continue;
     }
-    const Shape& shape = source.tensor.shape();
     std::vector<int64_t> rest;
     for (int d = 1; d < shape.rank(); ++d) rest.push_back(shape.dim(d));
     for (int64_t i = 0; i < std::min<int64_t>(shape.dim(0), 1024); ++i) {
       const std::string to = text(name.substr(0, place), one, i, "/", name.substr(place + all.size()));
-      out.insert_or_assign(to, Source{source.original, source.tensor.rows(i, i + 1).reshape(
-                                                           Shape(std::span<const int64_t>(rest)))});
+      const Shape one_shape{std::span<const int64_t>(rest)};
+      out.insert_or_assign(
+          to, Source{source.original, one_shape, source.tensor.rows(i, i + 1).reshape(one_shape)});
     }
   }
   return out;
 }
 
 // Names below the prefix without it, the others behind a '/'.
-Sources seen_from(const Spoken& spoken, const Sources& names, std::vector<LeftOut>& left_out) {
+Sources seen_from(const Spoken& spoken, Sources&& names, std::vector<LeftOut>& left_out) {
   Sources out;
-  for (const auto& [name, source] : names) {
+  for (auto& [name, source] : names) {
     const auto beside = [&name = name](const std::string& prefix) { return name.starts_with(prefix); };
     if (name.starts_with(spoken.prefix))
-      out.emplace(name.substr(spoken.prefix.size()), source);
+      out.emplace(name.substr(spoken.prefix.size()), std::move(source));
     else if (std::any_of(spoken.others.begin(), spoken.others.end(), beside))
       left_out.push_back({source.original, "another net of its training"});
     else
-      out.emplace("/" + name, source);
+      out.emplace("/" + name, std::move(source));
   }
   return out;
 }
@@ -188,8 +191,8 @@ Facts facts_of(const Spoken& spoken, const Sources& names, const Renamed& rename
   if (dialect == "google") {
     for (const auto& [name, source] : names)
       if (matches("Transformer/encoderblock_0/MultiHeadDotProductAttention_#/query/kernel", name) &&
-          source.tensor.shape().rank() == 3)
-        facts.heads = source.tensor.dim(1);
+          source.shape.rank() == 3)
+        facts.heads = source.shape.dim(1);
   } else if (dialect == "clip") {
     const auto projection = renamed.tensors.find("patch_embed.proj.weight");
     if (projection != renamed.tensors.end() && projection->second.dim(0) % 64 == 0)
@@ -250,7 +253,7 @@ void check_complete(const Checkpoint& checkpoint, const Naming& naming, const So
 bool is_checkpoint(const TensorFile& file) {
   if (file.tensors.empty()) return false;
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
-  return dialect_of(unrolled(unwrapped(file, who)), who).dialect != nullptr;
+  return dialect_of(unrolled(unwrapped(std::map(file.tensors), who)), who).dialect != nullptr;
 }
 
 Checkpoint canonical_form(TensorFile file, const Facts& given) {
@@ -264,11 +267,11 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
     out.file = std::move(file);
     return out;
   }
-  const Sources all = unrolled(unwrapped(file, who));
+  Sources all = unrolled(unwrapped(std::move(file.tensors), who));
   Spoken spoken = dialect_of(all, who);
   check(spoken.dialect != nullptr, who,
         ": holds no ViT or Swin whose names are known; docs/checkpoints.md lists them");
-  const Sources names = seen_from(spoken, all, out.left_out);
+  Sources names = seen_from(spoken, std::move(all), out.left_out);
   spoken.dialect = swin_of(spoken.dialect, names);
   const Naming& naming = spoken.dialect->naming;
   Renamed renamed = rename(naming, names, spoken.prefix, who);

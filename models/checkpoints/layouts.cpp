@@ -1,21 +1,32 @@
 #include "models/checkpoints/layouts.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+
+#include "engine/parallel.h"
 
 namespace vitrine {
 
 namespace {
 
-// (rows, columns) -> (columns, rows), in squares that fit the cache.
+// (rows, columns) -> (columns, rows), in squares that are turned in a place of their own: rows of a width that is a power
+// of two, or three, would push each other out of the cache.
 template <class Word>
 void turn(const Word* from, Word* to, int64_t rows, int64_t columns, int64_t from_row, int64_t to_row) {
-  constexpr int64_t side = 32;
-  for (int64_t r0 = 0; r0 < rows; r0 += side)
-    for (int64_t c0 = 0; c0 < columns; c0 += side)
-      for (int64_t c = c0; c < std::min(columns, c0 + side); ++c)
-        for (int64_t r = r0; r < std::min(rows, r0 + side); ++r) to[c * to_row + r] = from[r * from_row + c];
+  constexpr int64_t side = 32, squares = 8;
+  parallel_for((columns + side - 1) / side, squares, [&](int64_t begin, int64_t end) {
+    std::array<Word, side * side> square;
+    for (int64_t c0 = begin * side; c0 < std::min(columns, end * side); c0 += side)
+      for (int64_t r0 = 0; r0 < rows; r0 += side) {
+        const int64_t width = std::min(side, columns - c0), height = std::min(side, rows - r0);
+        for (int64_t r = 0; r < height; ++r)
+          for (int64_t c = 0; c < width; ++c) square[c * side + r] = from[(r0 + r) * from_row + c0 + c];
+        for (int64_t c = 0; c < width; ++c)
+          std::copy_n(square.data() + c * side, height, to + (c0 + c) * to_row + r0);
+      }
+  });
 }
 
 // Calls f with pointers to words as wide as the elements.

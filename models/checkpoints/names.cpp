@@ -4,6 +4,7 @@
 #include <cctype>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "engine/text.h"
 #include "models/checkpoints/layouts.h"
@@ -102,11 +103,10 @@ std::string instantiate(std::string_view pattern, const Match& match) {
   return out;
 }
 
-Renamed rename(const Naming& naming, const Sources& sources, const std::string& prefix,
-               const std::string& who) {
+Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix, const std::string& who) {
   std::map<std::string, std::vector<Part>> parts;  // of each canonical tensor
   Renamed out;
-  for (const auto& [name, source] : sources) {
+  for (auto& [name, source] : sources) {
     const std::string speaker = text(who, ": tensor ", quote(source.original));
     bool known = false;
     for (const NameRule& rule : naming.rules) {
@@ -118,9 +118,12 @@ Renamed rename(const Naming& naming, const Sources& sources, const std::string& 
       for (const Part& other : beside)
         check(other.rule->parts == rule.parts && other.rule->part != rule.part, speaker, " and ",
               quote(other.original), " are both ", quote(to));
-      beside.push_back({&rule, source.original, laid_out(source.tensor, rule.form, speaker)});
+      beside.push_back({&rule, source.original, source.tensor});
     }
-    if (known) continue;
+    if (known) {
+      source.tensor = {};
+      continue;
+    }
     const auto ignored =
         std::find_if(naming.ignored.begin(), naming.ignored.end(),
                      [&, &name = name](const Ignored& i) { return matches(as_seen(i.from, prefix), name); });
@@ -148,10 +151,17 @@ Renamed rename(const Naming& naming, const Sources& sources, const std::string& 
            quote(original_name(instantiate(as_seen(rule.from, prefix), match), prefix)), " beside ",
            quote(found[0].original), ", got none");
     }
+    // One canonical tensor after the other, so that there is hardly more than one copy of them all.
     std::vector<Tensor> tensors;
-    for (const Part& part : found) tensors.push_back(part.tensor);
+    for (Part& part : found) {
+      const Tensor source = std::exchange(part.tensor, {});
+      tensors.push_back(laid_out(source, part.rule->form, text(who, ": tensor ", quote(part.original))));
+      if (!tensors.back().shares_block_with(source)) source.set_aside();
+    }
     out.tensors[to] = stacked(tensors, text(who, ": tensor ", quote(found[0].original)));
     out.origin[to] = found[0].original;
+    if (tensors.size() == 1) continue;
+    for (const Tensor& tensor : tensors) tensor.set_aside();
   }
   return out;
 }

@@ -53,7 +53,8 @@ struct Naming {
 // A tensor under the name by which rules know it, with the one it has in the file.
 struct Source {
   std::string original;
-  Tensor tensor;
+  Shape shape;
+  Tensor tensor;  // undefined once it was renamed
 };
 // Names inside of the prefix are without it; the others begin with '/', unless there is no prefix.
 using Sources = std::map<std::string, Source>;
@@ -68,10 +69,10 @@ struct Renamed {
   std::vector<LeftOut> left_out;
 };
 
-// Applies the table. Throws, naming the tensor as the file does and the nearest name, if one is left over that the table
+// Applies the table and lets go of the tensors that are laid out anew, so that there is hardly more than one copy of
+// them. Throws, naming the tensor as the file does and the nearest name, if one is left over that the table
 // does not know, if two become the same one, if a part is missing, or if a shape is not as the form has it.
-Renamed rename(const Naming& naming, const Sources& sources, const std::string& prefix,
-               const std::string& who);
+Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix, const std::string& who);
 
 // The name that a canonical tensor would have in this file; empty if the table has none.
 std::string source_name(const Naming& naming, const Sources& sources, const std::string& prefix,
