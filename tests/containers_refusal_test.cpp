@@ -171,7 +171,7 @@ TEST_CASE("npy: each refusal") {
   CHECK(shape("(4)").ends_with("expected a tuple as shape, got a number"));
   CHECK(shape("(2, 2").find("expected extents of 0 to 2^63") != std::string::npos);
   CHECK(shape("(2, 2;").find("expected ')' in its header") != std::string::npos);
-  CHECK(shape("4").find("expected '(' in its header, got ' 4") != std::string::npos);
+  CHECK(shape("4").find("expected '(' in its header, got '4") != std::string::npos);
   std::string many;
   for (int i = 0; i < 65; ++i) many += "1,";
   CHECK(shape("(" + many + ")").ends_with("expected at most 64 extents, got more"));

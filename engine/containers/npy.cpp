@@ -72,7 +72,8 @@ class HeaderReader {
     return true;
   }
   void expect(char wanted) {
-    check(take(wanted), where_, ": expected '", wanted, "' in its header, got ", quote(rest_));
+    const bool taken = take(wanted);  // the sentence tells what is left without the spaces in front
+    check(taken, where_, ": expected '", wanted, "' in its header, got ", quote(rest_));
   }
   bool take(std::string_view word) {
     skip_spaces();
@@ -94,7 +95,8 @@ class HeaderReader {
   }
   bool truth() {
     if (take("True")) return true;
-    check(take("False"), where_, ": expected True or False in its header, got ", quote(rest_));
+    const bool taken = take("False");
+    check(taken, where_, ": expected True or False in its header, got ", quote(rest_));
     return false;
   }
   // A structure's fields are skipped: brackets must match, and strings may hold brackets.
