@@ -28,7 +28,7 @@ struct Pretrained {
   std::string dialect;               // "ViT in Hugging Face's names"
   std::vector<std::string> told_by;  // what beside the tensors told of it, "config.json" for example
   std::vector<LeftOut> left_out;     // tensors that the net has no use for
-  std::string positions;             // "14 x 14", "14 x 14 resampled to 24 x 24, bicubic"; empty: it has none
+  std::string positions;             // "14 x 14, resampled to 24 x 24 as bicubic"; empty: a Swin
 };
 
 // A backbone in whatever dialect (checkpoint.h: canonical_form), and from the folder of `source`, if they are there,
