@@ -1,0 +1,213 @@
+// dialect_facts_test.cpp: what a file tells by the tensors that it has beside the others', for files made from those of
+// golden/dialects by taking tensors away and giving some more.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "engine/containers/tensor_file.h"
+#include "models/checkpoints/checkpoint.h"
+#include "tests/golden/numbers.h"
+#include "tests/op_checks.h"
+
+using namespace vitrine;
+using namespace vitrine::testing;
+
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+
+TensorFile load(const std::string& file) {
+  return load_tensors(std::string(VITRINE_GOLDEN "/dialects/") + file);
+}
+
+// The backbone under timm's names, which are Vitrine's own without their configuration.
+TensorFile in_timms_names(const std::string& file, const Facts& given) {
+  TensorFile canonical = canonical_form(load(file), given).file;
+  canonical.metadata.clear();
+  return canonical;
+}
+
+Tensor zeros(const Shape& shape) { return Tensor::zeros(shape, DType::f32).seal(); }
+
+template <class Change>
+Facts facts_of(TensorFile file, Change change) {
+  change(file.tensors);
+  return canonical_form(std::move(file), {.heads = 2}).facts;
+}
+Facts facts_of(TensorFile file) {
+  return facts_of(std::move(file), [](Tensors&) {});
+}
+
+std::string message_of(TensorFile file, const Facts& given = {.heads = 2}) {
+  try {
+    canonical_form(std::move(file), given);
+  } catch (const Error& e) {
+    CHECK(e.fault() == Fault::input);
+    return e.what();
+  }
+  return {};
+}
+
+const Facts told{.heads = 2, .epsilon = 1e-6, .gelu = Gelu::erf};
+
+}  // namespace
+
+TEST_CASE("dialects: families that share timm's names differ by what they have") {
+  const TensorFile plain = load("timm.safetensors");
+  CHECK(facts_of(plain).preprocess.empty());
+  CHECK(facts_of(plain).positions == PositionFilter::bicubic_antialias);
+
+  const Facts clip = facts_of(in_timms_names("hf-clip.safetensors", told));
+  CHECK(clip.preprocess == "clip");
+  CHECK(clip.epsilon == 1e-5);
+  CHECK(!clip.gelu);  // OpenAI's is not LAION's
+  const Facts siglip = facts_of(in_timms_names("hf-siglip.safetensors", told));
+  CHECK(siglip.preprocess == "siglip");
+  CHECK(siglip.epsilon == 1e-6);
+  CHECK(!siglip.gelu);  // timm's is not the paper's
+
+  const Facts miil = facts_of(plain, [](Tensors& t) {
+    std::erase_if(t, [](const auto& entry) { return entry.first.ends_with("attn.qkv.bias"); });
+  });
+  CHECK(miil.preprocess == "miil");
+  const Facts dino = facts_of(plain, [](Tensors& t) {
+    t["head.last_layer.weight_g"] = zeros({1, 1});
+    t.erase("head.weight");
+    t.erase("head.bias");
+  });
+  CHECK(dino.preprocess == "dino");
+  CHECK(dino.positions == PositionFilter::bicubic_offset);
+
+  // LayerScale alone is nobody's; with the token for masked patches it is DINOv2's.
+  const auto scaled = [](Tensors& t) {
+    for (const char* name :
+         {"blocks.0.ls1.gamma", "blocks.0.ls2.gamma", "blocks.1.ls1.gamma", "blocks.1.ls2.gamma"})
+      t[name] = t.at("norm.weight");
+  };
+  CHECK(facts_of(plain, scaled).preprocess.empty());
+  const Facts dinov2 = facts_of(plain, [&](Tensors& t) {
+    scaled(t);
+    t["mask_token"] = zeros({1, 16});
+  });
+  CHECK(dinov2.preprocess == "dinov2");
+  CHECK(dinov2.positions == PositionFilter::bicubic_offset);
+  const Facts registers = facts_of(plain, [&](Tensors& t) {
+    scaled(t);
+    t["register_tokens"] = zeros({1, 2, 16});
+  });
+  CHECK(registers.preprocess == "dinov2");
+  CHECK(registers.positions == PositionFilter::bicubic_antialias);
+}
+
+TEST_CASE(
+    "dialects: CLIP's heads are 64 wide where its own width allows, DINOv2's registers change the filter") {
+  TensorFile clip = load("clip.pt");
+  for (auto& [name, tensor] : clip.tensors) {  // four times as wide
+    std::vector<int64_t> extents;
+    for (int d = 0; d < tensor.shape().rank(); ++d) {
+      const int64_t extent = tensor.shape().dim(d);
+      extents.push_back(extent == 16 ? 64 : extent == 48 ? 192 : extent);
+    }
+    if (name.find("input_resolution") == std::string::npos)
+      tensor = zeros(Shape{std::span<const int64_t>(extents)});
+  }
+  const Checkpoint wide = canonical_form(std::move(clip));
+  CHECK(wide.facts.heads == 1);
+  CHECK(std::get<VitConfig>(wide.config).width == 64);
+
+  const auto filter = [](bool with_registers) {
+    TensorFile file = load("hf-dinov2.safetensors");
+    std::string tokens;
+    for (const auto& [name, tensor] : file.tensors)
+      if (name.ends_with("register_tokens")) tokens = name;
+    if (!with_registers) {
+      std::erase_if(file.tensors, [&](const auto& entry) { return entry.first == tokens; });
+    } else if (tokens.empty()) {
+      for (const auto& [name, tensor] : Tensors(file.tensors))
+        if (name.ends_with("cls_token"))
+          file.tensors[name.substr(0, name.size() - 9) + "register_tokens"] = zeros({1, 2, 16});
+    }
+    return facts_of(std::move(file)).positions;
+  };
+  CHECK(filter(true) == PositionFilter::bicubic_antialias);
+  CHECK(filter(false) != PositionFilter::bicubic_antialias);
+}
+
+TEST_CASE("dialects: heads that no backbone of ours has are left out") {
+  TensorFile google = load("google.npz");
+  google.tensors["pre_logits/kernel"] = zeros({16, 16});
+  google.tensors["pre_logits/bias"] = zeros({16});
+  const Checkpoint found = canonical_form(std::move(google));
+  CHECK(class_count(found.config) == 0);
+  CHECK(std::ranges::any_of(found.left_out, [](const LeftOut& out) {
+    return out.name == "head/kernel" && out.reason == "stands behind a layer that backbones do without";
+  }));
+}
+
+TEST_CASE("dialects: the class token's row is folded into it where registers stand between") {
+  // As DINOv2 has them: positions for the class token and the patches, registers without.
+  TensorFile file = load("timm.safetensors");
+  const Tensor token = file.at("cls_token"), positions = file.at("pos_embed");
+  file.tensors["reg_token"] = zeros({1, 2, 16});
+  const auto folded = [&](const Tensors& tensors) {
+    TensorFile changed;
+    changed.tensors = tensors;
+    return canonical_form(std::move(changed), {.heads = 2}).file;
+  };
+  const TensorFile out = folded(file.tensors);
+  CHECK(out.at("pos_embed").dim(1) == positions.dim(1) - 1);
+  const auto sum = out.at("cls_token").data<float>(), a = token.data<float>(), b = positions.data<float>();
+  for (size_t i = 0; i < sum.size(); ++i)
+    CHECK(sum[i] == static_cast<float>(static_cast<double>(a[i]) + static_cast<double>(b[i])));
+  Tensors wide = file.tensors;
+  for (auto& [name, tensor] : wide) tensor = tensor.to(DType::f64).seal();
+  CHECK(folded(wide).at("cls_token").dtype() == DType::f64);
+
+  // Other shapes stay, and are refused or taken for what they are.
+  const auto refused = [&](const std::string& name, const Tensor& tensor) {
+    TensorFile changed = file;
+    changed.tensors[name] = tensor;
+    return message_of(std::move(changed));
+  };
+  const int64_t rows = positions.dim(1);
+  CHECK(!refused("pos_embed", zeros({rows, 16})).empty());
+  CHECK(!refused("pos_embed", zeros({2, rows, 16})).empty());
+  CHECK(!refused("cls_token", zeros({1, 2, 16})).empty());
+  CHECK(!refused("pos_embed", zeros({1, rows + 1, 16})).empty());
+  CHECK(refused("cls_token", token.to(DType::f64).seal())
+            .ends_with("class token and position embedding are of different types"));
+  CHECK(refused("pos_embed", zeros({1, rows - 1, 16})).empty());  // as timm keeps them: folded already
+  CHECK(refused("pos_embed", zeros({1, rows + 2, 16})).empty());  // with rows for the registers
+  Tensors tokenless = file.tensors;
+  tokenless.erase("cls_token");
+  TensorFile without;
+  without.tensors = tokenless;
+  CHECK(!message_of(std::move(without)).empty());
+}
+
+TEST_CASE("dialects: names that are far from any, and files without a name") {
+  TensorFile file = load("timm.safetensors");
+  file.name.clear();
+  CHECK(message_of(file, {}) ==
+        "checkpoint: how many attention heads? Shapes cannot tell for width 16; give --heads");
+  file.tensors["qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"] = zeros({1});
+  CHECK(message_of(file).ends_with("belongs to no ViT in timm's names"));
+  TensorFile numbered = load("hf-vit.safetensors");
+  numbered.tensors["vit.encoder.layer.12345.layernorm_after.bias"] = zeros({1});
+  CHECK(message_of(std::move(numbered)).find("12345") != std::string::npos);
+  TensorFile nameless = load("hf-vit.safetensors");
+  nameless.name.clear();
+  std::string asked;
+  try {
+    settled(canonical_form(std::move(nameless), {.heads = 2}));
+  } catch (const Error& e) {
+    asked = e.what();
+  }
+  CHECK(asked.starts_with("checkpoint: is a ViT in Hugging Face's names, which does not tell "));
+  CHECK_THROWS_WITH_AS(facts_of_family("qqqqqqqqqqqqqqqqqqqqqq"),
+                       "no family of checkpoints 'qqqqqqqqqqqqqqqqqqqqqq'", Error);
+  // big_vision keeps all blocks in one tensor; one that has no blocks is named as it is.
+  TensorFile all = load("big-vision.npz");
+  for (auto& [name, tensor] : all.tensors)
+    if (name.ends_with("LayerNorm_0/bias")) tensor = zeros({4});
+  CHECK(message_of(std::move(all)).find("LayerNorm_0/bias") != std::string::npos);
+}
