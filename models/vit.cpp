@@ -127,15 +127,16 @@ std::pair<Variable, int64_t> Vit::encode(const Variable& images, const Prompts& 
   check(how.pooling == PromptPooling::backbone || config_.pooling != Pooling::map,
         "vit: pooling by attention is the backbone's own alone");
   Variable x = pass.kept(embed(images));  // (B, T, D)
-  int64_t p = 0;  // prompts among the tokens: [tokens before the patches, prompts, patches]
+  int64_t p = 0;      // prompts among the tokens: [tokens before the patches, prompts, patches]
+  Variable standing;  // these prompts (B, P, D), where gates ask for them
   const auto own_of = [&](int64_t block) {  // (P, D) or (B, P, D)
     Variable own = prompts.layer(block, pass);
     if (how.location == PromptLocation::pixels) own = patch_embed_.project(convert(own, x.dtype()));
     return pass.kept(convert(own, x.dtype()));
   };
   const auto join = [&](const Variable& own) {
-    const Variable rows = own.shape().rank() == 2 ? repeat(own, images.dim(0)) : own;
-    x = concat({slice(x, 1, 0, first), rows, slice(x, 1, first, x.dim(1))}, 1);
+    standing = own.shape().rank() == 2 ? repeat(own, images.dim(0)) : own;
+    x = concat({slice(x, 1, 0, first), standing, slice(x, 1, first, x.dim(1))}, 1);
     p = how.count;
   };
   if (prompts.shallow() && adds) x = pass.kept(add(x, own_of(0)));
@@ -150,13 +151,11 @@ std::pair<Variable, int64_t> Vit::encode(const Variable& images, const Prompts& 
       // Where what becomes of them is looked at they are full tokens.
       if (last ? pools_prompts : !prompts.in_block(i + 1)) join(std::exchange(own, {}));
     }
-    const Variable before = how.gated ? slice(x, 1, first, first + p) : Variable();
     x = pass.kept(last && few ? blocks_[i].first_tokens(config_.pooled_tokens(), x, own, pass)
                               : blocks_[i](x, own, pass));
-    if (how.gated && !(last && few))
-      x = pass.kept(concat({slice(x, 1, 0, first), prompts.passed(i, before, slice(x, 1, first, first + p)),
-                            slice(x, 1, first + p, x.dim(1))},
-                           1));
+    if (!how.gated || (last && few)) continue;
+    standing = pass.kept(prompts.passed(i, standing, slice(x, 1, first, first + p)));
+    x = pass.kept(concat({slice(x, 1, 0, first), standing, slice(x, 1, first + p, x.dim(1))}, 1));
   }
   return {x, p};
 }
