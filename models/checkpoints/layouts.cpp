@@ -13,8 +13,9 @@ namespace {
 
 // (rows, columns) -> (columns, rows), in squares that are turned in a place of their own: rows of a width that is a power
 // of two, or three, would push each other out of the cache.
+// `from` may lie anywhere: numpy puts arrays where no f32 may be read.
 template <class Word>
-void turn(const Word* from, Word* to, int64_t rows, int64_t columns, int64_t from_row, int64_t to_row) {
+void turn(const std::byte* from, Word* to, int64_t rows, int64_t columns, int64_t from_row, int64_t to_row) {
   constexpr int64_t side = 32, squares = 8;
   parallel_for((columns + side - 1) / side, squares, [&](int64_t begin, int64_t end) {
     std::array<Word, side * side> square;
@@ -22,21 +23,23 @@ void turn(const Word* from, Word* to, int64_t rows, int64_t columns, int64_t fro
       for (int64_t r0 = 0; r0 < rows; r0 += side) {
         const int64_t width = std::min(side, columns - c0), height = std::min(side, rows - r0);
         for (int64_t r = 0; r < height; ++r)
-          for (int64_t c = 0; c < width; ++c) square[c * side + r] = from[(r0 + r) * from_row + c0 + c];
+          for (int64_t c = 0; c < width; ++c)
+            std::memcpy(&square[c * side + r], from + ((r0 + r) * from_row + c0 + c) * sizeof(Word),
+                        sizeof(Word));
         for (int64_t c = 0; c < width; ++c)
           std::copy_n(square.data() + c * side, height, to + (c0 + c) * to_row + r0);
       }
   });
 }
 
-// Calls f with pointers to words as wide as the elements.
+// Calls f with the bytes of `from` and with `to` as words as wide as the elements.
 template <class F>
 void as_words(const Tensor& from, Tensor& to, F f) {
   const std::byte* source = from.raw().data();
   std::byte* target = to.mutable_raw().data();
   const auto call = [&](auto word) {
     using Word = decltype(word);
-    f(reinterpret_cast<const Word*>(source), reinterpret_cast<Word*>(target));
+    f(source, reinterpret_cast<Word*>(target));
   };
   switch (size_of(from.dtype())) {
     case 1:
@@ -52,7 +55,7 @@ void as_words(const Tensor& from, Tensor& to, F f) {
 
 Tensor transposed(const Tensor& x, int64_t rows, int64_t columns) {
   Tensor out = Tensor::empty({columns, rows}, x.dtype());
-  as_words(x, out, [&](auto* from, auto* to) { turn(from, to, rows, columns, columns, rows); });
+  as_words(x, out, [&](const std::byte* from, auto* to) { turn(from, to, rows, columns, columns, rows); });
   return out.seal();
 }
 
@@ -60,9 +63,10 @@ Tensor transposed(const Tensor& x, int64_t rows, int64_t columns) {
 Tensor filters_turned(const Tensor& x) {
   const int64_t places = x.dim(0) * x.dim(1), colours = x.dim(2), width = x.dim(3);
   Tensor out = Tensor::empty({width, colours, x.dim(0), x.dim(1)}, x.dtype());
-  as_words(x, out, [&](auto* from, auto* to) {
+  as_words(x, out, [&](const std::byte* from, auto* to) {
     for (int64_t c = 0; c < colours; ++c)
-      turn(from + c * width, to + c * places, places, width, colours * width, colours * places);
+      turn(from + c * width * static_cast<int64_t>(sizeof(*to)), to + c * places, places, width,
+           colours * width, colours * places);
   });
   return out.seal();
 }
