@@ -1,6 +1,7 @@
 #include "engine/tensor.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -20,8 +21,9 @@ struct Tensor::Block {
   bool sealed = false;
   // Of bytes that lie where no such element may: those bytes again, where it may.
   bool misaligned = false;
-  std::once_flag copied;
+  std::once_flag copying;
   std::shared_ptr<const std::byte> copy;
+  std::atomic<bool> copied = false;
   Precision precision = Precision::f32;
   bool one_form = false;
   SetAside set_aside;
@@ -94,11 +96,12 @@ Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
 const std::byte* Tensor::aligned_place() const {
   Block& block = *block_;
   if (!block.misaligned) return block.bytes.get() + offset_;
-  std::call_once(block.copied, [&block] {
+  std::call_once(block.copying, [&block] {
     const std::shared_ptr<std::byte> copy = block.memory.allocate(block.size);
     std::memcpy(copy.get(), block.bytes.get(), block.size);
     if (block.set_aside) block.set_aside({block.bytes.get(), block.size});
     block.copy = copy;
+    block.copied = true;
   });
   return block.copy.get() + offset_;
 }
@@ -154,8 +157,12 @@ Tensor Tensor::with_memory(const Memory& memory) const {
   out.block_->sealed = true;
   out.block_->precision = block_->precision;
   out.block_->one_form = block_->one_form;
-  out.block_->misaligned = block_->misaligned;
-  out.block_->set_aside = block_->set_aside;
+  if (block_->copied) {  // one such copy is enough
+    out.block_->bytes = block_->copy;
+  } else {
+    out.block_->misaligned = block_->misaligned;
+    out.block_->set_aside = block_->set_aside;
+  }
   return out;
 }
 
@@ -329,7 +336,7 @@ void Tensor::set_aside() const {
 size_t Tensor::resident_bytes() const {
   if (!block_) return 0;
   const std::lock_guard lock(block_->mutex);
-  const bool in_file = block_->set_aside && !block_->copy;
+  const bool in_file = block_->set_aside && !block_->copied;
   return in_file && !block_->forms.empty() ? 0 : bytes();
 }
 

@@ -35,8 +35,9 @@ class Tensor {
     return of(shape, std::span<const T>(values.begin(), values.size()), memory);
   }
   // Bytes that live elsewhere (a mapped file, a host's buffer) and stay there while `owner` lives. If they lie where no
-  // such element may, data() gives a copy, made when it is first asked for; raw() gives them as they lie. The result is sealed. `set_aside`, if any, is called
-  // with bytes that will hardly be read again: they must stay what they are, but need no memory until then.
+  // such element may, data() gives a copy, made when it is first asked for; raw() gives them as they lie. The result is
+  // sealed. `set_aside`, if any, is called with bytes that will hardly be read again: they must stay what they are, but
+  // need no memory until then.
   static Tensor borrow(const std::byte* bytes, const Shape& shape, DType dtype,
                        std::shared_ptr<const void> owner, SetAside set_aside = {});
 

@@ -1,7 +1,9 @@
 // tensor_test.cpp: shapes, tensors, memory, number formats, random numbers.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <new>
 #include <set>
 #include <stdexcept>
@@ -171,10 +173,15 @@ TEST_CASE(
   CHECK(x.data<float>().data() + 3 == row.data<float>().data());
   CHECK(told.size() == 1);
   CHECK(x.resident_bytes() == x.bytes());
-  // Where it is counted, the copy is, too.
+  // Where it is counted, the copy is, too; once it is made, others share it.
   const Memory memory = Memory::counted();
-  const Tensor counted = x.with_memory(memory);
+  const Tensor counted = Tensor::borrow(odd, {2, 3}, DType::f32, owner).with_memory(memory);
   CHECK(memory.statistics().current == 0);
   CHECK(counted.data<float>()[5] == -6);
   CHECK(memory.statistics().current == x.bytes());
+  const Tensor shared = x.with_memory(memory);
+  CHECK(shared.data<float>().data() == x.data<float>().data());
+  CHECK(std::ranges::equal(shared.rows(1, 2).data<float>(), row.data<float>()));
+  CHECK(memory.statistics().current == x.bytes());
+  CHECK(shared.resident_bytes() == x.bytes());
 }
