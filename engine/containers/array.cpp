@@ -217,7 +217,8 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
                         !array.big_endian && is_row_major(array.extents, array.strides);
   // An empty array may begin anywhere.
   const std::byte* first = array.bytes.data() + (empty ? 0 : static_cast<size_t>(array.offset) * (bits / 8));
-  if (as_it_is && owner && first && reinterpret_cast<uintptr_t>(first) % size_of(dtype) == 0) {
+  const bool aligned = reinterpret_cast<uintptr_t>(first) % size_of(dtype) == 0;
+  if (as_it_is && owner && first && (aligned || empty)) {
     return Tensor::borrow(first, shape, dtype, owner, set_aside);
   }
   if (empty) return Tensor::empty(shape, dtype).seal();
@@ -227,6 +228,8 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
                   Allowance::beyond_file >> 20, " MiB");
     return {};
   }
+  if (as_it_is && owner)
+    return Tensor::borrow(first, shape, dtype, owner, set_aside);  // copied when it is read
   Tensor copy = Tensor::empty(shape, dtype);
   if (as_it_is) {
     std::memcpy(copy.mutable_raw().data(), first, static_cast<size_t>(bytes));

@@ -159,11 +159,23 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
 }
 
 Json inspect_tensors(const TensorFile& file, Console& console) {
+  if (file.tensors.empty() && file.unreadable.empty()) {
+    const auto object = file.objects.begin();
+    fail(Fault::input, file.name, ": holds no tensors",
+         object == file.objects.end()
+             ? ""
+             : text("; ", object->first.empty() ? "" : quote(object->first) + ": ", object->second));
+  }
   console.item("Tensors", text(file.tensors.size(), ", ", bytes_text(total_bytes(file))));
   list_tensors(file, console);
-  for (const auto& [name, why] : file.unreadable) console.line(text("  ", name, " ", why));
+  for (const auto* others : {&file.unreadable, &file.objects})
+    for (const auto& [name, why] : *others) console.line(text("  ", quote(name), ": ", why));
   for (const auto& [key, value] : file.metadata) console.line(text("  ", key, " = ", quote(value)));
-  return {{"kind", "tensors"}, {"metadata", file.metadata}, {"tensors", tensors_json(file)}};
+  return {{"kind", "tensors"},
+          {"metadata", file.metadata},
+          {"tensors", tensors_json(file)},
+          {"unreadable", file.unreadable},
+          {"objects", file.objects}};
 }
 
 }  // namespace
