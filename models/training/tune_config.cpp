@@ -37,6 +37,7 @@ std::string to_json(const TuneConfig& c) {
   if (sgd) j["momentum"] = c.optimizer.momentum;
   if (!c.device.empty()) j["device"] = c.device;
   if (c.tf32) j["tf32"] = true;
+  if (c.augment.shift) j["random_shift"] = true;
   return j.dump();
 }
 
@@ -47,7 +48,7 @@ int64_t images_at_once(const TuneConfig& config, int64_t samples) {
 }
 
 bool keeps_features(const TuneConfig& c) {
-  return c.model.method == Method::linear && c.model.drop_path == 0 && !c.augment.flip && !c.augment.crop;
+  return c.model.method == Method::linear && c.model.drop_path == 0 && !c.augment.changes_anything();
 }
 
 void check_config(const TuneConfig& c) {
