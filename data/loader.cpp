@@ -222,12 +222,12 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   check(options.workers >= 0 && options.workers <= 256, "loader: expected 0 to 256 workers, got ",
         options.workers);
   check(options.max_bad >= 0, "loader: expected max_bad >= 0, got ", options.max_bad);
-  check_preprocess(preprocess);
-  check_augment(options.augment);
+  check_augment(options.augment, preprocess);
   State& s = *state_;
   s.ready_images = dataset->tensors();
-  check(!s.ready_images.defined() || !options.augment.crop,
-        "loader: random crops need pictures, but this data set holds images that are prepared already");
+  check(!s.ready_images.defined() || !options.augment.changes_size_or_place(),
+        "loader: random crops and shifts need pictures, but this data set holds images that are prepared "
+        "already");
   s.dataset = std::move(dataset);
   s.indices = std::move(indices);
   s.preprocess = preprocess;
@@ -235,7 +235,8 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   s.batches = (samples() + options.batch_size - 1) / options.batch_size;
   s.ring.resize(static_cast<size_t>(options.workers) + 1);
   const size_t bytes = static_cast<size_t>(preprocess.size) * static_cast<size_t>(preprocess.size) * 3;
-  if (!s.ready_images.defined() && !options.augment.crop && s.indices.size() <= options.cache_bytes / bytes)
+  if (!s.ready_images.defined() && !options.augment.changes_size_or_place() &&
+      s.indices.size() <= options.cache_bytes / bytes)
     s.cache.resize(s.indices.size());
 }
 

@@ -39,8 +39,10 @@ constexpr const char* backbone_what = "a ViT's or Swin's file, builtin or builti
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* size_what = "side in pixels of the squares that the net sees [as it was trained]";
 constexpr const char* data_what =
-    "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
-    "                              tensors:FILE, synthetic:shapes|stripes|colors (required)";
+    "folder:DIR, vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR,\n"
+    "                              fashion-mnist:DIR, tensors:FILE, synthetic:shapes|stripes|colors,\n"
+    "                              mini:creatures|textures|cells|terrain|count|position|orientation|\n"
+    "                              distance (required)";
 
 // "3-12"
 void read_blocks(const std::string& words, PromptConfig& prompts) {
@@ -70,6 +72,7 @@ void add_tune(Adder& add, TuneOptions& o) {
               c.augment.crop_scale_min = real("--random-crop", words, 0.01, 1);
               c.augment.crop = true;
             });
+  add.flag("--random-shift", "train on squares at random places, not from the middle", c.augment.shift);
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
   add.method(
@@ -137,9 +140,12 @@ void add_eval(Adder& add, EvalOptions& o) {
   add.group("What");
   add.path("--task", "FILE", "task file of vitrine tune (required)", o.task)->required();
   add.path("--data", "SPEC", data_what, o.data)->required();
-  add.one_of<Split>(
-      "--split", "S", "test, val, train or all [test if there is one]", o.split,
-      {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.one_of<Split>("--split", "S", "test, val, train, train_val or all [test if there is one]", o.split,
+                    {{"test", Split::test},
+                     {"val", Split::val},
+                     {"train", Split::train},
+                     {"train_val", Split::train_val},
+                     {"all", Split::all}});
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.hints(o.hints);
   add.placement(o.place);
