@@ -238,6 +238,22 @@ TEST_CASE("processes: what one throws anywhere, all throw, and they may go on af
         std::string::npos);
 }
 
+TEST_CASE("processes: where the connection breaks, nobody waits for the others") {
+  class Broken final : public Processes {
+   public:
+    int rank() const override { return 0; }
+    int count() const override { return 2; }
+
+   protected:
+    std::vector<Bytes> gather(std::span<const std::byte> /*own*/) override {
+      fail(Fault::resources, "MPI: gone");
+    }
+  } broken;
+  for (int i = 0; i < 2; ++i)
+    CHECK_THROWS_WITH_AS(broken.together([&] { broken.exchange({}); }), "MPI: gone", Error);
+  CHECK_THROWS_WITH_AS(broken.together([] { fail(Fault::output, "disk full"); }), "disk full", Error);
+}
+
 TEST_CASE("messages: what was put in comes out; one that is too short is refused") {
   const std::vector<double> numbers{1, -0.0, 3};
   MessageWriter writer;

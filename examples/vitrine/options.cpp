@@ -363,8 +363,10 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     if (word == "--version") return version();
 
   if (name == "tune")
-    return read<TuneOptions>(name, "tune --data SPEC [options]",
-                             "Trains prompts and a head; the backbone stays as it is.", words, add_tune);
+    return read<TuneOptions>(
+        name, "tune --data SPEC [options]",
+        "Trains prompts and a head; the backbone stays as it is. Under mpirun processes share the work.",
+        words, add_tune);
   if (name == "eval")
     return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]",
                              "The accuracy of a task on a data set.", words, add_eval);

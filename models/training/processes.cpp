@@ -58,7 +58,7 @@ void Processes::together(const std::function<void()>& body) {
       try {
         const Error error = error_of(std::current_exception());
         send(std::as_bytes(std::span(std::string_view(error.what()))), static_cast<uint8_t>(error.fault()));
-      } catch (const Error&) {  // this one, or that of a process before it
+      } catch (...) {  // this one, or that of a process before it; or nobody could be told
       }
     }
     if (broken_) {
@@ -171,7 +171,7 @@ int threads_of_each(Processes& processes) {
   if (sched_getaffinity(0, sizeof own, &own) != 0) own = {};  // more cores than the set can name
   const MessageWriter message = MessageWriter().put_text(host).put(own);
   cpu_set_t all = own;
-  int processes_here = 0;
+  int processes_here = 0;  // this one among them
   for (const Bytes& bytes : processes.exchange(message.bytes())) {
     MessageReader other(bytes);
     if (other.get_text() != host) continue;
@@ -181,7 +181,7 @@ int threads_of_each(Processes& processes) {
   }
   const int most = CPU_COUNT(&own) > 0 ? CPU_COUNT(&own) : thread_count();
   const int cores = CPU_COUNT(&own) > 0 ? CPU_COUNT(&all) : most;
-  return std::clamp(cores / processes_here, 1, most);
+  return std::clamp(cores / std::max(processes_here, 1), 1, most);
 }
 
 }  // namespace vitrine
