@@ -9,12 +9,13 @@
 
 #include "console.h"
 #include "engine/device.h"
+#include "models/training/processes.h"
 #include "models/tuned.h"
 #include "options.h"
 
 namespace vitrine::cli {
 
-int tune(const TuneOptions& options, Console& console);
+int tune(const TuneOptions& options, Console& console, Processes& processes);
 int eval(const EvalOptions& options, Console& console);
 int predict(const PredictOptions& options, Console& console);
 int pretrain(const PretrainOptions& options, Console& console);
@@ -30,6 +31,13 @@ int bench_memory(const MemoryOptions& options, Console& console);
 // The backbone to measure; presets have random weights. Packed forms are counted in `memory`.
 Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory);
 std::string packed_text(const BenchModel& o);  // in what form, if not as usual: ", packed as bf16"
+
+// --- processes.cpp -----------------------------------------------------------------------------------------
+
+// This process alone, or those that mpirun started, of which this is one; MPI is started only for those. A program built
+// without MPI throws instead of letting each do the whole work for itself; only the first one does, which is enough to be
+// told, and the others get null.
+std::unique_ptr<Processes> start_processes();
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 

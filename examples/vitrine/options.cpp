@@ -101,8 +101,8 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0,
             1 << 20);
   add.count("--batch", "B", "images per step [64]", o.batch, 1, 1 << 20);
-  add.count("--accumulate", "N", "work off a batch in N parts, which takes less memory [1]", c.accumulate, 1,
-            1 << 20);
+  add.count("--accumulate", "N", "work off a batch in N parts, which takes less memory [one a process]",
+            o.accumulate, 1, 1 << 20);
   add.optimizer("how gradients become steps [adamw]", o.optimizer);
   add.number("--momentum", "M", "of sgd [0.9]", o.momentum, 0, 0.999999);
   CLI::Option* absolute = add.number(
@@ -388,8 +388,10 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     if (word == "--version") return version();
 
   if (name == "tune")
-    return read<TuneOptions>(name, "tune --data SPEC [options]",
-                             "Trains prompts and a head; the backbone stays as it is.", words, add_tune);
+    return read<TuneOptions>(
+        name, "tune --data SPEC [options]",
+        "Trains prompts and a head; the backbone stays as it is. Under mpirun processes share the work.",
+        words, add_tune);
   if (name == "eval")
     return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]",
                              "The accuracy of a task on a data set.", words, add_eval);

@@ -19,7 +19,8 @@ struct Common {
   std::string command;              // "tune", ...
   std::optional<int> threads;       // empty: all cores
   std::optional<std::string> instructions;
-  bool json = false;  // one JSON object on standard output, everything else on standard error
+  bool json = false;   // one JSON object on standard output, everything else on standard error
+  bool quiet = false;  // nothing is said at all: another process of the same run speaks
 };
 
 // Where a net computes, and in what numbers.
@@ -50,10 +51,10 @@ struct TuneOptions {
   std::optional<double> prompt_dropout, drop_path;
   std::optional<bool> paper_head;
   std::optional<std::string> init;
-  std::optional<int64_t> epochs, batch;
+  std::optional<int64_t> epochs, batch, accumulate;
   std::optional<OptimizerKind> optimizer;
   std::optional<double> learning_rate, base_learning_rate, weight_decay, momentum, warmup;
-  // the rest: accumulate, schedule, clip, smoothing, weights, seed, order, augment, workers, ...
+  // the rest: schedule, clip, smoothing, weights, seed, order, augment, workers, ...
   TuneConfig config;
   std::optional<std::string> out;
   bool resume = false, no_test = false;
