@@ -49,6 +49,7 @@ class Transformer {
   Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none.
   Variable logits(const Variable& images) const;
+  const std::variant<Vit, Swin>& net() const { return net_; }
 
  private:
   std::variant<Vit, Swin> net_;

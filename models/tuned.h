@@ -82,6 +82,9 @@ class TunedModel {
   const Memory& home() const { return home_; }      // where it lives
   DType image_type() const { return image_type_; }  // to which it converts images first: that of its weights
   TransformerConfig transformer() const { return transformer_->config(); }
+  // Its parts, for those who look into a pass (attention_maps.h).
+  const Transformer& net() const { return *transformer_; }
+  const Prompts& prompts() const { return prompts_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   int64_t backbone_count() const;  // scalars of the backbone without its own head

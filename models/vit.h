@@ -102,6 +102,8 @@ class Vit {
 
   const VitConfig& config() const { return config_; }
   const std::vector<VitBlock>& blocks() const { return blocks_; }
+  const LayerNorm& norm() const { return norm_; }
+  const AttentionPool& attention_pool() const { return attn_pool_; }  // of Pooling::map
 
   // images (B, 3, H, W) -> tokens (B, T, D): class token, distillation token and registers, then patches, with position
   // embedding.

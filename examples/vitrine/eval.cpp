@@ -16,13 +16,7 @@ int eval(const EvalOptions& o, Console& console) {
   const Task task = load_task(o.task);
   const Backbone backbone =
       placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method == Method::full);
-  Split split = Split::train;
-  if (o.split)
-    split = *o.split;
-  else if (has_split(o.data, Split::test))
-    split = Split::test;
-  else if (has_split(o.data, Split::val))
-    split = Split::val;
+  const Split split = o.split.value_or(usual_split(o.data));
   const auto dataset =
       open_dataset(o.data, split, {.exif = o.exif, .note = [&](const std::string& w) { console.note(w); }});
   check_classes(task, *dataset, o.data);

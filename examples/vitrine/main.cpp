@@ -28,6 +28,7 @@ void hold_standard_streams() {
 int run(const TuneOptions& o, Console& console) { return tune(o, console); }
 int run(const EvalOptions& o, Console& console) { return eval(o, console); }
 int run(const PredictOptions& o, Console& console) { return predict(o, console); }
+int run(const ReportOptions& o, Console& console) { return report(o, console); }
 int run(const PretrainOptions& o, Console& console) { return pretrain(o, console); }
 int run(const InspectOptions& o, Console& console) { return inspect(o, console); }
 int run(const ConvertOptions& o, Console& console) { return convert(o, console); }
@@ -57,7 +58,7 @@ struct Runner {
   }
 };
 
-int report(const std::string& command, std::string_view words, Fault fault) {
+int tell(const std::string& command, std::string_view words, Fault fault) {
   // library and command share the name
   if (words.starts_with(command + ": ")) words.remove_prefix(command.size() + 2);
   Common common;
@@ -76,13 +77,13 @@ int main(int argc, const char* const* argv) {
   try {
     return std::visit(Runner{argc > 0 ? shell_word(argv[0]) : "vitrine"}, parse(argc, argv, command));
   } catch (const Error& e) {
-    return report(command, e.what(), e.fault());
+    return tell(command, e.what(), e.fault());
   } catch (const std::bad_alloc&) {
-    return report(command, "not enough memory", Fault::resources);
+    return tell(command, "not enough memory", Fault::resources);
   } catch (const std::filesystem::filesystem_error& e) {
-    return report(command, e.what(), Fault::output);
+    return tell(command, e.what(), Fault::output);
   } catch (const std::exception& e) {
-    return report(command, std::string("unexpected: ") + e.what(), Fault::input);
+    return tell(command, std::string("unexpected: ") + e.what(), Fault::input);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "engine/check.h"
 #include "models/training/hits.h"
+#include "models/training/pass_over.h"
 #include "models/training/tune.h"
 
 namespace vitrine {
@@ -12,37 +13,25 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, Tensor* logits,
                     const std::function<void(int64_t, int64_t)>& progress, const Memory& memory) {
-  const bool on_device = model.home().device() != nullptr;
-  const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
-  Loader loader(std::move(dataset), samples, preprocess,
-                {.batch_size = batch_size,
-                 .workers = workers,
-                 .max_bad = max_bad,
-                 .cache_bytes = 0,
-                 .memory = memory,
-                 .as_bytes = on_device});
   const int64_t classes = model.config().classes;
   Evaluation out;
   std::vector<float> all;
   int64_t hits = 0;
-  loader.start_epoch(0);
-  for (Batch batch; loader.next(batch);) {
-    const Tensor images = batch.pixels.defined()
-                              ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
-                              : batch.images;
-    const Variable y = in_main_memory(model.logits(images, {.history = false}).value());
-    const int64_t n = y.dim(0);
-    out.loss += cross_entropy(y, batch.labels).value().item() * static_cast<double>(n);
-    hits += count_hits(y.value(), batch.labels.data<int64_t>());
-    const auto row = y.value().data<float>();
-    if (logits) all.insert(all.end(), row.begin(), row.end());
-    out.samples += n;
-    if (progress) progress(out.samples, static_cast<int64_t>(samples.size()));
-  }
+  out.bad = pass_over(model, std::move(dataset), samples, preprocess,
+                      {.batch = batch_size, .workers = workers, .max_bad = max_bad, .memory = memory},
+                      [&](const Batch& batch, const Variable& features) {
+                        const Variable y = in_main_memory(model.classify(features).value());
+                        const int64_t n = y.dim(0);
+                        out.loss += cross_entropy(y, batch.labels).value().item() * static_cast<double>(n);
+                        hits += count_hits(y.value(), batch.labels.data<int64_t>());
+                        const auto row = y.value().data<float>();
+                        if (logits) all.insert(all.end(), row.begin(), row.end());
+                        out.samples += n;
+                        if (progress) progress(out.samples, static_cast<int64_t>(samples.size()));
+                      });
   check(out.samples > 0, "evaluate: no image could be read");
   out.accuracy = static_cast<double>(hits) / static_cast<double>(out.samples);
   out.loss /= static_cast<double>(out.samples);
-  out.bad = loader.bad();
   if (logits) *logits = Tensor::of<float>({out.samples, classes}, all);
   return out;
 }
