@@ -139,6 +139,9 @@ TEST_CASE("html: words, names and numbers") {
   CHECK(html::name("<i>") == "<bdi>&lt;i&gt;</bdi>");
   CHECK(html::name("") == "<i>no name</i>");
   CHECK(html::name(std::string(100, 'x')).starts_with("<bdi title=\"xxx"));
+  CHECK(html::path("/some/where/picture.png", 12) ==
+        "<bdi title=\"/some/where/picture.png\">\xe2\x80\xa6picture.png</bdi>");
+  CHECK(html::path("a.png", 12) == "<bdi>a.png</bdi>");
   CHECK(html::fixed(3.14159, 2) == "3.14");
   CHECK(html::fixed(-0.0001, 2) == "0.00");
   CHECK(html::fixed(INFINITY, 2) == "\xe2\x80\x93");

@@ -105,6 +105,17 @@ std::string name(std::string_view words, size_t characters) {
               "</bdi>");
 }
 
+std::string path(std::string_view words, size_t characters) {
+  const size_t length = length_of(words);
+  if (length <= characters) return name(words, characters);
+  std::string end(ellipsis);
+  size_t count = 0;
+  each_character(words, [&](std::string_view character) {
+    if (++count > length - characters + 1) end += character;
+  });
+  return text("<bdi title=\"", escaped(words.substr(0, 4000)), "\">", escaped(end), "</bdi>");
+}
+
 std::string fixed(double value, int digits) {
   if (!std::isfinite(value)) return std::string(dash);
   const std::string out = written(value, std::chars_format::fixed, digits);

@@ -23,6 +23,9 @@ size_t length_of(std::string_view words);
 // Names in an element of their own, <bdi>, shortened to `characters`, with the whole name as its title if it was.
 std::string name(std::string_view words, size_t characters = 60);
 
+// The same of a path, of which the end tells more than the beginning.
+std::string path(std::string_view words, size_t characters);
+
 // Numbers, the same in every locale: 3.14 with so many digits behind the point; six digits at most, 0.00031 or 3.1e-05;
 // "84.2 %" with a space that does not break; "1,234,567". What is not finite is a dash.
 std::string fixed(double value, int digits);

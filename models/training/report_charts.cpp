@@ -162,10 +162,12 @@ std::string confusion(const std::vector<int64_t>& counts, const std::vector<std:
   }
   const double size = numbered ? 34 : named ? 13 : std::max(2.0, 780.0 / static_cast<double>(n));
   const double span = size * static_cast<double>(n);
-  // About how wide the names are, and how high when they lean.
+  // About how wide the names are.
   const double letters = (numbered ? 6.6 : 5.6) * static_cast<double>(longest) + 14;
-  const double left = named ? letters + 20 : 62, top = named ? letters * 0.72 + 30 : 52;
-  std::string out = opened(left + span + (named ? letters * 0.72 : 12), top + span + 8,
+  // Where there is no room for them to lean, they stand upright.
+  const double across = numbered ? letters * 0.72 : letters;
+  const double left = named ? letters + 20 : 62, top = named ? across + 30 : 52;
+  std::string out = opened(left + span + (numbered ? across : 12), top + span + 8,
                            "Confusion matrix: true classes down, predicted classes across", "matrix");
   out += text("<rect class=\"field\" x=\"", at(left), "\" y=\"", at(top), "\" width=\"", at(span),
               "\" height=\"", at(span), "\"/>");
@@ -176,8 +178,9 @@ std::string confusion(const std::vector<int64_t>& counts, const std::vector<std:
     const char* kind = numbered ? "side" : "side small";
     out += label(left - 7, top + middle + 4, "end", sides[static_cast<size_t>(c)], kind);
     if (named)
-      out += text("<text class=\"", kind, "\" transform=\"translate(", at(left + middle + 3), " ",
-                  at(top - 8), ") rotate(-45)\">", escaped(sides[static_cast<size_t>(c)]), "</text>");
+      out +=
+          text("<text class=\"", kind, "\" transform=\"translate(", at(left + middle + 3), " ", at(top - 8),
+               ") rotate(", numbered ? -45 : -90, ")\">", escaped(sides[static_cast<size_t>(c)]), "</text>");
     else
       out += label(left + middle, top - 8, "middle", sides[static_cast<size_t>(c)], kind);
   }

@@ -59,11 +59,11 @@ std::string summary(const Report& report) {
     out += text("<dt>", escaped(name), "</dt><dd>", html::name(words, 600), "</dd>\n");
   out += "</dl>\n";
   if (!report.settings.empty()) {
-    out +=
-        text("<details><summary>All ", report.settings.size(), " settings</summary>\n<dl class=\"facts\">\n");
+    out += text("<details><summary>All ", report.settings.size(),
+                " settings</summary>\n<ul class=\"settings\">\n");
     for (const auto& [name, words] : report.settings)
-      out += text("<div><dt>", escaped(name), "</dt><dd>", html::name(words, 80), "</dd></div>\n");
-    out += "</dl></details>\n";
+      out += text("<li><span>", escaped(name), "</span>", html::name(words, 80), "</li>\n");
+    out += "</ul></details>\n";
   }
   return section("run", "The run", out);
 }
@@ -177,7 +177,7 @@ std::string mistakes(const Report& report, const Findings& found) {
              escaped(html::shortened(label, 40)), ", taken for ", escaped(html::shortened(predicted, 40)),
              "\" src=\"", html::png_uri(png_encode(shown.picture)), "\"><figcaption><span class=\"says\"><b>",
              html::name(predicted, 40), "</b> ", percent(shown.confidence), "</span><span class=\"is\">is ",
-             html::name(label, 40), "</span><span class=\"from\">", html::name(shown.name, 60),
+             html::name(label, 40), "</span><span class=\"from\">", html::path(shown.name, 20),
              "</span></figcaption></figure>\n");
   }
   return section("mistakes", "The most confident mistakes", out + "</div>\n");
@@ -267,8 +267,8 @@ std::string attention(const Report& report, const Findings& found) {
     words +=
         " Of the prompts those are shown that get the most attention in the last block. What a deep prompt "
         "finds in "
-        "a block is thrown away behind it: its map shows what its query is drawn to, which the head never "
-        "learns; what "
+        "a block is thrown away behind it: its map shows what its query is drawn to, but nobody reads the "
+        "answer; what "
         "counts is how much others look at it.";
   out += caption(words);
   for (size_t i = 0; i < found.attention.size(); ++i) {
@@ -278,7 +278,7 @@ std::string attention(const Report& report, const Findings& found) {
                 html::name(report.class_names[static_cast<size_t>(shown.label)], 60), "</b> <span class=\"",
                 right ? "right\">named right" : "wrong\">taken for ",
                 right ? "" : html::name(report.class_names[static_cast<size_t>(shown.predicted)], 60),
-                "</span> (", percent(shown.confidence), ") <small>", html::name(shown.name, 60),
+                "</span> (", percent(shown.confidence), ") <small>", html::path(shown.name, 60),
                 "</small></p>\n<div class=\"tiles\">\n", "<figure><div class=\"tile\"><div class=\"under p",
                 i, small ? " fine" : "",
                 "\"></div></div><figcaption><b>the picture</b>as the net sees it</figcaption></figure>\n");

@@ -44,10 +44,12 @@ nav a:hover, nav a:focus { text-decoration: underline; }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
 details { margin-top: 1.2rem; }
 summary { cursor: pointer; color: var(--accent); }
-details .facts { margin-top: .6rem; font-size: .9rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .15rem 1.4rem; }
-details .facts div { display: flex; justify-content: space-between; gap: .8rem; border-bottom: 1px solid var(--faint); }
+.settings { list-style: none; padding: 0; margin: .6rem 0 0; font-size: .9rem; display: grid;
+  grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .15rem 1.4rem; }
+.settings li { display: flex; justify-content: space-between; gap: .8rem; border-bottom: 1px solid var(--faint); overflow-wrap: anywhere; }
+.settings span { color: var(--muted); }
 .three { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1.6rem; margin-top: 1rem; }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1.6rem; margin-top: 1rem; }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1.6rem; margin-top: 1rem; align-items: start; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .88rem; color: var(--muted); }
 .panel { background: var(--card); border: 1px solid var(--faint); border-radius: .6rem; padding: 1rem; }
