@@ -62,7 +62,7 @@ expect 'senseless bytes' 1 '--memory-limit: expected' "$vitrine" tune --data syn
 expect 'prompts without prompts' 1 'linear has no prompts' "$vitrine" tune --data synthetic:shapes --method linear --prompts 3
 expect 'unknown data scheme' 1 "did you mean 'folder:'" "$vitrine" tune --data foldr:x
 expect 'resume what' 1 'with --out' "$vitrine" tune --data synthetic:shapes --resume
-for command in tune eval predict inspect pretrain bench 'bench step' 'bench infer' 'bench gemm' 'bench memory' 'bench load'; do
+for command in tune eval predict report inspect pretrain bench 'bench step' 'bench infer' 'bench gemm' 'bench memory' 'bench load'; do
   # shellcheck disable=SC2086 # two words
   expect "help of $command" 0 "^vitrine $command" "$vitrine" $command --help
   if (($(wc -l <out) > 60)) || awk 'length > 100 { exit 1 }' out; then ok "help of $command fits a screen"

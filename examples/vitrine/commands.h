@@ -18,6 +18,7 @@ namespace vitrine::cli {
 int tune(const TuneOptions& options, Console& console, Processes& processes);
 int eval(const EvalOptions& options, Console& console);
 int predict(const PredictOptions& options, Console& console);
+int report(const ReportOptions& options, Console& console);
 int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);
 int convert(const ConvertOptions& options, Console& console);
@@ -64,6 +65,8 @@ bool is_task_file(const TensorFile& file);
 
 // Makes the folder of a file that is written later, and throws now if the file cannot be written then.
 void prepare_output(const std::string& path);
+// The split that a task is asked about if nobody says which: test if there is one, or else val, or else train.
+Split usual_split(const std::string& spec);
 // Throws unless a data set's classes are those of a task, by number and name.
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
 

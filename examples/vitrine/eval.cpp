@@ -15,13 +15,7 @@ namespace vitrine::cli {
 int eval(const EvalOptions& o, Console& console) {
   const Task task = load_task(o.task);
   const Backbone backbone = placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method);
-  Split split = Split::train;
-  if (o.split)
-    split = *o.split;
-  else if (has_split(o.data, Split::test))
-    split = Split::test;
-  else if (has_split(o.data, Split::val))
-    split = Split::val;
+  const Split split = o.split.value_or(usual_split(o.data));
   const auto dataset =
       open_dataset(o.data, split, {.exif = o.exif, .note = [&](const std::string& w) { console.note(w); }});
   check_classes(task, *dataset, o.data);
@@ -56,7 +50,7 @@ int eval(const EvalOptions& o, Console& console) {
     save_safetensors(*o.logits_out, file);
   }
 
-  console.item("Task", text(quote(o.task), ": ", name_of(task.config.method), ", ", task.config.classes,
+  console.item("Task", text(quote(o.task), ": ", method_text(task.config), ", ", task.config.classes,
                             " classes; ", quote(backbone.source)));
   console.item("Data", text(quote(o.data), ", split ", name_of(split)));
   console.item(

@@ -16,6 +16,7 @@ constexpr const char* overview =
     "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
+    "  vitrine report    a run as one HTML page: curves, mistakes, attention, features\n"
     "  vitrine inspect   what a backbone, a task file or another file of tensors holds\n"
     "  vitrine convert   writes a backbone as one safetensors file, with its configuration\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
@@ -128,6 +129,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.path("--out", "DIR", "run folder [runs/DATA-METHOD-n]", o.out);
   add.flag("--resume", "go on with the run in that folder", o.resume);
   add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
+  add.flag("--tensorboard", "write the metrics for TensorBoard, too, into the run folder", o.tensorboard);
   add.words("--memory-limit", "BYTES",
             "keep to it, such as 800M or 2G (MiB, GiB), if need be by packing\n"
             "                              matrices once, then by computing blocks again [none]",
@@ -172,6 +174,28 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   add.group("How");
+  add.common(o.common);
+}
+
+void add_report(Adder& add, ReportOptions& o) {
+  add.group("What");
+  add.path("--data", "SPEC", "where the pictures come from [the data that the run was trained on]", o.data);
+  add.one_of<Split>(
+      "--split", "S", "test, val, train or all [test if there is one]", o.split,
+      {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.count("--images", "N", "mistakes to show [24], and a quarter as many pictures with attention", o.images,
+            0, 1000);
+  add.count("--embedding", "N", "pictures whose features are laid out in the plane [1000]", o.embedding, 0,
+            4000);
+  add.path("--out", "FILE", "the page [RUN/report.html]", o.out);
+  add.path("--backbone", "FILE", task_backbone_what, o.backbone);
+  add.hints(o.hints);
+  add.placement(o.place);
+  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
+  add.group("How");
+  add.count("--batch", "B", "images at once [64]", o.batch, 1, 1 << 20);
+  add.count("--workers", "W", "threads that load images [1]", o.workers, 0, 256);
   add.common(o.common);
 }
 
@@ -366,7 +390,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty())
     fail(Fault::input,
-         "expected a command: tune, eval, predict, inspect, convert, pretrain or bench; see vitrine --help");
+         "expected a command: tune, eval, predict, report, inspect, convert, pretrain or bench; see vitrine "
+         "--help");
   if (words[0] == "--version") return version();
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
     words.erase(words.begin());
@@ -374,8 +399,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 
-  constexpr std::array<std::string_view, 7> commands{"tune",    "eval",     "predict", "inspect",
-                                                     "convert", "pretrain", "bench"};
+  constexpr std::array<std::string_view, 8> commands{"tune",    "eval",    "predict",  "report",
+                                                     "inspect", "convert", "pretrain", "bench"};
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
@@ -399,6 +424,12 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     return read<PredictOptions>(name, "predict --task FILE IMAGE...  or  predict --backbone FILE IMAGE...",
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
                                 &PredictOptions::images, nullptr, "IMAGE");
+  if (name == "report")
+    return read<ReportOptions>(
+        name, "report RUN [options]",
+        "One HTML page about a run folder of vitrine tune: curves, confusion, mistakes, "
+        "attention and\nfeatures. It needs nothing but itself to be shown.",
+        words, add_report, nullptr, &ReportOptions::run, "RUN");
   if (name == "inspect")
     return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin",
                                 "What a file holds: safetensors, .npz, .npy, or a checkpoint of PyTorch.",

@@ -57,7 +57,7 @@ struct TuneOptions {
   // the rest: schedule, clip, smoothing, weights, seed, order, augment, workers, ...
   TuneConfig config;
   std::optional<std::string> out;
-  bool resume = false, no_test = false;
+  bool resume = false, no_test = false, tensorboard = false;
   size_t memory_limit = 0;  // bytes; 0: none
 };
 
@@ -80,6 +80,18 @@ struct PredictOptions {
   std::vector<std::string> images;
   BackboneHints hints;
   int64_t top = 5;
+  bool exif = false;
+};
+
+struct ReportOptions {
+  Common common;
+  Placement place;
+  std::string run;
+  std::optional<std::string> out, data, backbone;
+  std::optional<Split> split;  // empty: test, or else val, or else train
+  BackboneHints hints;
+  int64_t images = 24, embedding = 1000, batch = 64, max_bad = 0;
+  int workers = 1;
   bool exif = false;
 };
 
@@ -154,8 +166,9 @@ struct Show {
   std::string text;
 };
 
-using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
-                             ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions, LoadBenchOptions>;
+using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, ReportOptions, PretrainOptions,
+                             InspectOptions, ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions,
+                             LoadBenchOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

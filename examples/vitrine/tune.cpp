@@ -14,6 +14,8 @@
 #include "engine/parallel.h"
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
+#include "models/training/run_files.h"
+#include "models/training/tensorboard.h"
 #include "models/training/tune.h"
 #include "signals.h"
 
@@ -358,6 +360,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
         fmt::format("epoch {}/{}  loss {:.4f}", std::min(r.epoch + 1, r.epochs), r.epochs, r.loss));
   };
   hooks.epoch = [&](const EpochReport& r) {
+    if (o.tensorboard) write_events(folder);
     const std::string val = r.val ? text("  val ", percent_text(r.val->accuracy)) : "";
     console.line(fmt::format("epoch {}/{}  loss {:.4f}  train {}{}  {:.0f} images/s", r.epoch, r.epochs,
                              r.loss, percent_text(r.accuracy), val, r.images_per_second));
@@ -387,6 +390,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
     return largest(processes, SignalGuard::exit_code());  // a signal may have come to some of them only
   }
 
+  if (o.tensorboard) write_events(folder);  // also where a resumed run had nothing left to do
   const std::string task_path = (fs::path(folder) / "task.safetensors").string();
   json.update({{"task", task_path},
                {"method", method_text(config.model)},
@@ -412,6 +416,15 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
       accuracy = text("val ", evaluation_text(*end.val));
     }
   }
+  RunRecord record{.version = VITRINE_VERSION,
+                   .data = o.data,
+                   .exif = o.exif,
+                   .device = o.place.device,
+                   .precision = name_of(opened.precision),
+                   .train_samples = static_cast<int64_t>(data.train.size()),
+                   .val_samples = static_cast<int64_t>(data.val.size()),
+                   .trained_parameters = count_parameters(config.model, net).tuned(),
+                   .backbone_parameters = parameter_count(net)};
   if (test_set) {
     const TunedModel model(backbone, result.task, DType::f32, pool);
     const Evaluation test = evaluate(
@@ -421,8 +434,12 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
         &processes);
     console.clear();
     json["test"] = evaluation_json(test);
+    record.test_accuracy = test.accuracy;
+    record.test_loss = test.loss;
+    record.test_samples = test.samples;
     accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
   }
+  save_run_record(folder, record);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   json["seconds"] = seconds;
   std::error_code ignored;
@@ -445,6 +462,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
   console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
                            test_set ? "" : " --split train"));
+  console.command("", text("report ", shell_word(folder), from));
   console.command("", text("inspect ", shell_word(task_path)));
   console.result(json);
   return 0;

@@ -1,9 +1,11 @@
 // evaluate.cpp: what a model is worth, and how its images are prepared.
+#include <algorithm>
 #include <cmath>
 #include <iterator>
 
 #include "engine/check.h"
 #include "models/training/metrics.h"
+#include "models/training/pass_over.h"
 #include "models/training/tune.h"
 #include "models/training/tune_parts.h"
 
@@ -27,32 +29,21 @@ Found evaluate_here(const TunedModel& model, std::shared_ptr<const Dataset> data
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, bool keep_logits,
                     const std::function<void(int64_t, int64_t)>& progress, const Memory& memory) {
-  const bool on_device = model.home().device() != nullptr;
-  const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
-  Loader loader(std::move(dataset), samples, preprocess,
-                {.batch_size = batch_size,
-                 .workers = workers,
-                 .max_bad = max_bad,
-                 .cache_bytes = 0,
-                 .memory = memory,
-                 .as_bytes = on_device});
   Found out{.metrics = Metrics(model.config().classes)};
   int64_t done = 0;
-  loader.start_epoch(0);
-  for (Batch batch; loader.next(batch);) {
-    const Tensor images = batch.pixels.defined()
-                              ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
-                              : batch.images;
-    const Variable y = in_main_memory(model.logits(images, {.history = false}).value());
-    const int64_t n = y.dim(0);
-    out.batches.push_back({cross_entropy(y, batch.labels).value().item() * static_cast<double>(n), n});
-    const auto rows = y.value().data<float>();
-    out.metrics.add(rows, batch.labels.data<int64_t>());
-    if (keep_logits) out.logits.insert(out.logits.end(), rows.begin(), rows.end());
-    done += n;
-    if (progress) progress(done, static_cast<int64_t>(samples.size()));
-  }
-  out.bad = loader.bad();
+  out.bad = pass_over(
+      model, std::move(dataset), samples, preprocess,
+      {.batch = batch_size, .workers = workers, .max_bad = max_bad, .memory = memory},
+      [&](const Batch& batch, const Variable& features) {
+        const Variable y = in_main_memory(model.classify(features).value());
+        const int64_t n = y.dim(0);
+        out.batches.push_back({cross_entropy(y, batch.labels).value().item() * static_cast<double>(n), n});
+        const auto rows = y.value().data<float>();
+        out.metrics.add(rows, batch.labels.data<int64_t>());
+        if (keep_logits) out.logits.insert(out.logits.end(), rows.begin(), rows.end());
+        done += n;
+        if (progress) progress(done, static_cast<int64_t>(samples.size()));
+      });
   return out;
 }
 

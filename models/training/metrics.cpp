@@ -43,8 +43,8 @@ void Metrics::put(MessageWriter& message) const {
     ones.push_back(one);
   }
   message.put(samples_).put(among_five_);
-  message.put_all(std::span(hits_)).put_all(std::span(counts_));
-  message.put_all(std::span(differences)).put_all(std::span(ones));
+  message.put_all(std::span<const int64_t>(hits_)).put_all(std::span<const int64_t>(counts_));
+  message.put_all(std::span<const double>(differences)).put_all(std::span<const uint8_t>(ones));
 }
 
 void Metrics::add(MessageReader& message) {

@@ -1,0 +1,45 @@
+// pass_over.h: asking a model about every picture of a list: what evaluation and reports share.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "data/loader.h"
+#include "models/tuned.h"
+
+namespace vitrine {
+
+struct PassOver {
+  int64_t batch = 64;
+  int workers = 1;
+  int64_t max_bad = 0;
+  Memory memory{};
+};
+
+// Calls each(batch, features (B, D)) for the samples in their order, without augmentation and without a history; features
+// are where the model lives. Returns the damaged pictures that were left out; more than `max_bad` of them throw.
+inline std::vector<BadImage> pass_over(
+    const TunedModel& model, std::shared_ptr<const Dataset> dataset, const std::vector<int64_t>& samples,
+    const Preprocess& preprocess, const PassOver& how,
+    const std::function<void(const Batch& batch, const Variable& features)>& each) {
+  const bool on_device = model.home().device() != nullptr;
+  const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
+  Loader loader(std::move(dataset), samples, preprocess,
+                {.batch_size = how.batch,
+                 .workers = how.workers,
+                 .max_bad = how.max_bad,
+                 .cache_bytes = 0,
+                 .memory = how.memory,
+                 .as_bytes = on_device});
+  loader.start_epoch(0);
+  for (Batch batch; loader.next(batch);) {
+    const Tensor images = batch.pixels.defined()
+                              ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
+                              : batch.images;
+    each(batch, model.features(images, {.history = false}));
+  }
+  return loader.bad();
+}
+
+}  // namespace vitrine
