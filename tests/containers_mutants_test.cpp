@@ -544,6 +544,17 @@ TEST_CASE("deflated weights are larger than their file, and read") {
   const auto owner = std::make_shared<const files::Bytes>(files::as_bytes(weights));
   const TensorFile file = read_tensors(*owner, owner, "x");
   CHECK(std::ranges::equal(file.at("a").raw(), std::as_bytes(std::span(data))));
+  // Ten arrays that are column-major, of which each has to be laid out anew.
+  std::vector<files::Member> columns;
+  for (int i = 0; i < 10; ++i)
+    columns.push_back({text(i, ".npy"),
+                       files::npy(files::npy_header("'<f4'", "(2, 524288)", "True"), data.substr(0, 4 << 20)),
+                       true});
+  const std::string column_major = files::zip(columns).bytes;
+  REQUIRE((size_t{40} << 20) > column_major.size() + (size_t{16} << 20));
+  const auto columns_owner = std::make_shared<const files::Bytes>(files::as_bytes(column_major));
+  CHECK(read_tensors(*columns_owner, columns_owner, "x").tensors.size() == 10);
+  CHECK(survive(column_major, 4).read);
   // The same within a checkpoint of PyTorch.
   const int64_t numel = static_cast<int64_t>(data.size()) / 4;
   const std::string torch = files::torch_zip(

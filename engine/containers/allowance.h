@@ -29,6 +29,8 @@ class Allowance {
   // For the deflated bytes of an array whose size is known to be right. If they are not left, a reason why the array
   // cannot be read, as the end of a sentence; else empty.
   std::string try_take_inflated(uint64_t bytes);
+  // Such bytes that are not needed any more.
+  void give_back_inflated(uint64_t bytes) { inflated_left_ += bytes; }
 
  private:
   size_t left_, inflated_left_;

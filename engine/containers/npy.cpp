@@ -178,8 +178,9 @@ std::span<const std::byte> header_of(std::span<const std::byte> bytes, uint64_t 
 // What the header says; the elements begin behind it.
 struct Described {
   StoredArray array;
-  size_t begin = 0;    // of the elements
-  uint64_t bytes = 0;  // of the elements
+  size_t begin = 0;           // of the elements
+  uint64_t bytes = 0;         // of the elements
+  uint64_t tensor_bytes = 0;  // of the tensor, whose elements may be wider
   // Why it is no tensor, and whether it is none because it is no array of numbers.
   std::string reason;
   bool is_object = false;
@@ -218,7 +219,11 @@ Described described_by(std::span<const std::byte> bytes, uint64_t file_size, con
   check(numel <= (file_size - out.begin) / width, where, ": expected ", numel, " elements of ", width,
         " bytes, got ", file_size - out.begin, " bytes");
   out.bytes = numel * width;
-  if (!is_readable(*element)) out.reason = text("tensors cannot hold ", name_of(*element));
+  if (is_readable(*element)) {
+    out.tensor_bytes = numel * size_of(dtype_for(*element));
+  } else {
+    out.reason = text("tensors cannot hold ", name_of(*element));
+  }
   return out;
 }
 
@@ -262,10 +267,11 @@ TensorFile read_npz(const SharedBytes& file, const ZipArchive& archive, const st
   constexpr size_t per_array = 640;  // a tensor with its name, or the reason why there is none
   TensorFile out;
   out.name = name;
+  for (const ZipMember& member : archive.members())
+    allowance.take(per_array + 2 * member.name.size(), "the archive's arrays");
   for (const ZipMember& member : archive.members()) {
     if (!member.name.ends_with(ending)) continue;
     const std::string key(member.name.substr(0, member.name.size() - ending.size()));
-    allowance.take(per_array + 2 * key.size(), "the archive's arrays");
     const std::string where = text("npz: '", name, "': array ", quote(key));
     if (!member.deflated) {
       const SharedBytes content = archive.content(member, file, allowance);
@@ -280,11 +286,17 @@ TensorFile read_npz(const SharedBytes& file, const ZipArchive& archive, const st
     if (refused(out, key, described)) continue;
     check(described.begin + described.bytes == member.size, where, ": expected ",
           described.begin + described.bytes, " bytes, got ", member.size);
-    if (std::string reason = allowance.try_take_inflated(member.size); !reason.empty()) {
+    // Where the elements lie otherwise than a tensor's, they take memory twice for a moment.
+    const bool kept = lies_as_a_tensor(described.array);
+    std::string reason = allowance.try_take_inflated(member.size);
+    if (reason.empty() && !kept) reason = allowance.try_take_inflated(described.tensor_bytes);
+    if (!reason.empty()) {
       out.unreadable.emplace(key, std::move(reason));
       continue;
     }
-    add(out, key, described, archive.inflated(member, described.begin), allowance, where);
+    Allowance taken(described.tensor_bytes, where);
+    add(out, key, described, archive.inflated(member, file, described.begin), taken, where);
+    if (!kept) allowance.give_back_inflated(member.size);
   }
   return out;
 }

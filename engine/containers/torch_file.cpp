@@ -99,7 +99,7 @@ TensorFile read_torch_zip(const SharedBytes& file, const ZipArchive& archive, co
           " of ", bytes_of(storage, where), " bytes, got ", member->size);
     reason = allowance.try_take_inflated(member->size);
     if (!reason.empty()) return std::nullopt;
-    return archive.inflated(*member);
+    return archive.inflated(*member, file);
   };
   return torch_tensors(tree, find, big_endian, name, where, allowance);
 }

@@ -199,15 +199,16 @@ SharedBytes ZipArchive::content(const ZipMember& member, const SharedBytes& arch
   }
   const std::string who = text("member ", quote(member.name), " of ", member.size, " bytes");
   allowance.take(std::min<uint64_t>(member.size, SIZE_MAX), who);
-  return inflated(member);
+  return inflated(member, archive);
 }
 
-SharedBytes ZipArchive::inflated(const ZipMember& member, size_t first) const {
+SharedBytes ZipArchive::inflated(const ZipMember& member, const SharedBytes& archive, size_t first) const {
   constexpr size_t unit = alignof(std::max_align_t);
   const size_t skipped = (unit - first % unit) % unit;
   const auto buffer = std::make_shared<std::vector<std::byte>>(skipped + member.size);
   const auto content = std::span(*buffer).subspan(skipped);
   inflate(member, content);
+  if (archive.set_aside) archive.set_aside(member.bytes);
   return {content, buffer, {}};
 }
 

@@ -49,7 +49,7 @@ class ZipArchive {
   // whole file; what is deflated is inflated into new memory, taken from the allowance.
   SharedBytes content(const ZipMember& member, const SharedBytes& archive, Allowance& allowance) const;
   // The same of a deflated member, for which the memory has been taken. Its byte `first` comes to lie where any element may.
-  SharedBytes inflated(const ZipMember& member, size_t first = 0) const;
+  SharedBytes inflated(const ZipMember& member, const SharedBytes& archive, size_t first = 0) const;
   // The first bytes of a deflated member, as many as there are room and content for: how many. The CRC-32 is not looked at.
   size_t inflate_beginning(const ZipMember& member, std::span<std::byte> room) const;
 
