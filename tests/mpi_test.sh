@@ -93,26 +93,27 @@ check_case "training diverges" fails 3 'loss became|NaN or infinite' on 2 "${tun
 check_case "a folder that holds a run" fails 1 'holds a run' on 2 "${tune[@]}" --out told
 
 # --- stopping and killing ---
-long=("${data[@]}" --batch 24 --epochs 6 --accumulate 4 --flip --val 0)
+long=("${data[@]}" --batch 24 --epochs 15 --accumulate 4 --flip --val 0)
 "$vitrine" "${long[@]}" --threads 1 --out whole >/dev/null
 processes_of() { cat "/proc/$1/task/$1/children"; }
-# after FOLDER ACTION... : starts 4 processes and does it, told mpirun's number, when the first epoch is done
+# after FOLDER ACTION... : starts 4 processes, holds the third when the first epoch is done, and does it, told mpirun's number
 after() {
-  local folder=$1 status=0 pid
+  local folder=$1 status=0 pid third
   shift
   mpirun --oversubscribe -n 4 "$vitrine" "${long[@]}" --out "$folder" >printed 2>&1 </dev/null &
   pid=$!
-  until [[ -s $folder/metrics.jsonl ]] || ! kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+  until [[ -s $folder/metrics.jsonl ]] || ! kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+  third=$(processes_of "$pid" | cut -d ' ' -f 3)
+  kill -STOP "$third"  # so that no process can end before the signal comes
   "$@" "$pid"
   wait "$pid" || status=$?
   cat printed
   echo "status $status"
   return $status
 }
-# The third of them.
-kills_one() { kill -9 "$(processes_of "$1" | cut -d ' ' -f 3)"; }
-stops_one() { kill -TERM "$(processes_of "$1" | cut -d ' ' -f 3)"; }
-stops_all() { kill -TERM "$1"; }
+kills_one() { kill -9 "$third"; }
+stops_one() { kill -TERM "$third" && kill -CONT "$third"; }
+stops_all() { kill -TERM "$1"; }  # mpirun lets go on who was held
 goes_on() { # FOLDER COUNT
   if [[ $2 == 1 ]]; then "$vitrine" "${long[@]}" --threads 1 --out "$1" --resume; else on "$2" "${long[@]}" --out "$1" --resume; fi &&
     same_run whole "$1"
