@@ -33,6 +33,8 @@ int run(const InspectOptions& o, Console& console) { return inspect(o, console);
 int run(const ConvertOptions& o, Console& console) { return convert(o, console); }
 int run(const BenchOptions& o, Console& console) { return bench(o, console); }
 int run(const GemmBenchOptions& o, Console& console) { return bench_gemm(o, console); }
+int run(const SweepOptions& o, Console& console) { return sweep(o, console); }
+int run(const TableOptions& o, Console& console) { return table(o, console); }
 int run(const LoadBenchOptions& o, Console& console) { return bench_load(o, console); }
 int run(const MemoryOptions& o, Console& console) { return bench_memory(o, console); }
 

@@ -6,6 +6,7 @@
 
 #include "adder.h"
 #include "engine/instruction_set.h"
+#include "options_sweep.h"
 
 namespace vitrine::cli {
 
@@ -14,6 +15,8 @@ namespace {
 constexpr const char* overview =
     "vitrine: small trainable prompts in front of a frozen Vision Transformer\n\n"
     "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
+    "  vitrine sweep     methods by tasks: settings are searched, every seed is tested once\n"
+    "  vitrine table     the table of such a comparison, beside the paper's\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
     "  vitrine inspect   what a backbone, a task file or another file of tensors holds\n"
@@ -23,7 +26,8 @@ constexpr const char* overview =
     "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
-    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune and pretrain --state save "
+    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune, sweep and pretrain --state "
+    "save "
     "first).\n";
 
 constexpr const char* bench_overview =
@@ -341,7 +345,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty())
     fail(Fault::input,
-         "expected a command: tune, eval, predict, inspect, convert, pretrain or bench; see vitrine --help");
+         "expected a command: tune, sweep, table, eval, predict, inspect, convert, pretrain or bench; see "
+         "vitrine --help");
   if (words[0] == "--version") return version();
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
     words.erase(words.begin());
@@ -349,8 +354,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 
-  constexpr std::array<std::string_view, 7> commands{"tune",    "eval",     "predict", "inspect",
-                                                     "convert", "pretrain", "bench"};
+  constexpr std::array<std::string_view, 9> commands{"tune",    "sweep",   "table",    "eval", "predict",
+                                                     "inspect", "convert", "pretrain", "bench"};
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
@@ -365,6 +370,14 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   if (name == "tune")
     return read<TuneOptions>(name, "tune --data SPEC [options]",
                              "Trains prompts and a head; the backbone stays as it is.", words, add_tune);
+  if (name == "sweep")
+    return read<SweepOptions>(
+        name, "sweep --suite FILE --out DIR [options]",
+        "Compares methods on tasks: searches each one's settings, then tests every seed.", words, add_sweep);
+  if (name == "table")
+    return read<TableOptions>(name, "table FOLDER|LEDGER...",
+                              "The table of what vitrine sweep found out, on standard output.", words,
+                              add_table, &TableOptions::ledgers, nullptr, "FOLDER or LEDGER");
   if (name == "eval")
     return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]",
                              "The accuracy of a task on a data set.", words, add_eval);

@@ -11,26 +11,36 @@ namespace vitrine {
 Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, Tensor* logits,
-                    const std::function<void(int64_t, int64_t)>& progress, const Memory& memory) {
+                    const std::function<void(int64_t, int64_t)>& progress, const Memory& memory,
+                    const Kept& kept) {
   const bool on_device = model.home().device() != nullptr;
   const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
+  KeptFeatures* const features = kept.features.get();
+  check(features == nullptr || &features->dataset() == dataset.get(),
+        "evaluate: the kept features are of other data");
   Loader loader(std::move(dataset), samples, preprocess,
                 {.batch_size = batch_size,
                  .workers = workers,
                  .max_bad = max_bad,
                  .cache_bytes = 0,
                  .memory = memory,
-                 .as_bytes = on_device});
+                 .as_bytes = on_device,
+                 .prepared = kept.images,
+                 .known = [features](int64_t sample) { return features && features->has(sample); }});
   const int64_t classes = model.config().classes;
   Evaluation out;
   std::vector<float> all;
   int64_t hits = 0;
   loader.start_epoch(0);
   for (Batch batch; loader.next(batch);) {
-    const Tensor images = batch.pixels.defined()
-                              ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
-                              : batch.images;
-    const Variable y = in_main_memory(model.logits(images, {.history = false}).value());
+    const auto images = [&] {
+      return batch.pixels.defined() ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
+                                    : batch.images;
+    };
+    const auto fresh = [&] { return model.features(images(), {.history = false}).value(); };
+    const Variable y = in_main_memory((features ? model.classify(features->rows(batch.samples, fresh))
+                                                : model.logits(images(), {.history = false}))
+                                          .value());
     const int64_t n = y.dim(0);
     out.loss += cross_entropy(y, batch.labels).value().item() * static_cast<double>(n);
     hits += count_hits(y.value(), batch.labels.data<int64_t>());

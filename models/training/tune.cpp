@@ -63,6 +63,10 @@ class Run {
         optimizer_(model_->parameters(), config.optimizer),
         loader_(data.dataset, data.train, data.preprocess, loader_options(memory)) {
     steps_per_epoch_ = loader_.batches();
+    if (keeps_features(config)) {
+      features_ = data.kept.features ? data.kept.features : std::make_shared<KeptFeatures>(data.dataset);
+      features_->belong_to(backbone, data.dataset.get(), data.preprocess);
+    }
     if (config.balance_classes) loss_.class_weights = class_weights(data, model_->config().classes);
     loss_.smoothing = config.smoothing;
     if (backbone.on_device() && !keeps_features(config))
@@ -80,17 +84,20 @@ class Run {
     return std::make_unique<TunedModel>(backbone, config.model, config.seed, DType::f32, memory);
   }
   LoaderOptions loader_options(const Memory& memory) const {
-    return {
-        .batch_size = config_.batch,
-        .shuffle = !config_.sequential,
-        .seed = config_.seed,
-        .augment = config_.augment,
-        .workers = config_.workers,
-        .max_bad = config_.max_bad,
-        .on_bad = hooks_.note,
-        .memory = memory,
-        .as_bytes = backbone_.on_device() && !keeps_features(config_),
-        .known = [this](int64_t sample) { return device_step_ != nullptr && device_step_->knows(sample); }};
+    return {.batch_size = config_.batch,
+            .shuffle = !config_.sequential,
+            .seed = config_.seed,
+            .augment = config_.augment,
+            .workers = config_.workers,
+            .max_bad = config_.max_bad,
+            .on_bad = hooks_.note,
+            .memory = memory,
+            .as_bytes = backbone_.on_device() && !keeps_features(config_),
+            .prepared = data_.kept.images,
+            .known = [this](int64_t sample) {
+              return features_ != nullptr ? features_->has(sample)
+                                          : device_step_ != nullptr && device_step_->knows(sample);
+            }};
   }
   Variable logits_of(const Batch& batch, int64_t begin, int64_t end);
   double weight_of(const Tensor& labels) const;
@@ -113,6 +120,8 @@ class Run {
   std::unique_ptr<TunedModel> model_;
   Optimizer optimizer_;
   std::unique_ptr<DeviceStep> device_step_;  // where the backbone is on a device; the loader asks it
+  std::shared_ptr<KeptFeatures>
+      features_;  // where only the head learns; see logits_of. The loader asks it, too
   Loader loader_;
   // Taken from the loader already, for a device brings it while it works; or what was thrown instead, which is of the
   // step to come.
@@ -120,7 +129,6 @@ class Run {
   std::exception_ptr ahead_failed_;
   int64_t position_ = 0;  // in the loader, of the batch that is worked on
   CrossEntropy loss_;
-  std::map<int64_t, Tensor> features_;  // by sample, each (1, D); see logits_of
   Progress progress_;
   int64_t steps_per_epoch_ = 0;
   double last_loss_ = 0;
@@ -130,22 +138,15 @@ class Run {
 // The logits of images [begin, end) of the batch. Where only the head learns and images never change, neither
 // do their features: they are computed once per image.
 Variable Run::logits_of(const Batch& batch, int64_t begin, int64_t end) {
-  const Tensor images = batch.images.rows(begin, end);
   const std::vector<int64_t> samples(batch.samples.begin() + begin, batch.samples.begin() + end);
-  if (!keeps_features(config_)) {
-    return model_->logits(
-        images,
-        {.training = true,
-         .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(progress_.epoch), .samples = samples},
-         .recompute = config_.recompute});
-  }
-  if (!std::ranges::all_of(samples, [&](int64_t i) { return features_.contains(i); })) {
-    const Tensor fresh = model_->features(images).value();
-    for (int64_t b = 0; b < end - begin; ++b) features_[samples[b]] = fresh.rows(b, b + 1).clone();
-  }
-  std::vector<Variable> rows;
-  for (const int64_t i : samples) rows.emplace_back(features_.at(i));
-  return model_->classify(concat(rows, 0));
+  if (features_ != nullptr)
+    return model_->classify(
+        features_->rows(samples, [&] { return model_->features(batch.images.rows(begin, end)).value(); }));
+  return model_->logits(
+      batch.images.rows(begin, end),
+      {.training = true,
+       .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(progress_.epoch), .samples = samples},
+       .recompute = config_.recompute});
 }
 
 // What the mean of the loss divides by: the number of images, or the sum of their classes' weights.
@@ -377,6 +378,7 @@ TuneResult Run::result() {
   check_finite();
   TuneResult out;
   out.epochs = reports_;
+  for (const Parameter& p : model_->parameters().all()) out.trained_parameters += p.value.value().numel();
   TunedConfig model = model_->config();
   model.prompts.projection = 0;  // the file holds the product
   const auto resampled = backbone_.file.metadata.find("resampled");
