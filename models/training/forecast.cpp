@@ -123,16 +123,16 @@ struct MemoryPlanner::State {
     for (int64_t part = 0; part < parts; ++part) {
       const Tensor own = blank.rows(part * images, (part + 1) * images);
       const Variable logits = [&] {
-        if (!keeps_features(config))
-          return model->logits(own, {.training = true,
-                                     .noise = {.samples = std::vector<int64_t>(count, 0)},
-                                     .recompute = recompute});
+        const Pass pass{
+            .training = true, .noise = {.samples = std::vector<int64_t>(count, 0)}, .recompute = recompute};
+        if (!keeps_features(config)) return model->logits(own, pass);
         const Tensor fresh = model->features(own).value();
         features.push_back(fresh.clone());  // there, a block for each image
-        return model->classify(concat({features.back()}, 0));
+        return model->classify(concat({features.back()}, 0), pass);
       }();
       const Variable value = cross_entropy(logits, labels, loss);
       backward(parts == 1 ? value : scale(value, 1.0 / static_cast<double>(parts)));
+      model->settle(images);
     }
     if (config.clip > 0) clip_gradients(model->parameters(), 1e-30);
     optimizer->step(0);

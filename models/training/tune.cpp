@@ -139,14 +139,13 @@ class Run {
 // do their features: they are computed once per image.
 Variable Run::logits_of(const Batch& batch, int64_t begin, int64_t end) {
   const std::vector<int64_t> samples(batch.samples.begin() + begin, batch.samples.begin() + end);
-  if (features_ != nullptr)
-    return model_->classify(
-        features_->rows(samples, [&] { return model_->features(batch.images.rows(begin, end)).value(); }));
-  return model_->logits(
-      batch.images.rows(begin, end),
-      {.training = true,
-       .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(progress_.epoch), .samples = samples},
-       .recompute = config_.recompute});
+  const Pass pass{
+      .training = true,
+      .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(progress_.epoch), .samples = samples},
+      .recompute = config_.recompute};
+  if (features_ == nullptr) return model_->logits(batch.images.rows(begin, end), pass);
+  return model_->classify(
+      features_->rows(samples, [&] { return model_->features(batch.images.rows(begin, end)).value(); }), pass);
 }
 
 // What the mean of the loss divides by: the number of images, or the sum of their classes' weights.
@@ -216,6 +215,7 @@ void Run::step(const Batch& batch, double learning_rate) {
     const Variable loss = cross_entropy(logits, labels, loss_);
     note_part(loss.value().item(), share, end - begin, count_hits(logits.value(), labels.data<int64_t>()));
     backward(parts == 1 ? loss : scale(loss, share));
+    model_->settle(end - begin);
   }
   if (config_.clip > 0) clip_gradients(model_->parameters(), config_.clip);
   optimizer_.step(learning_rate);
@@ -238,6 +238,8 @@ void Run::save() {
   TensorFile state;
   for (const Parameter& p : model_->parameters().all())
     state.tensors["model." + p.name] = in_main_memory(p.value.value());
+  for (const Statistic& s : model_->statistics())
+    state.tensors["statistic." + s.name] = in_main_memory(s.value);
   for (const auto& [name, tensor] : progress_.best_tensors) state.tensors["best." + name] = tensor;
   optimizer_.save(state);
   state.metadata["format"] = "vitrine checkpoint 1";
@@ -277,6 +279,10 @@ void Run::restore(const TensorFile& state) {
           ": tensor 'model.", p.name, "': expected ", p.value.shape(), ", got ", stored.shape());
     Tensor target = p.value.value();
     target.assign(stored);
+  }
+  for (const Statistic& s : model_->statistics()) {
+    Tensor target = s.value;
+    target.assign(state.at("statistic." + s.name));
   }
   optimizer_.load(state);
   for (const auto& [name, tensor] : state.tensors)
