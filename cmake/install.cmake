@@ -6,7 +6,7 @@ include(CMakePackageConfigHelpers)
 install(TARGETS vitrine vitrine_builtin EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(folder engine engine/containers nn models models/checkpoints models/training data)
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.h)
-  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|torch_tensors|config_json|device_step)\\.h$")  # inner matters
+  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|device_step)\\.h$")  # inner matters
   install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/${folder})
 endforeach()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

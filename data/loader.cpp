@@ -179,7 +179,7 @@ struct Loader::State {
       else
         normalise(image, preprocess, own(rows.mutable_data<float>()));
     };
-    if (options.prepared && !options.augment.crop) {
+    if (options.prepared && !options.augment.changes_size_or_place()) {
       const std::shared_ptr<const Image> kept = options.prepared->image(sample);
       if (options.augment.flip && random.chance(0.5))
         put(flip(*kept));
@@ -228,12 +228,12 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   check(options.workers >= 0 && options.workers <= 256, "loader: expected 0 to 256 workers, got ",
         options.workers);
   check(options.max_bad >= 0, "loader: expected max_bad >= 0, got ", options.max_bad);
-  check_preprocess(preprocess);
-  check_augment(options.augment);
+  check_augment(options.augment, preprocess);
   State& s = *state_;
   s.ready_images = dataset->tensors();
-  check(!s.ready_images.defined() || !options.augment.crop,
-        "loader: random crops need pictures, but this data set holds images that are prepared already");
+  check(!s.ready_images.defined() || !options.augment.changes_size_or_place(),
+        "loader: random crops and shifts need pictures, but this data set holds images that are prepared "
+        "already");
   s.dataset = std::move(dataset);
   s.indices = std::move(indices);
   s.preprocess = preprocess;
@@ -244,7 +244,7 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   check(!options.prepared || (&options.prepared->dataset() == s.dataset.get() &&
                               to_json(options.prepared->preprocess()) == to_json(preprocess)),
         "loader: the prepared images are of other data");
-  if (!options.prepared && !s.ready_images.defined() && !options.augment.crop &&
+  if (!options.prepared && !s.ready_images.defined() && !options.augment.changes_size_or_place() &&
       s.indices.size() <= options.cache_bytes / bytes)
     s.cache.resize(s.indices.size());
 }

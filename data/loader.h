@@ -39,8 +39,8 @@ struct LoaderOptions {
   int64_t max_bad = 0;  // how many different damaged images may be left out before one is an error
   // told once of each image left out, inside next()
   std::function<void(const std::string& message)> on_bad{};
-  // Prepared images are kept as bytes if all of them fit in here, unless augment.crop makes
-  // them anew each time.
+  // Prepared images are kept as bytes if all of them fit in here, unless augment.crop or
+  // augment.shift makes them anew each time.
   size_t cache_bytes = size_t{256} << 20;
   Memory memory{};  // where batches are allocated
   // Batches hold pixels instead of images, which planes() can make of them (preprocess.h: values_of_bytes). Not where

@@ -172,6 +172,38 @@ expect 'predict: a missing image' 2 'nowhere.png' "$vitrine" predict --task colo
 mkdir -p lacking && cp -r pictures/train pictures/test lacking && rm -r lacking/test/green
 expect 'class missing in a split' 1 "lacks class 'green'" tune --data folder:lacking --epochs 1 --out d3
 expect 'too few for each class' 1 'at least one sample for each of the 3 classes' tune --data folder:pictures --train-limit 2 --out d3
+# --- other data ---
+python3 - <<'PYTHON'
+import json, os, shutil
+os.makedirs("lists")
+shutil.copytree("pictures", "lists/images")
+found = {"train": [], "test": []}
+for split, files in found.items():
+    for c, name in enumerate(("blue", "green", "red")):
+        for file in sorted(os.listdir(f"pictures/{split}/{name}")):
+            files.append((f"{split}/{name}/{file}", c))
+parts = {"train": found["train"][::2], "val": found["train"][1::2], "test": found["test"]}
+for part, name in (("train", "train800"), ("val", "val200"), ("test", "test")):
+    with open(f"lists/{name}.txt", "w") as f:
+        f.writelines(f"{path} {label}\n" for path, label in parts[part])
+    with open(f"lists/{part}.json", "w") as f:
+        json.dump({path: 10 * label for path, label in parts[part]}, f)
+with open("lists/classes.txt", "w") as f:
+    f.write("blue\ngreen\nred\n")
+PYTHON
+expect 'VTAB lists: tune' 0 'val .* of 19 images.*; test .* of 18 images' tune --data vtab:lists --epochs 4 --batch 8 --lr 0.01 --out lists-vtab
+expect 'VTAB lists: eval' 0 'Accuracy +[0-9.]+ % of 39 images' "$vitrine" eval --task lists-vtab/task.safetensors --data vtab:lists --split train_val
+expect 'VTAB lists: further measures' 0 'Also +[0-9.]+ % mean of the classes' "$vitrine" eval --task lists-vtab/task.safetensors --data vtab:lists
+expect 'VTAB lists: the same task as folders' 0 'Accuracy +[0-9.]+ % of 18 images' "$vitrine" eval --task lists-vtab/task.safetensors --data folder:pictures
+expect 'FGVC: tune, shifted' 0 'val .* of 19 images.*; test .* of 18 images' tune --data fgvc:lists --resize crop --random-shift --flip --epochs 2 --batch 8 --out lists-fgvc
+expect 'shifts need room' 1 'needs room around the square' tune --data fgvc:lists --resize squash --random-shift --epochs 1 --out d3
+expect 'crops or shifts' 1 'got both' tune --data fgvc:lists --random-crop 0.5 --random-shift --epochs 1 --out d3
+echo 'train/red/99.png 2' >>lists/test.txt
+expect 'VTAB lists: a missing picture is named before training' 1 "test.txt' line 19: .*red/99.png' is no file" tune --data vtab:lists --epochs 1 --out d3
+expect 'a drawn task' 0 'val .* of 200 images.*; test .* of 100 images' tune --data 'mini:count?test=100' --train-limit 16 --epochs 1 --batch 8 --out drawn
+expect 'a drawn task: eval as JSON' 0 . "$vitrine" eval --task drawn/task.safetensors --data 'mini:count?test=40' --json
+json 'a drawn task: further measures' 'j["samples"] == 40 and 0 <= j["accuracy"] <= j["top5"] <= 1 and abs(j["mean_class_accuracy"] - j["accuracy"]) < 1e-9 and "roc_auc" not in j'
+expect 'an unknown drawn task' 1 "did you mean 'count'" tune --data mini:cuont --epochs 1 --out d3
 expect 'not enough memory' 4 '--memory-limit is' tune --data folder:pictures --memory-limit 100K --out d3
 number() { python3 -c "import json; j = json.load(open('out')); print($1)"; }
 small=(--data synthetic:colors --train-limit 32 --val 16 --epochs 1 --batch 8 --threads 2 --workers 0 --no-test)

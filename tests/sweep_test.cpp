@@ -11,8 +11,7 @@
 
 #include "data/joined.h"
 #include "engine/file.h"
-#include "models/method_text.h"
-#include "models/training/metric.h"
+#include "models/methods.h"
 #include "models/training/sweep.h"
 #include "models/training/sweep_data.h"
 #include "models/training/sweep_folder.h"
@@ -193,7 +192,7 @@ TEST_CASE("sweep: a run's name depends on all that its result depends on, and on
   CHECK(differs([](PlanConfig& p) { p.tasks[0].augment.flip = true; }));
   CHECK(differs([](PlanConfig& p) { p.backbone_identity = "another"; }));
   CHECK(differs([](PlanConfig& p) { p.preprocess.mean[0] += 0.1F; }));
-  CHECK(differs([](PlanConfig& p) { p.precision = Precision::bf16; }));
+  CHECK(differs([](PlanConfig& p) { p.precision = [](const TunedConfig&) { return Precision::bf16; }; }));
   CHECK(differs([](PlanConfig& p) { p.device = "cuda"; }));
   CHECK(differs([](PlanConfig& p) { p.data_seed = 1; }));
   CHECK(differs([](PlanConfig& p) { p.changes.epochs = 3; }));
@@ -297,19 +296,6 @@ TEST_CASE("sweep: a task without val gets a stratified fifth of class-balanced i
   task.classes = 8;
   task.val = 100;
   CHECK_THROWS_WITH_AS(open_task(task, preprocess, 0, 0), doctest::Contains("own split has 200"), Error);
-}
-
-TEST_CASE("sweep: scores by their definitions") {
-  // Two images of class 0 (one right), one of class 2 (right), none of class 1.
-  const Tensor logits = Tensor::of<float>({3, 3}, std::vector<float>{2, 1, 0, 0, 1, 0, 1, 1, 3});
-  const std::vector<int64_t> labels{0, 0, 2};
-  CHECK(score_of(Metric::top1, logits, labels) == doctest::Approx(2.0 / 3));
-  CHECK(score_of(Metric::mean_class, logits, labels) == doctest::Approx((0.5 + 1) / 2));
-  CHECK(score_of(Metric::top5, logits, labels) == 1);
-  // Rank 5 and rank 6 of seven; of equals the first goes before.
-  const Tensor many = Tensor::of<float>({2, 7}, std::vector<float>{6, 5, 4, 3, 2, 1, 0, 1, 1, 1, 1, 1, 1, 1});
-  CHECK(score_of(Metric::top5, many, {4, 4}) == 1);
-  CHECK(score_of(Metric::top5, many, {5, 5}) == 0);
 }
 
 TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is computed once") {

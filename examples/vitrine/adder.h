@@ -159,6 +159,7 @@ class Adder {
     one_of<Precision>("--precision", "P", what, field,
                       {{"f32", Precision::f32}, {"bf16", Precision::bf16}, {"int8", Precision::int8}});
   }
+  void prompt_variant(PromptConfig& variant);
   void device(Placement& place) {
     words("--device", "D", "cpu, cuda, cuda:1 (the second one) or emulator [cpu]",
           [&place](const std::string& words) { place.device = words; });

@@ -63,6 +63,11 @@ int eval(const EvalOptions& o, Console& console) {
       "Accuracy",
       fmt::format("{} of {}, loss {:.4f}{}", percent_text(result.accuracy), plural(result.samples, "image"),
                   result.loss, result.bad.empty() ? "" : fmt::format("; {} damaged", result.bad.size())));
+  std::string measures = fmt::format("{} mean of the classes", percent_text(result.mean_class_accuracy));
+  if (task.config.classes > 5)
+    measures += fmt::format(", {} among the first five", percent_text(result.top5));
+  if (result.roc_auc) measures += fmt::format(", area under the ROC curve {:.4f}", *result.roc_auc);
+  console.item("Also", measures);
   console.item("Speed", fmt::format("{:.0f} images/s", rate));
   if (o.logits_out) console.item("Logits", quote(*o.logits_out));
   nlohmann::ordered_json json{{"command", "eval"},           {"task", o.task},
@@ -70,6 +75,9 @@ int eval(const EvalOptions& o, Console& console) {
                               {"split", name_of(split)},     {"samples", result.samples},
                               {"accuracy", result.accuracy}, {"loss", result.loss},
                               {"bad", result.bad.size()},    {"images_per_second", rate}};
+  json["top5"] = result.top5;
+  json["mean_class_accuracy"] = result.mean_class_accuracy;
+  if (result.roc_auc) json["roc_auc"] = *result.roc_auc;
   if (o.logits_out) json["logits"] = *o.logits_out;
   console.result(json);
   return 0;

@@ -43,17 +43,10 @@ constexpr const char* backbone_what = "a ViT's or Swin's file, builtin or builti
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* size_what = "side in pixels of the squares that the net sees [as it was trained]";
 constexpr const char* data_what =
-    "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
-    "                              tensors:FILE, synthetic:shapes|stripes|colors (required)";
-
-// "3-12"
-void read_blocks(const std::string& words, PromptConfig& prompts) {
-  const size_t dash = words.find('-');
-  check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got ", quote(words));
-  const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
-  prompts.first = first - 1;
-  prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), first, 1 << 20);
-}
+    "folder:DIR, vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR,\n"
+    "                              fashion-mnist:DIR, tensors:FILE, synthetic:shapes|stripes|colors,\n"
+    "                              mini:creatures|textures|cells|terrain|count|position|orientation|\n"
+    "                              distance (required)";
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
@@ -74,6 +67,7 @@ void add_tune(Adder& add, TuneOptions& o) {
               c.augment.crop_scale_min = real("--random-crop", words, 0.01, 1);
               c.augment.crop = true;
             });
+  add.flag("--random-shift", "train on squares at random places, not from the middle", c.augment.shift);
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
   add.method(
@@ -84,13 +78,7 @@ void add_tune(Adder& add, TuneOptions& o) {
             1 << 16);
   add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width",
             o.prompt_projection, 1, 1 << 16);
-  add.words("--prompt-location", "L", "prepend, add (to each token) or pixels (vpt-shallow) [prepend]",
-            [&o](const std::string& words) { o.variant.location = prompt_location_of(words); });
-  add.words("--prompt-pooling", "W", "backbone, images, prompts or all: what is averaged [backbone]",
-            [&o](const std::string& words) { o.variant.pooling = prompt_pooling_of(words); });
-  add.words("--prompt-blocks", "A-B", "vpt-deep of a ViT: blocks A to B alone, counted from 1 [all]",
-            [&o](const std::string& words) { read_blocks(words, o.variant); });
-  add.flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", o.variant.shared);
+  add.prompt_variant(o.variant);
   add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0,
              0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
@@ -141,9 +129,12 @@ void add_eval(Adder& add, EvalOptions& o) {
   add.group("What");
   add.path("--task", "FILE", "task file of vitrine tune (required)", o.task)->required();
   add.path("--data", "SPEC", data_what, o.data)->required();
-  add.one_of<Split>(
-      "--split", "S", "test, val, train or all [test if there is one]", o.split,
-      {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.one_of<Split>("--split", "S", "test, val, train, train_val or all [test if there is one]", o.split,
+                    {{"test", Split::test},
+                     {"val", Split::val},
+                     {"train", Split::train},
+                     {"train_val", Split::train_val},
+                     {"all", Split::all}});
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.hints(o.hints);
   add.placement(o.place);

@@ -36,8 +36,6 @@ struct Placement {
   }
 };
 
-enum class ResizeMode { own, crop, squash };  // own: as the backbone's preprocessing has it
-
 struct TuneOptions {
   Common common;
   Placement place;

@@ -86,6 +86,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add_numbers(add, "--base-lr", "the same for 256 images per step", o.changes.base_learning_rates);
   add_numbers(add, "--wd", "weight decays to try", o.changes.weight_decays);
   add.counts("--prompts", "LIST", "prompt lengths to try", o.changes.prompts, 1 << 16);
+  add.prompt_variant(o.changes.variant);
   add.optimizer("how gradients become steps", o.changes.optimizer);
   add.count("--epochs", "E", "passes over the images", o.changes.epochs, 1, 1 << 20);
   add.count("--batch", "B", "images per step", o.changes.batch, 1, 1 << 20);

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -10,13 +10,36 @@
 #include "data/dataset.h"
 #include "engine/parallel.h"
 #include "engine/text.h"
-#include "models/method_text.h"
+#include "models/methods.h"
 #include "models/training/sweep.h"
 #include "signals.h"
 
 namespace vitrine::cli {
 
 namespace {
+
+// The backbone as each method wants it (commands.h: placed): packed, or on a device in one precision or another. Placed
+// when it is first wanted; full tuning computes in f32, whatever precision was asked for.
+class Backbones {
+ public:
+  Backbones(const Backbone& opened, const Placement& place) : opened_(opened), place_(place) {}
+  Precision precision(Method method) const { return placement(method).precision(trains_inside(method)); }
+  const Backbone& of(Method method) const {
+    const auto [found, fresh] = placed_.try_emplace({precision(method), method == Method::full});
+    if (fresh) found->second = placed(opened_, placement(method), method);
+    return found->second;
+  }
+
+ private:
+  Placement placement(Method method) const {
+    Placement out = place_;
+    if (method == Method::full) out.given = Precision::f32;
+    return out;
+  }
+  const Backbone& opened_;
+  const Placement& place_;
+  mutable std::map<std::pair<Precision, bool>, Backbone> placed_;
+};
 
 // "synthetic:shapes" is the task shapes.
 SuiteTask task_of_data(const std::string& data) {
@@ -135,21 +158,12 @@ int sweep(const SweepOptions& o, Console& console) {
   plan.max_bad = o.max_bad;
 
   const Backbone opened = with_identity(open_backbone(o.backbone.value_or("builtin"), o.hints));
-  // Full tuning brings weights of its own, in f32.
-  const bool any_full = std::ranges::any_of(o.methods, [](const std::string& m) { return m == "full"; });
-  std::optional<Backbone> frozen = placed(opened, o.place), trained;
-  if (any_full) {
-    Placement place = o.place;
-    place.given = Precision::f32;
-    trained = placed(opened, place, true);
-  }
-  config.backbone = [&](const TunedConfig& method) -> const Backbone& {
-    return trains_backbone(method) ? *trained : *frozen;
-  };
+  const Backbones backbones(opened, o.place);
+  config.backbone = [&](const TunedConfig& method) -> const Backbone& { return backbones.of(method.method); };
   plan.net = with_classes(opened.config, 0);
   plan.backbone_identity = opened.identity;
-  plan.precision = frozen->precision;
-  if (const Device* device = frozen->home.device(); device != nullptr) {
+  plan.precision = [&](const TunedConfig& method) { return backbones.precision(method.method); };
+  if (const Device* device = backbones.of(Method::linear).home.device(); device != nullptr) {
     plan.device = device->kind();
     plan.tf32 = device->options().tf32;
   }
@@ -168,7 +182,8 @@ int sweep(const SweepOptions& o, Console& console) {
     for (LedgerLine& line : read_ledger(ledger)) config.known.push_back(std::move(line));
 
   console.item("Backbone", text(quote(opened.source), ": ", describe(plan.net), ", ",
-                                million_text(parameter_count(plan.net)), " parameters", place_text(o.place)));
+                                million_text(parameter_count(plan.net)), " parameters",
+                                place_text(o.place, Method::linear)));
   tell_plan(o, plan, make_plan(plan), console);
   nlohmann::ordered_json json{{"command", "sweep"}, {"folder", o.out}};
   if (o.show_plan) {

@@ -118,11 +118,7 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
     data.val = all_samples(*data.val_set);
     chosen.val_from = "the data's own split";
   }
-  data.preprocess = preprocess_of(backbone, o.hints.image_size);
-  if (o.resize != ResizeMode::own) {
-    data.preprocess.squash = o.resize == ResizeMode::squash;
-    data.preprocess.crop_squashed = false;
-  }
+  data.preprocess = with_resize(preprocess_of(backbone, o.hints.image_size), o.resize);
   return chosen;
 }
 

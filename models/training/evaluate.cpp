@@ -1,9 +1,8 @@
 // evaluate.cpp: what a model is worth, and how its images are prepared.
-#include <algorithm>
 #include <cmath>
 
 #include "engine/check.h"
-#include "models/training/hits.h"
+#include "models/training/metrics.h"
 #include "models/training/tune.h"
 
 namespace vitrine {
@@ -30,7 +29,7 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
   const int64_t classes = model.config().classes;
   Evaluation out;
   std::vector<float> all;
-  int64_t hits = 0;
+  Metrics metrics(classes);
   loader.start_epoch(0);
   for (Batch batch; loader.next(batch);) {
     const auto images = [&] {
@@ -38,19 +37,23 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
                                     : batch.images;
     };
     const auto fresh = [&] { return model.features(images(), {.history = false}).value(); };
-    const Variable y = in_main_memory((features ? model.classify(features->rows(batch.samples, fresh))
-                                                : model.logits(images(), {.history = false}))
-                                          .value());
+    const Variable y =
+        in_main_memory((features ? model.classify(features->rows(batch.samples, fresh), {.history = false})
+                                 : model.logits(images(), {.history = false}))
+                           .value());
     const int64_t n = y.dim(0);
     out.loss += cross_entropy(y, batch.labels).value().item() * static_cast<double>(n);
-    hits += count_hits(y.value(), batch.labels.data<int64_t>());
-    const auto row = y.value().data<float>();
-    if (logits) all.insert(all.end(), row.begin(), row.end());
+    const auto rows = y.value().data<float>();
+    metrics.add(rows, batch.labels.data<int64_t>());
+    if (logits) all.insert(all.end(), rows.begin(), rows.end());
     out.samples += n;
     if (progress) progress(out.samples, static_cast<int64_t>(samples.size()));
   }
   check(out.samples > 0, "evaluate: no image could be read");
-  out.accuracy = static_cast<double>(hits) / static_cast<double>(out.samples);
+  out.accuracy = metrics.top1();
+  out.top5 = metrics.top5();
+  out.mean_class_accuracy = metrics.mean_class();
+  out.roc_auc = metrics.roc_auc();
   out.loss /= static_cast<double>(out.samples);
   out.bad = loader.bad();
   if (logits) *logits = Tensor::of<float>({out.samples, classes}, all);

@@ -73,6 +73,17 @@ class Reader {
 
 }  // namespace
 
+std::string variant_words(const std::string& settings) {
+  std::string out;
+  const Json j = Json::parse(settings);
+  if (!j.contains("prompt_variant")) return out;
+  for (const auto& [key, value] : j.at("prompt_variant").items())
+    out += text(
+        out.empty() ? "" : ", ", key,
+        value.is_boolean() ? "" : text(" ", value.is_string() ? value.get<std::string>() : value.dump()));
+  return out;
+}
+
 const char* name_of(Stage stage) { return stage == Stage::search ? "search" : "final"; }
 
 std::string to_json(const LedgerLine& l) {
@@ -131,6 +142,7 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   l.prompts = s.count("prompts");
   l.epochs = s.count("epochs");
   l.batch = s.count("batch");
+  l.variant = variant_words(l.settings);
   if (r.has("diverged")) l.diverged = r.words("diverged");
   if (r.has("failed")) l.failed = r.words("failed");
   if (l.complete()) {

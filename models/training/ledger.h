@@ -18,6 +18,8 @@ struct LedgerLine {
   std::string form;      // the method with its size: "adapter-64", or the same as `method`
   std::string recipe;    // the preset that the settings came from
   std::string settings;  // JSON: to_json(TuneConfig)
+  std::string
+      variant;  // what of the settings makes prompts unusual, in words: "location add"; empty: nothing
   Stage stage = Stage::search;
   uint64_t seed = 0;
   // What of the settings decides a tie or makes a column.
@@ -40,6 +42,9 @@ struct LedgerLine {
 
   bool complete() const { return diverged.empty() && failed.empty(); }
 };
+
+// Of settings as JSON: {"prompt_variant": {"location": "add", "shared": true}} -> "location add, shared".
+std::string variant_words(const std::string& settings);
 
 // The form of a line; to_json gives one without a line break.
 std::string to_json(const LedgerLine& line);

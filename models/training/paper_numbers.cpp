@@ -269,7 +269,8 @@ const std::vector<std::string_view>& paper_tasks(std::string_view group) {
 }
 
 std::string_view paper_group(std::string_view name) {
-  const std::string wanted = letters_of(name);
+  std::string wanted = letters_of(name);
+  if (wanted == "specialised") wanted = "specialized";
   for (const Names& names : all_names())
     if (letters_of(names.group) == wanted) return names.group;
   return {};

@@ -7,7 +7,6 @@
 #include "engine/check.h"
 #include "engine/sha256.h"
 #include "engine/text.h"
-#include "models/method_text.h"
 #include "models/training/sweep_data.h"
 
 namespace vitrine {
@@ -80,7 +79,8 @@ Plan make_plan(const PlanConfig& config) {
                                   {"stage", name_of(stage)}};
         const std::string canonical = what.dump();  // keys are sorted
         out.name = sha256_hex(std::as_bytes(std::span(canonical))).substr(0, 20);
-        check(runs.insert(out.name).second, "sweep: another task has the same runs as ", quote(task.name));
+        check(runs.insert(out.name).second, "sweep: ", method, " on ", task.name,
+              " has the same runs as another method or task");
         return out;
       };
       for (GridPoint& point : points) {
@@ -90,7 +90,7 @@ Plan make_plan(const PlanConfig& config) {
         c.augment = task.augment;
         c.device = config.device;
         c.tf32 = config.tf32;
-        c.precision = trains_backbone(c.model) ? Precision::f32 : config.precision;
+        if (config.precision) c.precision = config.precision(c.model);
         if (points.size() > 1) cell.search.push_back(run(point, Stage::search, 0));
         std::vector<PlannedRun> seeds;
         for (int64_t seed = 0; seed < config.seeds; ++seed)

@@ -4,6 +4,7 @@
 // both and is tested once. Which final runs there are is known when the search is done, so a plan lists cells.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,10 +26,11 @@ struct PlanConfig {
       train_sizes{};  // each task with so many training images, in place of the task's own limit
   int workers = 1;    // of loaders; changes no bit
   int64_t max_bad = 0;
-  // The backbone, by what runs depend on. Full tuning trains it in f32, whatever the precision is.
+  // The backbone, by what runs depend on.
   TransformerConfig net{};
   std::string backbone_identity;
-  Precision precision = Precision::f32;
+  // In which precision it is packed for a method; empty: f32.
+  std::function<Precision(const TunedConfig&)> precision{};
   std::string device{};  // its kind; empty: the CPU
   bool tf32 = false;
   Preprocess preprocess{};  // of the backbone (preprocess_of)

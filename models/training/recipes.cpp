@@ -6,7 +6,7 @@
 
 #include "engine/check.h"
 #include "engine/text.h"
-#include "models/method_text.h"
+#include "models/methods.h"
 
 namespace vitrine {
 
@@ -182,9 +182,18 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
     config.epochs = changes.epochs.value_or(of_size(recipe.epochs, backbone));
     config.warmup_epochs = changes.warmup.value_or(
         changes.epochs ? std::min(recipe.warmup, static_cast<double>(config.epochs) / 10) : recipe.warmup);
+    if (prompted) {
+      const PromptKind kind = config.model.prompts.kind;
+      const bool gated = config.model.prompts.gated;
+      config.model.prompts = changes.variant;
+      config.model.prompts.kind = kind;
+      config.model.prompts.gated = gated;
+    }
     if (prompted) config.model.prompts.dropout = changes.prompt_dropout.value_or(recipe.prompt_dropout);
     std::vector<int64_t> lengths{0};
-    if (prompted) lengths = chosen(changes.prompts, swin ? recipe.swin_prompts : recipe.prompts);
+    // Prompts that are added to tokens are as many as these.
+    if (prompted && changes.variant.location != PromptLocation::add)
+      lengths = chosen(changes.prompts, swin ? recipe.swin_prompts : recipe.prompts);
     for (const int64_t prompts : lengths) {
       config.model.prompts.count = prompts;
       const BySize& usual =
@@ -198,9 +207,10 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
         for (const double decay : chosen(changes.weight_decays, recipe.weight_decays)) {
           config.optimizer.weight_decay = decay;
           check_config(config);
+          check_method(config.model, backbone);
           check(seen.insert(text(form, to_json(config))).second, "recipe: the grid of ", method, " has ",
                 to_json(config), " twice");
-          points.push_back({form, config});
+          points.push_back({method_text(config.model), config});
         }
       }
     }

@@ -53,6 +53,7 @@ struct GridChanges {
   std::optional<double> warmup, prompt_dropout, drop_path;
   std::optional<OptimizerKind> optimizer;
   std::optional<bool> paper_head;
+  PromptConfig variant{};  // location, pooling, blocks and sharing, of methods with prompts (prompt.h)
 };
 
 // One point of a grid.
@@ -61,8 +62,8 @@ struct GridPoint {
   TuneConfig config;   // seed 0; classes 0, which the data tell
 };
 
-// The grid of a method, in the order of sizes, prompts, learning rates and weight decays. Throws where check_config
-// does, for a method that is not known, and for two equal points.
+// The grid of a method, in the order of sizes, prompts, learning rates and weight decays. Throws where check_config and
+// check_method do, for a method that is not known, and for two equal points.
 std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, const GridChanges& changes,
                                const TransformerConfig& backbone);
 

@@ -14,7 +14,7 @@
 #include "engine/parallel.h"
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
-#include "models/training/metric.h"
+#include "models/training/metrics.h"
 
 namespace vitrine {
 
@@ -124,15 +124,11 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
   const std::vector<int64_t> samples = search ? data_.val : all_samples(*data_.test);
   Kept kept = search ? data_.kept : data_.test_kept;
   if (!keeps_features(tuned_)) kept.features = nullptr;
-  Tensor logits;
   const Evaluation e = evaluate(model, dataset, samples, data_.preprocess, asked_at_once, tuned_.workers,
-                                tuned_.max_bad, &logits, asking(), {}, kept);
+                                tuned_.max_bad, nullptr, asking(), {}, kept);
   if (!std::isfinite(e.loss)) fail(Fault::diverged, "the loss of the trained model is not finite");
-  std::vector<int64_t> labels;
-  for (const int64_t i : samples)
-    if (std::ranges::find(e.bad, i, &BadImage::sample) == e.bad.end()) labels.push_back(dataset->label(i));
   line.accuracy = e.accuracy;
-  line.score = score_of(cell_.task.metric, logits, labels);
+  line.score = value_of(cell_.task.metric, e);
   line.loss = e.loss;
   line.asked_images = e.samples;
   line.seconds += seconds_since(began);
@@ -150,6 +146,7 @@ LedgerLine OneRun::line() {
                   .form = run_.method,
                   .recipe = std::string(cell_.recipe->preset),
                   .settings = to_json(tuned_),
+                  .variant = variant_words(to_json(tuned_)),
                   .stage = run_.stage,
                   .seed = tuned_.seed,
                   .learning_rate = tuned_.learning_rate,

@@ -75,7 +75,8 @@ class Labels {
     return nets_.at(l.net).size() > 1 ? text(l.net, " ", l.backbone_identity.substr(0, 8)) : l.net;
   }
   std::string row(const LedgerLine& l) const {
-    return text(l.method, with_backbone_ ? text(", ", net(l)) : "",
+    return text(l.method, l.variant.empty() ? "" : text(" (", l.variant, ")"),
+                with_backbone_ ? text(", ", net(l)) : "",
                 recipes_.size() > 1 ? text(", recipe ", l.recipe) : "");
   }
   std::vector<std::string> warnings() const {
@@ -134,7 +135,7 @@ void add_costs(TableRow& row, const OfTasks& values) {
 }
 
 void add_paper(TableRow& row, const Comparison& c, PaperRows paper) {
-  if (paper == PaperRows::none) return;
+  if (paper == PaperRows::none || !row.variant.empty()) return;
   const std::string backbone = text(row.net, paper == PaperRows::mae       ? ", MAE"
                                              : paper == PaperRows::moco_v3 ? ", MoCo v3"
                                                                            : "");
@@ -199,6 +200,7 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper) {
       rows.push_back(label);
       c.rows.push_back({.label = label,
                         .method = l.method,
+                        .variant = l.variant,
                         .net = l.net,
                         .backbone_identity = l.backbone_identity,
                         .groups = {},

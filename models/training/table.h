@@ -24,7 +24,7 @@ struct TableCell {
 };
 
 struct TableRow {
-  std::string label, method, net, backbone_identity;
+  std::string label, method, variant, net, backbone_identity;
   std::vector<TableCell> groups, tasks;  // as in Comparison
   TableCell all;                         // the mean over all tasks
   std::optional<double> mean_of_groups;

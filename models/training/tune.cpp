@@ -145,7 +145,8 @@ Variable Run::logits_of(const Batch& batch, int64_t begin, int64_t end) {
       .recompute = config_.recompute};
   if (features_ == nullptr) return model_->logits(batch.images.rows(begin, end), pass);
   return model_->classify(
-      features_->rows(samples, [&] { return model_->features(batch.images.rows(begin, end)).value(); }), pass);
+      features_->rows(samples, [&] { return model_->features(batch.images.rows(begin, end)).value(); }),
+      pass);
 }
 
 // What the mean of the loss divides by: the number of images, or the sum of their classes' weights.

@@ -66,6 +66,9 @@ struct Evaluation {
   double accuracy = 0, loss = 0;  // of `samples`; accuracy in [0, 1]
   int64_t samples = 0;
   std::vector<BadImage> bad;  // left out
+  // Further measures, see metrics.h.
+  double top5 = 0, mean_class_accuracy = 0;
+  std::optional<double> roc_auc;  // of two classes
 };
 
 struct EpochReport {
