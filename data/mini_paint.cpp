@@ -16,10 +16,9 @@ Path to_model(Path path) {
 }  // namespace
 
 Colour colour_of(const Hsv& hsv) {
-  const auto [hue, saturation, value] = hsv;
   const auto channel = [&](float shift) {
-    const float h = 6 * (hue + shift - std::floor(hue + shift));
-    return value * (1 - saturation * std::clamp(2 - std::fabs(h - 3), 0.0f, 1.0f));
+    const float h = 6 * (hsv.hue + shift - std::floor(hsv.hue + shift));
+    return hsv.value * (1 - hsv.saturation * std::clamp(2 - std::fabs(h - 3), 0.0f, 1.0f));
   };
   return {channel(0), channel(2.0f / 3), channel(1.0f / 3)};
 }

@@ -171,11 +171,13 @@ Canvas industry(Random& random) {
   Canvas canvas(random.chance(0.6) ? asphalt(random) : soil(random));
   mottle(canvas, random, asphalt(random), 0.5f, 0.15f, 0.25f);
   const Lie lie(random);
-  for (float along = -24; along < 24; along += between(random, 9, 13))
-    for (float across = -24; across < 24; across += between(random, 8, 12)) {
+  const float wide = between(random, 9, 13), high = between(random, 8, 12);
+  for (int column = -2; column <= 2; ++column)
+    for (int row = -2; row <= 2; ++row) {
       if (random.chance(0.15)) continue;
+      const Point at{wide * static_cast<float>(column), high * static_cast<float>(row)};
       const float half = between(random, 3, 4.6f);
-      building(canvas, random, lie, {along, across}, half, between(random, 2.4f, 4));
+      building(canvas, random, lie, at, half, between(random, 2.4f, 4));
     }
   return canvas;
 }

@@ -164,6 +164,14 @@ TEST_CASE("suites: text that is no TOML, or made to do harm") {
   CHECK(says(refused("name = \"caf\xe9\""), "expected UTF-8"));
   CHECK(says(refused(std::string("name = \"x\"\n\0", 12)), "malformed TOML"));
   CHECK(says(refused("# " + std::string(1 << 20, 'x')), "expected at most 1048576 bytes"));
+  // Beyond ASCII, where the parser cannot be trusted with it.
+  CHECK(says(refused("nam\u00e9 = 3"), "malformed TOML"));
+  CHECK(says(refused("\"nam\u00e9\" = 3"), "line 1: unknown key 'nam\u00e9'"));
+  CHECK(says(refused(start + "augment = [\"fl\u00efp\"]"), "unknown augment 'fl\u00efp'"));
+  CHECK(read_suite_text("name = '~ \u3000\u00e9~ab\u1680'\n" + start.substr(start.find("[[")), "").name ==
+        "~ \u3000\u00e9~ab\u1680");
+  CHECK(read_suite_text("name = \"\\u00e9~\"\n" + start.substr(start.find("[[")), "").name == "\u00e9~");
+  CHECK(says(refused("name = \"\\u007epp\""), "expected 'name' to be UTF-8"));
   // Deep nesting, by keys and by values, in one line and over several.
   std::string dots = "a", brackets(100'000, '['), tables, lines;
   for (int i = 0; i < 100'000; ++i) dots += ".a";
