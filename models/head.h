@@ -10,7 +10,7 @@ namespace vitrine {
 // What a layer of batch normalisation remembers, in its present state.
 struct Statistic {
   std::string name;
-  Tensor value, seen;  // `seen`: in the last training pass; undefined before one
+  Tensor value, seen;  // `seen`: in the last training pass; zeros before one
 };
 
 class Head {

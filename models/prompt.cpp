@@ -115,7 +115,8 @@ Variable Prompts::tokens(int64_t i, int64_t images, const Pass& pass) const {
 
 Variable Prompts::passed(int64_t i, const Variable& before, const Variable& after) const {
   if (!config_.gated) return after;
-  return add(before, mul(add(after, scale(before, -1)), sigmoid(slice(gates_, 0, i, i + 1))));
+  const Variable gate = convert(sigmoid(slice(gates_, 0, i, i + 1)), before.dtype());
+  return add(before, mul(add(after, scale(before, -1)), gate));
 }
 
 std::map<std::string, Tensor> Prompts::product() const {

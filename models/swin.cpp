@@ -1,7 +1,5 @@
 #include "models/swin.h"
 
-#include <tuple>
-
 #include "engine/check.h"
 
 namespace vitrine {
@@ -108,15 +106,17 @@ Variable Swin::pool(const Variable& tokens, PromptPooling pooling, int64_t promp
   return mean(pooling == PromptPooling::prompts ? slice(rows, 1, 0, prompts) : rows, 1);
 }
 
-Variable Swin::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
-  Variable x;  // (B, rows columns, C)
-  WindowGrid grid;
-  std::tie(x, grid) = embed(images);
-  x = pass.kept(x);
-  const int64_t b = images.dim(0);
+Variable Swin::features_behind(Variable x, WindowGrid grid, const Prompts& prompts, const Pass& pass) const {
+  const int64_t b = x.dim(0);
+  Variable standing;                      // the prompts among the tokens (B, P, C), where gates ask for them
   const auto join = [&](int64_t layer) {  // [prompts, tokens]
-    x = pass.kept(concat({convert(prompts.tokens(layer, b, pass), x.dtype()), x}, 1));
+    standing = pass.kept(convert(prompts.tokens(layer, b, pass), x.dtype()));
+    x = pass.kept(concat({standing, x}, 1));
     grid.prompts = prompts.config().count;
+  };
+  const auto settle = [&](const Variable& own) {  // the prompts are these from here on
+    standing = pass.kept(own);
+    x = pass.kept(concat({standing, slice(x, 1, grid.prompts, x.dim(1))}, 1));
   };
   if (prompts.shallow()) join(0);
   const int64_t last = config_.blocks() - 1;
@@ -126,16 +126,14 @@ Variable Swin::features(const Variable& images, const Prompts& prompts, const Pa
       // What the last block makes of its prompts is part of the mean below.
       if (prompts.deep() && at == last) join(at);
       const bool keys_only = prompts.deep() && at < last;
-      const int64_t p = grid.prompts;
-      const Variable before = prompts.config().gated ? slice(x, 1, 0, p) : Variable();
       x = pass.kept(block(
           x, grid, keys_only ? pass.kept(convert(prompts.layer(at, pass), x.dtype())) : Variable(), pass));
-      if (prompts.config().gated)
-        x = pass.kept(concat({prompts.passed(at, before, slice(x, 1, 0, p)), slice(x, 1, p, x.dim(1))}, 1));
+      if (prompts.config().gated) settle(prompts.passed(at, standing, slice(x, 1, 0, grid.prompts)));
       ++at;
     }
     for (const PatchMerging& merge : stage.downsample) {
       x = pass.kept(merge(x, grid));
+      if (prompts.config().gated) settle(slice(x, 1, 0, grid.prompts));
       grid.rows = (grid.rows + 1) / 2;
       grid.columns = (grid.columns + 1) / 2;
     }

@@ -51,17 +51,27 @@ BatchNorm::BatchNorm(int64_t width, const Scope& scope)
     : gamma(scope.get("weight", {width}, Role::norm, Init::constant(1))),
       beta(scope.get("bias", {width}, Role::bias, Init::constant(0))),
       mean(scope.get("mean", {width}, Role::statistic, Init::constant(0))),
-      variance(scope.get("variance", {width}, Role::statistic, Init::constant(1))) {}
+      variance(scope.get("variance", {width}, Role::statistic, Init::constant(1))) {
+  if (!mean.defined()) return;  // somebody only counts
+  const Tensor& like = mean.value();
+  *seen = {Tensor::zeros(like.shape(), like.dtype(), like.memory()),
+           Tensor::zeros(like.shape(), like.dtype(), like.memory())};
+}
 
 Variable BatchNorm::operator()(const Variable& x, const Pass& pass) const {
-  if (pass.training) return batch_norm(x, gamma, beta, epsilon, seen.get());
+  if (pass.training) {
+    BatchStatistics own;
+    Variable y = batch_norm(x, gamma, beta, epsilon, &own);
+    seen->mean.assign(own.mean);
+    seen->variance.assign(own.variance);
+    return y;
+  }
   // gamma (x - mean) / sqrt(variance + epsilon) + beta
   const Variable rstd = inverse_root(variance.value(), epsilon);
   return add(mul(add(x, scale(mean, -1)), mul(rstd, gamma)), beta);
 }
 
 void BatchNorm::settle(int64_t images) {
-  check(seen->mean.defined(), "batch norm: no training pass to settle");
   constexpr double share = 0.1;  // PyTorch's momentum
   const auto n = static_cast<double>(images);
   const auto settle_one = [](const Variable& value, const Tensor& of_batch, double factor) {

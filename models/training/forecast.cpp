@@ -156,7 +156,8 @@ struct MemoryPlanner::State {
     Pair pair;
     try {
       pair.one = rehearse(recompute, parts, 1);
-      pair.two = single ? pair.one : rehearse(recompute, parts, 2);
+      // A second time in any case: what is made of weights is then beside all of their packed forms.
+      pair.two = rehearse(recompute, parts, single ? 1 : 2);
       // An op may go another way for very few rows: then the numbers of more images tell.
       while (!match(pair) && pair.images < 8) {
         pair.images *= 2;
