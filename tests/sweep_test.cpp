@@ -147,6 +147,18 @@ TEST_CASE("sweep: recipes are the paper's grids, with rates for the batch of eac
   changes.base_learning_rates = {};
   changes.weight_decays = {1, 1};
   CHECK_THROWS_WITH_AS(grid("quick", "linear", vit, changes), doctest::Contains("twice"), Error);
+  // Sizes are a part of the grid where a family is asked for.
+  const auto adapters = grid("paper", "adapter", vit);
+  CHECK(adapters.size() == 3 * 16);
+  CHECK(adapters[0].method == "adapter-8");
+  CHECK(adapters[47].method == "adapter-256");
+  CHECK(grid("paper", "adapter-64", vit).size() == 16);
+  CHECK(grid("quick", "mlp", vit)[0].method == "mlp-3");
+  CHECK_THROWS_WITH_AS(grid("quick", "cls", swin), doctest::Contains("class token"), Error);
+  GridChanges variant;
+  variant.variant.location = PromptLocation::add;
+  CHECK(grid("quick", "vpt-shallow", vit, variant).size() == 2);
+  CHECK(grid("quick", "vpt-shallow", vit, variant)[0].config.model.prompts.location == PromptLocation::add);
   CHECK_THROWS_WITH_AS(recipe_of("papre", "linear"), doctest::Contains("did you mean paper"), Error);
   for (const std::string_view name : preset_names())
     for (const char* method : {"linear", "full", "vpt-shallow", "vpt-deep"})
@@ -206,6 +218,16 @@ TEST_CASE("sweep: a run's name depends on all that its result depends on, and on
   CHECK(names_of(here) == names_of(there));
   // The settings alone tell a retuned run from one of the paper.
   CHECK(differs([](PlanConfig& p) { p.preset = "paper"; }));
+
+  // A row is named with its size, but where sizes are searched.
+  plan.methods = {"mlp", "adapter"};
+  CHECK(make_plan(plan).cells[0].method == "mlp-3");
+  PlanConfig sizes = plan;
+  sizes.preset = "paper";
+  CHECK(make_plan(sizes).cells[1].method == "adapter");
+  plan.methods = {"mlp", "mlp-3"};
+  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("same runs"), Error);
+  plan.methods = {"linear"};
 
   plan.tasks.push_back(task_of("colors"));
   CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("twice"), Error);
@@ -334,6 +356,11 @@ TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is
   CHECK(kept.features->computed() == static_cast<int64_t>(data.train.size()));
   CHECK(test_kept.features->computed() == static_cast<int64_t>(asked.size()));
   CHECK(kept.images->decoded() == static_cast<int64_t>(data.train.size()));
+
+  // What else learns from features shares them.
+  config.model = method_from_text("mlp-2");
+  CHECK(run({}, {}, 1, 1e-2, 0) == run(kept, test_kept, 1, 1e-2, 0));
+  CHECK(kept.features->computed() == static_cast<int64_t>(data.train.size()));
 
   // Where prompts learn, the pictures alone are shared; mirrored ones, too.
   config.model = method_from_text("vpt-deep");

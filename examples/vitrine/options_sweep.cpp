@@ -64,7 +64,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
   read_job_array(o);
   add.group("What is compared");
   add.path("--suite", "FILE", "tasks and their groups, a TOML file", o.suite);
-  add_each(add, "--data", "SPEC", "a task by itself, as vitrine tune takes it; may be given several times",
+  add_each(add, "--data", "SPEC", "a task by itself, as vitrine tune takes it; may stand several times",
            o.data);
   add_list(add, "--tasks", "LIST", "only these of the suite, by name", o.tasks);
   add_list(add, "--methods", "LIST", "rows of the table [linear,vpt-shallow,vpt-deep,full]", o.methods);
@@ -113,14 +113,13 @@ void add_sweep(Adder& add, SweepOptions& o) {
 
 void add_table(Adder& add, TableOptions& o) {
   add.group("Options");
-  add.one_of<By>("--by", "WHAT", "columns by train-size, backbone or prompts, not the paper's table 1", o.by,
+  add.one_of<By>("--by", "WHAT", "columns by train-size, backbone or prompts, not groups", o.by,
                  {{"train-size", By::train_size}, {"backbone", By::backbone}, {"prompts", By::prompts}});
   add.one_of<TableFormat>(
       "--format", "F", "markdown, csv or json [markdown]", o.format,
       {{"markdown", TableFormat::markdown}, {"csv", TableFormat::csv}, {"json", TableFormat::json}});
   add.one_of<PaperRows>("--paper", "ROWS",
-                        "the paper's numbers beside: own (of that form of net), mae, moco-v3 or none [own]",
-                        o.paper,
+                        "the paper's beside: own (for its form of net), mae, moco-v3, none [own]", o.paper,
                         {{"own", PaperRows::of_form},
                          {"mae", PaperRows::mae},
                          {"moco-v3", PaperRows::moco_v3},

@@ -132,10 +132,8 @@ void tell_plan(const SweepOptions& o, const PlanConfig& config, const Plan& plan
   console.item("Tasks", text(config.tasks.size(), " in ",
                              plural(static_cast<int64_t>(groups.size()), "group"), ": ", names));
   console.item("Recipe", text(o.recipe, ": ", preset_text(o.recipe)));
-  for (const std::string& method : config.methods) {
-    const auto cell = std::ranges::find(plan.cells, method, &Cell::method);
-    console.item(&method == config.methods.data() ? "Methods" : "", text(method, ": ", grid_text(*cell)));
-  }
+  for (size_t m = 0; m < config.methods.size(); ++m)  // of the first task; the others have the same grids
+    console.item(m == 0 ? "Methods" : "", text(plan.cells[m].method, ": ", grid_text(plan.cells[m])));
   console.item("Runs",
                text(count_text(plan.search_runs + plan.final_runs), ": ", count_text(plan.search_runs),
                     " to search settings, ", count_text(plan.final_runs), " to test them with ",

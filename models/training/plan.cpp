@@ -67,6 +67,9 @@ Plan make_plan(const PlanConfig& config) {
       Cell cell{.task = task, .method = method, .recipe = &recipe_of(config.preset, method)};
       cell.preprocess = preprocess_for(task, *cell.recipe, config.preprocess);
       std::vector<GridPoint> points = grid_of(*cell.recipe, method, config.changes, config.net);
+      // "mlp" is mlp-3; but where sizes are searched the row is that of the family.
+      if (std::ranges::all_of(points, [&](const GridPoint& p) { return p.method == points[0].method; }))
+        cell.method = points[0].method;
       const auto run = [&](const GridPoint& point, Stage stage, uint64_t seed) {
         PlannedRun out{.stage = stage, .method = point.method, .config = point.config};
         out.config.seed = seed;

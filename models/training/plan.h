@@ -47,7 +47,7 @@ struct PlannedRun {
 
 struct Cell {
   SuiteTask task;      // with its train_limit, if train_sizes has one
-  std::string method;  // the row: "adapter"
+  std::string method;  // the row: "adapter" if sizes are searched, else with its size: "adapter-8"
   const Recipe* recipe = nullptr;
   Preprocess preprocess{};
   std::vector<PlannedRun> search{};  // one for each point of the grid; none if there is only one

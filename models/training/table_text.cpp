@@ -19,6 +19,13 @@ std::string fixed(double value, int digits) {
   return out;
 }
 
+// Three digits that count: 0.00097.
+std::string short_text(double value) {
+  char out[64];
+  std::snprintf(out, sizeof out, "%.3g", value);
+  return out;
+}
+
 std::string thousands(double value) {
   std::string digits = fixed(std::round(value), 0);
   for (auto place = static_cast<std::ptrdiff_t>(digits.size()) - 3; place > 0; place -= 3)
@@ -86,8 +93,8 @@ std::string significance_text(const Significance& s) {
   return text(s.label, " against ", s.against, ": better on ", s.better, " and worse on ", s.worse, " of ",
               s.tasks, " tasks; Wilcoxon's signed-rank test (",
               s.test.exact ? "exact" : "normal approximation", ", n = ", s.test.n,
-              ", W+ = ", fixed(s.test.positive, 1), "): p = ", Json(s.test.two_sided).dump(),
-              " two-sided, p = ", Json(s.test.greater).dump(), " that it is better\n");
+              ", W+ = ", fixed(s.test.positive, 1), "): p = ", short_text(s.test.two_sided),
+              " two-sided, p = ", short_text(s.test.greater), " that it is better.");
 }
 
 std::string warnings_text(const std::vector<std::string>& warnings) {
@@ -145,7 +152,7 @@ std::string markdown(const Comparison& c) {
         "In italics what the paper (arXiv 2203.12119) measured; its totals are of its own 24 or 19 tasks.\n";
   out += text("\n", markdown(second));
   if (!c.significance.empty()) out += "\n";
-  for (const Significance& s : c.significance) out += in_cell(significance_text(s)) + "\n";
+  for (const Significance& s : c.significance) out += in_cell(significance_text(s)) + "\n\n";
   while (out.ends_with("\n\n")) out.pop_back();
   return out + warnings_text(c.warnings);
 }
