@@ -211,7 +211,13 @@ struct Loader::State {
       else
         normalise(image, preprocess, own(rows.mutable_data<float>()));
     };
-    if (cache.empty()) {
+    if (options.prepared && !options.augment.changes_size_or_place()) {
+      const std::shared_ptr<const Image> kept = options.prepared->image(sample);
+      if (options.augment.flip && random.chance(0.5))
+        put(flip(*kept));
+      else
+        put(*kept);
+    } else if (cache.empty()) {
       put(augment(dataset->image(sample), preprocess, options.augment, random));
     } else {
       // Each place belongs to one worker, and epochs to other threads: no lock is needed. The flip is the
@@ -273,7 +279,10 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   s.batches = (samples() + options.batch_size - 1) / options.batch_size;
   s.ring.resize(static_cast<size_t>(options.workers) + 1);
   const size_t bytes = static_cast<size_t>(preprocess.size) * static_cast<size_t>(preprocess.size) * 3;
-  if (!s.ready_images.defined() && !options.augment.changes_size_or_place() &&
+  check(!options.prepared || (&options.prepared->dataset() == s.dataset.get() &&
+                              to_json(options.prepared->preprocess()) == to_json(preprocess)),
+        "loader: the prepared images are of other data");
+  if (!options.prepared && !s.ready_images.defined() && !options.augment.changes_size_or_place() &&
       s.indices.size() <= options.cache_bytes / bytes)
     s.cache.resize(s.indices.size());
 }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/prepared.h"
 #include "data/preprocess.h"
 #include "engine/check.h"
 #include "engine/tensor.h"
@@ -54,6 +55,8 @@ struct LoaderOptions {
   // Batches hold pixels instead of images, which planes() can make of them (preprocess.h: values_of_bytes). Not where
   // the data set's images are numbers already.
   bool as_bytes = false;
+  // Prepared images that several loaders of one data set share, in place of a cache of its own; null: none.
+  std::shared_ptr<PreparedImages> prepared{};
   // Tells samples whose pixels are not needed any more: a batch of such samples alone has no images. Asked by
   // the workers.
   std::function<bool(int64_t sample)> known{};

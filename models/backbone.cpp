@@ -165,6 +165,7 @@ size_t resident_bytes(const Backbone& backbone) {
 }
 
 std::string identity_of(const Backbone& backbone) {
+  if (!backbone.identity.empty()) return backbone.identity;
   Sha256 hash;
   hash.update(config_to_json(with_classes(backbone.config, 0))).update("\n");
   for (const auto& [name, tensor] : backbone.file.tensors) {  // a map: sorted by name
@@ -173,6 +174,11 @@ std::string identity_of(const Backbone& backbone) {
     tensor.set_aside();  // of a file that was read through, products read their weights alone
   }
   return hash.hex();
+}
+
+Backbone with_identity(Backbone backbone) {
+  backbone.identity = identity_of(backbone);
+  return backbone;
 }
 
 }  // namespace vitrine

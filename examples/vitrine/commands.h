@@ -19,6 +19,8 @@ int tune(const TuneOptions& options, Console& console, Processes& processes);
 int eval(const EvalOptions& options, Console& console);
 int predict(const PredictOptions& options, Console& console);
 int report(const ReportOptions& options, Console& console);
+int sweep(const SweepOptions& options, Console& console);
+int table(const TableOptions& options, Console& console);
 int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);
 int convert(const ConvertOptions& options, Console& console);

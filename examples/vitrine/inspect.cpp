@@ -62,8 +62,8 @@ Json inspect_task(const TensorFile& file, Console& console) {
   for (const auto& [name, tensor] : task.tensors) parameters += tensor.numel();
   const int64_t prompts = prompt_kind(task.config.method) != PromptKind::none ? task.config.prompts.count : 0;
   console.item("Task",
-               text(method_text(task.config), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "",
-                    ", ", count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
+               text(method_text(task.config), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "", ", ",
+                    count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
   console.item("Classes", text(task.config.classes, ": ", class_list(task.class_names)));
   console.item("Backbone", text(task.backbone, ", identity ", task.backbone_identity));
   console.item("Images", preprocess_text(preprocess_from_json(task.preprocess)));

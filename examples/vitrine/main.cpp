@@ -35,13 +35,24 @@ int run(const InspectOptions& o, Console& console) { return inspect(o, console);
 int run(const ConvertOptions& o, Console& console) { return convert(o, console); }
 int run(const BenchOptions& o, Console& console) { return bench(o, console); }
 int run(const GemmBenchOptions& o, Console& console) { return bench_gemm(o, console); }
+int run(const TableOptions& o, Console& console) { return table(o, console); }
 int run(const LoadBenchOptions& o, Console& console) { return bench_load(o, console); }
 int run(const MemoryOptions& o, Console& console) { return bench_memory(o, console); }
+
+// Processes of mpirun share a sweep's folder as any others do, and begin apart.
+int run(const SweepOptions& o, Console& console, Processes& processes) {
+  SweepOptions own = o;
+  if (processes.count() > 1) {
+    own.part = processes.rank();
+    own.parts = processes.count();
+  }
+  return sweep(own, console);
+}
 
 template <class Options>
 int run(const Options& o, Console& console, Processes& processes) {
   check(processes.count() == 1, "works in one process, but mpirun started ", processes.count(),
-        "; they can share the work of vitrine tune");
+        "; they can share the work of vitrine tune and vitrine sweep");
   return run(o, console);
 }
 

@@ -6,6 +6,7 @@
 
 #include "adder.h"
 #include "engine/instruction_set.h"
+#include "options_sweep.h"
 
 namespace vitrine::cli {
 
@@ -14,6 +15,8 @@ namespace {
 constexpr const char* overview =
     "vitrine: small trainable prompts in front of a frozen Vision Transformer\n\n"
     "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
+    "  vitrine sweep     methods by tasks: settings are searched, every seed is tested once\n"
+    "  vitrine table     the table of such a comparison, beside the paper's\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
     "  vitrine report    a run as one HTML page: curves, mistakes, attention, features\n"
@@ -24,7 +27,8 @@ constexpr const char* overview =
     "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
-    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune and pretrain --state save "
+    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune, sweep and pretrain --state "
+    "save "
     "first).\n";
 
 constexpr const char* bench_overview =
@@ -44,15 +48,6 @@ constexpr const char* data_what =
     "                              fashion-mnist:DIR, tensors:FILE, synthetic:shapes|stripes|colors,\n"
     "                              mini:creatures|textures|cells|terrain|count|position|orientation|\n"
     "                              distance (required)";
-
-// "3-12"
-void read_blocks(const std::string& words, PromptConfig& prompts) {
-  const size_t dash = words.find('-');
-  check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got ", quote(words));
-  const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
-  prompts.first = first - 1;
-  prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), first, 1 << 20);
-}
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
@@ -84,13 +79,7 @@ void add_tune(Adder& add, TuneOptions& o) {
             1 << 16);
   add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width",
             o.prompt_projection, 1, 1 << 16);
-  add.words("--prompt-location", "L", "prepend, add (to each token) or pixels (vpt-shallow) [prepend]",
-            [&o](const std::string& words) { o.variant.location = prompt_location_of(words); });
-  add.words("--prompt-pooling", "W", "backbone, images, prompts or all: what is averaged [backbone]",
-            [&o](const std::string& words) { o.variant.pooling = prompt_pooling_of(words); });
-  add.words("--prompt-blocks", "A-B", "vpt-deep of a ViT: blocks A to B alone, counted from 1 [all]",
-            [&o](const std::string& words) { read_blocks(words, o.variant); });
-  add.flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", o.variant.shared);
+  add.prompt_variant(o.variant);
   add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0,
              0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
@@ -389,9 +378,10 @@ Request version() { return Show{text("vitrine ", VITRINE_VERSION, " (", instruct
 Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty())
-    fail(Fault::input,
-         "expected a command: tune, eval, predict, report, inspect, convert, pretrain or bench; see vitrine "
-         "--help");
+    fail(
+        Fault::input,
+        "expected a command: tune, sweep, table, eval, predict, report, inspect, convert, pretrain or bench; "
+        "see vitrine --help");
   if (words[0] == "--version") return version();
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
     words.erase(words.begin());
@@ -399,8 +389,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 
-  constexpr std::array<std::string_view, 8> commands{"tune",    "eval",    "predict",  "report",
-                                                     "inspect", "convert", "pretrain", "bench"};
+  constexpr std::array<std::string_view, 10> commands{"tune",   "sweep",   "table",   "eval",     "predict",
+                                                      "report", "inspect", "convert", "pretrain", "bench"};
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
@@ -417,6 +407,14 @@ Request parse(int argc, const char* const* argv, std::string& command) {
         name, "tune --data SPEC [options]",
         "Trains prompts and a head; the backbone stays as it is. Under mpirun processes share the work.",
         words, add_tune);
+  if (name == "sweep")
+    return read<SweepOptions>(
+        name, "sweep --suite FILE --out DIR [options]",
+        "Compares methods on tasks: searches each one's settings, then tests every seed.", words, add_sweep);
+  if (name == "table")
+    return read<TableOptions>(name, "table FOLDER|LEDGER...",
+                              "The table of what vitrine sweep found out, on standard output.", words,
+                              add_table, &TableOptions::ledgers, nullptr, "FOLDER or LEDGER");
   if (name == "eval")
     return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]",
                              "The accuracy of a task on a data set.", words, add_eval);

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "models/training/pretrained.h"
+#include "models/training/recipes.h"
+#include "models/training/table.h"
 #include "models/training/tune.h"
 
 namespace vitrine::cli {
@@ -161,6 +163,35 @@ struct LoadBenchOptions {
   int64_t runs = 5;
 };
 
+struct SweepOptions {
+  Common common;
+  Placement place;
+  std::optional<std::string> backbone, suite;
+  BackboneHints hints;
+  std::vector<std::string> data, tasks, methods{"linear", "vpt-shallow", "vpt-deep", "full"};
+  bool exif = false;
+  std::string recipe = "quick";
+  GridChanges changes;
+  int64_t seeds = 3, max_bad = 0;
+  uint64_t data_seed = 0;
+  std::vector<int64_t> train_sizes;
+  std::string out;
+  std::vector<std::string> ledgers;
+  bool show_plan = false, keep_tasks = false, retry = false;
+  int part = 0, parts = 1;
+  size_t cache = size_t{2} << 30;
+  int workers = 1;
+};
+
+struct TableOptions {
+  Common common;
+  std::vector<std::string> ledgers;  // or folders of sweeps
+  std::optional<By> by;
+  TableFormat format = TableFormat::markdown;
+  PaperRows paper = PaperRows::of_form;
+  std::optional<std::string> out;
+};
+
 // What --help and --version ask for: text for standard output.
 struct Show {
   std::string text;
@@ -168,7 +199,7 @@ struct Show {
 
 using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, ReportOptions, PretrainOptions,
                              InspectOptions, ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions,
-                             LoadBenchOptions>;
+                             LoadBenchOptions, SweepOptions, TableOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

@@ -181,8 +181,9 @@ std::string trained_text(const TuneConfig& c, const TransformerConfig& net) {
   const auto part = [&](int64_t count, const std::string& words) {
     if (count > 0) what += text(words, " (", count_text(count), ") and ");
   };
-  part(counts.inside, c.model.method == Method::full ? "all weights"
-                                                     : text("what ", method_text(c.model), " tunes in the backbone"));
+  part(counts.inside, c.model.method == Method::full
+                          ? "all weights"
+                          : text("what ", method_text(c.model), " tunes in the backbone"));
   part(counts.added, c.model.method == Method::sidetune ? text("a ", describe(side_config(net)), " beside it")
                                                         : text("what ", method_text(c.model), " adds"));
   if (counts.prompts > 0) part(counts.prompts, prompts_text(c.model, net));

@@ -28,12 +28,13 @@ struct Found {
 Found evaluate_here(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, bool keep_logits,
-                    const std::function<void(int64_t, int64_t)>& progress, const Memory& memory) {
+                    const std::function<void(int64_t, int64_t)>& progress, const Memory& memory,
+                    const Kept& kept) {
   Found out{.metrics = Metrics(model.config().classes)};
   int64_t done = 0;
   out.bad = pass_over(
       model, std::move(dataset), samples, preprocess,
-      {.batch = batch_size, .workers = workers, .max_bad = max_bad, .memory = memory},
+      {.batch = batch_size, .workers = workers, .max_bad = max_bad, .memory = memory, .kept = kept},
       [&](const Batch& batch, const Variable& features) {
         const Variable y = in_main_memory(model.classify(features).value());
         const int64_t n = y.dim(0);
@@ -74,11 +75,11 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, Tensor* logits,
                     const std::function<void(int64_t, int64_t)>& progress, const Memory& memory,
-                    Processes* processes) {
+                    Processes* processes, const Kept& kept) {
   Found found{.metrics = Metrics(model.config().classes)};
   if (processes == nullptr || processes->count() == 1) {
     found = evaluate_here(model, std::move(dataset), samples, preprocess, batch_size, workers, max_bad,
-                          logits != nullptr, progress, memory);
+                          logits != nullptr, progress, memory, kept);
   } else {
     processes->together([&] {
       const auto all = static_cast<int64_t>(samples.size()), size = std::max<int64_t>(batch_size, 1);
@@ -89,7 +90,7 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
       // Which are too many is told by the damaged images of all processes.
       if (!own.empty() || samples.empty())
         here = evaluate_here(model, dataset, own, preprocess, batch_size, workers, std::max(max_bad, all),
-                             logits != nullptr, progress, memory);
+                             logits != nullptr, progress, memory, kept);
       found = all_found(here, max_bad, *processes);
     });
   }

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "data/loader.h"
+#include "engine/check.h"
+#include "models/training/kept_features.h"
 #include "models/tuned.h"
 
 namespace vitrine {
@@ -15,6 +17,7 @@ struct PassOver {
   int workers = 1;
   int64_t max_bad = 0;
   Memory memory{};
+  Kept kept{};  // of the data set; features that are there are not computed again
 };
 
 // Calls each(batch, features (B, D)) for the samples in their order, without augmentation and without a history; features
@@ -25,19 +28,26 @@ inline std::vector<BadImage> pass_over(
     const std::function<void(const Batch& batch, const Variable& features)>& each) {
   const bool on_device = model.home().device() != nullptr;
   const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
+  KeptFeatures* const features = how.kept.features.get();
+  check(features == nullptr || &features->dataset() == dataset.get(), "the kept features are of other data");
   Loader loader(std::move(dataset), samples, preprocess,
                 {.batch_size = how.batch,
                  .workers = how.workers,
                  .max_bad = how.max_bad,
                  .cache_bytes = 0,
                  .memory = how.memory,
-                 .as_bytes = on_device});
+                 .as_bytes = on_device,
+                 .prepared = how.kept.images,
+                 .known = [features](int64_t sample) { return features && features->has(sample); }});
   loader.start_epoch(0);
   for (Batch batch; loader.next(batch);) {
-    const Tensor images = batch.pixels.defined()
-                              ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
-                              : batch.images;
-    each(batch, model.features(images, {.history = false}));
+    const auto fresh = [&] {
+      const Tensor images = batch.pixels.defined()
+                                ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
+                                : batch.images;
+      return model.features(images, {.history = false});
+    };
+    each(batch, features ? features->rows(batch.samples, [&] { return fresh().value(); }) : fresh());
   }
   return loader.bad();
 }
