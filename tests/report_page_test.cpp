@@ -289,6 +289,7 @@ TEST_CASE("examine: accuracy and loss are evaluate's, mistakes the most confiden
       CHECK(found.mistakes[i].picture.width == 32);
     }
     CHECK(found.embedding.pca.size() == 40);
+    for (size_t i = 0; i < 40; ++i) CHECK(found.embedding.labels[i] == dataset->label(samples[i * 90 / 40]));
     CHECK(found.embedding.tsne.size() == 40);
     CHECK(found.embedding.perplexity == 13);
     CHECK(found.attention_error < 1e-5);

@@ -49,7 +49,7 @@ struct Loaded {
 
 // Calls each(i, picture) for the samples, one after the other.
 void load_each(const Examined& what, const std::vector<int64_t>& samples,
-               const std::function<void(size_t i, Loaded loaded)>& each) {
+               const std::function<void(size_t i, const Loaded& loaded)>& each) {
   if (samples.empty()) return;
   const Tensor values = values_of_bytes(what.preprocess);
   Loader loader(what.dataset, samples, what.preprocess,
@@ -68,7 +68,7 @@ void load_each(const Examined& what, const std::vector<int64_t>& samples,
       loaded.picture =
           picture_of(batch.images.data<float>(), batch.images.dim(2), batch.images.dim(3), what.preprocess);
     }
-    each(i, std::move(loaded));
+    each(i, loaded);
   }
 }
 
@@ -194,7 +194,7 @@ void find_attention(const Examined& what, const std::vector<size_t>& places,
   found.pools_class_token = vit != nullptr && vit->pooling == Pooling::token;
   const int64_t blocks = std::min<int64_t>(2, block_count(config));
   std::vector<Seen> seen;
-  load_each(what, samples, [&](size_t i, Loaded loaded) {
+  load_each(what, samples, [&](size_t i, const Loaded& loaded) {
     const AttentionPass pass = attention_maps(model, loaded.images, blocks);
     const Tensor own = model.features(loaded.images, {.history = false}).value().to(DType::f64),
                  same = pass.features.to(DType::f64);
@@ -327,7 +327,7 @@ Findings examine(const Examined& what, const ReportOptions& o, const ReportProgr
   wrong.resize(std::min(wrong.size(), static_cast<size_t>(o.mistakes)));
   std::vector<int64_t> numbers;
   found.mistakes = shown_at(wrong, numbers);
-  load_each(what, numbers, [&](size_t i, Loaded loaded) {
+  load_each(what, numbers, [&](size_t i, const Loaded& loaded) {
     found.mistakes[i].picture = at_most(loaded.picture, thumbnail_side);
   });
 

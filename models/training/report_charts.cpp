@@ -45,6 +45,8 @@ std::string opened(double width, double height, const std::string& title, const 
 struct Frame {
   double left, top, width, height;
 };
+constexpr Frame frame{48, 14, 338, 192};  // of curves, inside of their drawing
+constexpr double chart_width = 400, chart_height = 250;
 
 Points finite(const Points& points) {
   Points out;
@@ -76,8 +78,6 @@ std::vector<double> ticks(double low, double high, int wanted) {
 // --- lines -------------------------------------------------------------------------------------------------
 
 std::string lines(const std::string& title, const std::vector<Line>& all, bool shares) {
-  constexpr double width = 400, height = 250;
-  constexpr Frame frame{48, 14, width - 48 - 14, height - 14 - 44};
   double first = 0, last = 1, low = shares ? 1 : 0, high = 0;
   bool any = false;
   std::vector<Points> drawn;
@@ -100,7 +100,7 @@ std::string lines(const std::string& title, const std::vector<Line>& all, bool s
   };
   const auto y_of = [&](double y) { return frame.top + (top - y) / (top - bottom) * frame.height; };
 
-  std::string out = opened(width, height, title, "chart");
+  std::string out = opened(chart_width, chart_height, title, "chart");
   for (const double level : levels) {
     out += segment(frame.left, y_of(level), frame.left + frame.width, y_of(level), "grid");
     out += label(frame.left - 7, y_of(level) + 4, "end",
@@ -112,7 +112,7 @@ std::string lines(const std::string& title, const std::vector<Line>& all, bool s
     before = x_of(tick);
     out += label(before, frame.top + frame.height + 17, "middle", shortest(tick));
   }
-  out += label(frame.left + frame.width / 2, height - 8, "middle", "epoch", "axis");
+  out += label(frame.left + frame.width / 2, chart_height - 8, "middle", "epoch", "axis");
   for (size_t i = 0; i < all.size(); ++i) {
     if (drawn[i].empty()) continue;
     std::string path;

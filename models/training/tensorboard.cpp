@@ -170,7 +170,7 @@ std::string write_events(const std::string& folder) {
   double done = 0;
   for (const EpochLine& line : epochs) done += std::isfinite(line.seconds) ? line.seconds : 0;
   const auto start = static_cast<int64_t>(std::time(nullptr)) - static_cast<int64_t>(std::ceil(done));
-  const std::string path = (std::filesystem::path(folder) / text(stem, start, ending)).string();
+  std::string path = (std::filesystem::path(folder) / text(stem, start, ending)).string();
   write_file_atomically(path, bytes_of(event_file(static_cast<double>(start), epochs)));
   return path;
 }
