@@ -462,6 +462,31 @@ expect 'a broken config.json' 1 '^vitrine inspect: .*hub/config.json: ' "$vitrin
 echo '{"architecture": "vit_base_patch16_clip_224.laion2b", "pretrained_cfg": {"input_size": [3, 12, 12], "crop_pct": 0.75, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}' >timm.json
 expect "timm's config.json" 0 'shorter side 16, central square 12, bilinear' "$vitrine" inspect "$golden/clip.pt" --heads 2 --backbone-config timm.json --json
 json "timm's config.json: content" 'j["config"]["gelu"] == "erf" and j["told_by"] == ["timm.json"]'
+echo '{"model_type": "vit", "num_attention_heads": 2, "hidden_size": 768}' >hub/config.json
+expect 'a config.json that the weights contradict' 1 'hub/config.json: hidden_size is 768, but hub/model.safetensors has width 16' "$vitrine" inspect hub/model.safetensors
+cp "$golden/swin.pth" hub/swin.pth
+expect "a ViT's config.json beside a Swin" 1 "model_type is 'vit', but hub/swin.pth is a Swin in its authors' names" "$vitrine" inspect hub/swin.pth
+expect 'a family of ViTs for a Swin' 1 'deit is a family of ViTs, but .*swin.pth is a Swin' "$vitrine" inspect "$golden/swin.pth" --backbone-config deit
+python3 - "$golden" <<'END'
+import io, pickle, sys, zipfile
+class Call:
+    def __reduce__(self):
+        return eval, ("1",)
+program = io.BytesIO()
+pickle.dump(Call(), program, 2)
+with zipfile.ZipFile("call.pth", "w") as file:
+    file.writestr("x/data.pkl", program.getvalue())
+# The five numbers of the head's bias as twenty of eight bits.
+data = open(sys.argv[1] + "/timm.safetensors", "rb").read()
+old, new = b'"head.bias": {"dtype": "F32", "shape": [5]', b'"head.bias": {"dtype":"F8_E4M3","shape":[20]'
+assert data.count(old) == 1
+new += b" " * (len(old) - len(new))
+size = int.from_bytes(data[:8], "little") + len(new) - len(old)
+open("eight.safetensors", "wb").write(size.to_bytes(8, "little") + data[8:].replace(old, new))
+END
+expect 'a pickle that calls is no file of tensors' 1 "call.pth: holds no tensors; it is what '(__builtin__|builtins).eval' makes" "$vitrine" inspect call.pth
+expect 'a tensor that cannot be read is not a missing one' 1 "eight.safetensors: cannot read tensor 'head.bias': tensors cannot hold 8-bit floats" "$vitrine" inspect eight.safetensors --heads 2
+expect 'a tensor that cannot be read: convert' 1 "cannot read tensor 'head.bias'" "$vitrine" convert eight.safetensors --heads 2 --backbone-config deit --out never.safetensors
 printf 'GGUF\3\0\0\0' >a.gguf
 expect 'GGUF is named' 1 'GGUF' "$vitrine" inspect a.gguf
 

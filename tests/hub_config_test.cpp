@@ -55,8 +55,7 @@ TEST_CASE("config.json: what it says of a ViT's shapes must be so") {
            {"patch_size", 32, "has patch 4"},
            {"image_size", 224, "has image_size 12"},
            {"image_size", 11, "has image_size 12"},
-           {"num_register_tokens", 4, "has registers 0"},
-           {"mlp_ratio", 4, "has mlp_width 24"}}) {
+           {"qkv_bias", false, "has qkv_bias true"}}) {
     CAPTURE(field);
     const std::string got = contradiction(file, with(vit, field, value));
     CHECK(got.starts_with(text("config.json: ", field, " is ")));
@@ -124,6 +123,9 @@ TEST_CASE("config.json: it is of the net and of the program whose names the file
   CHECK(contradiction("hf-dinov2.safetensors", dinov2).empty());  // (2 16 2/3 + 7) / 8 8 = 24
   CHECK(contradiction("hf-dinov2.safetensors", with(dinov2, "mlp_ratio", 4)) ==
         "config.json: mlp_ratio is 4, but hf-dinov2.safetensors has mlp_width 24");
+  CHECK(contradiction("hf-dinov2.safetensors", with(dinov2, "num_register_tokens", 4)) ==
+        "config.json: num_register_tokens is 4, but hf-dinov2.safetensors has registers 0");
+  CHECK(contradiction("hf-dinov2.safetensors", with(dinov2, "qkv_bias", true)).empty());
   CHECK(!contradiction("hf-dinov2.safetensors", of("vit")).empty());
   CHECK(!contradiction("hf-vit.safetensors", of("dinov2")).empty());
   CHECK(contradiction("hf-deit.safetensors", of("deit")).empty());

@@ -58,18 +58,26 @@ double ratio_of(const json& value, const std::string& who) {
   return value.get<double>();
 }
 
-std::vector<Claim> claims_of_vit(const json& model, const std::string& who) {
+std::vector<Claim> claims_of_vit(const json& model, bool dinov2, const std::string& who) {
   std::vector<Claim> claims;
-  for (const auto& [field, key] : {std::pair("hidden_size", "width"), std::pair("num_hidden_layers", "depth"),
-                                   std::pair("intermediate_size", "mlp_width")})
+  for (const auto& [field, key] :
+       {std::pair("hidden_size", "width"), std::pair("num_hidden_layers", "depth")})
     if (const auto found = model.find(field); found != model.end())
       claims.push_back({field, found->dump(), key, std::to_string(whole(*found, field, who))});
   for (const auto& [field, key] : {std::pair("patch_size", "patch"), std::pair("image_size", "image_size")})
     if (const auto found = model.find(field); found != model.end())
       claims.push_back({field, found->dump(), key, std::to_string(side(*found, field, who))});
+  if (const auto found = model.find("qkv_bias"); found != model.end())
+    claims.push_back({"qkv_bias", found->dump(), "qkv_bias", found->dump()});
+  if (!dinov2) {
+    if (const auto found = model.find("intermediate_size"); found != model.end())
+      claims.push_back({"intermediate_size", found->dump(), "mlp_width",
+                        std::to_string(whole(*found, "intermediate_size", who))});
+    return claims;
+  }
   if (const auto found = model.find("num_register_tokens"); found != model.end())
     claims.push_back({"num_register_tokens", found->dump(), "registers", found->dump()});
-  // DINOv2's MLP, which is narrower by a third where it is gated.
+  // Its MLP is narrower by a third where it is gated.
   const auto ratio = model.find("mlp_ratio"), width = model.find("hidden_size");
   if (ratio != model.end() && width != model.end()) {
     const auto hidden =
@@ -134,7 +142,8 @@ HubConfig of_transformers(const json& all, const std::string& who) {
             " does not divide hidden_size ", width);
     }
   }
-  out.claims = kind->heads ? claims_of_vit(*model, who) : claims_of_swin(*model, who);
+  out.claims =
+      kind->heads ? claims_of_vit(*model, type.starts_with("dinov2"), who) : claims_of_swin(*model, who);
   if (const auto labels = all.find("id2label"); labels != all.end())
     out.class_names = labels_of(*labels, who);
   return out;
@@ -219,7 +228,8 @@ void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkp
   const json config = json::parse(config_to_json(checkpoint.config));
   for (const Claim& claim : hub.claims) {
     json told = json::parse(claim.value);
-    const json got = config.value(claim.key, json(0));  // no registers are not named
+    // What the first ViT has or has not is not named.
+    const json got = config.value(claim.key, claim.key == "registers" ? json(0) : json(true));
     if (claim.key == "image_size") {  // of a picture that the patch does not divide, whole patches are seen
       const auto patch = config.at("patch").get<int64_t>();
       told = told.get<int64_t>() / patch * patch;
