@@ -59,6 +59,11 @@ void prepare_output(const std::string& path);
 // Throws unless a data set's classes are those of a task, by number and name.
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
 
+// What is said of photos that are turned as they ask, and of a task that was not tuned so.
+inline constexpr const char* exif_words = "; photos are turned as their EXIF block asks";
+inline constexpr const char* untold_exif =
+    "the task file does not say that it was tuned on photos turned by EXIF; --exif turns these";
+
 // For measuring: seconds of a steady clock, and the middle of some values (not none).
 double now();
 double median(std::vector<double> values);

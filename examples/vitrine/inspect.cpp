@@ -43,8 +43,8 @@ std::string preprocess_text(const Preprocess& p) {
       : p.squash           ? text("squashed to ", p.size, " x ", p.size)
       : p.resize == p.size ? text("shorter side and central square ", p.size)
                            : text("shorter side ", p.resize, ", central square ", p.size);
-  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}", geometry, name_of(p.filter),
-                     p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2]);
+  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}{}", geometry, name_of(p.filter),
+                     p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2], p.exif ? exif_words : "");
 }
 
 // "batch 64, clip 0.0, ..."

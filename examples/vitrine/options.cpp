@@ -63,7 +63,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.seed("--data-seed", "which images those are [0]", o.data_seed);
   add.one_of<ResizeMode>("--resize", "crop|squash", "how images become squares [as the backbone's were]",
                          o.resize, {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
-  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.flag("--exif", "turn photos as their EXIF block asks; the task remembers it", o.exif);
   add.flag("--flip", "mirror half of the training images", c.augment.flip);
   add.words("--random-crop", "S", "train on random parts, at least S of the area (0.08 is usual)",
             [&c](const std::string& words) {
@@ -143,7 +143,7 @@ void add_eval(Adder& add, EvalOptions& o) {
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.hints(o.hints);
   add.placement(o.place);
-  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.flag("--exif", "turn photos as their EXIF block asks [as the task was tuned]", o.exif);
   CLI::Option* bad =
       add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
   add.group("How");
@@ -164,7 +164,7 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.hints(o.hints, size_what);
   add.placement(o.place);
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
-  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.flag("--exif", "turn photos as their EXIF block asks [as the task was tuned]", o.exif);
   add.group("How");
   add.common(o.common);
 }

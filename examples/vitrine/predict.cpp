@@ -104,6 +104,22 @@ Classifier by_backbone(const PredictOptions& o) {
   return c;
 }
 
+// The picture of a file, turned or not. Of the first one that asks to be turned is said what is done.
+Image photo(const std::string& path, const Classifier& model, const PredictOptions& o, bool& said,
+            Console& console) {
+  const std::vector<std::byte> file = read_file(path);
+  const Image image = decode_image(file, path);
+  const int orientation = exif_orientation(file);
+  if (orientation == 1) return image;
+  const bool turn = o.exif || model.preprocess.exif;
+  if (!said && !o.exif)
+    console.note(text(quote(path), " asks to be turned (EXIF orientation ", orientation, ") and is ",
+                      turn ? "turned, for the task was tuned so" : "used as stored; --exif turns such photos",
+                      "; so are all others like it"));
+  said = true;
+  return turn ? apply_orientation(image, orientation) : image;
+}
+
 struct Guess {
   int64_t label;
   double probability;
@@ -128,14 +144,16 @@ std::vector<Guess> best(std::span<const float> row, int64_t top) {
 
 int predict(const PredictOptions& o, Console& console) {
   const Classifier model = o.task ? by_task(o) : by_backbone(o);
+  if (o.task && o.exif && !model.preprocess.exif) console.note(untold_exif);
   int status = 0;
+  bool said = false;
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const std::string& path : o.images) {
     nlohmann::ordered_json entry{{"image", path}};
     try {
       const int64_t side = model.preprocess.size;
       Tensor pixels = Tensor::empty(Shape{1, 3, side, side}, DType::f32);
-      normalise(prepare(load_image(path, o.exif), model.preprocess), model.preprocess,
+      normalise(prepare(photo(path, model, o, said, console), model.preprocess), model.preprocess,
                 pixels.mutable_data<float>());
       const Tensor row = in_main_memory(model.logits(pixels).value());
       console.line(path);

@@ -123,6 +123,7 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
     data.preprocess.squash = o.resize == ResizeMode::squash;
     data.preprocess.crop_squashed = false;
   }
+  data.preprocess.exif = open.exif;
   return chosen;
 }
 
@@ -174,8 +175,9 @@ std::string trained_text(const TuneConfig& c, const TransformerConfig& net) {
   const auto part = [&](int64_t count, const std::string& words) {
     if (count > 0) what += text(words, " (", count_text(count), ") and ");
   };
-  part(counts.inside, c.model.method == Method::full ? "all weights"
-                                                     : text("what ", method_text(c.model), " tunes in the backbone"));
+  part(counts.inside, c.model.method == Method::full
+                          ? "all weights"
+                          : text("what ", method_text(c.model), " tunes in the backbone"));
   part(counts.added, c.model.method == Method::sidetune ? text("a ", describe(side_config(net)), " beside it")
                                                         : text("what ", method_text(c.model), " adds"));
   if (counts.prompts > 0) part(counts.prompts, prompts_text(c.model, net));
@@ -276,7 +278,8 @@ int tune(const TuneOptions& o, Console& console) {
   if (start) check_backbone(*start, opened);
   const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this
 
-  OpenOptions open{.exif = o.exif};
+  // What a task remembers holds for the one that goes on from it.
+  OpenOptions open{.exif = o.exif || (start && preprocess_from_json(start->preprocess).exif)};
   const auto note = [&](const std::string& words) { console.note(words); };
   open.note = note;
   Chosen chosen = choose_data(o, opened, open);
@@ -298,7 +301,8 @@ int tune(const TuneOptions& o, Console& console) {
                     ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
                     " for validation", chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
                     test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ",
-                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
+                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names()),
+                    open.exif ? exif_words : ""));
   console.item("Trains", text(start ? text(method_text(config.model), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, net)));
   MemoryForecast memory{};  // of main memory: nothing is foretold of a device's
