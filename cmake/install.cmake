@@ -9,7 +9,11 @@ foreach(folder engine engine/containers nn models models/checkpoints models/trai
   list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|torch_tensors|config_json|device_step)\\.h$")  # inner matters
   install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/${folder})
 endforeach()
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# With the names that README and docs give each other.
+set(documents ${CMAKE_INSTALL_DATAROOTDIR}/doc/vitrine)
+install(FILES LICENSE README.md DESTINATION ${documents})
+install(DIRECTORY docs DESTINATION ${documents} FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY bench/results DESTINATION ${documents}/bench FILES_MATCHING PATTERN "*.md")
 
 set(where ${CMAKE_INSTALL_LIBDIR}/cmake/Vitrine)
 configure_package_config_file(cmake/VitrineConfig.cmake.in VitrineConfig.cmake INSTALL_DESTINATION ${where})

@@ -198,9 +198,9 @@ struct Loader::State {
     if (bad_samples.contains(sample)) return;
     if (static_cast<int64_t>(bad.size()) >= options.max_bad) {
       give_up();
-      if (options.max_bad == 0) throw error;
+      if (options.max_bad == 0) fail(error.fault(), error.what(), "; --max-bad N leaves such out");
       fail(error.fault(), error.what(), " (", bad.size(),
-           " damaged images were left out before, no more may be)");
+           " damaged images were left out before, no more may be; --max-bad N allows N)");
     }
     bad_samples.insert(sample);
     bad.push_back({sample, error.what()});

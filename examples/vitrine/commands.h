@@ -33,7 +33,8 @@ std::string packed_text(const BenchModel& o);  // in what form, if not as usual:
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 
-// A file, or "builtin" (a ViT) or "builtin-swin", which the program carries.
+// A file, a folder with one (tensor_file.h: weights_file), or "builtin" (a ViT) or "builtin-swin", which the program
+// carries.
 bool is_builtin(const std::string& where);
 TensorFile open_tensors(const std::string& where);
 Backbone open_backbone(const std::string& where, const BackboneHints& hints = {});
@@ -54,6 +55,8 @@ std::string place_text(const Placement& place, Method method = Method::linear);
 Task load_task(const std::string& path);
 bool is_task_file(const TensorFile& file);
 
+// Throws if a safetensors file is to be written under the name of another format.
+void check_safetensors_name(const char* option, const std::string& path);
 // Makes the folder of a file that is written later, and throws now if the file cannot be written then.
 void prepare_output(const std::string& path);
 // Throws unless a data set's classes are those of a task, by number and name.

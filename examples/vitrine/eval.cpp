@@ -13,6 +13,7 @@
 namespace vitrine::cli {
 
 int eval(const EvalOptions& o, Console& console) {
+  if (o.logits_out) check_safetensors_name("--logits-out", *o.logits_out);
   const Task task = load_task(o.task);
   const Backbone backbone = placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method);
   Split split = Split::train;

@@ -19,8 +19,10 @@ constexpr const char* overview =
     "  vitrine inspect   what a backbone, a task file or another file of tensors holds\n"
     "  vitrine convert   writes a backbone as one safetensors file, with its configuration\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
-    "  vitrine bench     speed of a step, a pass and the matrix product; memory of a step\n\n"
-    "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
+    "  vitrine bench     speed of a step, a pass, the matrix product and of opening a checkpoint; memory\n"
+    "                    of a step: bench step, infer, gemm, load, memory\n\n"
+    "  vitrine COMMAND --help tells more (vitrine tune --help all: every option), vitrine --version which\n"
+    "  version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
     "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune and pretrain --state save "
@@ -35,12 +37,13 @@ constexpr const char* bench_overview =
     "  vitrine bench load   opening a checkpoint\n\n"
     "  vitrine bench step --help tells more, and so on.\n";
 
-constexpr const char* backbone_what = "a ViT's or Swin's file, builtin or builtin-swin [builtin]";
+constexpr const char* backbone_what = "a ViT's or Swin's file or folder, builtin or builtin-swin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* size_what = "side in pixels of the squares that the net sees [as it was trained]";
 constexpr const char* data_what =
     "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
-    "                              tensors:FILE, synthetic:shapes|stripes|colors (required)";
+    "                              tensors:FILE, synthetic:shapes|stripes|colors (required);\n"
+    "                              folder: DIR/train|val|test/<class>/* or DIR/<class>/*";
 
 // "3-12"
 void read_blocks(const std::string& words, PromptConfig& prompts) {
@@ -53,6 +56,18 @@ void read_blocks(const std::string& words, PromptConfig& prompts) {
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
+  add.often_used({"--backbone",     "--backbone-config",
+                  "--image-size",   "--device",
+                  "--data",         "--train-limit",
+                  "--val",          "--exif",
+                  "--flip",         "--method",
+                  "--prompts",      "--init",
+                  "--epochs",       "--batch",
+                  "--lr",           "--wd",
+                  "--seed",         "--out",
+                  "--resume",       "--no-test",
+                  "--memory-limit", "--threads",
+                  "--json"});
   add.group("Backbone and data");
   add.path("--backbone", "FILE", backbone_what, o.backbone);
   add.hints(o.hints, size_what);
@@ -73,8 +88,8 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
   add.method(
-      "vpt-deep, vpt-shallow, vpt-gated, vpt-deep+bias, linear, mlp-3, full, partial-1,\n"
-      "                              bias, adapter-8, cls, sidetune, lora-8 or ssf [vpt-deep]",
+      "vpt-deep, vpt-shallow, vpt-gated, vpt-deep+bias, linear, mlp-3, full,\n"
+      "                              partial-1, bias, adapter-8, cls, sidetune, lora-8 or ssf [vpt-deep]",
       o.method);
   add.count("--prompts", "P", "prompt tokens; vpt-deep has as many for each block [10]", o.prompts, 1,
             1 << 16);
@@ -91,8 +106,9 @@ void add_tune(Adder& add, TuneOptions& o) {
              0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
              0.999999);
-  add.one_of<bool>("--head-init", "paper|zero", "how the head starts: kaiming normal, or zeros [zero]",
-                   o.paper_head, {{"paper", true}, {"zero", false}});
+  add.one_of<bool>("--head-init", "paper|zero",
+                   "how the head starts: kaiming normal, as in VPT's code, or zeros [zero]", o.paper_head,
+                   {{"paper", true}, {"zero", false}});
   add.path("--init", "TASK", "start from this task file, with its method and prompts", o.init);
   add.group("How it is trained");
   add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0,
@@ -298,10 +314,11 @@ Request read(const std::string& command, const std::string& usage, const char* w
   app.set_help_flag();
   Adder adder(app);
   add(adder, options);
-  for (const std::string& word : words) {
-    if (word == "--") break;
-    if (word == "--help" || word == "-h") return Show{help_of(app, usage)};
-  }
+  for (size_t i = 0; i < words.size() && words[i] != "--"; ++i)
+    if (words[i] == "--help" || words[i] == "-h") {
+      const bool all = i + 1 < words.size() && words[i + 1] == "all";
+      return Show{help_of(app, usage, all ? std::vector<std::string>{} : adder.often_used())};
+    }
   std::vector<std::string> positionals = take_positionals(app, words);
   check(positionals.empty() ? !many && !one : many || (one && positionals.size() == 1), "expected ",
         many  ? text("at least one ", positional)
@@ -362,9 +379,9 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     fail(Fault::input,
          "expected a command: tune, eval, predict, inspect, convert, pretrain or bench; see vitrine --help");
   if (words[0] == "--version") return version();
-  if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
+  if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`, and `help tune all`
     words.erase(words.begin());
-    words.push_back("--help");
+    words.insert(words.end() - (words.size() > 1 && words.back() == "all" ? 1 : 0), "--help");
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 

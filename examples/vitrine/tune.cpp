@@ -152,6 +152,18 @@ std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
 
 // --- words -------------------------------------------------------------------------------------------------
 
+// The net for the pictures of this run: a Swin takes them as they are.
+TransformerConfig seen_at(TransformerConfig net, int64_t side) {
+  if (auto* swin = std::get_if<SwinConfig>(&net)) swin->image_size = side;
+  return net;
+}
+
+// Where `vitrine eval` finds pictures that a task was not tuned on: the data's own, or a place to be named.
+std::string other_pictures(const std::string& data) {
+  if (has_split(data, Split::test) || has_split(data, Split::val)) return shell_word(data);
+  return data.substr(0, data.find(':')) + ":OTHER  # pictures that it has not seen";
+}
+
 // "10 prompts for each of 12 blocks"
 std::string prompts_text(const TunedConfig& model, const TransformerConfig& net) {
   const PromptConfig prompts = settled(model.prompts, prompt_places(net));
@@ -293,8 +305,8 @@ int tune(const TuneOptions& o, Console& console) {
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
   console.item("Backbone",
-               text(quote(opened.source), ": ", describe(net), ", ", million_text(parameter_count(net)),
-                    " parameters", place_text(o.place, method)));
+               text(quote(opened.source), ": ", describe(seen_at(net, data.preprocess.size)), ", ",
+                    million_text(parameter_count(net)), " parameters", place_text(o.place, method)));
   if (opened.on_device()) console.item("Device", opened.home.device()->description());
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
@@ -405,17 +417,14 @@ int tune(const TuneOptions& o, Console& console) {
                             rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
-  // As it was trained: with the same backbone, packed in the same precision.
-  const std::string from = text(
-      o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "",
-      o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
-      o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
-          ? text(" --precision ", name_of(*o.place.given))
-          : "",
-      o.place.tf32 ? " --tf32" : "");
+  // As it was trained: packed in the same precision; the task remembers its backbone.
+  const std::string from = text(o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
+                                o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
+                                    ? text(" --precision ", name_of(*o.place.given))
+                                    : "",
+                                o.place.tf32 ? " --tf32" : "");
   console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
-  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
-                           test_set ? "" : " --split train"));
+  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", other_pictures(o.data)));
   console.command("", text("inspect ", shell_word(task_path)));
   console.result(json);
   return 0;

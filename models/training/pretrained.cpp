@@ -151,8 +151,9 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     preprocess = hub.preprocess;
     out.told_by.push_back(hub_path);
   }
-  if (const std::string path = beside(source, "preprocessor_config.json");
-      hints.config.empty() && !path.empty()) {
+  // Beside the config.json that tells, if one does, wherever it lies.
+  if (const std::string path = beside(hub_path.empty() ? source : hub_path, "preprocessor_config.json");
+      (hints.config.empty() || !hub_path.empty()) && !path.empty()) {
     preprocess = to_json(preprocess_from_hugging_face(words_of(path)));
     out.told_by.push_back(path);
   }
@@ -166,7 +167,11 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   if (hints.heads != 0) given.heads = hints.heads;
 
   Checkpoint checkpoint = canonical_form(std::move(file), given);
-  TensorFile canonical = settled(checkpoint);
+  TensorFile canonical = hints.only_look ? checkpoint.file : settled(checkpoint);
+  if (hints.only_look) {
+    out.unsettled = checkpoint.unsettled;
+    canonical.metadata["config"] = config_to_json(checkpoint.config);
+  }
   out.dialect = checkpoint.dialect;
   out.left_out = std::move(checkpoint.left_out);
   canonical.metadata["dialect"] = out.dialect;
