@@ -1,7 +1,5 @@
 #include "models/swin.h"
 
-#include <tuple>
-
 #include "engine/check.h"
 
 namespace vitrine {
@@ -108,12 +106,8 @@ Variable Swin::pool(const Variable& tokens, PromptPooling pooling, int64_t promp
   return mean(pooling == PromptPooling::prompts ? slice(rows, 1, 0, prompts) : rows, 1);
 }
 
-Variable Swin::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
-  Variable x;  // (B, rows columns, C)
-  WindowGrid grid;
-  std::tie(x, grid) = embed(images);
-  x = pass.kept(x);
-  const int64_t b = images.dim(0);
+Variable Swin::features_behind(Variable x, WindowGrid grid, const Prompts& prompts, const Pass& pass) const {
+  const int64_t b = x.dim(0);
   Variable standing;                      // the prompts among the tokens (B, P, C), where gates ask for them
   const auto join = [&](int64_t layer) {  // [prompts, tokens]
     standing = pass.kept(convert(prompts.tokens(layer, b, pass), x.dtype()));

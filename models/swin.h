@@ -100,7 +100,12 @@ class Swin {
   // 2203.12119, section 3.3): they join every window without bias and mask, what an image's windows make of
   // them is averaged, and they take part in the final mean. Deep prompts are keys and values only wherever
   // what becomes of them is thrown away: in all blocks but the last.
-  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const;
+  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const {
+    const auto [tokens, grid] = embed(images);
+    return features_behind(pass.kept(tokens), grid, prompts, pass);
+  }
+  // The same from what `embed` gives.
+  Variable features_behind(Variable x, WindowGrid grid, const Prompts& prompts, const Pass& pass) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none.
   Variable logits(const Variable& images) const;
 

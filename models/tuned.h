@@ -85,6 +85,7 @@ class TunedModel {
   const Memory& home() const { return home_; }      // where it lives
   DType image_type() const { return image_type_; }  // to which it converts images first: that of its weights
   TransformerConfig transformer() const { return parts_.transformer->config(); }
+  const TunedParts& parts() const { return parts_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   int64_t backbone_count() const;  // scalars of the backbone without its own head

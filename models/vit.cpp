@@ -38,6 +38,14 @@ Variable VitBlock::whole(const Variable& x, const KeyValuePrefix& own, const Pas
   return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass, scale2, adapter);
 }
 
+Variable VitBlock::with_prefix(const Variable& x, const KeyValuePrefix& own, const Variable& joint,
+                               const Pass& pass) const {
+  if (!joint.defined()) return whole(x, own, pass);
+  const Variable middle =
+      attn.project(x, self_attention(joint, attn.heads, own), drop_path_rate, 2 * lane, pass, scale1);
+  return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass, scale2, adapter);
+}
+
 Variable VitBlock::first_token(const Variable& x, const Variable& prompts, const Pass& pass) const {
   const Variable first = slice(x, 1, 0, 1), attended = attn.first_token(norm1, x, prompts);
   const Variable middle = attn.project(first, attended, drop_path_rate, 2 * lane, pass, scale1);
@@ -117,8 +125,7 @@ Variable Vit::pool(const Variable& tokens, PromptPooling pooling, int64_t prompt
   return config_.pooling == Pooling::map ? attn_pool_(norm_(rows)) : mean(norm_(rows), 1);
 }
 
-std::pair<Variable, int64_t> Vit::encode(const Variable& images, const Prompts& prompts,
-                                         const Pass& pass) const {
+std::pair<Variable, int64_t> Vit::encode(Variable x, const Prompts& prompts, const Pass& pass) const {
   const PromptConfig& how = prompts.config();
   const int64_t first = config_.prefix();
   const bool adds = how.location == PromptLocation::add,
@@ -126,7 +133,7 @@ std::pair<Variable, int64_t> Vit::encode(const Variable& images, const Prompts& 
              pools_prompts = how.pooling == PromptPooling::prompts || how.pooling == PromptPooling::all;
   check(how.pooling == PromptPooling::backbone || config_.pooling != Pooling::map,
         "vit: pooling by attention is the backbone's own alone");
-  Variable x = pass.kept(embed(images));  // (B, T, D)
+  const int64_t images = x.dim(0);
   int64_t p = 0;      // prompts among the tokens: [tokens before the patches, prompts, patches]
   Variable standing;  // these prompts (B, P, D), where gates ask for them
   const auto own_of = [&](int64_t block) {  // (P, D) or (B, P, D)
@@ -135,7 +142,7 @@ std::pair<Variable, int64_t> Vit::encode(const Variable& images, const Prompts& 
     return pass.kept(convert(own, x.dtype()));
   };
   const auto join = [&](const Variable& own) {
-    standing = own.shape().rank() == 2 ? repeat(own, images.dim(0)) : own;
+    standing = own.shape().rank() == 2 ? repeat(own, images) : own;
     x = concat({slice(x, 1, 0, first), standing, slice(x, 1, first, x.dim(1))}, 1);
     p = how.count;
   };
@@ -160,15 +167,49 @@ std::pair<Variable, int64_t> Vit::encode(const Variable& images, const Prompts& 
   return {x, p};
 }
 
-Variable Vit::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
-  const auto [tokens, p] = encode(images, prompts, pass);
-  return pass.kept(pool(tokens, prompts.config().pooling, p));
+Variable Vit::features_behind(const Variable& tokens, const Prompts& prompts, const Pass& pass) const {
+  const auto [x, p] = encode(tokens, prompts, pass);
+  return pass.kept(pool(x, prompts.config().pooling, p));
+}
+
+Variable Vit::features_of(const Variable& tokens, const std::vector<const Prompts*>& members) const {
+  const Pass pass{.history = false};
+  const int64_t images = tokens.dim(0), count = members.at(0)->config().count;
+  for (const Prompts* prompts : members) {
+    const PromptConfig& how = prompts->config();
+    check(prompts->deep() && how.count == count && how.location == PromptLocation::prepend &&
+              how.pooling == PromptPooling::backbone && how.first == 0 && how.last == config_.depth,
+          "vit: expected deep prompts of one count beside the tokens of all blocks");
+  }
+  // f of each member's prompts in block i, for each image: (E B, P, D).
+  const auto of_members = [&](int64_t i, const auto& f) {
+    std::vector<Variable> parts;
+    for (const Prompts* prompts : members)
+      parts.push_back(repeat(f(convert(prompts->layer(i, pass), tokens.dtype())), images));
+    return concat(parts, 0).detach();
+  };
+  const auto times = [&](const Variable& x) { return concat(std::vector<Variable>(members.size(), x), 0); };
+  Variable x = times(tokens).detach();
+  for (int64_t i = 0; i < config_.depth; ++i) {
+    const VitBlock& block = blocks_[i];
+    if (i + 1 == config_.depth && config_.pooling == Pooling::token) {
+      x = block.first_tokens(config_.pooled_tokens(), x, of_members(i, [](const Variable& p) { return p; }),
+                             pass);
+    } else {
+      const KeyValuePrefix own{of_members(i, [&](const Variable& p) { return block.prefix(p).keys; }),
+                               of_members(i, [&](const Variable& p) { return block.prefix(p).values; })};
+      const Variable joint = i == 0 ? times(block.attn.joint(block.norm1, tokens)) : Variable();
+      x = block.with_prefix(x, own, joint, pass);
+    }
+    x = x.detach();
+  }
+  return pool(x);
 }
 
 Variable Vit::logits(const Variable& images) const {
   check(config_.classes > 0, "vit: this backbone has no head of its own");
   if (!config_.distillation_token) return head_(features(images));
-  const Variable rows = norm_(encode(images, {}, {}).first);  // (B, 2, D)
+  const Variable rows = norm_(encode(embed(images), {}, {}).first);  // (B, 2, D)
   const auto row = [&](int64_t i) {
     return reshape(slice(rows, 1, i, i + 1), {images.dim(0), config_.width});
   };

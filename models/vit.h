@@ -86,13 +86,18 @@ struct VitBlock {
 
   // x (B, T, D) -> (B, T, D); prompts (P, D) or (B, P, D), or undefined, take part as keys and values only.
   Variable operator()(const Variable& x, const Variable& prompts, const Pass& pass) const;
+  // The same where the prompts' keys and values are known, (P, D) or (B, P, D), and x's queries, keys and values perhaps, too:
+  // (B, T, 3 D) of norm1(x), or undefined.
+  Variable with_prefix(const Variable& x, const KeyValuePrefix& prefix, const Variable& joint,
+                       const Pass& pass) const;
+  // What prompts (..., D) are to the tokens.
+  KeyValuePrefix prefix(const Variable& prompts) const;
   // The first token's row alone: (B, T, D) -> (B, 1, D).
   Variable first_token(const Variable& x, const Variable& prompts, const Pass& pass) const;
   // The first `count` rows: (B, T, D) -> (B, count, D).
   Variable first_tokens(int64_t count, const Variable& x, const Variable& prompts, const Pass& pass) const;
 
  private:
-  KeyValuePrefix prefix(const Variable& prompts) const;
   Variable whole(const Variable& x, const KeyValuePrefix& prefix, const Pass& pass) const;
 };
 
@@ -114,14 +119,22 @@ class Vit {
                 int64_t prompts = 0) const;
   // images (B, 3, H, W) -> features (B, D) under these prompts (arXiv 2203.12119, section 3.2). Shallow prompts
   // stand behind the tokens before the patches; pooling does not look at them, unless their configuration says so.
-  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const;
+  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const {
+    return features_behind(pass.kept(embed(images)), prompts, pass);
+  }
+  // The same from what `embed` gives.
+  Variable features_behind(const Variable& tokens, const Prompts& prompts, const Pass& pass) const;
+  // Of several members at once, each under prompts of its own: tokens (B, T, D) as `embed` gives them -> (E B, D), member
+  // after member. The first block's queries, keys and values of the tokens are computed once, those of prompts once
+  // for a member. All prompts must be deep, beside the tokens of all blocks, and of one count; throws otherwise.
+  Variable features_of(const Variable& tokens, const std::vector<const Prompts*>& members) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none. With a distillation token the mean
   // of what head makes of the class token and head_dist of the other.
   Variable logits(const Variable& images) const;
 
  private:
   // What the last block gives and pooling needs: (B, T, D) or less, with so many prompts among them.
-  std::pair<Variable, int64_t> encode(const Variable& images, const Prompts& prompts, const Pass& pass) const;
+  std::pair<Variable, int64_t> encode(Variable x, const Prompts& prompts, const Pass& pass) const;
   VitConfig config_;
   PatchEmbedding patch_embed_;
   Variable cls_token_, dist_token_, reg_token_, pos_embed_;
