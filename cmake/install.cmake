@@ -13,7 +13,11 @@ if(TARGET vitrine_mpi)  # a component of its own: who does not ask for it needs 
   install(TARGETS vitrine_mpi EXPORT VitrineMpiTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(FILES models/training/mpi/mpi_processes.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/models/training/mpi)
 endif()
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# With the names that README and docs give each other.
+set(documents ${CMAKE_INSTALL_DATAROOTDIR}/doc/vitrine)
+install(FILES LICENSE README.md DESTINATION ${documents})
+install(DIRECTORY docs DESTINATION ${documents} FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY bench/results DESTINATION ${documents}/bench FILES_MATCHING PATTERN "*.md")
 
 set(where ${CMAKE_INSTALL_LIBDIR}/cmake/Vitrine)
 configure_package_config_file(cmake/VitrineConfig.cmake.in VitrineConfig.cmake INSTALL_DESTINATION ${where})

@@ -245,8 +245,9 @@ struct Loader::State {
 };
 
 void fail_for(const BadImage& image, int64_t before) {
-  if (before == 0) throw Error(image.fault, image.message);
-  fail(image.fault, image.message, " (", before, " damaged images were left out before, no more may be)");
+  if (before == 0) fail(image.fault, image.message, "; --max-bad N leaves such out");
+  fail(image.fault, image.message, " (", before,
+       " damaged images were left out before, no more may be; --max-bad N allows N)");
 }
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indices,

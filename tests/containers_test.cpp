@@ -158,6 +158,29 @@ TEST_CASE("containers: a model in several files is read by its index, from the i
   CHECK(map(many).ends_with("expected at most 1000 files, got more"));
 }
 
+TEST_CASE("containers: the file of weights that a folder means, and one file of several") {
+  const files::TemporaryFolder folder;
+  const auto fails = [&](const std::string& path) { return files::message_of([&] { weights_file(path); }); };
+  CHECK(weights_file(folder / "nowhere.pth") == folder / "nowhere.pth");  // for who opens it to say
+  CHECK(files::says(fails(folder.str()), "is a folder without model.safetensors"));
+  folder.write("other.pth", {});
+  folder.write("config.json", {});
+  CHECK(files::says(fails(folder.str()), text("name the file of weights, of '", folder / "other.pth", "'")));
+  // Each is preferred to those that were there before.
+  for (const char* name : {"pytorch_model.bin.index.json", "pytorch_model.bin",
+                           "model.safetensors.index.json", "model.safetensors"}) {
+    folder.write(name, {});
+    CHECK(weights_file(folder.str()) == folder / name);
+  }
+
+  CHECK(files::says(fails(folder / "model-00002-of-00003.safetensors"),
+                    text("name their index, '", folder / "model.safetensors.index.json", "'")));
+  CHECK(files::says(fails("pytorch_model-00001-of-00010.bin"), "'pytorch_model.bin.index.json'"));
+  for (const char* name : {"model-00001-of-00001.safetensors", "-of-", "-of-2.bin", "a-1-of-.bin", "a-1-of-2",
+                           "1-of-2.b", "a-b-of-2.bin", "a-1-of-b.bin"})
+    CHECK(weights_file(name) == name);
+}
+
 TEST_CASE("containers: other files are refused with a sentence") {
   const auto refusal = [](std::string words) { return golden::refusal(files::bytes_of(words)); };
   CHECK(refusal("") == "'x': expected a safetensors, .npy, .npz or PyTorch file, got an empty one");

@@ -326,7 +326,8 @@ TEST_CASE("examine: damaged pictures, prepared tensors, and what is refused") {
   CHECK(found.labels.size() == 5);
   REQUIRE(found.bad.size() == 1);
   CHECK(found.bad[0] == "picture 4 is damaged");
-  CHECK_THROWS_WITH(examine({model, damaged, samples, preprocess}), "picture 4 is damaged");
+  CHECK_THROWS_WITH(examine({model, damaged, samples, preprocess}),
+                    "picture 4 is damaged; --max-bad N leaves such out");
   CHECK_THROWS_WITH(examine({model, whole, {}, preprocess}), "report: no pictures to look at");
   const TunedModel other(backbone, {.method = Method::linear, .prompts = {}, .classes = 2}, 3);
   CHECK_THROWS_AS(examine({other, whole, samples, preprocess}), Error);

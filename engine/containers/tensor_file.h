@@ -30,6 +30,12 @@ TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const 
 // these are read from the index's own folder; each tensor must be in the file that the index tells, tensors that
 // it does not tell are left out. Throws Fault::output if reading fails.
 TensorFile load_tensors(const std::string& path);
+
+// The file of a model that `path` means: itself, or, if it is a folder as Hugging Face's libraries save models, the first
+// of model.safetensors, model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json that is in it.
+// Throws Fault::input, saying what to name, for a folder without these and for one file of several that an index
+// belongs to.
+std::string weights_file(const std::string& path);
 #endif
 
 }  // namespace vitrine

@@ -130,6 +130,7 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
     chosen.val_from = "the data's own split";
   }
   data.preprocess = with_resize(preprocess_of(backbone, o.hints.image_size), o.resize);
+  data.preprocess.exif = open.exif;
   return chosen;
 }
 
@@ -157,6 +158,18 @@ std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
 }
 
 // --- words -------------------------------------------------------------------------------------------------
+
+// The net for the pictures of this run: a Swin takes them as they are.
+TransformerConfig seen_at(TransformerConfig net, int64_t side) {
+  if (auto* swin = std::get_if<SwinConfig>(&net)) swin->image_size = side;
+  return net;
+}
+
+// Where `vitrine eval` finds pictures that a task was not tuned on: the data's own, or a place to be named.
+std::string other_pictures(const std::string& data) {
+  if (has_split(data, Split::test) || has_split(data, Split::val)) return shell_word(data);
+  return data.substr(0, data.find(':')) + ":OTHER  # pictures that it has not seen";
+}
 
 // "10 prompts for each of 12 blocks"
 std::string prompts_text(const TunedConfig& model, const TransformerConfig& net) {
@@ -298,7 +311,8 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   if (start) check_backbone(*start, opened);
   const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this
 
-  OpenOptions open{.exif = o.exif};
+  // What a task remembers holds for the one that goes on from it.
+  OpenOptions open{.exif = o.exif || (start && preprocess_from_json(start->preprocess).exif)};
   const auto note = [&](const std::string& words) { console.note(words); };
   open.note = note;
   Chosen chosen = choose_data(o, opened, open);
@@ -313,15 +327,16 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
   console.item("Backbone",
-               text(quote(opened.source), ": ", describe(net), ", ", million_text(parameter_count(net)),
-                    " parameters", place_text(o.place, method)));
+               text(quote(opened.source), ": ", describe(seen_at(net, data.preprocess.size)), ", ",
+                    million_text(parameter_count(net)), " parameters", place_text(o.place, method)));
   if (opened.on_device()) console.item("Device", opened.home.device()->description());
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
                     ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
                     " for validation", chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
                     test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ",
-                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
+                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names()),
+                    open.exif ? exif_words : ""));
   console.item("Trains", text(start ? text(method_text(config.model), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, net)));
   MemoryForecast memory{};  // of main memory: nothing is foretold of a device's
@@ -452,17 +467,14 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
                             rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
-  // As it was trained: with the same backbone, packed in the same precision.
-  const std::string from = text(
-      o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "",
-      o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
-      o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
-          ? text(" --precision ", name_of(*o.place.given))
-          : "",
-      o.place.tf32 ? " --tf32" : "");
+  // As it was trained: packed in the same precision; the task remembers its backbone.
+  const std::string from = text(o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
+                                o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
+                                    ? text(" --precision ", name_of(*o.place.given))
+                                    : "",
+                                o.place.tf32 ? " --tf32" : "");
   console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
-  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
-                           test_set ? "" : " --split train"));
+  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", other_pictures(o.data)));
   console.command("", text("report ", shell_word(folder), from));
   console.command("", text("inspect ", shell_word(task_path)));
   console.result(json);

@@ -316,8 +316,8 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
   out.file = std::move(file);
   out.config = config_of(out, spoken.dialect->swin, spoken.dialect->name == "timm-swin");
   check_complete(out, naming, names, spoken.prefix, who);
-  if (!out.facts.epsilon) out.unsettled.push_back("the epsilon of its layer norms");
-  if (!out.facts.gelu) out.unsettled.push_back("the form of its GELU");
+  if (!out.facts.epsilon) out.unsettled.push_back({"epsilon", "the epsilon of its layer norms"});
+  if (!out.facts.gelu) out.unsettled.push_back({"gelu", "the form of its GELU"});
   if (out.unsettled.empty()) out.file.metadata["config"] = config_to_json(out.config);
   return out;
 }
@@ -325,7 +325,7 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
 TensorFile settled(const Checkpoint& checkpoint) {
   if (checkpoint.unsettled.empty()) return checkpoint.file;
   std::string all;
-  for (const std::string& clause : checkpoint.unsettled) all += (all.empty() ? "" : " and ") + clause;
+  for (const Unsettled& what : checkpoint.unsettled) all += text(all.empty() ? "" : " and ", what.clause);
   fail(Fault::input, checkpoint.file.name.empty() ? "checkpoint" : checkpoint.file.name, ": is a ",
        checkpoint.dialect, ", which does not tell ", all,
        "; give --backbone-config with the model's config.json or the name of its family");

@@ -153,8 +153,9 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     preprocess = hub.preprocess;
     out.told_by.push_back(hub_path);
   }
-  if (const std::string path = beside(source, "preprocessor_config.json");
-      hints.config.empty() && !path.empty()) {
+  // Beside the config.json that tells, if one does, wherever it lies.
+  if (const std::string path = beside(hub_path.empty() ? source : hub_path, "preprocessor_config.json");
+      (hints.config.empty() || !hub_path.empty()) && !path.empty()) {
     preprocess = to_json(preprocess_from_hugging_face(words_of(path)));
     out.told_by.push_back(path);
   }
@@ -174,7 +175,11 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     check(is_swin_family(family) == swin, "--backbone-config: ", family, " is a family of ",
           swin ? "ViTs" : "Swins", ", but ", source, " is a ", checkpoint.dialect);
   }
-  TensorFile canonical = settled(checkpoint);
+  TensorFile canonical = hints.only_look ? checkpoint.file : settled(checkpoint);
+  if (hints.only_look) {
+    out.unsettled = checkpoint.unsettled;
+    canonical.metadata["config"] = config_to_json(checkpoint.config);
+  }
   out.dialect = checkpoint.dialect;
   out.left_out = std::move(checkpoint.left_out);
   canonical.metadata["dialect"] = out.dialect;

@@ -21,18 +21,22 @@ struct BackboneHints {
   // The configuration that it had when a task was tuned on it and how its positions were resampled (tuned.h), if nobody
   // tells better.
   std::string known{}, known_positions{};
+  // What nobody tells is no error, but stands in Pretrained::unsettled; the net computes something else then.
+  bool only_look = false;
 };
 
 struct Pretrained {
   Backbone backbone;
-  std::string dialect;               // "ViT in Hugging Face's names"
-  std::vector<std::string> told_by;  // what beside the tensors told of it, "config.json" for example
-  std::vector<LeftOut> left_out;     // tensors that the net has no use for
-  std::string positions;             // "14 x 14, resampled to 24 x 24 as bicubic"; empty: a Swin
+  std::string dialect;                 // "ViT in Hugging Face's names"
+  std::vector<std::string> told_by;    // what beside the tensors told of it, "config.json" for example
+  std::vector<LeftOut> left_out;       // tensors that the net has no use for
+  std::string positions;               // "14 x 14, resampled to 24 x 24 as bicubic"; empty: a Swin
+  std::vector<Unsettled> unsettled{};  // with only_look: what nobody tells
 };
 
 // A backbone in whatever dialect (checkpoint.h: canonical_form), and from the folder of `source`, if they are there,
-// Hugging Face's config.json (or timm's) and preprocessor_config.json. `hints` go before what these tell. Its
+// Hugging Face's config.json (or timm's) and preprocessor_config.json, the latter from the folder of the config.json
+// that `hints` name, if they do. `hints` go before what these tell. Its
 // metadata then holds "dialect", "preprocess" if that is known (preprocess_of asks for it otherwise), and "class_names",
 // a JSON list, if config.json names the classes of its head. A ViT's says how its program resamples positions
 // ("positions") and, if they were resampled, how that was done ("resampled"). A Swin takes pictures of any size, so

@@ -39,6 +39,14 @@ std::string exact(double value) {
   return digits;
 }
 
+// Of the settings that a checkpoint keeps; -1 if they tell none.
+int64_t epochs_of(const std::string& settings) {
+  const auto kept = nlohmann::json::parse(settings, nullptr, false);
+  return kept.is_object() && kept.contains("epochs") && kept["epochs"].is_number_integer()
+             ? kept["epochs"].get<int64_t>()
+             : -1;
+}
+
 // What a checkpoint keeps beside parameters and optimizer state.
 struct Progress {
   int64_t epoch = 0;     // epochs done
@@ -318,7 +326,10 @@ void Run::restore(const TensorFile& state) {
   };
   check(entry("format") == "vitrine checkpoint 1", state.name, ": is not a checkpoint of this version");
   check(entry("config") == to_json(config_), "resume: the run in '", folder_,
-        "' has other settings: ", differences(entry("config"), to_json(config_)));
+        "' has other settings: ", differences(entry("config"), to_json(config_)),
+        epochs_of(entry("config")) == config_.epochs ? ""
+                                                     : "; a finished run is trained longer as a new one: "
+                                                       "--init its task.safetensors, with another --out");
   check(entry("data") == digest_of(data_), "resume: the run in '", folder_, "' was made on other data");
   check(entry("backbone") == backbone_identity_, "resume: the run in '", folder_,
         "' has another backbone, of identity ", entry("backbone").substr(0, 16), "..., but ",
