@@ -21,7 +21,7 @@ constexpr std::array<std::string_view, 2> wrappers = {"module.", "_orig_mod."};
 // All that the file holds by names without wrappers, what could not be read, too. Takes it out of the file.
 Sources unwrapped(TensorFile& file, const std::string& who) {
   Sources out;
-  const auto add = [&](const std::string& name, Source source) {
+  const auto add = [&](const std::string& name, Source&& source) {
     std::string_view inner = name;
     for (bool again = true; again;) {
       again = false;
