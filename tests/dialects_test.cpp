@@ -282,8 +282,11 @@ TEST_CASE("dialects: towers for text beside a ViT in whatever names are left out
   check_same(
       with_more("clip.pt", "", {"text.transformer.encoder.layer.0.x", "text.transformer.resblocks.0.x"}),
       read("clip.pt"));
-  check_same(with_more("hf-clip.safetensors", "", {"text_model.encoder.layer.0.attention.self.query.weight"}),
-             read("hf-clip.safetensors"));
+  const std::string bert = "text_model.encoder.layer.0.attention.self.query.weight";
+  const Checkpoint both = with_more("hf-clip.safetensors", "", {bert});
+  check_same(both, read("hf-clip.safetensors"));
+  for (const std::string& name : {bert, std::string("text_model.encoder.layers.0.self_attn.q_proj.weight")})
+    CHECK(reason_of(both, name) == "the text tower");
 }
 
 TEST_CASE("dialects: of Google's training states the weights are taken, not the optimizer's") {

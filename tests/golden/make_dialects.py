@@ -257,7 +257,7 @@ def hugging_face():
 
     # DeiTForImageClassification has one head, on the class token: the other one is a token among many, as a register.
     w, c = weights(dict(epsilon=1e-12, registers=1))
-    older = renamed(split_qkv(w, older_qkv), outside + [("reg_token", "embeddings.distillation_token")] +
+    older = renamed(split_qkv(w, older_qkv), [("reg_token", "embeddings.distillation_token")] + outside +
                     block_pairs(2, "encoder.layer.{}.", legacy))
     save_safetensors("hf-deit-one-head.safetensors", prefixed(older, "deit.", {"head.": "classifier."}))
     remember("hf-deit-one-head.safetensors", c, heads=2, epsilon=1e-12, gelu="erf")
