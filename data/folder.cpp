@@ -3,56 +3,20 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <set>
 #include <string_view>
 
 #include "data/formats.h"
+#include "data/image_files.h"
 #include "engine/check.h"
-#include "engine/file.h"
 #include "engine/text.h"
 
 namespace vitrine {
 namespace {
 
 namespace fs = std::filesystem;
-
-class FolderDataset : public Dataset {
- public:
-  FolderDataset(const std::string& root, std::vector<std::string> paths, std::vector<int64_t> labels,
-                std::vector<std::string> class_names, const OpenOptions& options)
-      : Dataset(text("folder:", root), std::move(labels), std::move(class_names)),
-        root_(root),
-        paths_(std::move(paths)),
-        options_(options) {}
-
-  Image image(int64_t i) const override {
-    const std::string& path = paths_[checked(i)];
-    const std::vector<std::byte> file = read_file(path);
-    Image image = decode_image(file, path);
-    const int orientation = exif_orientation(file);
-    if (orientation == 1) return image;
-    if (options_.exif) return apply_orientation(image, orientation);
-    if (options_.note && !noted_.exchange(true))
-      options_.note(text(quote(path), " asks to be turned (EXIF orientation ", orientation,
-                         ") and is used as stored; so are all others like it"));
-    return image;
-  }
-  std::string name(int64_t i) const override { return paths_[checked(i)]; }
-  std::string mark(int64_t i) const override {
-    const fs::path path = paths_[checked(i)];
-    std::error_code ignored;
-    return text(path.lexically_relative(root_).string(), " ", fs::file_size(path, ignored));
-  }
-
- private:
-  std::string root_;
-  std::vector<std::string> paths_;
-  OpenOptions options_;
-  mutable std::atomic<bool> noted_ = false;
-};
 
 // The names of all that is in a folder and not hidden, in bytewise order.
 std::vector<std::string> list(const fs::path& folder) {
@@ -220,17 +184,19 @@ DatasetPointer open_folder(const std::string& where, Split split, const OpenOpti
     if (std::all_of(folders.begin(), folders.end(), [](const auto& f) { return !meant_split(f).empty(); }))
       for (const std::string& name : folders)
         if (is_split_name(name)) check_no_pictures(root / name, text("DIR/", name, "/<class>/*"));
-    check(split == Split::train || split == Split::all, "folder: ", quote(where), " has no ", name_of(split),
+    check(includes(split, Split::train), "folder: ", quote(where), " has no ", name_of(split),
           " split: it has no folders train, val and test, so all its pictures are the train split");
     wanted = {root};
   } else {
     reference = root / name_of(present.front());
     for (const Split s : present)
-      if (split == s || split == Split::all) wanted.push_back(root / name_of(s));
+      if (includes(split, s)) wanted.push_back(root / name_of(s));
     std::string have;
     for (const Split s : present) have += text(have.empty() ? "" : ", ", name_of(s));
     if (wanted.empty()) check_no_pictures(root / name_of(split), text("DIR/", name_of(split), "/<class>/*"));
-    check(!wanted.empty(), "folder: ", quote(where), " has no ", name_of(split), " split, only ", have);
+    const Split needed = split == Split::train_val ? Split::train : split;
+    check(split == Split::all || std::find(present.begin(), present.end(), needed) != present.end(),
+          "folder: ", quote(where), " has no ", name_of(needed), " split, only ", have);
   }
 
   const std::vector<std::string> classes = folders_in(reference);
@@ -253,7 +219,7 @@ DatasetPointer open_folder(const std::string& where, Split split, const OpenOpti
     for (const Split s : present) splits.emplace_back(name_of(s));
     note_ignored(root, splits, options.note);
   }
-  return std::make_shared<FolderDataset>(where, std::move(paths), std::move(labels), classes, options);
+  return image_files(text("folder:", where), where, std::move(paths), std::move(labels), classes, options);
 }
 
 }  // namespace vitrine

@@ -17,17 +17,27 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/prepared.h"
 #include "data/preprocess.h"
+#include "engine/check.h"
 #include "engine/tensor.h"
 
 namespace vitrine {
 
 struct Batch {
-  Tensor images;  // (B, 3, H, W) f32, or ...
+  Tensor images;  // (B, 3, H, W) f32 (only the wanted ones: LoaderOptions::wanted), or ...
   Tensor pixels;  // ... (B, H, W, 3) u8 (LoaderOptions::as_bytes); neither if all samples are known
   Tensor labels;  // (B) i64
   std::vector<int64_t> samples;  // the data set's numbers of the B images
 };
+
+struct BadImage {
+  int64_t sample;
+  std::string message;
+  Fault fault = Fault::input;
+};
+// Throws what a damaged image is to those who left out `before` others already and may leave out no more.
+[[noreturn]] void fail_for(const BadImage& image, int64_t before);
 
 struct LoaderOptions {
   int64_t batch_size = 32;  // the last batch of an epoch holds what is left
@@ -38,21 +48,25 @@ struct LoaderOptions {
   int64_t max_bad = 0;  // how many different damaged images may be left out before one is an error
   // told once of each image left out, inside next()
   std::function<void(const std::string& message)> on_bad{};
-  // Prepared images are kept as bytes if all of them fit in here, unless augment.crop makes
-  // them anew each time.
+  // Prepared images are kept as bytes if all of them fit in here, unless augment.crop or
+  // augment.shift makes them anew each time.
   size_t cache_bytes = size_t{256} << 20;
   Memory memory{};  // where batches are allocated
   // Batches hold pixels instead of images, which planes() can make of them (preprocess.h: values_of_bytes). Not where
   // the data set's images are numbers already.
   bool as_bytes = false;
+  // Prepared images that several loaders of one data set share, in place of a cache of its own; null: none.
+  std::shared_ptr<PreparedImages> prepared{};
   // Tells samples whose pixels are not needed any more: a batch of such samples alone has no images. Asked by
   // the workers.
   std::function<bool(int64_t sample)> known{};
-};
-
-struct BadImage {
-  int64_t sample;
-  std::string message;
+  // For several processes that load the same batches, each a part of the images: whether row `row` of a batch of so many
+  // is wanted here. No other is decoded, and `images` or `pixels` hold the wanted rows alone, one after the other (none:
+  // they are undefined); samples and labels are those of the whole batch. Asked by the workers. With it goes
+  // `all_damaged`, asked once for each batch inside next(): of the wanted images those that are damaged in, those of all
+  // processes out. So all of them leave out the same images, and count alike.
+  std::function<bool(int64_t row, int64_t rows)> wanted{};
+  std::function<std::vector<BadImage>(const std::vector<BadImage>& here)> all_damaged{};
 };
 
 class Loader {

@@ -47,6 +47,13 @@ Image random_crop(const Image& image, double scale_min, Random& random) {
 
 }  // namespace
 
+Preprocess with_resize(Preprocess p, ResizeMode mode) {
+  if (mode == ResizeMode::own) return p;
+  p.squash = mode == ResizeMode::squash;
+  p.crop_squashed = false;
+  return p;
+}
+
 Preprocess at_size(Preprocess p, int64_t size) {
   check(size > 0 && size <= 1 << 14, "preprocess: pictures of ", size, " pixels make no sense");
   p.resize =
@@ -70,18 +77,42 @@ void check_preprocess(const Preprocess& p) {
 void check_augment(const Augment& a) {
   check(a.crop_scale_min > 0 && a.crop_scale_min <= 1,
         "augment: expected a smallest crop above 0 and up to 1, got ", a.crop_scale_min);
+  check(!a.crop || !a.shift, "augment: expected random crops or shifts, got both");
 }
 
+void check_augment(const Augment& a, const Preprocess& p) {
+  check_preprocess(p);
+  check_augment(a);
+  check(!a.shift || !p.squash || p.crop_squashed,
+        "augment: a shift needs room around the square, but pictures are squashed to ", p.size, " x ",
+        p.size);
+}
+
+namespace {
+
+// What prepare cuts the square out of.
+Image before_crop(const Image& image, const Preprocess& p) {
+  return p.squash ? resize(image, p.resize, p.resize, p.filter) : resize_shorter(image, p.resize, p.filter);
+}
+
+Image cut_anywhere(const Image& image, int size, Random& random) {
+  const auto top = static_cast<int>(random.below(static_cast<uint32_t>(image.height - size + 1)));
+  const auto left = static_cast<int>(random.below(static_cast<uint32_t>(image.width - size + 1)));
+  return crop(image, left, top, size, size);
+}
+
+}  // namespace
+
 Image prepare(const Image& image, const Preprocess& p) {
-  if (p.crop_squashed) return center_crop(resize(image, p.resize, p.resize, p.filter), p.size, p.size);
-  if (p.squash) return resize(image, p.size, p.size, p.filter);
-  return center_crop(resize_shorter(image, p.resize, p.filter), p.size, p.size);
+  if (p.squash && !p.crop_squashed) return resize(image, p.size, p.size, p.filter);
+  return center_crop(before_crop(image, p), p.size, p.size);
 }
 
 Image augment(const Image& image, const Preprocess& p, const Augment& a, Random& random) {
   const bool mirrored = a.flip && random.chance(0.5);
   const Image square = a.crop ? resize(random_crop(image, a.crop_scale_min, random), p.size, p.size, p.filter)
-                              : prepare(image, p);
+                       : a.shift ? cut_anywhere(before_crop(image, p), p.size, random)
+                                 : prepare(image, p);
   return mirrored ? flip(square) : square;
 }
 

@@ -62,7 +62,7 @@ expect 'senseless bytes' 1 '--memory-limit: expected' "$vitrine" tune --data syn
 expect 'prompts without prompts' 1 'linear has no prompts' "$vitrine" tune --data synthetic:shapes --method linear --prompts 3
 expect 'unknown data scheme' 1 "did you mean 'folder:'" "$vitrine" tune --data foldr:x
 expect 'resume what' 1 'with --out' "$vitrine" tune --data synthetic:shapes --resume
-for command in tune eval predict inspect pretrain bench 'bench step' 'bench infer' 'bench gemm' 'bench memory' 'bench load'; do
+for command in tune eval predict report inspect pretrain bench 'bench step' 'bench infer' 'bench gemm' 'bench memory' 'bench load'; do
   # shellcheck disable=SC2086 # two words
   expect "help of $command" 0 "^vitrine $command" "$vitrine" $command --help
   if (($(wc -l <out) > 50)) || awk 'length > 100 { exit 1 }' out; then ok "help of $command fits a screen"
@@ -185,6 +185,38 @@ expect 'predict: a missing image' 2 'nowhere.png' "$vitrine" predict --task colo
 mkdir -p lacking && cp -r pictures/train pictures/test lacking && rm -r lacking/test/green
 expect 'class missing in a split' 1 "lacks class 'green'" tune --data folder:lacking --epochs 1 --out d3
 expect 'too few for each class' 1 'at least one sample for each of the 3 classes' tune --data folder:pictures --train-limit 2 --out d3
+# --- other data ---
+python3 - <<'PYTHON'
+import json, os, shutil
+os.makedirs("lists")
+shutil.copytree("pictures", "lists/images")
+found = {"train": [], "test": []}
+for split, files in found.items():
+    for c, name in enumerate(("blue", "green", "red")):
+        for file in sorted(os.listdir(f"pictures/{split}/{name}")):
+            files.append((f"{split}/{name}/{file}", c))
+parts = {"train": found["train"][::2], "val": found["train"][1::2], "test": found["test"]}
+for part, name in (("train", "train800"), ("val", "val200"), ("test", "test")):
+    with open(f"lists/{name}.txt", "w") as f:
+        f.writelines(f"{path} {label}\n" for path, label in parts[part])
+    with open(f"lists/{part}.json", "w") as f:
+        json.dump({path: 10 * label for path, label in parts[part]}, f)
+with open("lists/classes.txt", "w") as f:
+    f.write("blue\ngreen\nred\n")
+PYTHON
+expect 'VTAB lists: tune' 0 'val .* of 19 images.*; test .* of 18 images' tune --data vtab:lists --epochs 4 --batch 8 --lr 0.01 --out lists-vtab
+expect 'VTAB lists: eval' 0 'Accuracy +[0-9.]+ % of 39 images' "$vitrine" eval --task lists-vtab/task.safetensors --data vtab:lists --split train_val
+expect 'VTAB lists: further measures' 0 'Also +[0-9.]+ % mean of the classes' "$vitrine" eval --task lists-vtab/task.safetensors --data vtab:lists
+expect 'VTAB lists: the same task as folders' 0 'Accuracy +[0-9.]+ % of 18 images' "$vitrine" eval --task lists-vtab/task.safetensors --data folder:pictures
+expect 'FGVC: tune, shifted' 0 'val .* of 19 images.*; test .* of 18 images' tune --data fgvc:lists --resize crop --random-shift --flip --epochs 2 --batch 8 --out lists-fgvc
+expect 'shifts need room' 1 'needs room around the square' tune --data fgvc:lists --resize squash --random-shift --epochs 1 --out d3
+expect 'crops or shifts' 1 'got both' tune --data fgvc:lists --random-crop 0.5 --random-shift --epochs 1 --out d3
+echo 'train/red/99.png 2' >>lists/test.txt
+expect 'VTAB lists: a missing picture is named before training' 1 "test.txt' line 19: .*red/99.png' is no file" tune --data vtab:lists --epochs 1 --out d3
+expect 'a drawn task' 0 'val .* of 200 images.*; test .* of 100 images' tune --data 'mini:count?test=100' --train-limit 16 --epochs 1 --batch 8 --out drawn
+expect 'a drawn task: eval as JSON' 0 . "$vitrine" eval --task drawn/task.safetensors --data 'mini:count?test=40' --json
+json 'a drawn task: further measures' 'j["samples"] == 40 and 0 <= j["accuracy"] <= j["top5"] <= 1 and abs(j["mean_class_accuracy"] - j["accuracy"]) < 1e-9 and "roc_auc" not in j'
+expect 'an unknown drawn task' 1 "did you mean 'count'" tune --data mini:cuont --epochs 1 --out d3
 expect 'not enough memory' 4 '--memory-limit is' tune --data folder:pictures --memory-limit 100K --out d3
 number() { python3 -c "import json; j = json.load(open('out')); print($1)"; }
 small=(--data synthetic:colors --train-limit 32 --val 16 --epochs 1 --batch 8 --threads 2 --workers 0 --no-test)
@@ -443,6 +475,31 @@ expect 'a broken config.json' 1 '^vitrine inspect: .*hub/config.json: ' "$vitrin
 echo '{"architecture": "vit_base_patch16_clip_224.laion2b", "pretrained_cfg": {"input_size": [3, 12, 12], "crop_pct": 0.75, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}' >timm.json
 expect "timm's config.json" 0 'shorter side 16, central square 12, bilinear' "$vitrine" inspect "$golden/clip.pt" --heads 2 --backbone-config timm.json --json
 json "timm's config.json: content" 'j["config"]["gelu"] == "erf" and j["told_by"] == ["timm.json"]'
+echo '{"model_type": "vit", "num_attention_heads": 2, "hidden_size": 768}' >hub/config.json
+expect 'a config.json that the weights contradict' 1 'hub/config.json: hidden_size is 768, but hub/model.safetensors has width 16' "$vitrine" inspect hub/model.safetensors
+cp "$golden/swin.pth" hub/swin.pth
+expect "a ViT's config.json beside a Swin" 1 "model_type is 'vit', but hub/swin.pth is a Swin in its authors' names" "$vitrine" inspect hub/swin.pth
+expect 'a family of ViTs for a Swin' 1 'deit is a family of ViTs, but .*swin.pth is a Swin' "$vitrine" inspect "$golden/swin.pth" --backbone-config deit
+python3 - "$golden" <<'END'
+import io, pickle, sys, zipfile
+class Call:
+    def __reduce__(self):
+        return eval, ("1",)
+program = io.BytesIO()
+pickle.dump(Call(), program, 2)
+with zipfile.ZipFile("call.pth", "w") as file:
+    file.writestr("x/data.pkl", program.getvalue())
+# The five numbers of the head's bias as twenty of eight bits.
+data = open(sys.argv[1] + "/timm.safetensors", "rb").read()
+old, new = b'"head.bias": {"dtype": "F32", "shape": [5]', b'"head.bias": {"dtype":"F8_E4M3","shape":[20]'
+assert data.count(old) == 1
+new += b" " * (len(old) - len(new))
+size = int.from_bytes(data[:8], "little") + len(new) - len(old)
+open("eight.safetensors", "wb").write(size.to_bytes(8, "little") + data[8:].replace(old, new))
+END
+expect 'a pickle that calls is no file of tensors' 1 "call.pth: holds no tensors; it is what '(__builtin__|builtins).eval' makes" "$vitrine" inspect call.pth
+expect 'a tensor that cannot be read is not a missing one' 1 "eight.safetensors: cannot read tensor 'head.bias': tensors cannot hold 8-bit floats" "$vitrine" inspect eight.safetensors --heads 2
+expect 'a tensor that cannot be read: convert' 1 "cannot read tensor 'head.bias'" "$vitrine" convert eight.safetensors --heads 2 --backbone-config deit --out never.safetensors
 printf 'GGUF\3\0\0\0' >a.gguf
 expect 'GGUF is named' 1 'GGUF' "$vitrine" inspect a.gguf
 

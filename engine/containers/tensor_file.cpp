@@ -106,6 +106,8 @@ TensorFile load_tensors(const std::string& path) {
     for (const std::string& name : names) {
       if (const auto unreadable = part.unreadable.find(name); unreadable != part.unreadable.end()) {
         out.unreadable.insert(*unreadable);
+      } else if (const auto object = part.objects.find(name); object != part.objects.end()) {
+        out.objects.insert(*object);
       } else {
         out.tensors.emplace(name, part.at(name));
       }

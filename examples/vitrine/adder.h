@@ -78,6 +78,24 @@ class Adder {
         ->type_name(label)
         ->group(group_);
   }
+  // The same for an option that may be given several times.
+  CLI::Option* words_each(const std::string& name, const char* label, const char* what,
+                          std::function<void(const std::string&)> take) {
+    return app_
+        .add_option_function<std::vector<std::string>>(
+            name,
+            [name, take = std::move(take)](const std::vector<std::string>& all) {
+              for (const std::string& words : all) {
+                check(!words.empty(), name, ": expected a value, got none");
+                take(words);
+              }
+            },
+            what)
+        ->type_name(label)
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->group(group_);
+  }
   template <class Field>
   CLI::Option* path(const std::string& name, const char* label, const char* what, Field& field) {
     return words(name, label, what, [&field](const std::string& words) { field = words; });
@@ -144,6 +162,7 @@ class Adder {
     one_of<Precision>("--precision", "P", what, field,
                       {{"f32", Precision::f32}, {"bf16", Precision::bf16}, {"int8", Precision::int8}});
   }
+  void prompt_variant(PromptConfig& variant);
   void device(Placement& place) {
     words("--device", "D", "cpu, cuda, cuda:1 (the second one) or emulator [cpu]",
           [&place](const std::string& words) { place.device = words; });

@@ -9,14 +9,18 @@
 
 #include "console.h"
 #include "engine/device.h"
+#include "models/training/processes.h"
 #include "models/tuned.h"
 #include "options.h"
 
 namespace vitrine::cli {
 
-int tune(const TuneOptions& options, Console& console);
+int tune(const TuneOptions& options, Console& console, Processes& processes);
 int eval(const EvalOptions& options, Console& console);
 int predict(const PredictOptions& options, Console& console);
+int report(const ReportOptions& options, Console& console);
+int sweep(const SweepOptions& options, Console& console);
+int table(const TableOptions& options, Console& console);
 int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);
 int convert(const ConvertOptions& options, Console& console);
@@ -30,6 +34,13 @@ int bench_memory(const MemoryOptions& options, Console& console);
 // The backbone to measure; presets have random weights. Packed forms are counted in `memory`.
 Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory);
 std::string packed_text(const BenchModel& o);  // in what form, if not as usual: ", packed as bf16"
+
+// --- processes.cpp -----------------------------------------------------------------------------------------
+
+// This process alone, or those that mpirun started, of which this is one; MPI is started only for those. A program built
+// without MPI throws instead of letting each do the whole work for itself; only the first one does, which is enough to be
+// told, and the others get null.
+std::unique_ptr<Processes> start_processes();
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 
@@ -59,6 +70,8 @@ bool is_task_file(const TensorFile& file);
 void check_safetensors_name(const char* option, const std::string& path);
 // Makes the folder of a file that is written later, and throws now if the file cannot be written then.
 void prepare_output(const std::string& path);
+// The split that a task is asked about if nobody says which: test if there is one, or else val, or else train.
+Split usual_split(const std::string& spec);
 // Throws unless a data set's classes are those of a task, by number and name.
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
 

@@ -72,8 +72,8 @@ Json inspect_task(const TensorFile& file, Console& console) {
   for (const auto& [name, tensor] : task.tensors) parameters += tensor.numel();
   const int64_t prompts = prompt_kind(task.config.method) != PromptKind::none ? task.config.prompts.count : 0;
   console.item("Task",
-               text(name_of(task.config.method), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "",
-                    ", ", count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
+               text(method_text(task.config), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "", ", ",
+                    count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
   console.item("Classes", text(task.config.classes, ": ", class_list(task.class_names)));
   console.item("Backbone", text(task.backbone, ", identity ", task.backbone_identity));
   console.item("Images", preprocess_text(preprocess_from_json(task.preprocess)));
@@ -81,7 +81,7 @@ Json inspect_task(const TensorFile& file, Console& console) {
   console.line("Tensors");
   list_tensors(file, console);
   return {{"kind", "task"},
-          {"method", name_of(task.config.method)},
+          {"method", method_text(task.config)},
           {"prompts", prompts},
           {"parameters", parameters},
           {"classes", task.class_names},
@@ -198,13 +198,25 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
 }
 
 Json inspect_tensors(const TensorFile& file, Console& console) {
+  if (file.tensors.empty() && file.unreadable.empty()) {
+    const auto object = file.objects.begin();
+    fail(Fault::input, file.name, ": holds no tensors",
+         object == file.objects.end()
+             ? ""
+             : text("; ", object->first.empty() ? "" : quote(object->first) + ": ", object->second));
+  }
   console.item("Tensors", text(file.tensors.size(), ", ", bytes_text(total_bytes(file))));
   list_tensors(file, console);
-  for (const auto& [name, why] : file.unreadable) console.line(text("  ", name, " ", why));
+  for (const auto* others : {&file.unreadable, &file.objects})
+    for (const auto& [name, why] : *others) console.line(text("  ", quote(name), ": ", why));
   for (const auto& [key, value] : file.metadata) console.line(text("  ", key, " = ", quote(value)));
   console.item("Backbone",
                "none: no ViT and no Swin has these names (docs/checkpoints.md lists those that load)");
-  return {{"kind", "tensors"}, {"metadata", file.metadata}, {"tensors", tensors_json(file)}};
+  return {{"kind", "tensors"},
+          {"metadata", file.metadata},
+          {"tensors", tensors_json(file)},
+          {"unreadable", file.unreadable},
+          {"objects", file.objects}};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "adder.h"
 #include "engine/instruction_set.h"
+#include "options_sweep.h"
 
 namespace vitrine::cli {
 
@@ -14,8 +15,11 @@ namespace {
 constexpr const char* overview =
     "vitrine: small trainable prompts in front of a frozen Vision Transformer\n\n"
     "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
+    "  vitrine sweep     methods by tasks: settings are searched, every seed is tested once\n"
+    "  vitrine table     the table of such a comparison, beside the paper's\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
+    "  vitrine report    a run as one HTML page: curves, mistakes, attention, features\n"
     "  vitrine inspect   what a backbone, a task file or another file of tensors holds\n"
     "  vitrine convert   writes a backbone as one safetensors file, with its configuration\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
@@ -25,7 +29,8 @@ constexpr const char* overview =
     "  version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
-    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune and pretrain --state save "
+    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune, sweep and pretrain --state "
+    "save "
     "first).\n";
 
 constexpr const char* bench_overview =
@@ -41,18 +46,11 @@ constexpr const char* backbone_what = "a ViT's or Swin's file or folder, builtin
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* size_what = "side in pixels of the squares that the net sees [as it was trained]";
 constexpr const char* data_what =
-    "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
-    "                              tensors:FILE, synthetic:shapes|stripes|colors (required);\n"
+    "folder:DIR, vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR,\n"
+    "                              fashion-mnist:DIR, tensors:FILE, synthetic:shapes|stripes|colors,\n"
+    "                              mini:creatures|textures|cells|terrain|count|position|orientation|\n"
+    "                              distance (required);\n"
     "                              folder: DIR/train|val|test/<class>/* or DIR/<class>/*";
-
-// "3-12"
-void read_blocks(const std::string& words, PromptConfig& prompts) {
-  const size_t dash = words.find('-');
-  check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got ", quote(words));
-  const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
-  prompts.first = first - 1;
-  prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), first, 1 << 20);
-}
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
@@ -85,6 +83,7 @@ void add_tune(Adder& add, TuneOptions& o) {
               c.augment.crop_scale_min = real("--random-crop", words, 0.01, 1);
               c.augment.crop = true;
             });
+  add.flag("--random-shift", "train on squares at random places, not from the middle", c.augment.shift);
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
   add.method(
@@ -95,13 +94,7 @@ void add_tune(Adder& add, TuneOptions& o) {
             1 << 16);
   add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width",
             o.prompt_projection, 1, 1 << 16);
-  add.words("--prompt-location", "L", "prepend, add (to each token) or pixels (vpt-shallow) [prepend]",
-            [&o](const std::string& words) { o.variant.location = prompt_location_of(words); });
-  add.words("--prompt-pooling", "W", "backbone, images, prompts or all: what is averaged [backbone]",
-            [&o](const std::string& words) { o.variant.pooling = prompt_pooling_of(words); });
-  add.words("--prompt-blocks", "A-B", "vpt-deep of a ViT: blocks A to B alone, counted from 1 [all]",
-            [&o](const std::string& words) { read_blocks(words, o.variant); });
-  add.flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", o.variant.shared);
+  add.prompt_variant(o.variant);
   add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0,
              0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
@@ -114,8 +107,8 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0,
             1 << 20);
   add.count("--batch", "B", "images per step [64]", o.batch, 1, 1 << 20);
-  add.count("--accumulate", "N", "work off a batch in N parts, which takes less memory [1]", c.accumulate, 1,
-            1 << 20);
+  add.count("--accumulate", "N", "work off a batch in N parts, which takes less memory [one a process]",
+            o.accumulate, 1, 1 << 20);
   add.optimizer("how gradients become steps [adamw]", o.optimizer);
   add.number("--momentum", "M", "of sgd [0.9]", o.momentum, 0, 0.999999);
   CLI::Option* absolute = add.number(
@@ -141,6 +134,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.path("--out", "DIR", "run folder [runs/DATA-METHOD-n]", o.out);
   add.flag("--resume", "go on with the run in that folder", o.resume);
   add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
+  add.flag("--tensorboard", "write the metrics for TensorBoard, too, into the run folder", o.tensorboard);
   add.words("--memory-limit", "BYTES",
             "keep to it, such as 800M or 2G (MiB, GiB), if need be by packing\n"
             "                              matrices once, then by computing blocks again [none]",
@@ -153,9 +147,12 @@ void add_eval(Adder& add, EvalOptions& o) {
   add.group("What");
   add.path("--task", "FILE", "task file of vitrine tune (required)", o.task)->required();
   add.path("--data", "SPEC", data_what, o.data)->required();
-  add.one_of<Split>(
-      "--split", "S", "test, val, train or all [test if there is one]", o.split,
-      {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.one_of<Split>("--split", "S", "test, val, train, train_val or all [test if there is one]", o.split,
+                    {{"test", Split::test},
+                     {"val", Split::val},
+                     {"train", Split::train},
+                     {"train_val", Split::train_val},
+                     {"all", Split::all}});
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.hints(o.hints);
   add.placement(o.place);
@@ -182,6 +179,28 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
   add.flag("--exif", "turn photos as their EXIF block asks [as the task was tuned]", o.exif);
   add.group("How");
+  add.common(o.common);
+}
+
+void add_report(Adder& add, ReportOptions& o) {
+  add.group("What");
+  add.path("--data", "SPEC", "where the pictures come from [the data that the run was trained on]", o.data);
+  add.one_of<Split>(
+      "--split", "S", "test, val, train or all [test if there is one]", o.split,
+      {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.count("--images", "N", "mistakes to show [24], and a quarter as many pictures with attention", o.images,
+            0, 1000);
+  add.count("--embedding", "N", "pictures whose features are laid out in the plane [1000]", o.embedding, 0,
+            4000);
+  add.path("--out", "FILE", "the page [RUN/report.html]", o.out);
+  add.path("--backbone", "FILE", task_backbone_what, o.backbone);
+  add.hints(o.hints);
+  add.placement(o.place);
+  add.flag("--exif", "turn photos as their EXIF block asks [as the task was tuned]", o.exif);
+  add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
+  add.group("How");
+  add.count("--batch", "B", "images at once [64]", o.batch, 1, 1 << 20);
+  add.count("--workers", "W", "threads that load images [1]", o.workers, 0, 256);
   add.common(o.common);
 }
 
@@ -376,8 +395,10 @@ Request version() { return Show{text("vitrine ", VITRINE_VERSION, " (", instruct
 Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty())
-    fail(Fault::input,
-         "expected a command: tune, eval, predict, inspect, convert, pretrain or bench; see vitrine --help");
+    fail(
+        Fault::input,
+        "expected a command: tune, sweep, table, eval, predict, report, inspect, convert, pretrain or bench; "
+        "see vitrine --help");
   if (words[0] == "--version") return version();
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`, and `help tune all`
     words.erase(words.begin());
@@ -385,8 +406,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 
-  constexpr std::array<std::string_view, 7> commands{"tune",    "eval",     "predict", "inspect",
-                                                     "convert", "pretrain", "bench"};
+  constexpr std::array<std::string_view, 10> commands{"tune",   "sweep",   "table",   "eval",     "predict",
+                                                      "report", "inspect", "convert", "pretrain", "bench"};
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
@@ -399,8 +420,18 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     if (word == "--version") return version();
 
   if (name == "tune")
-    return read<TuneOptions>(name, "tune --data SPEC [options]",
-                             "Trains prompts and a head; the backbone stays as it is.", words, add_tune);
+    return read<TuneOptions>(
+        name, "tune --data SPEC [options]",
+        "Trains prompts and a head; the backbone stays as it is. Under mpirun processes share the work.",
+        words, add_tune);
+  if (name == "sweep")
+    return read<SweepOptions>(
+        name, "sweep --suite FILE --out DIR [options]",
+        "Compares methods on tasks: searches each one's settings, then tests every seed.", words, add_sweep);
+  if (name == "table")
+    return read<TableOptions>(name, "table FOLDER|LEDGER...",
+                              "The table of what vitrine sweep found out, on standard output.", words,
+                              add_table, &TableOptions::ledgers, nullptr, "FOLDER or LEDGER");
   if (name == "eval")
     return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]",
                              "The accuracy of a task on a data set.", words, add_eval);
@@ -408,6 +439,12 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     return read<PredictOptions>(name, "predict --task FILE IMAGE...  or  predict --backbone FILE IMAGE...",
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
                                 &PredictOptions::images, nullptr, "IMAGE");
+  if (name == "report")
+    return read<ReportOptions>(
+        name, "report RUN [options]",
+        "One HTML page about a run folder of vitrine tune: curves, confusion, mistakes, "
+        "attention and\nfeatures. It needs nothing but itself to be shown.",
+        words, add_report, nullptr, &ReportOptions::run, "RUN");
   if (name == "inspect")
     return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin",
                                 "What a file holds: safetensors, .npz, .npy, or a checkpoint of PyTorch.",

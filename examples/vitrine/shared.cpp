@@ -129,6 +129,11 @@ void prepare_output(const std::string& path) {
   if (problem) fail(Fault::output, "cannot write ", quote(path), ": ", problem.message());
 }
 
+Split usual_split(const std::string& spec) {
+  if (has_split(spec, Split::test)) return Split::test;
+  return has_split(spec, Split::val) ? Split::val : Split::train;
+}
+
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec) {
   const auto& expected = task.class_names;
   const auto& found = dataset.class_names();

@@ -43,5 +43,7 @@ TensorFile settled(const Checkpoint& checkpoint);
 // What the published checkpoints of a family have in common: "deit", "augreg", "mae", "openai-clip", ... Throws for others.
 Facts facts_of_family(const std::string& name);
 std::vector<std::string> family_names();
+// Whether it is a family of Swins, not of ViTs. Throws for others.
+bool is_swin_family(const std::string& name);
 
 }  // namespace vitrine
