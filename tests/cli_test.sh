@@ -576,6 +576,9 @@ expect 'predict says that it does not turn' 0 'note: .*is used as stored; --exif
 if (($(grep -c 'asks to be turned' err) == 1)); then ok 'predict says so once'; else bad 'predict says so once' 'not once'; fi
 expect 'inspect tells it' 0 '^Images .*|turned as their EXIF block asks' "$vitrine" inspect as-asked/task.safetensors --json
 json 'inspect tells it: content' 'j["preprocess"]["exif"]'
+"$vitrine" eval --task as-asked/task.safetensors --data folder:turned --json >remembered 2>err
+expect 'a report does as the task remembers' 0 . "$vitrine" report as-asked --data folder:turned --json
+json 'a report does as the task remembers: content' 'abs(j["loss"] - json.load(open("remembered"))["loss"]) < 1e-6'
 expect 'what goes on from the task turns, too' 0 'photos are turned' tune "${photos[@]}" --init as-asked/task.safetensors --out as-asked-on
 expect 'resume without it' 1 'other data' tune "${photos[@]}" --out as-asked --resume
 

@@ -196,7 +196,7 @@ void add_report(Adder& add, ReportOptions& o) {
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.hints(o.hints);
   add.placement(o.place);
-  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.flag("--exif", "turn photos as their EXIF block asks [as the task was tuned]", o.exif);
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
   add.group("How");
   add.count("--batch", "B", "images at once [64]", o.batch, 1, 1 << 20);

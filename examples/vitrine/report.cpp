@@ -83,7 +83,8 @@ int report(const ReportOptions& o, Console& console) {
         "The run does not tell which data it was trained on; with --data a report has pictures, too.";
     console.note("the run does not tell its data: without --data SPEC the page has curves only");
   } else {
-    look_at(o, data, o.exif || (!o.data && record->exif), task, report, console);
+    look_at(o, data, o.exif || (!o.data && record->exif) || preprocess_from_json(task.preprocess).exif, task,
+            report, console);
   }
   const std::string page = report_page(report);
   write_file_atomically(path, std::as_bytes(std::span(page)));

@@ -166,6 +166,7 @@ int sweep(const SweepOptions& o, Console& console) {
     plan.tf32 = device->options().tf32;
   }
   plan.preprocess = preprocess_of(opened, o.hints.image_size);
+  plan.preprocess.exif = o.exif;
 
   config.out = o.out;
   config.version = VITRINE_VERSION;

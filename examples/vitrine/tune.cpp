@@ -434,7 +434,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   }
   RunRecord record{.version = VITRINE_VERSION,
                    .data = o.data,
-                   .exif = o.exif,
+                   .exif = open.exif,
                    .device = o.place.device,
                    .precision = name_of(opened.precision),
                    .train_samples = static_cast<int64_t>(data.train.size()),
