@@ -36,9 +36,10 @@ void draw_cells(Random& random, MiniPicture& picture) {
   }
 
   // Nuclei keep apart as far as there is room. They cover more where they are many or large, not where they are long.
-  const float size = large ? 2.7f : 1.6f, share = many ? 0.32f : 0.1f;
+  const float size = large ? 2.5f : 1.7f, share = many ? 0.3f : 0.12f;
   const auto count = static_cast<int>(
-      std::lround(between(random, 0.8f, 1.2f) * share * kSide * kSide / (kPi * size * size)));
+      std::lround(between(random, 0.75f, 1.25f) * share * kSide * kSide / (kPi * size * size)));
+  const float paleness = between(random, 0.1f, 0.7f);
   for (int i = 0; i < count; ++i) {
     MiniPart part{.kind = static_cast<int>(picture.label), .size = size * between(random, 0.8f, 1.2f)};
     for (int attempt = 0; attempt < 20; ++attempt) {
@@ -51,8 +52,8 @@ void draw_cells(Random& random, MiniPicture& picture) {
     }
     part.angle = grain + between(random, -0.5f, 0.5f);
     const float length =
-        long_ones ? std::sqrt(between(random, 2.2f, 3.4f)) : std::sqrt(between(random, 1, 1.3f));
-    const Colour own = mix(nucleus, around, between(random, 0, 0.3f));
+        long_ones ? std::sqrt(between(random, 1.7f, 3)) : std::sqrt(between(random, 1, 1.35f));
+    const Colour own = mix(nucleus, around, paleness * between(random, 0, 1));
     canvas.fill(ellipse({part.x, part.y}, part.size * length, part.size / length, part.angle, 20), own,
                 0.95f);
     if (large && random.chance(0.6))
