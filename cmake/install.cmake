@@ -6,10 +6,18 @@ include(CMakePackageConfigHelpers)
 install(TARGETS vitrine vitrine_builtin EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(folder engine engine/containers nn models models/checkpoints models/training data)
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.h)
-  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|device_step)\\.h$")  # inner matters
+  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|device_step|message|gradient_sum|html|pass_over|report_charts|report_style)\\.h$")  # inner matters
   install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/${folder})
 endforeach()
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(TARGET vitrine_mpi)  # a component of its own: who does not ask for it needs no MPI
+  install(TARGETS vitrine_mpi EXPORT VitrineMpiTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(FILES models/training/mpi/mpi_processes.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/models/training/mpi)
+endif()
+# With the names that README and docs give each other.
+set(documents ${CMAKE_INSTALL_DATAROOTDIR}/doc/vitrine)
+install(FILES LICENSE README.md DESTINATION ${documents})
+install(DIRECTORY docs DESTINATION ${documents} FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY bench/results DESTINATION ${documents}/bench FILES_MATCHING PATTERN "*.md")
 
 set(where ${CMAKE_INSTALL_LIBDIR}/cmake/Vitrine)
 configure_package_config_file(cmake/VitrineConfig.cmake.in VitrineConfig.cmake INSTALL_DESTINATION ${where})
@@ -17,3 +25,6 @@ write_basic_package_version_file(VitrineConfigVersion.cmake COMPATIBILITY SameMi
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/VitrineConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/VitrineConfigVersion.cmake
         DESTINATION ${where})
 install(EXPORT VitrineTargets NAMESPACE Vitrine:: DESTINATION ${where})
+if(TARGET vitrine_mpi)
+  install(EXPORT VitrineMpiTargets NAMESPACE Vitrine:: DESTINATION ${where})
+endif()

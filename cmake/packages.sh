@@ -3,6 +3,7 @@
 packages_library="g++ cmake ninja-build nlohmann-json3-dev zlib1g-dev libturbojpeg0-dev libstb-dev libtomlplusplus-dev"
 packages_program="libfmt-dev libcli11-dev"
 packages_tests="doctest-dev libeigen3-dev python3"
+packages_mpi="libopenmpi-dev openmpi-bin"
 packages_cross="g++-aarch64-linux-gnu qemu-user-static"
 packages_lint="git clang-format clang-tidy libomp-dev"
 packages_example="dataset-fashion-mnist"

@@ -52,9 +52,10 @@ class Dataset {
 };
 
 struct OpenOptions {
-  bool exif = false;  // turn photos as their EXIF block asks (folder:, vtab: and fgvc: only)
-  // Remarks that are no errors, e.g. the first photo with an EXIF orientation that is not applied. Called at
-  // most once per data set, perhaps from a loader's thread.
+  // Turn photos as their EXIF block asks (folder:, vtab: and fgvc: only); a task remembers it (preprocess.h).
+  bool exif = false;
+  // Remarks that are no errors: while a data set is opened, what its folders hold and is left out; later, perhaps from a
+  // loader's thread, the first photo with an EXIF orientation that is not applied.
   std::function<void(const std::string&)> note{};
 };
 

@@ -21,8 +21,8 @@ namespace {
 // of them is reported does not depend on the workers.
 struct Made {
   Batch batch;
-  std::vector<std::pair<int64_t, Error>> damaged;  // by sample
-  std::exception_ptr failure;                      // anything else that went wrong
+  std::vector<BadImage> damaged;
+  std::exception_ptr failure;  // anything else that went wrong
 };
 
 }  // namespace
@@ -118,34 +118,66 @@ struct Loader::State {
     return result;
   }
 
-  void fill(int64_t b, Made& result) {
+  // The places of batch b, in its order.
+  std::vector<size_t> places_of(int64_t b) const {
     const int64_t begin = b * options.batch_size;
     const int64_t end = std::min(begin + options.batch_size, static_cast<int64_t>(order.size()));
-    const auto place_of = [&](int64_t k) { return static_cast<size_t>(order[static_cast<size_t>(k)]); };
-    bool known = static_cast<bool>(options.known);
-    for (int64_t k = begin; k < end && known; ++k) known = options.known(indices[place_of(k)]);
-    Tensor rows = known ? Tensor() : empty_rows(end - begin);
-    std::vector<int64_t> labels;
-    std::vector<int64_t>& samples = result.batch.samples;
-    for (int64_t k = begin; k < end; ++k) {
-      const size_t place = place_of(k);
-      const int64_t sample = indices[place];
+    return {order.begin() + begin, order.begin() + end};
+  }
+
+  void fill(int64_t b, Made& result) {
+    const std::vector<size_t> places = places_of(b);
+    const auto count = static_cast<int64_t>(places.size());
+    const auto wanted = [&](int64_t row) { return !options.wanted || options.wanted(row, count); };
+    const bool known = options.known && std::ranges::all_of(places, [&](size_t place) {
+                         return options.known(indices[place]);
+                       });
+    int64_t rows_wanted = 0, row = 0;
+    for (int64_t k = 0; k < count && !known; ++k) rows_wanted += wanted(k) ? 1 : 0;
+    Tensor rows = rows_wanted > 0 ? empty_rows(rows_wanted) : Tensor();
+    std::vector<size_t> kept;
+    for (int64_t k = 0; k < count; ++k) {
+      const size_t place = places[static_cast<size_t>(k)];
       try {
-        if (!known) fill_row(place, rows, static_cast<int64_t>(samples.size()));
+        if (!known && wanted(k)) fill_row(place, rows, row++);
       } catch (const Error& error) {
         if (error.fault() == Fault::resources) throw;
-        result.damaged.emplace_back(sample, error);
+        result.damaged.push_back({indices[place], error.what(), error.fault()});
+        --row;
         continue;
       }
-      labels.push_back(dataset->label(sample));
-      samples.push_back(sample);
+      kept.push_back(place);
     }
-    const auto count = static_cast<int64_t>(samples.size());
-    if (count == 0) return;
-    if (!known)
-      (bytes() ? result.batch.pixels : result.batch.images) =
-          count == end - begin ? rows : rows.rows(0, count);
-    result.batch.labels = Tensor::of(Shape{count}, std::span<const int64_t>(labels), options.memory);
+    put_in(result.batch, kept, row == rows_wanted ? rows : row > 0 ? rows.rows(0, row) : Tensor());
+  }
+
+  // Batch b anew without the images that are damaged for any process.
+  Batch without(int64_t b, const std::vector<BadImage>& damaged) {
+    std::vector<size_t> kept = places_of(b);
+    std::erase_if(kept, [&](size_t place) {
+      return std::ranges::find(damaged, indices[place], &BadImage::sample) != damaged.end();
+    });
+    const auto count = static_cast<int64_t>(kept.size());
+    std::vector<size_t> wanted;
+    for (int64_t k = 0; k < count; ++k)
+      if (options.wanted(k, count)) wanted.push_back(kept[static_cast<size_t>(k)]);
+    Tensor rows = wanted.empty() ? Tensor() : empty_rows(static_cast<int64_t>(wanted.size()));
+    for (size_t row = 0; row < wanted.size(); ++row) fill_row(wanted[row], rows, static_cast<int64_t>(row));
+    Batch batch;
+    put_in(batch, kept, rows);
+    return batch;
+  }
+
+  void put_in(Batch& batch, const std::vector<size_t>& kept, const Tensor& rows) const {
+    if (kept.empty()) return;
+    std::vector<int64_t> labels;
+    for (const size_t place : kept) {
+      batch.samples.push_back(indices[place]);
+      labels.push_back(dataset->label(indices[place]));
+    }
+    (bytes() ? batch.pixels : batch.images) = rows;
+    batch.labels = Tensor::of(Shape{static_cast<int64_t>(kept.size())}, std::span<const int64_t>(labels),
+                              options.memory);
   }
 
   bool bytes() const { return options.as_bytes && !ready_images.defined(); }
@@ -200,19 +232,23 @@ struct Loader::State {
   }
 
   // Notes a damaged image, or throws its error if there were enough of them.
-  void judge(int64_t sample, const Error& error) {
-    if (bad_samples.contains(sample)) return;
+  void judge(const BadImage& image) {
+    if (bad_samples.contains(image.sample)) return;
     if (static_cast<int64_t>(bad.size()) >= options.max_bad) {
       give_up();
-      if (options.max_bad == 0) throw error;
-      fail(error.fault(), error.what(), " (", bad.size(),
-           " damaged images were left out before, no more may be)");
+      fail_for(image, static_cast<int64_t>(bad.size()));
     }
-    bad_samples.insert(sample);
-    bad.push_back({sample, error.what()});
-    if (options.on_bad) options.on_bad(error.what());
+    bad_samples.insert(image.sample);
+    bad.push_back(image);
+    if (options.on_bad) options.on_bad(image.message);
   }
 };
+
+void fail_for(const BadImage& image, int64_t before) {
+  if (before == 0) fail(image.fault, image.message, "; --max-bad N leaves such out");
+  fail(image.fault, image.message, " (", before,
+       " damaged images were left out before, no more may be; --max-bad N allows N)");
+}
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indices,
                const Preprocess& preprocess, const LoaderOptions& options)
@@ -228,6 +264,9 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   check(options.workers >= 0 && options.workers <= 256, "loader: expected 0 to 256 workers, got ",
         options.workers);
   check(options.max_bad >= 0, "loader: expected max_bad >= 0, got ", options.max_bad);
+  check(!options.wanted == !options.all_damaged && !(options.wanted && options.known),
+        "loader: `wanted` goes together with `all_damaged` and without `known`");
+  check_preprocess(preprocess);
   check_augment(options.augment, preprocess);
   State& s = *state_;
   s.ready_images = dataset->tensors();
@@ -293,7 +332,11 @@ bool Loader::next(Batch& batch) {
       s.give_up();
       std::rethrow_exception(made.failure);
     }
-    for (const auto& [sample, error] : made.damaged) s.judge(sample, error);
+    if (s.options.all_damaged) {
+      made.damaged = s.options.all_damaged(made.damaged);
+      if (!made.damaged.empty()) made.batch = s.without(position() - 1, made.damaged);
+    }
+    for (const BadImage& image : made.damaged) s.judge(image);
     if (made.batch.samples.empty()) continue;
     batch = std::move(made.batch);
     return true;

@@ -19,16 +19,25 @@
 #include "data/dataset.h"
 #include "data/prepared.h"
 #include "data/preprocess.h"
+#include "engine/check.h"
 #include "engine/tensor.h"
 
 namespace vitrine {
 
 struct Batch {
-  Tensor images;  // (B, 3, H, W) f32, or ...
+  Tensor images;  // (B, 3, H, W) f32 (only the wanted ones: LoaderOptions::wanted), or ...
   Tensor pixels;  // ... (B, H, W, 3) u8 (LoaderOptions::as_bytes); neither if all samples are known
   Tensor labels;  // (B) i64
   std::vector<int64_t> samples;  // the data set's numbers of the B images
 };
+
+struct BadImage {
+  int64_t sample;
+  std::string message;
+  Fault fault = Fault::input;
+};
+// Throws what a damaged image is to those who left out `before` others already and may leave out no more.
+[[noreturn]] void fail_for(const BadImage& image, int64_t before);
 
 struct LoaderOptions {
   int64_t batch_size = 32;  // the last batch of an epoch holds what is left
@@ -51,11 +60,13 @@ struct LoaderOptions {
   // Tells samples whose pixels are not needed any more: a batch of such samples alone has no images. Asked by
   // the workers.
   std::function<bool(int64_t sample)> known{};
-};
-
-struct BadImage {
-  int64_t sample;
-  std::string message;
+  // For several processes that load the same batches, each a part of the images: whether row `row` of a batch of so many
+  // is wanted here. No other is decoded, and `images` or `pixels` hold the wanted rows alone, one after the other (none:
+  // they are undefined); samples and labels are those of the whole batch. Asked by the workers. With it goes
+  // `all_damaged`, asked once for each batch inside next(): of the wanted images those that are damaged in, those of all
+  // processes out. So all of them leave out the same images, and count alike.
+  std::function<bool(int64_t row, int64_t rows)> wanted{};
+  std::function<std::vector<BadImage>(const std::vector<BadImage>& here)> all_damaged{};
 };
 
 class Loader {

@@ -140,7 +140,7 @@ void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
 std::string to_json(const Preprocess& p) {
   return text("{\"size\": ", p.size, ", \"resize\": ", p.resize, ", \"squash\": ", p.squash,
               p.crop_squashed ? ", \"crop_squashed\": true" : "", ", \"filter\": \"", name_of(p.filter),
-              "\", \"mean\": ", list(p.mean), ", \"std\": ", list(p.std), '}');
+              "\", \"mean\": ", list(p.mean), ", \"std\": ", list(p.std), p.exif ? ", \"exif\": true}" : "}");
 }
 
 Preprocess preprocess_from_json(std::string_view words) {
@@ -158,7 +158,8 @@ Preprocess preprocess_from_json(std::string_view words) {
     check(object.is_object(), "preprocess: expected a JSON object");
     const std::set<std::string> known{"size", "resize", "squash", "filter", "mean", "std"};
     for (const std::string& key : keys)
-      check(known.contains(key) || key == "crop_squashed", "preprocess: unknown key ", quote(key));
+      check(known.contains(key) || key == "crop_squashed" || key == "exif", "preprocess: unknown key ",
+            quote(key));
     for (const std::string& key : known) check(keys.contains(key), "preprocess: missing key '", key, "'");
 
     const auto whole = [&](const char* key) {
@@ -183,11 +184,13 @@ Preprocess preprocess_from_json(std::string_view words) {
     p.resize = whole("resize");
     check(object.at("squash").is_boolean(), "preprocess: expected 'squash' to be true or false");
     p.squash = object.at("squash").get<bool>();
-    if (keys.contains("crop_squashed")) {  // files from before it lack it
-      check(object.at("crop_squashed").is_boolean(),
-            "preprocess: expected 'crop_squashed' to be true or false");
-      p.crop_squashed = object.at("crop_squashed").get<bool>();
-    }
+    const auto flag = [&](const char* key) {  // files from before there was such a key lack it
+      if (!keys.contains(key)) return false;
+      check(object.at(key).is_boolean(), "preprocess: expected '", key, "' to be true or false");
+      return object.at(key).get<bool>();
+    };
+    p.crop_squashed = flag("crop_squashed");
+    p.exif = flag("exif");
     const auto filter =
         object.at("filter").is_string() ? filter_named(object.at("filter").get<std::string>()) : std::nullopt;
     check(filter.has_value(),

@@ -22,6 +22,8 @@ struct Preprocess {
   Filter filter = Filter::bicubic;
   std::array<float, 3> mean{0.485f, 0.456f, 0.406f};  // of values in [0, 1]
   std::array<float, 3> std{0.229f, 0.224f, 0.225f};
+  bool exif =
+      false;  // photos are turned first as their EXIF block asks: by who reads them (OpenOptions, load_image)
 };
 
 // The preprocessing of a family of published checkpoints.
@@ -84,7 +86,7 @@ Tensor values_of_bytes(const Preprocess& preprocess);
 
 // The metadata form, e.g.
 // {"size": 224, "resize": 256, "squash": false, "filter": "bicubic", "mean": [...], "std": [...]}.
-// with "crop_squashed": true before the filter where it is so. Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values are errors.
+// with "crop_squashed": true before the filter and "exif": true at the end where it is so. Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values are errors.
 std::string to_json(const Preprocess& preprocess);
 Preprocess preprocess_from_json(std::string_view json);
 

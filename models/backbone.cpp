@@ -63,6 +63,10 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
   Backbone backbone;
   backbone.source = source;
   backbone.file = std::move(file);
+  for (auto* entries : {&backbone.file.unreadable, &backbone.file.objects}) {
+    std::erase_if(*entries, [](const auto& entry) { return is_computed(entry.first); });
+    if (!entries->empty()) backbone.file.at(entries->begin()->first);  // says why there is no such tensor
+  }
   std::erase_if(backbone.file.tensors, [](const auto& entry) { return is_computed(entry.first); });
   backbone.config = transformer_config_of(backbone.file, heads);
   const std::vector<std::string> names = expected_names(backbone);

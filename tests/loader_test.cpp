@@ -228,7 +228,7 @@ TEST_CASE("loader: damaged images are errors, or left out and listed") {
       strict.next(batch);
       FAIL("no error");
     } catch (const Error& error) {
-      CHECK(std::string(error.what()) == "picture 1 is damaged");
+      CHECK(std::string(error.what()) == "picture 1 is damaged; --max-bad N leaves such out");
     }
     CHECK_THROWS_AS(strict.next(batch), Error);  // the epoch is over
 
@@ -376,3 +376,57 @@ TEST_CASE("loader: a worker that cannot be started is called by its number") {
   CHECK(number <= 250);
 }
 #endif
+
+TEST_CASE("loader: parts of a batch hold its wanted rows, also where a damaged image moved the others") {
+  for (const bool with_damage : {false, true})
+    for (const int workers : {0, 2}) {
+      CAPTURE(with_damage);
+      CAPTURE(workers);
+      const std::set<int64_t> damaged = with_damage ? std::set<int64_t>{2, 3, 11} : std::set<int64_t>{};
+      LoaderOptions options{
+          .batch_size = 5, .shuffle = true, .seed = 3, .augment = {.flip = true}, .max_bad = 3};
+      options.workers = workers;
+      Loader whole(std::make_shared<Counted>(13, damaged), first(13), small, options);
+      // Rows by turns; what is damaged is known to both.
+      std::vector<std::shared_ptr<Counted>> sets;
+      std::vector<Loader> parts;
+      for (const int64_t part : {0, 1}) {
+        options.wanted = [=](int64_t row, int64_t) { return row % 2 == part; };
+        options.all_damaged = [=](const std::vector<BadImage>& here) {
+          for (const BadImage& image : here) CHECK(damaged.contains(image.sample));
+          std::vector<BadImage> all;
+          for (const int64_t i : damaged) all.push_back({i, text("picture ", i, " is damaged")});
+          return all;
+        };
+        sets.push_back(std::make_shared<Counted>(13, damaged));
+        parts.emplace_back(sets.back(), first(13), small, options);
+      }
+      for (const int64_t e : {0, 1}) {
+        whole.start_epoch(e);
+        for (Loader& part : parts) part.start_epoch(e);
+        for (Batch batch; whole.next(batch);) {
+          Batch own[2];
+          for (size_t p = 0; p < 2; ++p) {
+            REQUIRE(parts[p].next(own[p]));
+            CHECK(own[p].samples == batch.samples);
+            CHECK(std::ranges::equal(own[p].labels.data<int64_t>(), batch.labels.data<int64_t>()));
+          }
+          const auto count = static_cast<int64_t>(batch.samples.size());
+          CHECK(own[0].images.dim(0) == (count + 1) / 2);
+          for (int64_t row = 0; row < count; ++row)
+            CHECK(std::ranges::equal(own[row % 2].images.rows(row / 2, row / 2 + 1).data<float>(),
+                                     batch.images.rows(row, row + 1).data<float>()));
+        }
+        Batch none;
+        for (Loader& part : parts) CHECK_FALSE(part.next(none));
+        if (e == 0 && !with_damage) {  // of batches of 5, 5 and 3; later epochs find some that are kept
+          CHECK(sets[0]->decoded == 3 + 3 + 2);
+          CHECK(sets[1]->decoded == 2 + 2 + 1);
+        }
+      }
+      for (size_t p = 0; p < 2; ++p) CHECK(parts[p].bad().size() == damaged.size());
+    }
+  CHECK_THROWS_AS(Loader(std::make_shared<Counted>(3), first(3), small,
+                         {.wanted = [](int64_t, int64_t) { return true; }}),
+                  Error);
+}

@@ -14,8 +14,11 @@ export JOBS=${JOBS:-$(nproc)}
 
 # shellcheck disable=SC2154,SC2086  # lists of words
 have_packages $packages_library $packages_program $packages_tests || exit 1
+# shellcheck disable=SC2154,SC2086
+have_packages $packages_mpi || true  # without them several processes are not tested
 
 options=(-DCMAKE_BUILD_TYPE=Release -DVITRINE_TESTS=ON -DVITRINE_EXAMPLES=ON -DVITRINE_GPU_BENCH=ON)
+! command -v mpicc >/dev/null || options+=(-DVITRINE_MPI=ON)
 [[ ${CI:-} != true ]] || options+=(-DVITRINE_WERROR=ON)
 cmake -S "$root" -B "$build" -G Ninja "${options[@]}"
 cmake --build "$build" -j "$JOBS"
@@ -52,6 +55,8 @@ part "guided tours" shell_count tours
 part "include direction" shell_count "$root/tests/include_direction.sh"
 part "kernels without one wait" shell_count "$root/tests/mutants.sh" "$build"
 part "vitrine program" shell_count "$root/tests/cli_test.sh" "$build/examples/vitrine"
+part "several processes" shell_count "$root/tests/mpi_test.sh" "$build/examples/vitrine"
+part "report of a run" shell_count "$root/tests/report_test.sh" "$build/examples/vitrine"
 part "comparison with peers" shell_count "$root/tests/peers_test.sh"
 part "real checkpoint" shell_count "$root/tests/assets_test.sh" "$build/examples/vitrine"
 part "CUDA library" shell_count "$root/tests/cuda_test.sh" "$build"

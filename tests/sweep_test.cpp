@@ -346,7 +346,7 @@ TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is
     const TuneResult result = tune(backbone, own, c, "", false, {});
     const TunedModel model(backbone, result.task);
     Tensor logits;
-    evaluate(model, test, asked, data.preprocess, 3, workers, 0, &logits, {}, {}, test_kept);
+    evaluate(model, test, asked, data.preprocess, 3, workers, 0, &logits, {}, {}, nullptr, test_kept);
     return digest(result.task) + sha256_hex(logits.raw());
   };
   const Kept kept{std::make_shared<KeptFeatures>(data.dataset),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <utility>
 
 namespace vitrine::cli {
 
@@ -59,19 +60,30 @@ void Adder::prompt_variant(PromptConfig& variant) {
   flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", variant.shared);
 }
 
-std::string help_of(const CLI::App& app, const std::string& usage) {
-  constexpr size_t column = 30;
+std::string help_of(const CLI::App& app, const std::string& usage,
+                    const std::vector<std::string>& explained) {
+  constexpr size_t column = 30, width = 100;
+  std::string more, line;
   std::string out = text("vitrine ", usage, "\n", app.get_description(), "\n");
   for (const std::string& group : app.get_groups()) {
     out += text("\n", group, ":\n");
     for (const CLI::Option* option : app.get_options()) {
       if (option->get_group() != group || option->get_positional()) continue;
+      const std::string& name = option->get_name();
+      if (!explained.empty() && std::find(explained.begin(), explained.end(), name) == explained.end()) {
+        if (line.size() + 1 + name.size() > width - 1) more += std::exchange(line, "") + "\n";
+        line += text(line.empty() ? "  " : " ", name);
+        continue;
+      }
       std::string left = "  " + option->get_name();
       if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
       left.resize(std::max(column, left.size() + 1), ' ');
       out += left + option->get_description() + "\n";
     }
   }
+  if (!line.empty())
+    out += text("\nMore, explained by vitrine ", usage.substr(0, usage.find(' ')), " --help all:\n", more,
+                line, "\n");
   return out;
 }
 

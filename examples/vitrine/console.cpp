@@ -59,6 +59,7 @@ void Console::out(std::string_view words) {
 }
 
 void Console::line(std::string_view words) {
+  if (quiet_) return;
   erase_bar();
   std::string whole(words);
   // Names come from files: what would steer a terminal is not passed on.
@@ -89,16 +90,19 @@ void Console::command(std::string_view name, std::string_view words) {
 }
 
 void Console::note(std::string_view words) {
+  if (quiet_) return;
   erase_bar();
   put_error(fmt::format("vitrine {}: note: {}\n", command_, one_line(words)));
 }
 
 void Console::error(std::string_view words) {
+  if (quiet_) return;
   erase_bar();
   put_error(fmt::format("vitrine{}{}: {}\n", command_.empty() ? "" : " ", command_, one_line(words)));
 }
 
 void Console::progress(int64_t done, int64_t all, double images_per_second, std::string_view words) {
+  if (quiet_) return;
   const bool bar = terminal();
   const auto now = Clock::now();
   if (!running_) {
@@ -137,6 +141,7 @@ void Console::clear() {
 }
 
 void Console::result(const nlohmann::ordered_json& json) {
+  if (quiet_) return;
   erase_bar();
   // File names may hold anything; what is no UTF-8 is replaced.
   if (json_) out(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");

@@ -17,7 +17,7 @@ namespace vitrine::cli {
 class Console {
  public:
   explicit Console(const Common& common)
-      : program_(common.program), command_(common.command), json_(common.json) {}
+      : program_(common.program), command_(common.command), json_(common.json), quiet_(common.quiet) {}
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;
   ~Console() { clear(); }
@@ -45,7 +45,7 @@ class Console {
   void out(std::string_view words);
   void erase_bar();
   std::string program_, command_;
-  bool json_;
+  bool json_, quiet_;
   bool bar_ = false;  // one stands on the terminal
   int failure_ = 0;   // errno of the first failed write
   bool running_ = false;

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -25,45 +26,70 @@ void hold_standard_streams() {
 }
 
 // One overload for each command.
-int run(const TuneOptions& o, Console& console) { return tune(o, console); }
+int run(const TuneOptions& o, Console& console, Processes& processes) { return tune(o, console, processes); }
 int run(const EvalOptions& o, Console& console) { return eval(o, console); }
 int run(const PredictOptions& o, Console& console) { return predict(o, console); }
+int run(const ReportOptions& o, Console& console) { return report(o, console); }
 int run(const PretrainOptions& o, Console& console) { return pretrain(o, console); }
 int run(const InspectOptions& o, Console& console) { return inspect(o, console); }
 int run(const ConvertOptions& o, Console& console) { return convert(o, console); }
 int run(const BenchOptions& o, Console& console) { return bench(o, console); }
 int run(const GemmBenchOptions& o, Console& console) { return bench_gemm(o, console); }
-int run(const SweepOptions& o, Console& console) { return sweep(o, console); }
 int run(const TableOptions& o, Console& console) { return table(o, console); }
 int run(const LoadBenchOptions& o, Console& console) { return bench_load(o, console); }
 int run(const MemoryOptions& o, Console& console) { return bench_memory(o, console); }
 
+// Processes of mpirun share a sweep's folder as any others do, and begin apart.
+int run(const SweepOptions& o, Console& console, Processes& processes) {
+  SweepOptions own = o;
+  if (processes.count() > 1) {
+    own.part = processes.rank();
+    own.parts = processes.count();
+  }
+  return sweep(own, console);
+}
+
+template <class Options>
+int run(const Options& o, Console& console, Processes& processes) {
+  check(processes.count() == 1, "works in one process, but mpirun started ", processes.count(),
+        "; they can share the work of vitrine tune and vitrine sweep");
+  return run(o, console);
+}
+
 struct Runner {
   std::string program;
+  Processes& processes;
   int operator()(const Show& show) const {
-    Console console(Common{});
+    Common common;
+    common.quiet = !processes.first();
+    Console console(common);
     console.line(std::string_view(show.text).substr(0, show.text.size() - 1));
     console.finish();
     return 0;
   }
   template <class Options>
   int operator()(const Options& options) const {
-    if (options.common.threads) set_thread_count(*options.common.threads);
+    if (options.common.threads)
+      set_thread_count(*options.common.threads);
+    else if (processes.count() > 1 && std::getenv("OMP_NUM_THREADS") == nullptr)
+      set_thread_count(std::min(threads_of_each(processes), most_threads));
     if (options.common.instructions) use_instruction_set(*options.common.instructions);
     Common common = options.common;
     common.program = program;
+    common.quiet = !processes.first();
     Console console(common);
-    const int status = run(options, console);
+    const int status = run(options, console, processes);
     console.finish();
     return status;
   }
 };
 
-int report(const std::string& command, std::string_view words, Fault fault) {
+int tell(const Processes* processes, const std::string& command, std::string_view words, Fault fault) {
   // library and command share the name
   if (words.starts_with(command + ": ")) words.remove_prefix(command.size() + 2);
   Common common;
   common.command = command;
+  common.quiet = processes != nullptr && !processes->first();  // all have the same error
   if (!words.empty()) Console(common).error(words);
   return static_cast<int>(fault);
 }
@@ -75,16 +101,25 @@ int main(int argc, const char* const* argv) {
   ignore_broken_pipes();
   set_thread_count(std::min(thread_count(), most_threads));
   std::string command;
+  // The last to go, for it waits for the others of them: they end when the first one has said what there is to say.
+  std::unique_ptr<Processes> processes;
   try {
-    return std::visit(Runner{argc > 0 ? shell_word(argv[0]) : "vitrine"}, parse(argc, argv, command));
+    processes = start_processes();
+    if (processes == nullptr) return 0;
+    int status = 0;
+    processes->together([&] {
+      status = std::visit(Runner{argc > 0 ? shell_word(argv[0]) : "vitrine", *processes},
+                          parse(argc, argv, command));
+    });
+    return status;
   } catch (const Error& e) {
-    return report(command, e.what(), e.fault());
+    return tell(processes.get(), command, e.what(), e.fault());
   } catch (const std::bad_alloc&) {
-    return report(command, "not enough memory", Fault::resources);
+    return tell(processes.get(), command, "not enough memory", Fault::resources);
   } catch (const std::filesystem::filesystem_error& e) {
-    return report(command, e.what(), Fault::output);
+    return tell(processes.get(), command, e.what(), Fault::output);
   } catch (const std::exception& e) {
-    return report(command, std::string("unexpected: ") + e.what(), Fault::input);
+    return tell(processes.get(), command, std::string("unexpected: ") + e.what(), Fault::input);
   }
 }
 

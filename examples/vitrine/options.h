@@ -21,7 +21,8 @@ struct Common {
   std::string command;              // "tune", ...
   std::optional<int> threads;       // empty: all cores
   std::optional<std::string> instructions;
-  bool json = false;  // one JSON object on standard output, everything else on standard error
+  bool json = false;   // one JSON object on standard output, everything else on standard error
+  bool quiet = false;  // nothing is said at all: another process of the same run speaks
 };
 
 // Where a net computes, and in what numbers.
@@ -52,13 +53,13 @@ struct TuneOptions {
   std::optional<double> prompt_dropout, drop_path;
   std::optional<bool> paper_head;
   std::optional<std::string> init;
-  std::optional<int64_t> epochs, batch;
+  std::optional<int64_t> epochs, batch, accumulate;
   std::optional<OptimizerKind> optimizer;
   std::optional<double> learning_rate, base_learning_rate, weight_decay, momentum, warmup;
-  // the rest: accumulate, schedule, clip, smoothing, weights, seed, order, augment, workers, ...
+  // the rest: schedule, clip, smoothing, weights, seed, order, augment, workers, ...
   TuneConfig config;
   std::optional<std::string> out;
-  bool resume = false, no_test = false;
+  bool resume = false, no_test = false, tensorboard = false;
   size_t memory_limit = 0;  // bytes; 0: none
 };
 
@@ -81,6 +82,18 @@ struct PredictOptions {
   std::vector<std::string> images;
   BackboneHints hints;
   int64_t top = 5;
+  bool exif = false;
+};
+
+struct ReportOptions {
+  Common common;
+  Placement place;
+  std::string run;
+  std::optional<std::string> out, data, backbone;
+  std::optional<Split> split;  // empty: test, or else val, or else train
+  BackboneHints hints;
+  int64_t images = 24, embedding = 1000, batch = 64, max_bad = 0;
+  int workers = 1;
   bool exif = false;
 };
 
@@ -184,9 +197,9 @@ struct Show {
   std::string text;
 };
 
-using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
-                             ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions, LoadBenchOptions,
-                             SweepOptions, TableOptions>;
+using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, ReportOptions, PretrainOptions,
+                             InspectOptions, ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions,
+                             LoadBenchOptions, SweepOptions, TableOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

@@ -119,7 +119,7 @@ void add_table(Adder& add, TableOptions& o) {
       "--format", "F", "markdown, csv or json [markdown]", o.format,
       {{"markdown", TableFormat::markdown}, {"csv", TableFormat::csv}, {"json", TableFormat::json}});
   add.one_of<PaperRows>("--paper", "ROWS",
-                        "the paper's beside: own (by form of net), mae, moco-v3, none [own]", o.paper,
+                        "the paper's beside: own (of its form), mae, moco-v3 or none [own]", o.paper,
                         {{"own", PaperRows::of_form},
                          {"mae", PaperRows::mae},
                          {"moco-v3", PaperRows::moco_v3},

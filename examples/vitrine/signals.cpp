@@ -10,21 +10,23 @@ namespace vitrine::cli {
 namespace {
 
 // A handler can reach nothing else. Only SignalGuard uses them.
-volatile std::sig_atomic_t received = 0;
+volatile std::sig_atomic_t received = 0, silent = 0;
 struct sigaction before_int {
 }, before_term{};
 
 void on_signal(int number) {
   if (received != 0) _exit(128 + number);
   received = number;
+  if (silent != 0) return;
   constexpr std::string_view words = "\nStopping after this step; once more ends the program at once.\n";
   [[maybe_unused]] const auto ignored = ::write(STDERR_FILENO, words.data(), words.size());
 }
 
 }  // namespace
 
-SignalGuard::SignalGuard() {
+SignalGuard::SignalGuard(bool quiet) {
   received = 0;
+  silent = quiet ? 1 : 0;
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;

@@ -3,11 +3,11 @@
 
 namespace vitrine::cli {
 
-// While it lives, the first SIGINT or SIGTERM is only remembered and answered with a line on standard error;
-// a second one ends the program at once.
+// While it lives, the first SIGINT or SIGTERM is only remembered and answered with a line on standard error (unless
+// `quiet`); a second one ends the program at once.
 class SignalGuard {
  public:
-  SignalGuard();
+  explicit SignalGuard(bool quiet = false);
   ~SignalGuard();  // signals do again what they did before
   SignalGuard(const SignalGuard&) = delete;
   SignalGuard& operator=(const SignalGuard&) = delete;

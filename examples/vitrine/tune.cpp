@@ -4,13 +4,18 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "commands.h"
 #include "data/subset.h"
+#include "engine/parallel.h"
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
+#include "models/training/run_files.h"
+#include "models/training/tensorboard.h"
 #include "models/training/tune.h"
 #include "signals.h"
 
@@ -75,12 +80,18 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
   return model;
 }
 
-TuneConfig config_of(const TuneOptions& o, const TunedConfig& model) {
+TuneConfig config_of(const TuneOptions& o, const TunedConfig& model, int processes) {
   const Defaults defaults = defaults_of(model.method);
   TuneConfig c = o.config;
   c.model = model;
   c.epochs = o.epochs.value_or(defaults.epochs);
   c.batch = o.batch.value_or(defaults.batch);
+  check(c.batch >= processes, "--batch ", c.batch, ": each of ", processes,
+        " processes needs an image of each batch");
+  c.accumulate = o.accumulate.value_or(processes);
+  check(c.accumulate >= processes, "--accumulate ", c.accumulate, ": each of ", processes,
+        " processes needs a micro-batch of each batch; give at least --accumulate ", processes,
+        ", or leave it out");
   c.optimizer.kind = o.optimizer.value_or(OptimizerKind::adamw);
   const bool sgd = c.optimizer.kind == OptimizerKind::sgd;
   check(sgd || !o.momentum, "--momentum belongs to --optimizer sgd");
@@ -119,6 +130,7 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
     chosen.val_from = "the data's own split";
   }
   data.preprocess = with_resize(preprocess_of(backbone, o.hints.image_size), o.resize);
+  data.preprocess.exif = open.exif;
   return chosen;
 }
 
@@ -147,6 +159,18 @@ std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
 
 // --- words -------------------------------------------------------------------------------------------------
 
+// The net for the pictures of this run: a Swin takes them as they are.
+TransformerConfig seen_at(TransformerConfig net, int64_t side) {
+  if (auto* swin = std::get_if<SwinConfig>(&net)) swin->image_size = side;
+  return net;
+}
+
+// Where `vitrine eval` finds pictures that a task was not tuned on: the data's own, or a place to be named.
+std::string other_pictures(const std::string& data) {
+  if (has_split(data, Split::test) || has_split(data, Split::val)) return shell_word(data);
+  return data.substr(0, data.find(':')) + ":OTHER  # pictures that it has not seen";
+}
+
 // "10 prompts for each of 12 blocks"
 std::string prompts_text(const TunedConfig& model, const TransformerConfig& net) {
   const PromptConfig prompts = settled(model.prompts, prompt_places(net));
@@ -170,8 +194,9 @@ std::string trained_text(const TuneConfig& c, const TransformerConfig& net) {
   const auto part = [&](int64_t count, const std::string& words) {
     if (count > 0) what += text(words, " (", count_text(count), ") and ");
   };
-  part(counts.inside, c.model.method == Method::full ? "all weights"
-                                                     : text("what ", method_text(c.model), " tunes in the backbone"));
+  part(counts.inside, c.model.method == Method::full
+                          ? "all weights"
+                          : text("what ", method_text(c.model), " tunes in the backbone"));
   part(counts.added, c.model.method == Method::sidetune ? text("a ", describe(side_config(net)), " beside it")
                                                         : text("what ", method_text(c.model), " adds"));
   if (counts.prompts > 0) part(counts.prompts, prompts_text(c.model, net));
@@ -245,6 +270,20 @@ std::string saving_text(const MemoryForecast& m, const TuneConfig& c, const Tran
                      m.one_form ? "; " : "", m.recompute, block_count(net), 100 * more);
 }
 
+std::string from_first(Processes& processes, const std::string& words) {
+  const auto bytes = processes.from_first(std::as_bytes(std::span(words)));
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+int largest(Processes& processes, int own) {
+  for (const auto& bytes : processes.exchange(std::as_bytes(std::span(&own, 1)))) {
+    int other = 0;
+    std::memcpy(&other, bytes.data(), sizeof other);
+    own = std::max(own, other);
+  }
+  return own;
+}
+
 // The most tensors that there were at once, on the device if the net is on one.
 size_t peak_of(const Backbone& backbone, const Memory& pool) {
   if (backbone.on_device()) return backbone.home.statistics().peak;
@@ -253,10 +292,10 @@ size_t peak_of(const Backbone& backbone, const Memory& pool) {
 
 }  // namespace
 
-int tune(const TuneOptions& o, Console& console) {
+int tune(const TuneOptions& o, Console& console, Processes& processes) {
   const auto began = std::chrono::steady_clock::now();
   check(!o.resume || o.out, "--resume: which run? Name its folder with --out");
-  check(!o.out || o.resume || !holds_run(*o.out), quote(o.out.value_or("")),
+  check(!o.out || o.resume || !processes.first() || !holds_run(*o.out), quote(o.out.value_or("")),
         " holds a run; go on in it with --resume, or name another folder with --out");
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
@@ -272,7 +311,8 @@ int tune(const TuneOptions& o, Console& console) {
   if (start) check_backbone(*start, opened);
   const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this
 
-  OpenOptions open{.exif = o.exif};
+  // What a task remembers holds for the one that goes on from it.
+  OpenOptions open{.exif = o.exif || (start && preprocess_from_json(start->preprocess).exif)};
   const auto note = [&](const std::string& words) { console.note(words); };
   open.note = note;
   Chosen chosen = choose_data(o, opened, open);
@@ -280,41 +320,54 @@ int tune(const TuneOptions& o, Console& console) {
   const auto test_set =
       !o.no_test && has_split(o.data, Split::test) ? open_dataset(o.data, Split::test, open) : nullptr;
   if (start) check_classes(*start, *data.dataset, o.data);
-  TuneConfig config = config_of(o, model_of(o, start ? &*start : nullptr, data.dataset->classes()));
+  TuneConfig config =
+      config_of(o, model_of(o, start ? &*start : nullptr, data.dataset->classes()), processes.count());
   if (start) start->config = config.model;  // its noise may have been changed
   check(!config.keep_best || !data.val.empty(),
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
   console.item("Backbone",
-               text(quote(opened.source), ": ", describe(net), ", ", million_text(parameter_count(net)),
-                    " parameters", place_text(o.place, method)));
+               text(quote(opened.source), ": ", describe(seen_at(net, data.preprocess.size)), ", ",
+                    million_text(parameter_count(net)), " parameters", place_text(o.place, method)));
   if (opened.on_device()) console.item("Device", opened.home.device()->description());
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
                     ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
                     " for validation", chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
                     test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ",
-                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
+                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names()),
+                    open.exif ? exif_words : ""));
   console.item("Trains", text(start ? text(method_text(config.model), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, net)));
   MemoryForecast memory{};  // of main memory: nothing is foretold of a device's
   if (!opened.on_device()) {
     memory = plan_memory(o, opened, config, data);
     config.recompute = memory.recompute;
-    console.item("Memory", memory_text(memory));
+    console.item("Memory", text(processes.count() > 1 ? "in each process " : "", memory_text(memory)));
   }
   if (memory.one_form || memory.recompute > 0)
     console.item("", saving_text(memory, config, net, o.memory_limit));
   console.item("Steps",
                text(count_text(per_epoch * config.epochs), ": ", plural(config.epochs, "epoch"), " of ",
                     count_text(per_epoch), " with batches of ", config.batch, "; ", optimizer_text(config)));
-  const std::string folder = folder_of(o, config.model);
-  make_folder(folder);
+  if (processes.count() > 1)
+    console.item("Processes", text(processes.count(), ", with ", plural(thread_count(), "thread"),
+                                   " each; they share the ", config.accumulate,
+                                   " micro-batches of a step, and end with the bytes of one process with "
+                                   "--accumulate ",
+                                   config.accumulate));
+  std::string folder;
+  if (processes.first()) {
+    folder = folder_of(o, config.model);
+    make_folder(folder);
+  }
+  folder = from_first(processes, folder);
   console.item("Folder", folder);
 
   TuneHooks hooks;
   hooks.note = note;
   hooks.stop = [] { return SignalGuard::caught(); };
+  hooks.processes = &processes;
   StepReport last{};
   hooks.step = [&](const StepReport& r) {
     last = r;
@@ -323,6 +376,7 @@ int tune(const TuneOptions& o, Console& console) {
         fmt::format("epoch {}/{}  loss {:.4f}", std::min(r.epoch + 1, r.epochs), r.epochs, r.loss));
   };
   hooks.epoch = [&](const EpochReport& r) {
+    if (o.tensorboard) write_events(folder);
     const std::string val = r.val ? text("  val ", percent_text(r.val->accuracy)) : "";
     console.line(fmt::format("epoch {}/{}  loss {:.4f}  train {}{}  {:.0f} images/s", r.epoch, r.epochs,
                              r.loss, percent_text(r.accuracy), val, r.images_per_second));
@@ -333,7 +387,7 @@ int tune(const TuneOptions& o, Console& console) {
   const Backbone backbone = counted_in(pool, memory.one_form ? with_one_form(opened) : opened);
   TuneResult result;
   {
-    const SignalGuard guard;
+    const SignalGuard guard(!processes.first());
     try {
       result =
           vitrine::tune(backbone, data, config, folder, o.resume, hooks, start ? &*start : nullptr, pool);
@@ -349,13 +403,15 @@ int tune(const TuneOptions& o, Console& console) {
         text("Stopped after step ", last.step, " of ", last.steps, "; the state is saved in ", folder, "."));
     console.line(text("The same command with --out ", shell_word(folder), " --resume goes on from there."));
     console.result(json);
-    return SignalGuard::exit_code();
+    return largest(processes, SignalGuard::exit_code());  // a signal may have come to some of them only
   }
 
+  if (o.tensorboard) write_events(folder);  // also where a resumed run had nothing left to do
   const std::string task_path = (fs::path(folder) / "task.safetensors").string();
   json.update({{"task", task_path},
                {"method", method_text(config.model)},
                {"precision", name_of(opened.precision)},
+               {"processes", processes.count()},
                {"device", o.place.device},
                {"classes", config.model.classes},
                {"train_samples", data.train.size()},
@@ -376,16 +432,30 @@ int tune(const TuneOptions& o, Console& console) {
       accuracy = text("val ", evaluation_text(*end.val));
     }
   }
+  RunRecord record{.version = VITRINE_VERSION,
+                   .data = o.data,
+                   .exif = o.exif,
+                   .device = o.place.device,
+                   .precision = name_of(opened.precision),
+                   .train_samples = static_cast<int64_t>(data.train.size()),
+                   .val_samples = static_cast<int64_t>(data.val.size()),
+                   .trained_parameters = count_parameters(config.model, net).tuned(),
+                   .backbone_parameters = parameter_count(net)};
   if (test_set) {
     const TunedModel model(backbone, result.task, DType::f32, pool);
     const Evaluation test = evaluate(
         model, test_set, all_samples(*test_set), data.preprocess,
         images_at_once(config, static_cast<int64_t>(data.train.size())), config.workers, config.max_bad,
-        nullptr, [&](int64_t done, int64_t all) { console.progress(done, all, 0, "test images"); }, pool);
+        nullptr, [&](int64_t done, int64_t all) { console.progress(done, all, 0, "test images"); }, pool,
+        &processes);
     console.clear();
     json["test"] = evaluation_json(test);
+    record.test_accuracy = test.accuracy;
+    record.test_loss = test.loss;
+    record.test_samples = test.samples;
     accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
   }
+  save_run_record(folder, record);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   json["seconds"] = seconds;
   std::error_code ignored;
@@ -397,17 +467,15 @@ int tune(const TuneOptions& o, Console& console) {
                             rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
-  // As it was trained: with the same backbone, packed in the same precision.
-  const std::string from = text(
-      o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "",
-      o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
-      o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
-          ? text(" --precision ", name_of(*o.place.given))
-          : "",
-      o.place.tf32 ? " --tf32" : "");
+  // As it was trained: packed in the same precision; the task remembers its backbone.
+  const std::string from = text(o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
+                                o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
+                                    ? text(" --precision ", name_of(*o.place.given))
+                                    : "",
+                                o.place.tf32 ? " --tf32" : "");
   console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
-  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
-                           test_set ? "" : " --split train"));
+  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", other_pictures(o.data)));
+  console.command("", text("report ", shell_word(folder), from));
   console.command("", text("inspect ", shell_word(task_path)));
   console.result(json);
   return 0;

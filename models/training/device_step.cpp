@@ -84,7 +84,8 @@ void DeviceStep::fill(Inputs& in, const Batch& batch, uint32_t epoch) {
   }
 }
 
-// The device's work of a step, by the calls that tune makes on the CPU; nothing is brought to it or from it.
+// The device's work of a step, by the calls that tune makes on the CPU, but that gradients of micro-batches are added up
+// where they arrive (gradient_sum.h tells the difference); nothing is brought to it or from it.
 DeviceStep::Outputs DeviceStep::work(const Inputs& in, const std::vector<double>& shares) const {
   Outputs out;
   const Device& device = *home_.device();

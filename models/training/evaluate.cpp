@@ -1,62 +1,112 @@
 // evaluate.cpp: what a model is worth, and how its images are prepared.
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "engine/check.h"
 #include "models/training/metrics.h"
+#include "models/training/pass_over.h"
 #include "models/training/tune.h"
+#include "models/training/tune_parts.h"
 
 namespace vitrine {
+
+namespace {
+
+struct BatchSum {
+  double loss;  // of all its images together
+  int64_t images;
+};
+// What one process found.
+struct Found {
+  Metrics metrics;
+  std::vector<BatchSum> batches{};
+  std::vector<float> logits{};
+  std::vector<BadImage> bad{};
+};
+
+Found evaluate_here(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
+                    const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
+                    int workers, int64_t max_bad, bool keep_logits,
+                    const std::function<void(int64_t, int64_t)>& progress, const Memory& memory,
+                    const Kept& kept) {
+  Found out{.metrics = Metrics(model.config().classes)};
+  int64_t done = 0;
+  out.bad = pass_over(
+      model, std::move(dataset), samples, preprocess,
+      {.batch = batch_size, .workers = workers, .max_bad = max_bad, .memory = memory, .kept = kept},
+      [&](const Batch& batch, const Variable& features) {
+        const Variable y = in_main_memory(model.classify(features).value());
+        const int64_t n = y.dim(0);
+        out.batches.push_back({cross_entropy(y, batch.labels).value().item() * static_cast<double>(n), n});
+        const auto rows = y.value().data<float>();
+        out.metrics.add(rows, batch.labels.data<int64_t>());
+        if (keep_logits) out.logits.insert(out.logits.end(), rows.begin(), rows.end());
+        done += n;
+        if (progress) progress(done, static_cast<int64_t>(samples.size()));
+      });
+  return out;
+}
+
+// What all processes found, in the order of samples: each has a range of whole batches.
+Found all_found(const Found& own, int64_t max_bad, Processes& processes) {
+  MessageWriter message;
+  message.put_all(std::span(own.batches)).put_all(std::span(own.logits));
+  put_bad(message, own.bad);
+  own.metrics.put(message);
+  Found out{.metrics = Metrics(own.metrics.classes())};
+  for (const Processes::Bytes& bytes : processes.exchange(message.bytes())) {
+    MessageReader reader(bytes);
+    std::ranges::copy(reader.get_all<BatchSum>(), std::back_inserter(out.batches));
+    std::ranges::copy(reader.get_all<float>(), std::back_inserter(out.logits));
+    for (const BadImage& image : get_bad(reader)) {
+      if (std::ranges::find(out.bad, image.sample, &BadImage::sample) != out.bad.end()) continue;
+      if (static_cast<int64_t>(out.bad.size()) >= max_bad) fail_for(image, max_bad);
+      out.bad.push_back(image);
+    }
+    out.metrics.add(reader);
+  }
+  return out;
+}
+
+}  // namespace
 
 Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, Tensor* logits,
                     const std::function<void(int64_t, int64_t)>& progress, const Memory& memory,
-                    const Kept& kept) {
-  const bool on_device = model.home().device() != nullptr;
-  const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
-  KeptFeatures* const features = kept.features.get();
-  check(features == nullptr || &features->dataset() == dataset.get(),
-        "evaluate: the kept features are of other data");
-  Loader loader(std::move(dataset), samples, preprocess,
-                {.batch_size = batch_size,
-                 .workers = workers,
-                 .max_bad = max_bad,
-                 .cache_bytes = 0,
-                 .memory = memory,
-                 .as_bytes = on_device,
-                 .prepared = kept.images,
-                 .known = [features](int64_t sample) { return features && features->has(sample); }});
-  const int64_t classes = model.config().classes;
+                    Processes* processes, const Kept& kept) {
+  Found found{.metrics = Metrics(model.config().classes)};
+  if (processes == nullptr || processes->count() == 1) {
+    found = evaluate_here(model, std::move(dataset), samples, preprocess, batch_size, workers, max_bad,
+                          logits != nullptr, progress, memory, kept);
+  } else {
+    processes->together([&] {
+      const auto all = static_cast<int64_t>(samples.size()), size = std::max<int64_t>(batch_size, 1);
+      const int64_t batches = (all + size - 1) / size, rank = processes->rank(), count = processes->count();
+      const std::vector<int64_t> own(samples.begin() + std::min(all, batches * rank / count * size),
+                                     samples.begin() + std::min(all, batches * (rank + 1) / count * size));
+      Found here{.metrics = Metrics(model.config().classes)};
+      // Which are too many is told by the damaged images of all processes.
+      if (!own.empty() || samples.empty())
+        here = evaluate_here(model, dataset, own, preprocess, batch_size, workers, std::max(max_bad, all),
+                             logits != nullptr, progress, memory, kept);
+      found = all_found(here, max_bad, *processes);
+    });
+  }
   Evaluation out;
-  std::vector<float> all;
-  Metrics metrics(classes);
-  loader.start_epoch(0);
-  for (Batch batch; loader.next(batch);) {
-    const auto images = [&] {
-      return batch.pixels.defined() ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
-                                    : batch.images;
-    };
-    const auto fresh = [&] { return model.features(images(), {.history = false}).value(); };
-    const Variable y =
-        in_main_memory((features ? model.classify(features->rows(batch.samples, fresh), {.history = false})
-                                 : model.logits(images(), {.history = false}))
-                           .value());
-    const int64_t n = y.dim(0);
-    out.loss += cross_entropy(y, batch.labels).value().item() * static_cast<double>(n);
-    const auto rows = y.value().data<float>();
-    metrics.add(rows, batch.labels.data<int64_t>());
-    if (logits) all.insert(all.end(), rows.begin(), rows.end());
-    out.samples += n;
-    if (progress) progress(out.samples, static_cast<int64_t>(samples.size()));
+  for (const BatchSum& batch : found.batches) {
+    out.loss += batch.loss;
+    out.samples += batch.images;
   }
   check(out.samples > 0, "evaluate: no image could be read");
-  out.accuracy = metrics.top1();
-  out.top5 = metrics.top5();
-  out.mean_class_accuracy = metrics.mean_class();
-  out.roc_auc = metrics.roc_auc();
+  out.accuracy = found.metrics.top1();
+  out.top5 = found.metrics.top5();
+  out.mean_class_accuracy = found.metrics.mean_class();
+  out.roc_auc = found.metrics.roc_auc();
   out.loss /= static_cast<double>(out.samples);
-  out.bad = loader.bad();
-  if (logits) *logits = Tensor::of<float>({out.samples, classes}, all);
+  out.bad = std::move(found.bad);
+  if (logits) *logits = Tensor::of<float>({out.samples, model.config().classes}, found.logits);
   return out;
 }
 

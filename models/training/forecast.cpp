@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "models/training/gradient_sum.h"
 #include "models/training/tune.h"
 
 namespace vitrine {
@@ -103,7 +104,7 @@ struct MemoryPlanner::State {
     split.accumulate = accumulate;
     return images_at_once(split, samples);
   }
-  // Parts of a batch that are rehearsed: the second begins with the first one's gradients, as all others do.
+  // Parts of a batch that are rehearsed: the second is worked on beside the first one's gradients, as all others do.
   int64_t rehearsed_parts(int64_t accumulate) const { return std::min<int64_t>({accumulate, batch(), 2}); }
 
   // The calls of models/training/tune.cpp, with micro-batches of so many blank images.
@@ -119,7 +120,8 @@ struct MemoryPlanner::State {
     const auto count = static_cast<size_t>(images);
     const Tensor labels = Tensor::of<int64_t>({images}, std::vector<int64_t>(count, 0));
     std::vector<Tensor> features;
-    model->parameters().clear_gradients();
+    OneProcess alone;
+    GradientSum gradient(model->parameters(), alone);
     for (int64_t part = 0; part < parts; ++part) {
       const Tensor own = blank.rows(part * images, (part + 1) * images);
       const Variable logits = [&] {
@@ -133,7 +135,9 @@ struct MemoryPlanner::State {
       const Variable value = cross_entropy(logits, labels, loss);
       backward(parts == 1 ? value : scale(value, 1.0 / static_cast<double>(parts)));
       model->settle(images);
+      gradient.add();
     }
+    gradient.finish();
     if (config.clip > 0) clip_gradients(model->parameters(), 1e-30);
     optimizer->step(0);
     finish(a_step);

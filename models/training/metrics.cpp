@@ -35,6 +35,34 @@ void Metrics::add(std::span<const float> logits, std::span<const int64_t> labels
   samples_ += static_cast<int64_t>(labels.size());
 }
 
+void Metrics::put(MessageWriter& message) const {
+  std::vector<double> differences;
+  std::vector<uint8_t> ones;
+  for (const auto& [difference, one] : scores_) {
+    differences.push_back(difference);
+    ones.push_back(one);
+  }
+  message.put(samples_).put(among_five_);
+  message.put_all(std::span<const int64_t>(hits_)).put_all(std::span<const int64_t>(counts_));
+  message.put_all(std::span<const double>(differences)).put_all(std::span<const uint8_t>(ones));
+}
+
+void Metrics::add(MessageReader& message) {
+  samples_ += message.get<int64_t>();
+  among_five_ += message.get<int64_t>();
+  for (std::vector<int64_t>* own : {&hits_, &counts_}) {
+    const auto other = message.get_all<int64_t>();
+    check(other.size() == own->size(), "metrics: expected counts of ", own->size(), " classes, got ",
+          other.size());
+    for (size_t c = 0; c < other.size(); ++c) (*own)[c] += other[c];
+  }
+  const auto differences = message.get_all<double>();
+  const auto ones = message.get_all<uint8_t>();
+  check(ones.size() == differences.size(), "metrics: expected ", differences.size(), " labels, got ",
+        ones.size());
+  for (size_t i = 0; i < ones.size(); ++i) scores_.emplace_back(differences[i], ones[i] != 0);
+}
+
 double Metrics::top1() const {
   const int64_t hits = std::accumulate(hits_.begin(), hits_.end(), int64_t{0});
   return samples_ == 0 ? 0 : static_cast<double>(hits) / static_cast<double>(samples_);

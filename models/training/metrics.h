@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/suite.h"
+#include "models/training/message.h"
 #include "models/training/tune.h"
 
 namespace vitrine {
@@ -19,6 +20,11 @@ class Metrics {
   // A batch: logits (B, classes), row-major, and B labels. Throws for other sizes and for labels that are no class.
   void add(std::span<const float> logits, std::span<const int64_t> labels);
 
+  // What another process counted, for the same classes: written there, added here.
+  void put(MessageWriter& message) const;
+  void add(MessageReader& message);
+
+  int64_t classes() const { return static_cast<int64_t>(classes_); }
   int64_t samples() const { return samples_; }
 
   // What follows is 0 as long as there are no samples. Of equal logits the one of the first class goes before. An

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <thread>
@@ -59,7 +60,7 @@ class Sweep {
   const SuiteTask* opened_ = nullptr;            // whose data these are
   std::string opened_as_;                        // prepared so
   std::optional<SweepData> data_;
-  bool progressed_ = false, stopped_ = false;
+  bool progressed_ = false;
   int64_t busy_ = 0;  // runs of this pass that others do
   int64_t features_computed_ = 0;
 };
@@ -243,7 +244,8 @@ SweepResult Sweep::run() {
       if (busy_ == 0) break;
       if (!std::exchange(told, true) && hooks_.waiting) hooks_.waiting(busy_);
       folder_.write_ledger(false);
-      for (double waited = 0; waited < config_.poll_seconds; waited += 0.05) {
+      const auto naps = static_cast<int64_t>(std::ceil(config_.poll_seconds / 0.05));
+      for (int64_t nap = 0; nap < naps; ++nap) {
         if (stop()) throw Stopped{};
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
       }

@@ -85,7 +85,7 @@ void OneRun::keep_all_features() {
   if (std::ranges::all_of(samples, [&](int64_t i) { return data_.kept.features->has(i); })) return;
   const TunedModel model(backbone(), tuned_.model, tuned_.seed);
   evaluate(model, data_.learned, samples, data_.preprocess, asked_at_once, tuned_.workers, tuned_.max_bad,
-           nullptr, asking(), {}, data_.kept);
+           nullptr, asking(), {}, nullptr, data_.kept);
 }
 
 TuneResult OneRun::train(LedgerLine& line) {
@@ -125,7 +125,7 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
   Kept kept = search ? data_.kept : data_.test_kept;
   if (!keeps_features(tuned_)) kept.features = nullptr;
   const Evaluation e = evaluate(model, dataset, samples, data_.preprocess, asked_at_once, tuned_.workers,
-                                tuned_.max_bad, nullptr, asking(), {}, kept);
+                                tuned_.max_bad, nullptr, asking(), {}, nullptr, kept);
   if (!std::isfinite(e.loss)) fail(Fault::diverged, "the loss of the trained model is not finite");
   line.accuracy = e.accuracy;
   line.score = value_of(cell_.task.metric, e);

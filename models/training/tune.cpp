@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
 
 #include "engine/check.h"
@@ -16,6 +18,7 @@
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
 #include "models/training/device_step.h"
+#include "models/training/gradient_sum.h"
 #include "models/training/hits.h"
 #include "models/training/tune_parts.h"
 
@@ -36,6 +39,14 @@ std::string exact(double value) {
   return digits;
 }
 
+// Of the settings that a checkpoint keeps; -1 if they tell none.
+int64_t epochs_of(const std::string& settings) {
+  const auto kept = nlohmann::json::parse(settings, nullptr, false);
+  return kept.is_object() && kept.contains("epochs") && kept["epochs"].is_number_integer()
+             ? kept["epochs"].get<int64_t>()
+             : -1;
+}
+
 // What a checkpoint keeps beside parameters and optimizer state.
 struct Progress {
   int64_t epoch = 0;     // epochs done
@@ -50,8 +61,9 @@ struct Progress {
 class Run {
  public:
   Run(const Backbone& backbone, const TuneData& data, const TuneConfig& config, const std::string& folder,
-      const TuneHooks& hooks, const Task* start, const Memory& memory)
-      : backbone_(backbone),
+      const TuneHooks& hooks, const Task* start, const Memory& memory, Processes& processes)
+      : processes_(processes),
+        backbone_(backbone),
         data_(data),
         config_(config),
         folder_(folder),
@@ -62,6 +74,8 @@ class Run {
         model_(make_model(backbone, config, start, memory)),
         optimizer_(model_->parameters(), config.optimizer),
         loader_(data.dataset, data.train, data.preprocess, loader_options(memory)) {
+    if (processes.count() > 1)
+      check_same_run(processes, config, digest_of(data), backbone_identity_, start_digest_);
     steps_per_epoch_ = loader_.batches();
     if (keeps_features(config)) {
       features_ = data.kept.features ? data.kept.features : std::make_shared<KeptFeatures>(data.dataset);
@@ -84,22 +98,40 @@ class Run {
     return std::make_unique<TunedModel>(backbone, config.model, config.seed, DType::f32, memory);
   }
   LoaderOptions loader_options(const Memory& memory) const {
-    return {.batch_size = config_.batch,
-            .shuffle = !config_.sequential,
-            .seed = config_.seed,
-            .augment = config_.augment,
-            .workers = config_.workers,
-            .max_bad = config_.max_bad,
-            .on_bad = hooks_.note,
-            .memory = memory,
-            .as_bytes = backbone_.on_device() && !keeps_features(config_),
-            .prepared = data_.kept.images,
-            .known = [this](int64_t sample) {
-              return features_ != nullptr ? features_->has(sample)
-                                          : device_step_ != nullptr && device_step_->knows(sample);
-            }};
+    LoaderOptions options{.batch_size = config_.batch,
+                          .shuffle = !config_.sequential,
+                          .seed = config_.seed,
+                          .augment = config_.augment,
+                          .workers = config_.workers,
+                          .max_bad = config_.max_bad,
+                          .on_bad = hooks_.note,
+                          .memory = memory,
+                          .as_bytes = backbone_.on_device() && !keeps_features(config_),
+                          .prepared = data_.kept.images,
+                          .known = [this](int64_t sample) {
+                            return features_ != nullptr
+                                       ? features_->has(sample)
+                                       : device_step_ != nullptr && device_step_->knows(sample);
+                          }};
+    if (processes_.count() == 1) return options;
+    options.known = nullptr;
+    options.wanted = [this](int64_t row, int64_t rows) {
+      const int64_t parts = std::min(config_.accumulate, rows), part = ((row + 1) * parts - 1) / rows;
+      return part % processes_.count() == processes_.rank();
+    };
+    options.all_damaged = [this](const std::vector<BadImage>& here) {
+      MessageWriter own;
+      put_bad(own, here);
+      std::vector<BadImage> all;
+      for (const Processes::Bytes& bytes : processes_.exchange(own.bytes())) {
+        MessageReader other(bytes);
+        std::ranges::move(get_bad(other), std::back_inserter(all));
+      }
+      return all;
+    };
+    return options;
   }
-  Variable logits_of(const Batch& batch, int64_t begin, int64_t end);
+  Variable logits_of(const Tensor& images, std::span<const int64_t> samples);
   double weight_of(const Tensor& labels) const;
   void check_finite() const;
   bool next(Batch& batch);
@@ -110,6 +142,7 @@ class Run {
   double rate_at(int64_t step) const;
   void end_epoch(double seconds, int64_t samples_seen);
 
+  Processes& processes_;
   const Backbone& backbone_;
   const TuneData& data_;
   const TuneConfig& config_;
@@ -135,18 +168,17 @@ class Run {
   std::vector<EpochReport> reports_;
 };
 
-// The logits of images [begin, end) of the batch. Where only the head learns and images never change, neither
-// do their features: they are computed once per image.
-Variable Run::logits_of(const Batch& batch, int64_t begin, int64_t end) {
-  const std::vector<int64_t> samples(batch.samples.begin() + begin, batch.samples.begin() + end);
-  const Pass pass{
-      .training = true,
-      .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(progress_.epoch), .samples = samples},
-      .recompute = config_.recompute};
-  if (features_ == nullptr) return model_->logits(batch.images.rows(begin, end), pass);
+// The logits of a micro-batch's images. Where only the head learns and images never change, neither
+// do their features: they are computed once per image, and a batch whose features are known has no images.
+Variable Run::logits_of(const Tensor& images, std::span<const int64_t> samples) {
+  const Pass pass{.training = true,
+                  .noise = {.seed = config_.seed,
+                            .epoch = static_cast<uint32_t>(progress_.epoch),
+                            .samples = {samples.begin(), samples.end()}},
+                  .recompute = config_.recompute};
+  if (features_ == nullptr) return model_->logits(images, pass);
   return model_->classify(
-      features_->rows(samples, [&] { return model_->features(batch.images.rows(begin, end)).value(); }),
-      pass);
+      features_->rows(pass.noise.samples, [&] { return model_->features(images).value(); }), pass);
 }
 
 // What the mean of the loss divides by: the number of images, or the sum of their classes' weights.
@@ -189,7 +221,8 @@ const Batch* Run::take_ahead() {
   return ahead_ ? &*ahead_ : nullptr;
 }
 
-// One optimizer step from one batch, its micro-batches added up in their order.
+// One optimizer step from one batch, its micro-batches added up in their order. Processes take them in turn, and every
+// process has all results and makes the step.
 void Run::step(const Batch& batch, double learning_rate) {
   const auto n = static_cast<int64_t>(batch.samples.size());
   const int64_t parts = std::min(config_.accumulate, n);
@@ -207,17 +240,42 @@ void Run::step(const Batch& batch, double learning_rate) {
     check_norm(told.norm);
     return;
   }
-  model_->parameters().clear_gradients();
-  for (int64_t part = 0; part < parts; ++part) {
-    const int64_t begin = begin_of(part), end = begin_of(part + 1);
-    const double share = shares[static_cast<size_t>(part)];
-    const Variable logits = logits_of(batch, begin, end);
-    const Tensor labels = batch.labels.rows(begin, end);
-    const Variable loss = cross_entropy(logits, labels, loss_);
-    note_part(loss.value().item(), share, end - begin, count_hits(logits.value(), labels.data<int64_t>()));
-    backward(parts == 1 ? loss : scale(loss, share));
-    model_->settle(end - begin);
+  GradientSum gradient(model_->parameters(), processes_);
+  // What others saw; one process has it already.
+  const std::vector<Statistic> statistics =
+      processes_.count() > 1 ? model_->statistics() : std::vector<Statistic>();
+  int64_t row = 0;  // in the images, which are only those of this process's micro-batches
+  for (int64_t first = 0; first < parts; first += processes_.count()) {
+    MessageWriter own;
+    if (const int64_t part = first + processes_.rank(); part < parts) {
+      const int64_t begin = begin_of(part), end = begin_of(part + 1), count = end - begin;
+      const Variable logits =
+          logits_of(batch.images.defined() ? batch.images.rows(row, row + count) : Tensor(),
+                    std::span(batch.samples).subspan(static_cast<size_t>(begin), static_cast<size_t>(count)));
+      row += count;
+      const Tensor labels = batch.labels.rows(begin, end);
+      const Variable loss = cross_entropy(logits, labels, loss_);
+      const double value = loss.value().item();
+      if (std::isfinite(value))  // else the run ends below
+        backward(parts == 1 ? loss : scale(loss, shares[static_cast<size_t>(part)]));
+      own.put(DeviceStep::Part{value, count, count_hits(logits.value(), labels.data<int64_t>())});
+      for (const Statistic& s : statistics) own.put_all(s.seen.data<float>());
+    }
+    size_t part = static_cast<size_t>(first);
+    for (const Processes::Bytes& bytes : processes_.exchange(own.bytes())) {
+      if (bytes.empty()) break;  // the last processes had none
+      MessageReader reader(bytes);
+      const auto told = reader.get<DeviceStep::Part>();
+      note_part(told.loss, shares[part++], told.images, told.hits);
+      for (const Statistic& s : statistics) {
+        Tensor seen = s.seen;
+        std::ranges::copy(reader.get_all<float>(), seen.mutable_data<float>().begin());
+      }
+      model_->settle(told.images);
+    }
+    gradient.add();
   }
+  gradient.finish();
   if (config_.clip > 0) clip_gradients(model_->parameters(), config_.clip);
   optimizer_.step(learning_rate);
 }
@@ -234,6 +292,7 @@ void Run::check_finite() const {
 
 void Run::save() {
   check_finite();
+  check_same_parameters(processes_, model_->parameters(), optimizer_.steps());
 #ifdef VITRINE_FILES
   if (folder_.empty()) return;
   TensorFile state;
@@ -267,7 +326,10 @@ void Run::restore(const TensorFile& state) {
   };
   check(entry("format") == "vitrine checkpoint 1", state.name, ": is not a checkpoint of this version");
   check(entry("config") == to_json(config_), "resume: the run in '", folder_,
-        "' has other settings: ", differences(entry("config"), to_json(config_)));
+        "' has other settings: ", differences(entry("config"), to_json(config_)),
+        epochs_of(entry("config")) == config_.epochs ? ""
+                                                     : "; a finished run is trained longer as a new one: "
+                                                       "--init its task.safetensors, with another --out");
   check(entry("data") == digest_of(data_), "resume: the run in '", folder_, "' was made on other data");
   check(entry("backbone") == backbone_identity_, "resume: the run in '", folder_,
         "' has another backbone, of identity ", entry("backbone").substr(0, 16), "..., but ",
@@ -316,7 +378,7 @@ void Run::end_epoch(double seconds, int64_t samples_seen) {
   if (!data_.val.empty()) {
     report.val = evaluate(*model_, data_.val_set ? data_.val_set : data_.dataset, data_.val, data_.preprocess,
                           images_at_once(config_, static_cast<int64_t>(data_.train.size())), config_.workers,
-                          config_.max_bad, nullptr, {}, memory_);
+                          config_.max_bad, nullptr, {}, memory_, &processes_);
     if (config_.keep_best && report.val->accuracy > progress_.best) {
       progress_.best = report.val->accuracy;
       progress_.best_tensors = model_->task_tensors();
@@ -371,7 +433,7 @@ bool Run::train() {
         hooks_.step({optimizer_.steps(), total, progress_.epoch, config_.epochs, last_loss_,
                      static_cast<double>(seen) / seconds_since(start)});
       }
-      if (hooks_.stop && hooks_.stop()) {
+      if (processes_.any(hooks_.stop && hooks_.stop())) {
         save();
         return false;
       }
@@ -406,17 +468,32 @@ TuneResult Run::result() {
   return out;
 }
 
-}  // namespace
+#ifdef VITRINE_FILES
+// The checkpoint that the first process found, in all of them.
+std::optional<TensorFile> in_all(std::optional<TensorFile> found, Processes& processes) {
+  if (processes.count() == 1) return found;
+  std::vector<std::byte> bytes;
+  if (found) bytes = write_safetensors(*found);
+  bytes = processes.from_first(bytes);
+  if (found || bytes.empty()) return found;
+  return read_safetensors(bytes, nullptr, "checkpoint");
+}
+#endif
 
-TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& given,
-                const std::string& folder, bool resume, const TuneHooks& hooks, const Task* start,
-                const Memory& memory) {
+TuneResult tune_here(const Backbone& backbone, const TuneData& data, const TuneConfig& given,
+                     const std::string& folder, bool resume, const TuneHooks& hooks, const Task* start,
+                     const Memory& memory, Processes& processes) {
   check(data.dataset != nullptr && !data.train.empty(), "tune: no training images");
   check(is_utf8(backbone.source), "tune: the backbone's path ", quote(backbone.source),
         " is not UTF-8, as the task file's text must be");
   check_every_class(data);
   check_image_size(backbone.config, data.preprocess.size);
   const TuneConfig config = completed(given, backbone, data, start);
+  check(config.accumulate >= processes.count(), "tune: ", processes.count(),
+        " processes share the micro-batches of each step, but there ", config.accumulate == 1 ? "is" : "are",
+        " only ", config.accumulate, "; accumulate at least ", processes.count());
+  check(processes.count() == 1 || !backbone.on_device(),
+        "tune: several processes compute on the CPU; a run on a device has one");
   std::optional<TensorFile> state;
 #ifdef VITRINE_FILES
   std::shared_ptr<const FolderLock> lock;
@@ -426,16 +503,39 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
           "' holds a run already; resume it, or choose another folder");
     if (resume) state = newest_checkpoint(folder, hooks.note);
   }
+  if (resume) state = in_all(std::move(state), processes);
 #else
   check(folder.empty() && !resume, "tune: this build writes no files");
 #endif
-  Run run(backbone, data, config, folder, hooks, start, memory);
+  Run run(backbone, data, config, folder, hooks, start, memory, processes);
   if (state)
     run.restore(*std::exchange(state, std::nullopt));
   else if (resume && hooks.note)
     hooks.note(text("no checkpoint in '", folder, "' yet: starting from the beginning"));
   if (!run.train()) return {.stopped = true, .task = {}, .epochs = {}};
   return run.result();
+}
+
+}  // namespace
+
+TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& config,
+                const std::string& folder, bool resume, const TuneHooks& hooks, const Task* start,
+                const Memory& memory) {
+  OneProcess alone;
+  Processes& processes = hooks.processes == nullptr ? alone : *hooks.processes;
+  // The others say and write nothing.
+  TuneHooks own = hooks;
+  if (!processes.first()) {
+    own.step = {};
+    own.epoch = {};
+    own.note = {};
+  }
+  TuneResult result;
+  processes.together([&] {
+    result = tune_here(backbone, data, config, processes.first() ? folder : "", resume, own, start, memory,
+                       processes);
+  });
+  return result;
 }
 
 }  // namespace vitrine

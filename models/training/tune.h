@@ -13,16 +13,19 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "models/training/kept_features.h"
+#include "models/training/processes.h"
 #include "models/tuned.h"
 #include "nn/optimizer.h"
 
 namespace vitrine {
 
 struct TuneConfig {
-  TunedConfig model;       // classes: filled from the data set if 0
-  int64_t epochs = 50;     // 0: only the starting task
-  int64_t batch = 64;      // images per optimizer step
-  int64_t accumulate = 1;  // micro-batches that a batch is split into, added up in their order
+  TunedConfig model;    // classes: filled from the data set if 0
+  int64_t epochs = 50;  // 0: only the starting task
+  int64_t batch = 64;   // images per optimizer step
+  // Micro-batches that a batch is split into, added up in their order (gradient_sum.h). Several processes share them, so
+  // there must be as many at least.
+  int64_t accumulate = 1;
   OptimizerConfig optimizer{};
   // The kind of device on which the backbone is, which tells it; empty: the CPU. Kept among the settings, as is `tf32`.
   std::string device{};
@@ -91,6 +94,10 @@ struct TuneHooks {
   // remarks: a damaged image left out, a damaged checkpoint passed over
   std::function<void(const std::string&)> note;
   std::function<bool()> stop;  // asked after each step; true: save and end (Stopped below)
+  // Several that make this run together, each with its own call of tune() and the same arguments. The run ends with the
+  // bytes of one process alone. `step`, `epoch` and `note` are called in the first one only, which alone touches the
+  // folder; `stop` in all, and all stop if it is true in one. They outlive the call.
+  Processes* processes = nullptr;
 };
 
 struct TuneResult {
@@ -103,18 +110,20 @@ struct TuneResult {
 // Trains. `start`: a task to go on from instead of fresh prompts and head. `folder`: the run folder, which
 // must exist; empty: nothing is written. `resume`: go on from the folder's checkpoint if there is one;
 // without it a folder that holds a checkpoint is an error. Throws Fault::diverged when a loss is not finite:
-// the last checkpoint stays.
+// the last checkpoint stays. What is thrown is thrown in all processes.
 TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig& config,
                 const std::string& folder, bool resume, const TuneHooks& hooks, const Task* start = nullptr,
                 const Memory& memory = {});
 
-// Accuracy and mean cross entropy; `logits`, if given, receives (N, C) in the order of `samples`. `kept` is of `dataset`;
-// its features are used if the method keeps_features.
+// Accuracy and mean cross entropy; `logits`, if given, receives (N, C) in the order of `samples`. Several processes
+// share the batches, and all have the result, whose bits do not depend on their number; `progress` is told of this
+// one's images. `kept` is of
+// `dataset`; its features are used if the method keeps_features.
 Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch,
                     int workers, int64_t max_bad = 0, Tensor* logits = nullptr,
                     const std::function<void(int64_t done, int64_t all)>& progress = {},
-                    const Memory& memory = {}, const Kept& kept = {});
+                    const Memory& memory = {}, Processes* processes = nullptr, const Kept& kept = {});
 
 // The most that a run will have at once, tensors and frozen weights, to the byte where no workers load images
 // (they may be late) and each class of moment comes up.

@@ -4,6 +4,7 @@
 
 #include "engine/check.h"
 #include "engine/device.h"
+#include "engine/instruction_set.h"
 #include "engine/sha256.h"
 #include "engine/text.h"
 
@@ -92,6 +93,62 @@ TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const Tu
   check(config.precision == Precision::f32 || config.model.method != Method::full,
         "tune: full tuning trains the backbone, which then cannot be packed in another precision than f32");
   return config;
+}
+
+void put_bad(MessageWriter& message, const std::vector<BadImage>& images) {
+  message.put(images.size());
+  for (const BadImage& image : images) message.put(image.sample).put(image.fault).put_text(image.message);
+}
+
+std::vector<BadImage> get_bad(MessageReader& message) {
+  std::vector<BadImage> images(message.get<size_t>());
+  for (BadImage& image : images) {
+    image.sample = message.get<int64_t>();
+    image.fault = message.get<Fault>();
+    image.message = message.get_text();
+  }
+  return images;
+}
+
+void check_same_run(Processes& processes, const TuneConfig& config, const std::string& data,
+                    const std::string& backbone, const std::string& start) {
+  const std::string settings = to_json(config);
+  const MessageWriter own =
+      MessageWriter().put_text(settings).put_text(data).put_text(backbone).put_text(start).put_text(
+          instruction_set());
+  const auto all = processes.exchange(own.bytes());
+  MessageReader reader(all.front());
+  const std::string expected[] = {reader.get_text(), reader.get_text(), reader.get_text(), reader.get_text(),
+                                  reader.get_text()};
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    MessageReader other(all[rank]);
+    const auto same = [&](const std::string& its, const std::string& first, const std::string& words) {
+      check(its == first, "tune: process ", rank, " of ", all.size(), " ", words);
+    };
+    const std::string its_settings = other.get_text();
+    same(its_settings, expected[0],
+         text("has other settings than process 0: ", differences(expected[0], its_settings)));
+    same(other.get_text(), expected[1], "has other data than process 0");
+    same(other.get_text(), expected[2], "has another backbone than process 0");
+    same(other.get_text(), expected[3], "starts from another task than process 0");
+    const std::string its_set = other.get_text();
+    same(its_set, expected[4],
+         text("computes with the instruction set ", its_set, ", process 0 with ", expected[4],
+              "; they round differently, so all must take the same"));
+  }
+}
+
+void check_same_parameters(Processes& processes, const Parameters& parameters, int64_t steps) {
+  if (processes.count() == 1) return;
+  Sha256 hash;
+  for (const Parameter& p : parameters.all()) hash.update(p.value.value().raw());
+  const std::string digest = hash.hex();
+  const auto all = processes.exchange(std::as_bytes(std::span(digest)));
+  for (size_t rank = 1; rank < all.size(); ++rank)
+    check(
+        all[rank] == all.front(), "tune: after step ", steps, " process ", rank,
+        " has other parameters than process 0: one of their machines computes wrongly, or they run different "
+        "programs");
 }
 
 }  // namespace vitrine

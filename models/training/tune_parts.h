@@ -1,6 +1,7 @@
 // tune_parts.h: what the training loop asks of a run's data and settings.
 #pragma once
 
+#include "models/training/message.h"
 #include "models/training/tune.h"
 
 namespace vitrine {
@@ -18,5 +19,14 @@ std::string differences(const std::string& kept, const std::string& given);
 // The settings with what the data, the task to start from and the backbone tell. Throws where they do not fit.
 TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const TuneData& data,
                      const Task* start);
+
+// Damaged images in a message between processes.
+void put_bad(MessageWriter& message, const std::vector<BadImage>& images);
+std::vector<BadImage> get_bad(MessageReader& message);
+// Throws, in all processes, unless all were called for the same run, on the same instruction set.
+void check_same_run(Processes& processes, const TuneConfig& config, const std::string& data,
+                    const std::string& backbone, const std::string& start);
+// Throws unless the numbers that are trained are the same in all processes, to the last bit.
+void check_same_parameters(Processes& processes, const Parameters& parameters, int64_t steps);
 
 }  // namespace vitrine
