@@ -257,6 +257,10 @@ TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is
   CHECK(back.prompts == 4);
   line.diverged = "it did";
   CHECK(to_json(ledger_line_from_json(to_json(line), "there")) == to_json(line));
+  CHECK(variant_words("{}").empty());
+  CHECK(variant_words(R"({"prompt_variant":{"first":1,"last":3,"shared":true}})") == "blocks 2-3, shared");
+  CHECK(variant_words(R"({"prompt_variant":{"last":3}})") == "blocks 1-3");
+  CHECK(variant_words(R"({"prompt_variant":{"location":"add"}})") == "location add");
   // Each key is needed, and no other is taken.
   const auto object = nlohmann::ordered_json::parse(json);
   for (const auto& [key, unused] : object.items()) {

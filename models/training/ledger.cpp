@@ -77,10 +77,21 @@ std::string variant_words(const std::string& settings) {
   std::string out;
   const Json j = Json::parse(settings);
   if (!j.contains("prompt_variant")) return out;
-  for (const auto& [key, value] : j.at("prompt_variant").items())
-    out += text(
-        out.empty() ? "" : ", ", key,
-        value.is_boolean() ? "" : text(" ", value.is_string() ? value.get<std::string>() : value.dump()));
+  const Json& variant = j.at("prompt_variant");
+  check(variant.is_object(), "ledger: expected prompt_variant to be an object, got ", variant.dump());
+  const auto add = [&](const std::string& words) { out += text(out.empty() ? "" : ", ", words); };
+  // Blocks [first, last), in people's numbers, which begin with 1.
+  if (variant.contains("first") || variant.contains("last")) {
+    const Json first = variant.value("first", Json(0)), last = variant.value("last", Json(0));
+    check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(),
+          "ledger: prompt_variant has no such blocks: ", variant.dump());
+    add(text("blocks ", first.get<int64_t>() + 1, "-", last == 0 ? "" : last.dump()));
+  }
+  for (const auto& [key, value] : variant.items()) {
+    if (key == "first" || key == "last") continue;
+    add(value.is_boolean() ? key
+                           : text(key, " ", value.is_string() ? value.get<std::string>() : value.dump()));
+  }
   return out;
 }
 

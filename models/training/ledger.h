@@ -43,7 +43,7 @@ struct LedgerLine {
   bool complete() const { return diverged.empty() && failed.empty(); }
 };
 
-// Of settings as JSON: {"prompt_variant": {"location": "add", "shared": true}} -> "location add, shared".
+// Of settings as JSON: {"prompt_variant": {"first": 1, "last": 3, "shared": true}} -> "blocks 2-3, shared".
 std::string variant_words(const std::string& settings);
 
 // The form of a line; to_json gives one without a line break.

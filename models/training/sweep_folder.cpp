@@ -142,8 +142,8 @@ void SweepFolder::write_ledger(bool wanted_now) {
   for (const auto& [run, line] : results_)
     if (!cells_.contains(run)) others.push_back(&line);
   std::ranges::sort(others, {}, [](const LedgerLine* l) {
-    return std::tie(l->task, l->method, l->stage, l->form, l->prompts, l->learning_rate, l->weight_decay,
-                    l->train_images, l->seed, l->run);
+    return std::tie(l->task, l->method, l->variant, l->stage, l->form, l->prompts, l->learning_rate,
+                    l->weight_decay, l->train_images, l->seed, l->run);
   });
   for (const LedgerLine* line : others) all += to_json(*line) + "\n";
   remove_temporaries(path_);

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# train-size.sh: the paper's figure 3: accuracy against the number of training images, for methods on the tasks of a suite.
+#
+#   bench/studies/train-size.sh build/examples/vitrine suites/mini-vtab.toml OUT [options of vitrine sweep]
+#
+# Several of it may run on one OUT. Tasks with a val of their own keep all of it, so the final runs have as many images more.
+set -euo pipefail
+vitrine=${1:?usage: train-size.sh VITRINE SUITE OUT [OPTIONS...]} suite=${2:?} out=${3:?}
+shift 3
+"$vitrine" sweep --suite "$suite" --train-sizes 50,100,200,400,800 --methods linear,vpt-shallow,vpt-deep,full --out "$out" "$@"
+"$vitrine" table "$out" --by train-size --out "$out/by-train-size.md"
