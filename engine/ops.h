@@ -22,6 +22,7 @@ Variable add(Variable x, Variable y);
 Variable mul(const Variable& x, const Variable& y);
 Variable scale(const Variable& x, double factor);  // factor * x
 Variable relu(const Variable& x);                  // max(x, 0); the gradient at 0 is 0
+Variable sigmoid(const Variable& x);               // 1 / (1 + exp(-x))
 
 // The Gaussian error linear unit (arXiv 1606.08415) and its two approximations:
 // erf: x (1 + erf(x / sqrt 2)) / 2;
@@ -48,6 +49,16 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias 
 // axis (arXiv 1607.06450).
 // Epsilon must be finite and >= 0.
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon);
+
+// What batch_norm saw of a batch, (D) each, f32 on a device; the variance divides by N.
+struct BatchStatistics {
+  Tensor mean, variance;
+};
+// x (N, D), gamma (D), beta (D): gamma (x - mean) / sqrt(variance + epsilon) + beta, where mean and variance are those of
+// each column over the N rows (arXiv 1502.03167). N must be positive, epsilon finite and > 0. `seen`, if given, receives
+// the statistics, through which no gradient flows.
+Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
+                    BatchStatistics* seen = nullptr);
 
 // Layers that treat each row of x (..., K) by itself, in this order; what is undefined is left out (not w1).
 struct RowLayers {

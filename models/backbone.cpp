@@ -26,12 +26,13 @@ bool is_computed(const std::string& name) {
 std::vector<std::string> expected_names(const Backbone& backbone) {
   std::vector<std::string> names;
   const std::string who = backbone.file.name.empty() ? "checkpoint" : backbone.file.name;
-  const Scope asking([&](const std::string& name, const Shape& shape, Role, const Init&) {
-    const Tensor& found = backbone.file.at(name);
-    check(found.shape() == shape, who, ": tensor '", name, "': expected ", shape, ", got ", found.shape());
-    check(is_floating(found.dtype()), who, ": tensor '", name, "': expected floating-point numbers, got ",
-          name_of(found.dtype()));
-    names.push_back(name);
+  const Scope asking([&](const Wanted& wanted) {
+    const Tensor& found = backbone.file.at(wanted.name);
+    check(found.shape() == wanted.shape, who, ": tensor '", wanted.name, "': expected ", wanted.shape,
+          ", got ", found.shape());
+    check(is_floating(found.dtype()), who, ": tensor '", wanted.name,
+          "': expected floating-point numbers, got ", name_of(found.dtype()));
+    names.push_back(wanted.name);
     return Variable(found);
   });
   const Transformer unused(backbone.config, asking);

@@ -8,29 +8,75 @@ namespace vitrine {
 
 namespace {
 
-// The groups that get prompts of their own.
+// The groups that get prompts of their own, and how many layers of each.
 std::vector<PromptPlaces::Group> prompted(const PromptConfig& config, const PromptPlaces& places) {
   if (config.kind == PromptKind::none) return {};
-  if (config.kind == PromptKind::deep) return places.groups;
-  return {{"", 1, places.groups.at(0).width}};
+  if (config.kind == PromptKind::shallow) return {{"", 1, places.groups.at(0).width}};
+  std::vector<PromptPlaces::Group> groups = places.groups;
+  for (PromptPlaces::Group& group : groups) {
+    if (places.tokens > 0) group.layers = config.last - config.first;
+    if (config.shared) group.layers = 1;
+  }
+  return groups;
 }
 
 }  // namespace
 
-Prompts::Prompts(const PromptConfig& config, const PromptPlaces& places, const Scope& scope)
-    : config_(config) {
-  if (config.kind == PromptKind::none) return;
-  check(config.count > 0 && config.count <= 1 << 16, "prompts: expected 1 to 65536, got ", config.count);
-  check(config.dropout >= 0 && config.dropout < 1, "prompts: dropout ", config.dropout, " is not in [0, 1)");
-  check(config.projection >= 0 && config.projection <= 1 << 16, "prompts: projection ", config.projection,
+int64_t PromptPlaces::blocks() const {
+  int64_t sum = 0;
+  for (const Group& group : groups) sum += group.layers;
+  return sum;
+}
+
+PromptConfig settled(PromptConfig config, const PromptPlaces& places) {
+  if (config.kind == PromptKind::none) return config;
+  if (config.location == PromptLocation::add && config.count == 0) config.count = places.tokens;
+  if (config.last == 0) config.last = places.blocks();
+  return config;
+}
+
+void check_prompts(const PromptConfig& given, const PromptPlaces& places) {
+  if (given.kind == PromptKind::none) return;
+  const PromptConfig c = settled(given, places);
+  const bool deep = c.kind == PromptKind::deep, whole = c.first == 0 && c.last == places.blocks();
+  check(c.location == PromptLocation::prepend || places.tokens > 0,
+        "prompts: a Swin takes them beside its tokens alone");
+  check(c.location != PromptLocation::add || c.count == places.tokens, "prompts: ", places.tokens,
+        " tokens take as many prompts that are added to them, not ", c.count);
+  check(c.count > 0 && c.count <= 1 << 16, "prompts: expected 1 to 65536, got ", c.count);
+  check(c.dropout >= 0 && c.dropout < 1, "prompts: dropout ", c.dropout, " is not in [0, 1)");
+  check(c.projection >= 0 && c.projection <= 1 << 16, "prompts: projection ", c.projection,
         " makes no sense");
-  const auto own_width = [&](int64_t width) { return config.projection ? config.projection : width; };
-  const double bound = std::sqrt(
-      6.0 / static_cast<double>(3 * places.patch * places.patch + own_width(places.groups.at(0).width)));
+  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(), "prompts: no blocks from ", c.first,
+        " to before ", c.last, " among ", places.blocks());
+  check(whole || (deep && places.tokens > 0), "prompts: only deep ones of a ViT can leave out blocks");
+  check(!c.shared || deep, "prompts: only deep ones can be shared by all blocks");
+  check(!c.gated || !deep, "prompts: only shallow ones have gates");
+  check(c.location != PromptLocation::pixels || (!deep && c.projection == 0),
+        "prompts: only shallow ones without projection can be pixels");
+  check(c.location != PromptLocation::add || (!c.gated && c.pooling != PromptPooling::prompts),
+        "prompts: those that are added to tokens have no gates and cannot be pooled");
+}
+
+Prompts::Prompts(const PromptConfig& given, const PromptPlaces& places, const Scope& scope)
+    : config_(settled(given, places)) {
+  const PromptConfig& config = config_;
+  if (config.kind == PromptKind::none) return;
+  check_prompts(config, places);
+  const int64_t numbers = 3 * places.patch * places.patch;  // of a patch
+  const auto own_width = [&](int64_t width) {
+    if (config.location == PromptLocation::pixels) return numbers;
+    return config.projection ? config.projection : width;
+  };
+  const double bound = std::sqrt(6.0 / static_cast<double>(numbers + own_width(places.groups.at(0).width)));
+  if (config.gated) gates_ = scope.get("prompt_gates", {places.blocks()}, Role::bias, Init::constant(0));
   for (const PromptPlaces::Group& place : prompted(config, places)) {
     const int64_t d = own_width(place.width);
     const Shape shape = deep() ? Shape{place.layers, config.count, d} : Shape{config.count, d};
-    Group group{"prompts" + place.suffix, {}, {}};
+    Group group{"prompts" + place.suffix, {}, {}, place.layers};
+    if (config.shared)
+      for (const PromptPlaces::Group& whole : places.groups)
+        if (whole.suffix == place.suffix) group.layers = whole.layers;
     group.prompts = scope.get(group.name, shape, Role::prompt, Init::uniform(bound));
     if (config.projection) {
       // Kaiming with fan-out, as the paper's code does.
@@ -45,10 +91,13 @@ Variable Prompts::projected(const Group& group, const Variable& prompts) const {
   return config_.projection ? group.projection(prompts) : prompts;
 }
 
+bool Prompts::in_block(int64_t i) const { return deep() && i >= config_.first && i < config_.last; }
+
 Variable Prompts::layer(int64_t i, const Pass& pass) const {
   size_t g = 0;
-  int64_t within = i;  // its group
-  while (deep() && within >= groups_.at(g).prompts.dim(0)) within -= groups_[g++].prompts.dim(0);
+  int64_t within = deep() ? i - config_.first : 0;  // its group
+  while (within >= groups_.at(g).layers) within -= groups_[g++].layers;
+  if (config_.shared) within = 0;
   const Variable& all = groups_.at(g).prompts;
   const Variable own = deep() ? reshape(slice(all, 0, within, within + 1), all.shape().without(0)) : all;
   Variable tokens = projected(groups_[g], own);
@@ -64,19 +113,17 @@ Variable Prompts::tokens(int64_t i, int64_t images, const Pass& pass) const {
   return own.shape().rank() == 2 ? repeat(own, images) : own;
 }
 
+Variable Prompts::passed(int64_t i, const Variable& before, const Variable& after) const {
+  if (!config_.gated) return after;
+  const Variable gate = convert(sigmoid(slice(gates_, 0, i, i + 1)), before.dtype());
+  return add(before, mul(add(after, scale(before, -1)), gate));
+}
+
 std::map<std::string, Tensor> Prompts::product() const {
   std::map<std::string, Tensor> out;
   for (const Group& group : groups_) out[group.name] = projected(group, group.prompts).value();
+  if (gates_.defined()) out["prompt_gates"] = gates_.value();
   return out;
-}
-
-int64_t parameter_count(const PromptConfig& prompts, const PromptPlaces& places) {
-  int64_t count = 0;
-  for (const PromptPlaces::Group& group : prompted(prompts, places)) {
-    const int64_t d = prompts.projection ? prompts.projection : group.width;
-    count += group.layers * prompts.count * d + (prompts.projection ? (d + 1) * group.width : 0);
-  }
-  return count;
 }
 
 }  // namespace vitrine

@@ -17,11 +17,35 @@ namespace vitrine {
 
 enum class PromptKind { none, shallow, deep };
 
+// Where prompts meet the tokens (the paper's ablations; a ViT alone).
+enum class PromptLocation {
+  prepend,  // beside them
+  add,      // one for each token, class token and its like included, added to it
+  pixels  // beside them, as patches of pixels that pass the patch embedding (without position); shallow alone
+};
+
+// What is pooled. Not with pooling by attention.
+enum class PromptPooling {
+  backbone,  // what the backbone itself pools: a ViT's class token or patches, a Swin's tokens and prompts
+  images,    // the patches
+  prompts,   // the prompts, as the last block leaves them
+  all        // both
+};
+
 struct PromptConfig {
   PromptKind kind = PromptKind::none;
-  int64_t count = 0;       // P
+  int64_t count = 0;       // P; with `add` the number of tokens
   double dropout = 0;      // of prompt values, in training; drawn for each image and layer
   int64_t projection = 0;  // 0: none; else prompts live in this width and one Linear a group brings them to D
+  PromptLocation location = PromptLocation::prepend;
+  PromptPooling pooling = PromptPooling::backbone;
+  // Deep prompts of a ViT: the blocks [first, last) have their own; last 0: all that follow. What block `last` - 1 makes of
+  // its prompts lives on through the blocks behind it.
+  int64_t first = 0, last = 0;
+  bool shared = false;  // deep: the same prompts in all blocks (a Swin: of a stage)
+  // Shallow: after block i the prompts are p + g_i (q - p), where it got p and gives q, and g_i = sigmoid(a learned
+  // number, 0 at first). (After the gates of arXiv 2306.07050, without its temperatures.)
+  bool gated = false;
 };
 
 // Where a model takes prompts.
@@ -33,19 +57,41 @@ struct PromptPlaces {
   };
   std::vector<Group> groups;
   int64_t patch = 16;  // its side, which the size of fresh prompts depends on
+  int64_t tokens = 0;  // of the first block; 0: it depends on the image (a Swin)
+  int64_t blocks() const;
 };
+
+// Throws unless such prompts fit such places.
+void check_prompts(const PromptConfig& config, const PromptPlaces& places);
+// The same with what the places settle: the count of `add`, and `last`.
+PromptConfig settled(PromptConfig config, const PromptPlaces& places);
+
+// What makes such prompts unusual (all but kind, count, dropout and projection), as JSON; empty if nothing does.
+std::string variant_to_json(const PromptConfig& config);
+// Throws, beginning with `who`, for what the former does not write.
+void set_variant(PromptConfig& config, const std::string& json, const std::string& who);
+// "prepend", "add", "pixels"; "backbone", "images", "prompts", "all". Reading throws for others.
+const char* name_of(PromptLocation location);
+const char* name_of(PromptPooling pooling);
+PromptLocation prompt_location_of(const std::string& name);
+PromptPooling prompt_pooling_of(const std::string& name);
 
 class Prompts {
  public:
   Prompts() = default;  // none
   // Asks `scope` for "prompts<suffix>" of each group, (L, P, D) deep or (P, D) shallow (the first group
-  // alone), and with a projection (D then being its width) for "prompt_projection<suffix>". Fresh prompts start
+  // alone), and with a projection (D then being its width) for "prompt_projection<suffix>". L is 1 if they are shared, D
+  // the 3 p^2 numbers of a patch if they are pixels. Gates are "prompt_gates" (blocks). Fresh prompts start
   // U(-v, v), v = sqrt(6 / (3 patch^2 + D)) with the first group's D.
   Prompts(const PromptConfig& config, const PromptPlaces& places, const Scope& scope);
 
   const PromptConfig& config() const { return config_; }
   bool shallow() const { return config_.kind == PromptKind::shallow; }
   bool deep() const { return config_.kind == PromptKind::deep; }
+  // Whether block i has prompts of its own.
+  bool in_block(int64_t i) const;
+  // What lives on of the prompts among the tokens, (B, P, D) each: `before` went into block i, `after` came out of it.
+  Variable passed(int64_t i, const Variable& before, const Variable& after) const;
   // The prompts of block i of all blocks (0 for shallow), projected: (P, D), or with dropout (B, P, D) for the
   // batch of `pass`.
   Variable layer(int64_t i, const Pass& pass) const;
@@ -59,13 +105,12 @@ class Prompts {
     std::string name;
     Variable prompts;  // (L, P, D) or (P, D)
     Linear projection;
+    int64_t layers;  // blocks that they are for
   };
   Variable projected(const Group& group, const Variable& prompts) const;
   PromptConfig config_;
   std::vector<Group> groups_;
+  Variable gates_;
 };
-
-// The prompts' parameters, P D summed over all layers (shallow: of the first), plus those of projections.
-int64_t parameter_count(const PromptConfig& prompts, const PromptPlaces& places);
 
 }  // namespace vitrine

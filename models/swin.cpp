@@ -1,7 +1,5 @@
 #include "models/swin.h"
 
-#include <tuple>
-
 #include "engine/check.h"
 
 namespace vitrine {
@@ -22,6 +20,7 @@ SwinBlock::SwinBlock(const SwinConfig& c, int64_t stage, int64_t index, const Sc
       norm2(c.stage_width(stage), c.epsilon, scope / "norm2"),
       attn(c.stage_width(stage), c.heads[stage], c.window, scope / "attn"),
       mlp(c.stage_width(stage), c.mlp_ratio * c.stage_width(stage), c.gelu, scope / "mlp"),
+      adapter(c.stage_width(stage), scope / "adapter"),
       shift(index % 2 == 1 ? c.window / 2 : 0) {}
 
 Variable SwinBlock::operator()(const Variable& x, WindowGrid grid, const Variable& prompts,
@@ -39,13 +38,14 @@ Variable SwinBlock::operator()(const Variable& x, WindowGrid grid, const Variabl
 Variable SwinBlock::whole(const Variable& x, const WindowGrid& grid, const KeyValuePrefix& prefix,
                           const Pass& pass) const {
   const Variable middle = attn.after(norm1, x, grid, prefix, drop_path_rate, 2 * lane, pass);
-  return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass);
+  return mlp.after(norm2, middle, drop_path_rate, 2 * lane + 1, pass, {}, adapter);
 }
 
 PatchMerging::PatchMerging(const SwinConfig& c, int64_t stage, const Scope& scope)
     : norm(4 * c.stage_width(stage), c.epsilon, scope / "norm"),
       reduction(scope.get("reduction.weight", {2 * c.stage_width(stage), 4 * c.stage_width(stage)},
-                          Role::weight, Init::truncated(0.02))) {}
+                          Role::weight, Init::truncated(0.02))),
+      behind(2 * c.stage_width(stage), scope / "reduction") {}
 
 Variable PatchMerging::operator()(const Variable& x, const WindowGrid& grid) const {
   const int64_t b = x.dim(0), c = x.dim(2), p = grid.prompts;
@@ -58,6 +58,7 @@ Variable PatchMerging::operator()(const Variable& x, const WindowGrid& grid) con
     const Variable prompts = slice(x, 1, 0, p);
     four = concat({concat({prompts, prompts, prompts, prompts}, 2), four}, 1);
   }
+  if (!norm.plain() || behind.defined()) return behind(linear(norm(four), reduction));
   return row_layers(four, {norm.gamma, norm.beta, norm.epsilon, reduction});
 }
 
@@ -72,18 +73,20 @@ Swin::Swin(const SwinConfig& config, const Scope& scope, double drop_path) : con
     const Scope inside = scope / text("layers.", s);
     Stage stage;
     for (int64_t i = 0; i < config.depths[s]; ++i, ++at) {
-      stage.blocks.emplace_back(config, s, i, inside / text("blocks.", i));
+      stage.blocks.emplace_back(config, s, i, inside.in_block(at) / text("blocks.", i));
       stage.blocks.back().lane = static_cast<uint32_t>(at);
       if (blocks > 1)
         stage.blocks.back().drop_path_rate =
             drop_path * static_cast<double>(at) / static_cast<double>(blocks - 1);
     }
-    if (s + 1 < config.stages()) stage.downsample.emplace_back(config, s, inside / "downsample");
+    if (s + 1 < config.stages())
+      stage.downsample.emplace_back(config, s, inside.in_block(at - 1) / "downsample");
     stages_.push_back(std::move(stage));
   }
-  norm_ = LayerNorm(config.feature_width(), config.epsilon, scope / "norm");
+  const Scope end = scope.in_block(blocks);
+  norm_ = LayerNorm(config.feature_width(), config.epsilon, end / "norm");
   if (config.classes > 0)
-    head_ = Linear(config.feature_width(), config.classes, scope / "head", Init::constant(0));
+    head_ = Linear(config.feature_width(), config.classes, end / "head", Init::constant(0));
 }
 
 std::pair<Variable, WindowGrid> Swin::embed(const Variable& images) const {
@@ -97,17 +100,23 @@ std::pair<Variable, WindowGrid> Swin::embed(const Variable& images) const {
            .padding = config_.padding}};
 }
 
-Variable Swin::pool(const Variable& tokens) const { return mean(norm_(tokens), 1); }
+Variable Swin::pool(const Variable& tokens, PromptPooling pooling, int64_t prompts) const {
+  const Variable rows = norm_(tokens);
+  if (pooling == PromptPooling::images) return mean(slice(rows, 1, prompts, rows.dim(1)), 1);
+  return mean(pooling == PromptPooling::prompts ? slice(rows, 1, 0, prompts) : rows, 1);
+}
 
-Variable Swin::features(const Variable& images, const Prompts& prompts, const Pass& pass) const {
-  Variable x;  // (B, rows columns, C)
-  WindowGrid grid;
-  std::tie(x, grid) = embed(images);
-  x = pass.kept(x);
-  const int64_t b = images.dim(0);
+Variable Swin::features_behind(Variable x, WindowGrid grid, const Prompts& prompts, const Pass& pass) const {
+  const int64_t b = x.dim(0);
+  Variable standing;                      // the prompts among the tokens (B, P, C), where gates ask for them
   const auto join = [&](int64_t layer) {  // [prompts, tokens]
-    x = pass.kept(concat({convert(prompts.tokens(layer, b, pass), x.dtype()), x}, 1));
+    standing = pass.kept(convert(prompts.tokens(layer, b, pass), x.dtype()));
+    x = pass.kept(concat({standing, x}, 1));
     grid.prompts = prompts.config().count;
+  };
+  const auto settle = [&](const Variable& own) {  // the prompts are these from here on
+    standing = pass.kept(own);
+    x = pass.kept(concat({standing, slice(x, 1, grid.prompts, x.dim(1))}, 1));
   };
   if (prompts.shallow()) join(0);
   const int64_t last = config_.blocks() - 1;
@@ -119,15 +128,17 @@ Variable Swin::features(const Variable& images, const Prompts& prompts, const Pa
       const bool keys_only = prompts.deep() && at < last;
       x = pass.kept(block(
           x, grid, keys_only ? pass.kept(convert(prompts.layer(at, pass), x.dtype())) : Variable(), pass));
+      if (prompts.config().gated) settle(prompts.passed(at, standing, slice(x, 1, 0, grid.prompts)));
       ++at;
     }
     for (const PatchMerging& merge : stage.downsample) {
       x = pass.kept(merge(x, grid));
+      if (prompts.config().gated) settle(slice(x, 1, 0, grid.prompts));
       grid.rows = (grid.rows + 1) / 2;
       grid.columns = (grid.columns + 1) / 2;
     }
   }
-  return pass.kept(pool(x));
+  return pass.kept(pool(x, prompts.config().pooling, grid.prompts));
 }
 
 Variable Swin::logits(const Variable& images) const {

@@ -50,6 +50,7 @@ struct SwinBlock {
   LayerNorm norm1, norm2;
   WindowAttention attn;
   Mlp mlp;
+  Adapter adapter;
   int64_t shift = 0;  // half a window in every other block
   double drop_path_rate = 0;
   uint32_t lane = 0;  // tells this block's noise from the others'
@@ -70,6 +71,7 @@ struct SwinBlock {
 struct PatchMerging {
   LayerNorm norm;
   Variable reduction;  // (2 C, 4 C), named reduction.weight
+  ScaleShift behind;
   PatchMerging(const SwinConfig& config, int64_t stage, const Scope& scope);
   Variable operator()(const Variable& x, const WindowGrid& grid) const;
 };
@@ -90,13 +92,20 @@ class Swin {
 
   // images (B, 3, H, W) of any size -> tokens (B, rows columns, C) after their norm, and the map they lie on.
   std::pair<Variable, WindowGrid> embed(const Variable& images) const;
-  // tokens (B, T, D) after the last block, prompts among them -> features (B, D): the mean after the norm.
-  Variable pool(const Variable& tokens) const;
+  // tokens (B, T, D) after the last block, so many prompts before the others -> features (B, D): the mean after the norm, of
+  // all of them or of some.
+  Variable pool(const Variable& tokens, PromptPooling pooling = PromptPooling::backbone,
+                int64_t prompts = 0) const;
   // images (B, 3, H, W) of any size -> features (B, D), D = feature_width, under these prompts (arXiv
   // 2203.12119, section 3.3): they join every window without bias and mask, what an image's windows make of
   // them is averaged, and they take part in the final mean. Deep prompts are keys and values only wherever
   // what becomes of them is thrown away: in all blocks but the last.
-  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const;
+  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const {
+    const auto [tokens, grid] = embed(images);
+    return features_behind(pass.kept(tokens), grid, prompts, pass);
+  }
+  // The same from what `embed` gives.
+  Variable features_behind(Variable x, WindowGrid grid, const Prompts& prompts, const Pass& pass) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none.
   Variable logits(const Variable& images) const;
 

@@ -49,11 +49,12 @@ void check_tensors(const Task& task, const std::string& who) {
   expect(
       "head.bias", [&](const Shape& s) { return s == Shape{classes}; }, text("(", classes, ")"));
   // How wide the prompts of a block are is the backbone's to say: its model is built before they are used.
-  if (task.config.method == Method::vpt_shallow)
+  const PromptKind kind = prompt_kind(task.config.method);
+  if (kind == PromptKind::shallow)
     expect(
         "prompts", [&](const Shape& s) { return s.rank() == 2 && s.dim(0) == p; }, text("(", p, ", D)"));
   int64_t stages = 0;
-  if (task.config.method == Method::vpt_deep) {
+  if (kind == PromptKind::deep) {
     while (task.tensors.contains(text("prompts.", stages))) ++stages;
     for (int64_t s = 0; s < std::max<int64_t>(stages, 1); ++s)
       expect(
@@ -62,15 +63,23 @@ void check_tensors(const Task& task, const std::string& who) {
           text("(L, ", p, ", D)"));
   }
   const auto is_prompts = [&](const std::string& name) {
-    if (stages == 0) return name == "prompts" && prompt_kind(task.config.method) != PromptKind::none;
+    if (stages == 0) return name == "prompts" && kind != PromptKind::none;
     for (int64_t s = 0; s < stages; ++s)
       if (name == text("prompts.", s)) return true;
     return false;
   };
+  // What else there is, the model asks for when it is built (tuned.cpp).
+  const Method method = task.config.method;
+  const auto may_have = [&](const std::string& name) {
+    return name == "head.weight" || name == "head.bias" || is_prompts(name) ||
+           (name.starts_with("delta.") && trains_inside(method)) ||
+           (name.starts_with("head.hidden") && method == Method::mlp) ||
+           (name.starts_with("side.") && method == Method::sidetune) ||
+           (name == "prompt_gates" && method == Method::vpt_gated);
+  };
   for (const auto& [name, tensor] : task.tensors) {
-    const bool known = name == "head.weight" || name == "head.bias" || is_prompts(name) ||
-                       (name.starts_with("delta.") && task.config.method == Method::full);
-    check(known, who, ": tensor '", name, "' belongs to no task of method ", name_of(task.config.method));
+    check(may_have(name), who, ": tensor '", name, "' belongs to no task of method ",
+          method_text(task.config));
     check(tensor.dtype() == DType::f32, who, ": tensor '", name, "': expected f32, got ",
           name_of(tensor.dtype()));
     check(std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); }), who,
@@ -84,7 +93,7 @@ TensorFile to_file(const Task& task) {
   TensorFile file;
   file.tensors = task.tensors;
   file.metadata = {{"format", format},
-                   {"method", name_of(task.config.method)},
+                   {"method", method_text(task.config)},
                    {"prompts", std::to_string(task.config.prompts.count)},
                    {"prompt_dropout", nlohmann::json(task.config.prompts.dropout).dump()},
                    {"drop_path", nlohmann::json(task.config.drop_path).dump()},
@@ -94,6 +103,8 @@ TensorFile to_file(const Task& task) {
                    {"heads", std::to_string(task.heads)},
                    {"preprocess", task.preprocess},
                    {"settings", task.settings}};
+  if (const std::string variant = variant_to_json(task.config.prompts); !variant.empty())
+    file.metadata["prompt_variant"] = variant;
   if (!task.positions.empty()) file.metadata["positions"] = task.positions;
   if (!task.backbone_config.empty()) file.metadata["backbone_config"] = task.backbone_config;
   return file;
@@ -103,7 +114,9 @@ Task task_from_file(const TensorFile& file) {
   check(entry(file, "format") == format, file.name, ": expected format '", format, "', got '",
         entry(file, "format"), "'");
   Task task;
-  task.config.method = method_of(entry(file, "method"));
+  task.config = method_from_text(entry(file, "method"));
+  if (file.metadata.contains("prompt_variant"))
+    set_variant(task.config.prompts, entry(file, "prompt_variant"), file.name);
   task.tensors = file.tensors;
   try {
     task.class_names = parsed(file, "classes").get<std::vector<std::string>>();

@@ -179,6 +179,34 @@ Variable Transformer::features(const Variable& images, const Prompts& prompts, c
   return std::visit([&](const auto& net) { return net.features(images, prompts, pass); }, net_);
 }
 
+Embedded Transformer::embed(const Variable& images) const {
+  if (const auto* vit = std::get_if<Vit>(&net_)) return {vit->embed(images)};
+  const auto [tokens, grid] = std::get<Swin>(net_).embed(images);
+  return {tokens, grid};
+}
+
+Variable Transformer::features(const Embedded& embedded, const Prompts& prompts, const Pass& pass) const {
+  if (const auto* vit = std::get_if<Vit>(&net_)) return vit->features_behind(embedded.tokens, prompts, pass);
+  return std::get<Swin>(net_).features_behind(embedded.tokens, embedded.grid, prompts, pass);
+}
+
+Variable Transformer::features_of(const Embedded& embedded,
+                                  const std::vector<const Prompts*>& members) const {
+  check(!members.empty(), "transformer: no members");
+  const auto* vit = std::get_if<Vit>(&net_);
+  const bool together = vit != nullptr && std::ranges::all_of(members, [&](const Prompts* prompts) {
+                          const PromptConfig& how = prompts->config();
+                          return prompts->deep() && how.count == members[0]->config().count &&
+                                 how.location == PromptLocation::prepend &&
+                                 how.pooling == PromptPooling::backbone && how.first == 0 &&
+                                 how.last == vit->config().depth;
+                        });
+  if (together) return vit->features_of(embedded.tokens, members);
+  std::vector<Variable> parts;
+  for (const Prompts* prompts : members) parts.push_back(features(embedded, *prompts, {.history = false}));
+  return concat(parts, 0);
+}
+
 Variable Transformer::logits(const Variable& images) const {
   return std::visit([&](const auto& net) { return net.logits(images); }, net_);
 }

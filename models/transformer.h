@@ -40,6 +40,12 @@ PromptPlaces prompt_places(const TransformerConfig& config);
 int64_t parameter_count(const TransformerConfig& config);
 int64_t multiply_accumulates(const TransformerConfig& config);
 
+// Images behind the patch embedding: tokens (B, T, D), and for a Swin the map on which they lie.
+struct Embedded {
+  Variable tokens;
+  WindowGrid grid{};
+};
+
 // The net itself: Vit or Swin.
 class Transformer {
  public:
@@ -47,6 +53,13 @@ class Transformer {
   TransformerConfig config() const;
   // images (B, 3, H, W) -> features (B, D)
   Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const;
+  // Its two halves: what is the same for all prompts, and the rest.
+  Embedded embed(const Variable& images) const;
+  Variable features(const Embedded& embedded, const Prompts& prompts, const Pass& pass) const;
+  // The features of several members, each under prompts of its own, without history: (E B, D), member after member. Where
+  // all have deep prompts of one count beside all of a ViT's blocks, they go through the net as one batch (vit.h), else
+  // one after the other.
+  Variable features_of(const Embedded& embedded, const std::vector<const Prompts*>& members) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none.
   Variable logits(const Variable& images) const;
 

@@ -1,7 +1,6 @@
 #include "models/tuned.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <set>
 
@@ -9,27 +8,6 @@
 #include "engine/text.h"
 
 namespace vitrine {
-
-namespace {
-constexpr std::array<const char*, 4> method_names{"vpt-deep", "vpt-shallow", "linear", "full"};
-}
-
-const char* name_of(Method method) { return method_names[static_cast<size_t>(method)]; }
-
-PromptKind prompt_kind(Method method) {
-  return method == Method::vpt_deep      ? PromptKind::deep
-         : method == Method::vpt_shallow ? PromptKind::shallow
-                                         : PromptKind::none;
-}
-
-Method method_of(const std::string& name) {
-  for (size_t i = 0; i < method_names.size(); ++i)
-    if (name == method_names[i]) return static_cast<Method>(i);
-  const std::vector<std::string_view> known(method_names.begin(), method_names.end());
-  const std::string guess = nearest(name, known);
-  fail(Fault::input, "method: expected vpt-deep, vpt-shallow, linear or full, got ", quote(name),
-       guess.empty() ? "" : "; did you mean " + guess + "?");
-}
 
 namespace {
 
@@ -51,27 +29,54 @@ Memory home_of(const Backbone& backbone, const Memory& memory) {
   return backbone.on_device() ? backbone.home : memory;
 }
 
+// The configuration with what method and backbone settle.
+TunedConfig completed(TunedConfig config, const TransformerConfig& backbone) {
+  config.prompts.kind = prompt_kind(config.method);
+  config.prompts.gated = config.method == Method::vpt_gated;
+  config.prompts.count = settled(config.prompts, prompt_places(backbone)).count;
+  return config;
+}
+
+// What a model on this backbone computes images in.
+DType image_type_of(const Backbone& backbone, const TunedConfig& config, DType dtype) {
+  if (!backbone.on_device() || backbone.precision != Precision::bf16) return dtype;
+  check(
+      !trains_inside(config.method) || config.method == Method::full, "method ", name_of(config.method),
+      ": what is trained inside the backbone computes in f32, but on this device it is in bf16; --precision "
+      "f32");
+  return config.method == Method::full ? dtype : DType::bf16;
+}
+
 }  // namespace
 
-// `fresh_scope` answers for prompts and head, `backbone_scope` for everything else.
-void TunedModel::build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope) {
-  check(config_.classes >= 2 && config_.classes <= 1 << 20, "tuned: expected at least 2 classes, got ",
-        config_.classes);
-  config_.prompts.kind = prompt_kind(config_.method);
-  transformer_ =
-      std::make_unique<Transformer>(with_classes(backbone.config, 0), backbone_scope, config_.drop_path);
-  prompts_ = Prompts(config_.prompts, prompt_places(backbone.config), fresh_scope);
-  head_ = Linear(feature_width(backbone.config), config_.classes, fresh_scope / "head", head_init(config_));
-  const bool narrow = backbone.on_device() && backbone.precision == Precision::bf16;
-  image_type_ = narrow && config_.method != Method::full ? DType::bf16 : head_.weight.dtype();
+TunedParts::TunedParts(const TunedConfig& config, const TransformerConfig& backbone, const Scope& inside,
+                       const Scope& own) {
+  check(config.classes >= 2 && config.classes <= 1 << 20, "tuned: expected at least 2 classes, got ",
+        config.classes);
+  check_method(config, backbone);
+  const int64_t width = feature_width(backbone);
+  transformer = std::make_unique<Transformer>(with_classes(backbone, 0), inside, config.drop_path);
+  prompts = Prompts(config.prompts, prompt_places(backbone), own);
+  head = Head(width, config.classes, config.method == Method::mlp ? config.size : 1, own / "head",
+              head_init(config));
+  if (config.method != Method::sidetune) return;
+  const VitConfig beside = side_config(backbone);
+  side = std::make_unique<Vit>(beside, own / "side");
+  side_projection =
+      Linear(beside.width, width, own / "side" / "projection", Init::truncated(0.02), Bias::none);
+  side_share = (own / "side").get("share", {1}, Role::bias, Init::constant(0));
 }
 
 TunedModel::TunedModel(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype,
                        const Memory& memory)
-    : config_(config), home_(home_of(backbone, memory)) {
-  const Scope inside = config.method == Method::full ? trainable(parameters_, backbone.file, dtype, home_)
-                                                     : frozen_weights(backbone, dtype, home_);
-  build(backbone, trainable(parameters_, seed, dtype, home_), inside);
+    : config_(completed(config, backbone.config)),
+      home_(home_of(backbone, memory)),
+      image_type_(image_type_of(backbone, config_, dtype)) {
+  const Scope fresh = trainable(parameters_, seed, dtype, home_);
+  const WeightSources sources{.frozen = frozen_weights(backbone, dtype, home_),
+                              .tuned = trainable(parameters_, backbone.file, dtype, home_),
+                              .fresh = fresh};
+  parts_ = TunedParts(config_, backbone.config, backbone_scope(config_, backbone.config, sources), fresh);
 }
 
 void check_backbone(const Task& task, const Backbone& backbone) {
@@ -82,47 +87,80 @@ void check_backbone(const Task& task, const Backbone& backbone) {
 }
 
 TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory, Use use)
-    : config_(task.config), home_(home_of(backbone, memory)) {
+    : config_(completed(task.config, backbone.config)),
+      home_(home_of(backbone, memory)),
+      image_type_(image_type_of(backbone, config_, dtype)) {
   check_backbone(task, backbone);
   // The file holds prompts after projection; they go on without one.
   config_.prompts.projection = 0;
   std::set<std::string> asked;
-  const auto own = [&](const std::string& prefix) {
+  const auto stored = [&](const std::string& prefix) {
     const TensorFile file = trained_tensors(task, prefix);
     const Scope scope =
         use == Use::training ? trainable(parameters_, file, dtype, home_) : frozen(file, dtype, home_);
-    return Scope(
-        [&asked, prefix, scope](const std::string& name, const Shape& shape, Role role, const Init& init) {
-          asked.insert(prefix + name);
-          return scope.get(name, shape, role, init);
-        });
+    return Scope([&asked, prefix, scope](const Wanted& wanted) {
+      asked.insert(prefix + wanted.name);
+      return scope.get(wanted);
+    });
   };
-  build(backbone, own(""),
-        config_.method == Method::full ? own("delta.") : frozen_weights(backbone, dtype, home_));
+  const Scope delta = stored("delta.");
+  const WeightSources sources{
+      .frozen = frozen_weights(backbone, dtype, home_), .tuned = delta, .fresh = delta};
+  parts_ =
+      TunedParts(config_, backbone.config, backbone_scope(config_, backbone.config, sources), stored(""));
   for (const auto& [name, tensor] : task.tensors) {
-    check(asked.contains(name), "task file: tensor ", quote(name), " belongs to no ", name_of(config_.method),
+    check(asked.contains(name), "task file: tensor ", quote(name), " belongs to no ", method_text(config_),
           " task of ", backbone.source);
   }
 }
 
 Variable TunedModel::features(const Variable& images, const Pass& pass) const {
   const bool elsewhere = home_.device() != images.value().device();
-  return transformer_->features(elsewhere ? Variable(images.value().copied_to(home_)) : images, prompts_,
-                                pass);
+  const Variable here = elsewhere ? Variable(images.value().copied_to(home_)) : images;
+  const Variable features = parts_.transformer->features(here, parts_.prompts, pass);
+  if (parts_.side == nullptr) return features;
+  // a features + (1 - a) side
+  const Variable wide = convert(features, parts_.head.dtype()),
+                 beside = parts_.side_projection(
+                     parts_.side->features(convert(here, parts_.head.dtype()), {}, pass));
+  return add(beside, mul(add(wide, scale(beside, -1)), sigmoid(parts_.side_share)));
 }
 
-int64_t TunedModel::backbone_count() const { return parameter_count(transformer_->config()); }
+int64_t TunedModel::backbone_count() const { return parameter_count(parts_.transformer->config()); }
 
 std::map<std::string, Tensor> TunedModel::task_tensors() const {
-  std::map<std::string, Tensor> out = prompts_.product();
-  out["head.weight"] = head_.weight.value();
-  out["head.bias"] = head_.bias.value();
+  std::map<std::string, Tensor> out = parts_.prompts.product();
   for (const Parameter& p : parameters_.all()) {
-    const bool own = p.name.starts_with("head.") || p.name.starts_with("prompt");
-    if (!own) out["delta." + p.name] = p.value.value();
+    if (p.name.starts_with("prompt")) continue;  // the file holds their product
+    const bool own = p.name.starts_with("head.") || p.name.starts_with("side.");
+    out[own ? p.name : "delta." + p.name] = p.value.value();
   }
+  for (const Statistic& statistic : statistics()) out[statistic.name] = statistic.value.clone();
   for (auto& [name, tensor] : out) tensor = tensor.to(DType::f32).copied_to({});
   return out;
+}
+
+ParameterCounts count_parameters(const TunedConfig& given, const TransformerConfig& backbone) {
+  const TunedConfig config = completed(given, backbone);
+  ParameterCounts counts;
+  // Counts what is asked for and gives nothing.
+  const auto counting = [](int64_t& count) {
+    return Scope([&count](const Wanted& wanted) {
+      if (wanted.role != Role::statistic) count += wanted.shape.numel();
+      return Variable();
+    });
+  };
+  int64_t left = 0;
+  const WeightSources sources{
+      .frozen = counting(left), .tuned = counting(counts.inside), .fresh = counting(counts.added)};
+  const Scope prompts = counting(counts.prompts), head = counting(counts.head);
+  const Scope own([&](const Wanted& wanted) {
+    if (wanted.name.starts_with("side.")) return sources.fresh.get(wanted);
+    return (wanted.name.starts_with("head.") ? head : prompts).get(wanted);
+  });
+  const TunedParts unused(config, backbone, backbone_scope(config, backbone, sources), own);
+  counts.backbone = left + counts.inside;
+  return counts;
 }
 
 }  // namespace vitrine

@@ -1,5 +1,5 @@
-// tuned.h: a backbone with what a task adds to it: prompts and a linear head. And the task
-// file that stores them.
+// tuned.h: a backbone with what a task adds to it: prompts or what else a method trains (methods.h), and a head. And the
+// task file that stores them.
 #pragma once
 
 #include <map>
@@ -8,42 +8,25 @@
 #include <vector>
 
 #include "models/backbone.h"
+#include "models/head.h"
+#include "models/methods.h"
 
 namespace vitrine {
-
-enum class Method {
-  vpt_deep,     // prompts for every block, and the head
-  vpt_shallow,  // prompts for the first block, and the head
-  linear,       // the head alone
-  full          // every weight of the backbone, and the head
-};
-const char* name_of(Method method);
-PromptKind prompt_kind(Method method);      // the prompts of its own that the method trains, or none
-Method method_of(const std::string& name);  // "vpt-deep", ...; throws for others, with the nearest
-
-struct TunedConfig {
-  Method method = Method::vpt_deep;
-  PromptConfig prompts{};  // the kind is set from the method
-  int64_t classes = 0;
-  double drop_path = 0;  // of the backbone, in training
-  // The head starts at zeros, which is neutral. The paper's code starts it kaiming normal with fan-out: for
-  // narrow backbones and few classes that is large (logits of deviation sqrt(2 D / C)), and few images do not
-  // wash it out.
-  bool paper_head = false;
-};
 
 // What one task stores: a file of some hundred kilobytes beside a backbone of some hundred megabytes.
 struct Task {
   TunedConfig config;
   std::vector<std::string> class_names;
-  std::string backbone;                   // where the backbone was: a path, or "builtin"
-  std::string backbone_identity;          // identity_of it
-  int64_t heads = 0;                      // its attention heads, which a file of weights need not tell
-  std::string backbone_config{};          // its configuration as JSON; older files have none
-  std::string positions{};                // how its positions were resampled (position.h), or ""
-  std::string preprocess;                 // JSON, see data/preprocess.h
-  std::string settings;                   // JSON: hyper-parameters and what was measured
-  std::map<std::string, Tensor> tensors;  // prompts, head.weight, head.bias, and for `full` delta.<name>
+  std::string backbone;           // where the backbone was: a path, or "builtin"
+  std::string backbone_identity;  // identity_of it
+  int64_t heads = 0;              // its attention heads, which a file of weights need not tell
+  std::string backbone_config{};  // its configuration as JSON; older files have none
+  std::string positions{};        // how its positions were resampled (position.h), or ""
+  std::string preprocess;         // JSON, see data/preprocess.h
+  std::string settings;           // JSON: hyper-parameters and what was measured
+  // prompts, head.weight, head.bias (and the rest of an MLP's head), delta.<name> of what was tuned inside the backbone
+  // or added there, side.<name> of a net beside it
+  std::map<std::string, Tensor> tensors;
 };
 // Safetensors; reading checks every tensor against the metadata.
 TensorFile to_file(const Task& task);
@@ -56,11 +39,25 @@ void check_backbone(const Task& task, const Backbone& backbone);
 // nothing, and `parameters` is empty.
 enum class Use { training, prediction };
 
+// What a tuned model consists of, from whatever sources its weights come.
+struct TunedParts {
+  std::unique_ptr<Transformer> transformer;
+  Prompts prompts;
+  std::unique_ptr<Vit> side;  // of method sidetune: its net, ...
+  Linear side_projection;     // ... what brings its features to the backbone's width, ...
+  Variable side_share;        // ... and (1): sigmoid of it is the backbone's share
+  Head head;
+  TunedParts() = default;
+  // Asks `own` for prompts, head and side net, `inside` for everything else.
+  TunedParts(const TunedConfig& config, const TransformerConfig& backbone, const Scope& inside,
+             const Scope& own);
+};
+
 // The model. The frozen parts are sealed constants; `parameters` lists all that is trained. Built on a backbone that is on
 // a device, it lives there, in the backbone's home, and `memory` is not used; what it trains is `dtype` there, too.
 class TunedModel {
  public:
-  // Fresh prompts and head from `seed`; the head's bias starts at 0.
+  // What is fresh comes from `seed`; the head's bias starts at 0.
   TunedModel(const Backbone& backbone, const TunedConfig& config, uint64_t seed, DType dtype = DType::f32,
              const Memory& memory = {});
   // From a task file: to go on training, or to predict. Throws if the backbone is not the
@@ -72,16 +69,23 @@ class TunedModel {
 
   // images (B, 3, H, W) -> logits (B, C), of `dtype`. On a device images are brought there; logits stay.
   Variable logits(const Variable& images, const Pass& pass = {}) const {
-    return classify(features(images, pass));
+    return classify(features(images, pass), pass);
   }
   // Its two halves: what the backbone makes of images under the prompts (B, D), and the head.
   Variable features(const Variable& images, const Pass& pass = {}) const;
-  Variable classify(const Variable& features) const { return head_(convert(features, head_.weight.dtype())); }
+  Variable classify(const Variable& features, const Pass& pass = {}) const {
+    return parts_.head(features, pass);
+  }
+  // Ends a training pass on so many images: what layers remember of batches moves on (Head::settle).
+  void settle(int64_t images) { parts_.head.settle(images); }
+  // What they remember, in its present state: part of a model's state beside `parameters`.
+  std::vector<Statistic> statistics() const { return parts_.head.statistics(); }
 
   const TunedConfig& config() const { return config_; }
   const Memory& home() const { return home_; }      // where it lives
   DType image_type() const { return image_type_; }  // to which it converts images first: that of its weights
-  TransformerConfig transformer() const { return transformer_->config(); }
+  TransformerConfig transformer() const { return parts_.transformer->config(); }
+  const TunedParts& parts() const { return parts_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
   int64_t backbone_count() const;  // scalars of the backbone without its own head
@@ -89,14 +93,22 @@ class TunedModel {
   std::map<std::string, Tensor> task_tensors() const;
 
  private:
-  void build(const Backbone& backbone, const Scope& fresh_scope, const Scope& backbone_scope);
   TunedConfig config_;
   Parameters parameters_;
   Memory home_;
   DType image_type_ = DType::f32;
-  std::unique_ptr<Transformer> transformer_;
-  Prompts prompts_;
-  Linear head_;
+  TunedParts parts_;
 };
+
+// How many numbers a task of that method and form trains on such a backbone, found by asking the layers themselves.
+struct ParameterCounts {
+  int64_t backbone = 0;  // all of the backbone's, without its own head
+  int64_t inside = 0;    // of these, how many are tuned
+  int64_t added = 0;     // inside the backbone or beside it
+  int64_t prompts = 0;   // with their projections and gates
+  int64_t head = 0;
+  int64_t tuned() const { return inside + added + prompts + head; }
+};
+ParameterCounts count_parameters(const TunedConfig& config, const TransformerConfig& backbone);
 
 }  // namespace vitrine

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/prompt.h"
@@ -49,7 +50,7 @@ struct VitConfig {
   int64_t pooled_tokens() const { return distillation_token ? 2 : 1; }
   int64_t feature_width() const { return width; }
   int64_t blocks() const { return depth; }
-  PromptPlaces prompt_places() const { return {{{"", depth, width}}, patch}; }
+  PromptPlaces prompt_places() const { return {{{"", depth, width}}, patch, tokens()}; }
 };
 
 // Throws unless all sizes are positive, the patch divides the image, the heads divide the width, token pooling has its
@@ -77,6 +78,7 @@ struct VitBlock {
   LayerNorm norm1, norm2;
   Attention attn;
   Mlp mlp;
+  Adapter adapter;
   Variable scale1, scale2;  // (D), named ls1.gamma and ls2.gamma; undefined without LayerScale
   double drop_path_rate = 0;
   uint32_t lane = 0;  // tells this block's noise from the others'
@@ -84,13 +86,18 @@ struct VitBlock {
 
   // x (B, T, D) -> (B, T, D); prompts (P, D) or (B, P, D), or undefined, take part as keys and values only.
   Variable operator()(const Variable& x, const Variable& prompts, const Pass& pass) const;
+  // The same where the prompts' keys and values are known, (P, D) or (B, P, D), and x's queries, keys and values perhaps, too:
+  // (B, T, 3 D) of norm1(x), or undefined.
+  Variable with_prefix(const Variable& x, const KeyValuePrefix& prefix, const Variable& joint,
+                       const Pass& pass) const;
+  // What prompts (..., D) are to the tokens.
+  KeyValuePrefix prefix(const Variable& prompts) const;
   // The first token's row alone: (B, T, D) -> (B, 1, D).
   Variable first_token(const Variable& x, const Variable& prompts, const Pass& pass) const;
   // The first `count` rows: (B, T, D) -> (B, count, D).
   Variable first_tokens(int64_t count, const Variable& x, const Variable& prompts, const Pass& pass) const;
 
  private:
-  KeyValuePrefix prefix(const Variable& prompts) const;
   Variable whole(const Variable& x, const KeyValuePrefix& prefix, const Pass& pass) const;
 };
 
@@ -107,17 +114,27 @@ class Vit {
   // embedding.
   Variable embed(const Variable& images) const;
   // tokens (B, T, D) after the last block -> features (B, D). With token pooling T may be as few as are pooled.
-  Variable pool(const Variable& tokens) const;
+  // `prompts` stand behind the tokens before the patches; the second argument says what is pooled.
+  Variable pool(const Variable& tokens, PromptPooling pooling = PromptPooling::backbone,
+                int64_t prompts = 0) const;
   // images (B, 3, H, W) -> features (B, D) under these prompts (arXiv 2203.12119, section 3.2). Shallow prompts
-  // stand behind the tokens before the patches; pooling does not look at them.
-  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const;
+  // stand behind the tokens before the patches; pooling does not look at them, unless their configuration says so.
+  Variable features(const Variable& images, const Prompts& prompts = {}, const Pass& pass = {}) const {
+    return features_behind(pass.kept(embed(images)), prompts, pass);
+  }
+  // The same from what `embed` gives.
+  Variable features_behind(const Variable& tokens, const Prompts& prompts, const Pass& pass) const;
+  // Of several members at once, each under prompts of its own: tokens (B, T, D) as `embed` gives them -> (E B, D), member
+  // after member. The first block's queries, keys and values of the tokens are computed once, those of prompts once
+  // for a member. All prompts must be deep, beside the tokens of all blocks, and of one count; throws otherwise.
+  Variable features_of(const Variable& tokens, const std::vector<const Prompts*>& members) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none. With a distillation token the mean
   // of what head makes of the class token and head_dist of the other.
   Variable logits(const Variable& images) const;
 
  private:
-  // What the last block gives and pooling needs: (B, T, D) or less, without prompts.
-  Variable encode(const Variable& images, const Prompts& prompts, const Pass& pass) const;
+  // What the last block gives and pooling needs: (B, T, D) or less, with so many prompts among them.
+  std::pair<Variable, int64_t> encode(Variable x, const Prompts& prompts, const Pass& pass) const;
   VitConfig config_;
   PatchEmbedding patch_embed_;
   Variable cls_token_, dist_token_, reg_token_, pos_embed_;

@@ -8,6 +8,19 @@ namespace vitrine {
 
 namespace {
 
+// 1 / sqrt(x + epsilon). x is small, and changes between training passes only.
+Tensor inverse_root(const Tensor& x, double epsilon) {
+  const Tensor from = in_main_memory(x);
+  Tensor out = Tensor::empty(from.shape(), from.dtype());
+  dispatch(from.dtype(), "batch norm", [&](auto zero) {
+    using T = decltype(zero);
+    const auto values = from.data<T>();
+    const auto to = out.mutable_data<T>();
+    for (size_t i = 0; i < values.size(); ++i) to[i] = T(1) / std::sqrt(values[i] + static_cast<T>(epsilon));
+  });
+  return out.copied_to(x.memory());
+}
+
 Variable bias_of(int64_t width, const Scope& scope, const std::string& name, Bias bias) {
   return bias == Bias::own ? scope.get(name, {width}, Role::bias, Init::constant(0)) : Variable();
 }
@@ -24,12 +37,50 @@ Variable residual(const Variable& x, Variable branch, double rate, uint32_t lane
 }
 
 Linear::Linear(int64_t in, int64_t out, const Scope& scope, const Init& init, Bias own)
-    : weight(scope.get("weight", {out, in}, Role::weight, init)), bias(bias_of(out, scope, "bias", own)) {}
+    : weight(scope.get("weight", {out, in}, Role::weight, init)),
+      bias(bias_of(out, scope, "bias", own)),
+      behind(out, scope) {}
 
 LayerNorm::LayerNorm(int64_t width, double eps, const Scope& scope)
     : gamma(scope.get("weight", {width}, Role::norm, Init::constant(1))),
-      beta(scope.get("bias", {width}, Role::norm, Init::constant(0))),
-      epsilon(eps) {}
+      beta(scope.get("bias", {width}, Role::bias, Init::constant(0))),
+      epsilon(eps),
+      behind(width, scope) {}
+
+BatchNorm::BatchNorm(int64_t width, const Scope& scope)
+    : gamma(scope.get("weight", {width}, Role::norm, Init::constant(1))),
+      beta(scope.get("bias", {width}, Role::bias, Init::constant(0))),
+      mean(scope.get("mean", {width}, Role::statistic, Init::constant(0))),
+      variance(scope.get("variance", {width}, Role::statistic, Init::constant(1))) {
+  if (!mean.defined()) return;  // somebody only counts
+  const Tensor& like = mean.value();
+  *seen = {Tensor::zeros(like.shape(), like.dtype(), like.memory()),
+           Tensor::zeros(like.shape(), like.dtype(), like.memory())};
+}
+
+Variable BatchNorm::operator()(const Variable& x, const Pass& pass) const {
+  if (pass.training) {
+    BatchStatistics own;
+    Variable y = batch_norm(x, gamma, beta, epsilon, &own);
+    seen->mean.assign(own.mean);
+    seen->variance.assign(own.variance);
+    return y;
+  }
+  // gamma (x - mean) / sqrt(variance + epsilon) + beta
+  const Variable rstd = inverse_root(variance.value(), epsilon);
+  return add(mul(add(x, scale(mean, -1)), mul(rstd, gamma)), beta);
+}
+
+void BatchNorm::settle(int64_t images) {
+  constexpr double share = 0.1;  // PyTorch's momentum
+  const auto n = static_cast<double>(images);
+  const auto settle_one = [](const Variable& value, const Tensor& of_batch, double factor) {
+    Tensor target = value.value();
+    target.assign(add(scale(value, 1 - share), scale(Variable(of_batch), share * factor)).value());
+  };
+  settle_one(mean, seen->mean, 1);
+  settle_one(variance, seen->variance, images > 1 ? n / (n - 1) : 1);
+}
 
 Mlp::Mlp(int64_t width, int64_t hidden, Gelu gelu_form, const Scope& scope, bool gate)
     : fc1(width, gate ? 2 * hidden : hidden, scope / "fc1"),
@@ -38,7 +89,13 @@ Mlp::Mlp(int64_t width, int64_t hidden, Gelu gelu_form, const Scope& scope, bool
       gated(gate) {}
 
 Variable Mlp::after(const LayerNorm& norm, const Variable& x, double rate, uint32_t lane, const Pass& pass,
-                    const Variable& gamma) const {
+                    const Variable& gamma, const Adapter& adapter) const {
+  if (adapter.defined() || !norm.plain() || !fc1.plain() || !fc2.plain()) {
+    const Variable inner = fc1(norm(x));
+    Variable branch = fc2(gated ? swiglu(inner) : gelu(inner, form));
+    if (gamma.defined()) branch = mul(branch, gamma);
+    return residual(x, adapter.defined() ? adapter(branch) : branch, rate, lane, pass);
+  }
   const bool plain = !gamma.defined() && (!pass.training || rate == 0);  // the sum with x comes along
   if (gated) {
     const Variable hidden =
@@ -57,15 +114,21 @@ Attention::Attention(int64_t d, int64_t h, const Scope& scope, Bias bias)
       width(d),
       heads(h) {
   check(h > 0 && d % h == 0, "attention: ", h, " heads do not divide width ", d);
+  query = Lora(d, d, scope / "lora_query");
+  value = Lora(d, d, scope / "lora_value");
 }
 
 Variable Attention::joint(const LayerNorm& norm, const Variable& x) const {
+  if (!plain(norm)) {
+    const Variable rows = norm(x);
+    return concat({third(0, rows), third(1, rows), third(2, rows)}, rows.shape().rank() - 1);
+  }
   return row_layers(x, {norm.gamma, norm.beta, norm.epsilon, qkv.weight, qkv.bias});
 }
 
 Variable Attention::project(const Variable& x, const Variable& attended, double rate, uint32_t lane,
                             const Pass& pass, const Variable& gamma) const {
-  if (gamma.defined() || (pass.training && rate > 0))
+  if (gamma.defined() || (pass.training && rate > 0) || !proj.plain())
     return residual(x, proj(attended), rate, lane, pass, gamma);
   return linear(attended, proj.weight, proj.bias, x);
 }
@@ -76,6 +139,8 @@ Variable Attention::after(const LayerNorm& norm, const Variable& x, const KeyVal
 }
 
 Variable Attention::first_token(const LayerNorm& norm, const Variable& x, const Variable& prompts) const {
+  if (!plain(norm))
+    return first_tokens(1, norm, x, prompts.defined() ? keys_values(norm(prompts)) : KeyValuePrefix{});
   return first_token_attention(x, {norm.gamma, norm.beta, norm.epsilon, qkv.weight, qkv.bias}, heads,
                                prompts);
 }
@@ -89,8 +154,13 @@ Variable Attention::first_tokens(int64_t count, const LayerNorm& norm, const Var
 
 Variable Attention::third(int64_t i, const Variable& x) const {
   const Variable bias = qkv.bias.defined() ? slice(qkv.bias, 0, i * width, (i + 1) * width) : Variable();
-  return linear(x, slice(qkv.weight, 0, i * width, (i + 1) * width), bias);
+  Variable out = linear(x, slice(qkv.weight, 0, i * width, (i + 1) * width), bias);
+  if (i == 0 && query.defined()) out = add(out, query(x));
+  if (i == 2 && value.defined()) out = add(out, value(x));
+  return qkv.behind.part(i * width, (i + 1) * width)(out);
 }
+
+Variable Attention::filling() const { return qkv.bias.defined() ? qkv.behind(qkv.bias) : qkv.behind.shift; }
 
 KeyValuePrefix Attention::keys_values(const Variable& x) const { return {third(1, x), third(2, x)}; }
 
@@ -105,6 +175,7 @@ AttentionPool::AttentionPool(int64_t d, int64_t h, int64_t hidden, Gelu form, do
       mlp(d, hidden, form, scope / "mlp"),
       width(d),
       heads(h) {
+  check(!scope.additions().any(), "attention pool: nothing can be added to it");
   check(h > 0 && d % h == 0, "attention pool: ", h, " heads do not divide width ", d);
 }
 
@@ -128,7 +199,7 @@ Variable WindowAttention::after(const LayerNorm& norm, const Variable& x, const 
                                 const KeyValuePrefix& prefix, double rate, uint32_t lane,
                                 const Pass& pass) const {
   const Variable attended =
-      window_attention(attention.joint(norm, x), bias, attention.heads, grid, prefix, attention.qkv.bias);
+      window_attention(attention.joint(norm, x), bias, attention.heads, grid, prefix, attention.filling());
   return attention.project(x, attended, rate, lane, pass);
 }
 
@@ -145,7 +216,8 @@ PatchEmbedding::PatchEmbedding(int64_t p, int64_t width, const Scope& scope, Bia
     : weight(scope.get("proj.weight", {width, 3, checked_patch(p), p}, Role::weight,
                        Init::normal(1.0 / std::sqrt(3.0 * static_cast<double>(p) * static_cast<double>(p))))),
       bias(bias_of(width, scope, "proj.bias", own)),
-      patch(p) {}
+      patch(p),
+      behind(width, scope / "proj") {}
 
 Variable PatchEmbedding::operator()(const Variable& images) const {
   const int64_t p = checked_patch(patch);
@@ -155,7 +227,11 @@ Variable PatchEmbedding::operator()(const Variable& images) const {
   const int64_t b = images.dim(0), rows = images.dim(2) / p, columns = images.dim(3) / p;
   const Variable cut = reshape(convert(images, weight.dtype()), {b, 3, rows, p, columns, p});
   const Variable patches = reshape(permute(cut, {0, 2, 4, 1, 3, 5}), {b, rows * columns, 3 * p * p});
-  return linear(patches, reshape(weight, {weight.dim(0), 3 * p * p}), bias);
+  return project(patches);
+}
+
+Variable PatchEmbedding::project(const Variable& patches) const {
+  return behind(linear(patches, reshape(weight, {weight.dim(0), 3 * patch * patch}), bias));
 }
 
 }  // namespace vitrine

@@ -1,8 +1,9 @@
 // layers.h: the layers of a transformer. Each asks a Scope for its weights when it is built, by timm's names.
 #pragma once
 
-#include "engine/ops.h"
-#include "nn/scope.h"
+#include <memory>
+
+#include "nn/additions.h"
 
 namespace vitrine {
 
@@ -34,19 +35,39 @@ enum class Bias { none, own };
 struct Linear {
   Variable weight;  // (out, in)
   Variable bias;    // (out)
+  ScaleShift behind;
   Linear() = default;
   Linear(int64_t in, int64_t out, const Scope& scope, const Init& init = Init::truncated(0.02),
          Bias bias = Bias::own);
-  Variable operator()(const Variable& x) const { return linear(x, weight, bias); }
+  Variable operator()(const Variable& x) const { return behind(linear(x, weight, bias)); }
+  // Nothing was added to it: it is the one product, which fused ops may take over.
+  bool plain() const { return !behind.defined(); }
 };
 
 // Layer normalisation over the last axis.
 struct LayerNorm {
   Variable gamma, beta;  // (D), named weight and bias
   double epsilon = 1e-6;
+  ScaleShift behind;
   LayerNorm() = default;
   LayerNorm(int64_t width, double epsilon, const Scope& scope);
-  Variable operator()(const Variable& x) const { return layer_norm(x, gamma, beta, epsilon); }
+  Variable operator()(const Variable& x) const { return behind(layer_norm(x, gamma, beta, epsilon)); }
+  bool plain() const { return !behind.defined(); }
+};
+
+// Batch normalisation of features (N, D) (arXiv 1502.03167). A training pass uses the batch's own mean and variance and
+// writes down what it saw; other passes use the statistics.
+struct BatchNorm {
+  Variable gamma, beta;     // (D), named weight and bias
+  Variable mean, variance;  // (D), statistics, which change in place
+  double epsilon = 1e-5;
+  std::shared_ptr<BatchStatistics> seen = std::make_shared<BatchStatistics>();
+  BatchNorm() = default;
+  BatchNorm(int64_t width, const Scope& scope);
+  Variable operator()(const Variable& x, const Pass& pass) const;
+  // Each statistic becomes 0.9 of itself and 0.1 of what a batch of so many images showed (as the variance of those from
+  // whom they are drawn: N / (N - 1) of it).
+  void settle(int64_t images);
 };
 
 // Two linear layers: (..., D) -> (..., D) through `hidden`. Between them stands gelu, or, if the MLP is gated, swiglu:
@@ -57,14 +78,16 @@ struct Mlp {
   bool gated = false;
   Mlp() = default;
   Mlp(int64_t width, int64_t hidden, Gelu form, const Scope& scope, bool gated = false);
-  // x + fc2(gelu(fc1(norm(x)))), the second half of a block; drop-path and gamma as in `residual`.
+  // x + fc2(gelu(fc1(norm(x)))), the second half of a block; drop-path and gamma as in `residual`. What an adapter makes
+  // of the branch, gamma included, takes its place.
   Variable after(const LayerNorm& norm, const Variable& x, double drop_path, uint32_t lane, const Pass& pass,
-                 const Variable& gamma = {}) const;
+                 const Variable& gamma = {}, const Adapter& adapter = {}) const;
 };
 
 // Multi-head self-attention. The joint projection qkv has the rows of all queries, then keys, then values.
 struct Attention {
   Linear qkv, proj;
+  Lora query, value;  // beside the joint projection
   int64_t width = 0, heads = 1;
   Attention() = default;
   // `bias`: of the joint projection.
@@ -87,8 +110,11 @@ struct Attention {
   Variable joint(const LayerNorm& norm, const Variable& x) const;
   // The keys and values of tokens that ask no question themselves: (..., D) -> twice (..., D).
   KeyValuePrefix keys_values(const Variable& x) const;
+  // What the joint projection makes of zeros: (3 D), undefined if that is zeros.
+  Variable filling() const;
 
  private:
+  bool plain(const LayerNorm& norm) const { return norm.plain() && qkv.plain() && !query.defined(); }
   Variable third(int64_t i, const Variable& x) const;  // of the joint projection: (..., D) -> (..., D)
 };
 
@@ -126,9 +152,12 @@ struct WindowAttention {
 struct PatchEmbedding {
   Variable weight, bias;  // named proj.weight and proj.bias
   int64_t patch = 1;
+  ScaleShift behind;
   PatchEmbedding() = default;
   PatchEmbedding(int64_t patch, int64_t width, const Scope& scope, Bias bias = Bias::own);
   Variable operator()(const Variable& images) const;
+  // Patches that are cut already: (..., 3 p p) -> (..., D).
+  Variable project(const Variable& patches) const;
 };
 
 }  // namespace vitrine

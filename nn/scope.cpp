@@ -24,6 +24,14 @@ double draw(const Init& init, Random& random) {
   return init.size * z;
 }
 
+// `value` as a leaf that is on the list; a statistic as a constant.
+Variable listed(Parameters& parameters, const Wanted& wanted, const Tensor& value) {
+  if (wanted.role == Role::statistic) return value;
+  Variable leaf = Variable::leaf(value);
+  parameters.add({wanted.name, wanted.role, leaf});
+  return leaf;
+}
+
 const Tensor& find(const TensorFile& checkpoint, const std::string& name, const Shape& shape) {
   const Tensor& found = checkpoint.at(name);
   check(found.shape() == shape, checkpoint.name.empty() ? "checkpoint" : checkpoint.name, ": tensor '", name,
@@ -68,13 +76,35 @@ Scope Scope::operator/(const std::string& part) const {
   return inner;
 }
 
+Scope Scope::in_block(int64_t block) const {
+  Scope inner = *this;
+  inner.block_ = block;
+  return inner;
+}
+
+Scope Scope::added() const {
+  Scope inner = *this;
+  inner.added_ = true;
+  return inner;
+}
+
+Scope Scope::with(const Additions& additions) const {
+  Scope inner = *this;
+  inner.additions_ = additions;
+  return inner;
+}
+
 Variable Scope::get(const std::string& name, const Shape& shape, Role role, const Init& init) const {
-  return (*source_)(prefix_ + name, shape, role, init);
+  return get(Wanted{prefix_ + name, shape, role, init, block_, added_});
+}
+
+Scope chosen(const std::function<bool(const Wanted&)>& takes, const Scope& yes, const Scope& no) {
+  return Scope([=](const Wanted& wanted) { return takes(wanted) ? yes.get(wanted) : no.get(wanted); });
 }
 
 Scope frozen(const TensorFile& checkpoint, DType dtype, const Memory& memory) {
-  return Scope([checkpoint, dtype, memory](const std::string& name, const Shape& shape, Role, const Init&) {
-    const Tensor& found = find(checkpoint, name, shape);
+  return Scope([checkpoint, dtype, memory](const Wanted& wanted) {
+    const Tensor& found = find(checkpoint, wanted.name, wanted.shape);
     if (found.dtype() == dtype && found.device() == memory.device())
       return Variable(found.sealed() ? found : found.clone().seal());
     return Variable(found.to(dtype).copied_to(memory).seal());
@@ -82,20 +112,14 @@ Scope frozen(const TensorFile& checkpoint, DType dtype, const Memory& memory) {
 }
 
 Scope trainable(Parameters& parameters, uint64_t seed, DType dtype, const Memory& memory) {
-  return Scope([&parameters, seed, dtype, memory](const std::string& name, const Shape& shape, Role role,
-                                                  const Init& init) {
-    Variable leaf = Variable::leaf(fresh(shape, init, seed, name, dtype, memory));
-    parameters.add({name, role, leaf});
-    return leaf;
+  return Scope([&parameters, seed, dtype, memory](const Wanted& w) {
+    return listed(parameters, w, fresh(w.shape, w.init, seed, w.name, dtype, memory));
   });
 }
 
 Scope trainable(Parameters& parameters, const TensorFile& checkpoint, DType dtype, const Memory& memory) {
-  return Scope([&parameters, checkpoint, dtype, memory](const std::string& name, const Shape& shape,
-                                                        Role role, const Init&) {
-    Variable leaf = Variable::leaf(find(checkpoint, name, shape).to(dtype).copied_to(memory));
-    parameters.add({name, role, leaf});
-    return leaf;
+  return Scope([&parameters, checkpoint, dtype, memory](const Wanted& w) {
+    return listed(parameters, w, find(checkpoint, w.name, w.shape).to(dtype).copied_to(memory));
   });
 }
 

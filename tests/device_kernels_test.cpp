@@ -254,7 +254,8 @@ TEST_CASE("device: results that begin anywhere, and nothing is written beside th
       CAPTURE(first);
       Tensor line = Tensor::full({count + 32}, 7, dtype, device->memory());
       Tensor out = line.rows(first, first + count);
-      device->run(&gpu::Kernels::relu, {dtype, count, gpu::in(*device, there), out.mutable_address()});
+      device->run(&gpu::Kernels::map,
+                  {dtype, gpu::Unary::relu, count, gpu::in(*device, there), out.mutable_address()});
       check_close(values_of(out), expected, 0);
       gpu::move(there, out);
       check_close(values_of(out), unchanged, 0);

@@ -73,12 +73,16 @@ TEST_CASE("device: a recorded training step gives the bits of one that is not, w
                               small_descendant(Pooling::token)},
                              {"deep, attention pooling", Method::vpt_deep, 1, 0, 0, true, false,
                               small_descendant(Pooling::map)},
-                             {"linear", Method::linear, 1, 0, 0, true, false}}) {
+                             {"linear", Method::linear, 1, 0, 0, true, false},
+                             {"statistics of a head", Method::mlp, 2, 0, 0, true, false},
+                             {"gates", Method::vpt_gated, 1, 0, 0, true, false},
+                             {"factors", Method::ssf, 1, 0, 0, true, false}}) {
     CAPTURE(s.name);
     const Backbone& here = s.here;
     const bool trained = s.method == Method::full;
     TuneConfig config = small_config();
     config.model.method = s.method;
+    config.model.size = s.method == Method::mlp ? 2 : 0;
     config.model.prompts.dropout = s.dropout;
     config.accumulate = s.accumulate;
     config.clip = s.clip;

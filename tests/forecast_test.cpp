@@ -70,6 +70,39 @@ TEST_CASE("forecast_memory: measured <= foretold <= 1.1 measured, whatever the r
   set_thread_count(before);
 }
 
+TEST_CASE("forecast_memory: measured <= foretold <= 1.1 measured for every other method") {
+  const int before = thread_count();
+  for (const bool swin : {false, true})
+    for (const std::string method : {"mlp-3", "sidetune", "partial-1", "bias", "vpt-deep+bias", "adapter-4",
+                                     "lora-2", "ssf", "vpt-gated"})
+      for (const int64_t batch : {1, 7, 32}) {
+        const Backbone backbone = swin ? small_swin() : small_backbone();
+        const TuneData data = small_data(backbone);
+        TuneConfig config = small_config();
+        const PromptConfig prompts = config.model.prompts;
+        config.model = method_from_text(method);
+        config.model.classes = data.dataset->classes();
+        if (prompt_kind(config.model.method) != PromptKind::none) config.model.prompts = prompts;
+        config.epochs = 1;
+        config.batch = batch;
+        config.accumulate = batch == 7 ? 3 : 1;
+        config.warmup_epochs = 0;
+        config.recompute = batch == 7 ? 1 : 0;
+        config.workers = 0;
+        set_thread_count(batch == 32 ? 8 : 1);
+        const size_t measured = measured_peak(backbone, data, config),
+                     foretold = foretold_peak(backbone, data, config);
+        CAPTURE(swin);
+        CAPTURE(method);
+        CAPTURE(batch);
+        CAPTURE(measured);
+        CAPTURE(foretold);
+        CHECK(measured <= foretold);
+        CHECK(10 * foretold <= 11 * measured);
+      }
+  set_thread_count(before);
+}
+
 TEST_CASE("forecast_memory: measured <= foretold <= 1.1 measured for what the ViT's descendants have") {
   for (const Pooling pooling : {Pooling::token, Pooling::map, Pooling::normed_mean})
     for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::full})

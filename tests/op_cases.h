@@ -220,6 +220,7 @@ inline std::vector<OpCase> op_cases() {
   };
   const auto constant = [](const Shape& shape) { return Input{shape, Fill::normal, true}; };
   const auto norm = [](V v) { return layer_norm(v[0], v[1], v[2], 1e-6); };
+  const auto columns = [](V v) { return batch_norm(v[0], v[1], v[2], 1e-3); };
 
   return {
       // name, inputs, function, tolerance, FLOPs
@@ -238,6 +239,7 @@ inline std::vector<OpCase> op_cases() {
       {"mul scalars", {{{}}, {{1}}}, product, 1e-6, 1.},
       {"scale", {{{2, 31, 33}}}, [](V v) { return scale(v[0], -0.7); }, 1e-6, 2. * 31 * 33},
       {"relu", {{{2, 31, 33}, kink}}, [](V v) { return relu(v[0]); }, 1e-6, 2. * 31 * 33},
+      {"sigmoid", {{{2, 31, 33}}}, [](V v) { return sigmoid(v[0]); }, 2e-6, 2. * 31 * 33},
       {"gelu erf", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::erf); }, 4e-6, 5. * 31 * 33 * 5},
       {"gelu tanh", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::tanh); }, 4e-6, 5. * 31 * 33 * 9},
       {"gelu quick", {{{5, 31, 33}}}, [](V v) { return gelu(v[0], Gelu::quick); }, 4e-6, 5. * 31 * 33 * 5},
@@ -288,6 +290,8 @@ inline std::vector<OpCase> op_cases() {
        2. * 7 * 6},
 
       {"layer_norm", {{{4, 197, 33}}, {{33}}, {{33}}}, norm, 5e-6, 4. * 197 * 33 * 8},
+      {"batch_norm", {{{31, 33}}, {{33}}, {{33}}}, columns, 1e-5, 31. * 33 * 8},
+      {"batch_norm small", {{{5, 3}}, {{3}}, {{3}}}, columns, 1e-5, 5. * 3 * 8},
       {"layer_norm small", {{{3, 5}}, {{5}}, {{5}}}, norm, 5e-6, 3. * 5 * 8},
       {"softmax", {{{197, 197}}}, [](V v) { return softmax(v[0]); }, 5e-6, 197. * 197 * 4},
       {"softmax small", {{{2, 3, 5}}}, [](V v) { return softmax(v[0]); }, 5e-6, 2. * 3 * 5 * 4},

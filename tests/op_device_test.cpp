@@ -131,6 +131,12 @@ std::vector<OpCase> other_sizes() {
       out.push_back({"gelu" + name, {x}, [form](V v) { return gelu(v[0], form); }, 4e-6, 0});
   }
   const auto permuted = [](std::vector<int> axes) { return [axes](V v) { return permute(v[0], axes); }; };
+  for (const auto& [rows, width] : {std::pair{1, 5}, std::pair{8, 32}, std::pair{197, 71}})
+    out.push_back({"batch_norm of " + std::to_string(rows) + " rows",
+                   {{{rows, width}}, {{width}}, {{width}}},
+                   [](V v) { return batch_norm(v[0], v[1], v[2], 1e-3); },
+                   1e-5,
+                   0});
   out.push_back({"permute chunks", {{{3, 5, 7, 8}}}, permuted({2, 0, 1, 3}), 1e-6, 0});
   out.push_back({"permute 4 numbers", {{{3, 5, 7, 4}}}, permuted({1, 0, 2, 3}), 1e-6, 0});
   out.push_back({"permute 6 numbers", {{{3, 5, 2, 6}}}, permuted({1, 0, 2, 3}), 1e-6, 0});

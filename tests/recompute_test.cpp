@@ -165,15 +165,18 @@ TEST_CASE("recompute: any number of blocks of a ViT or Swin, each method, with n
   }
   const int before = thread_count();
   for (size_t net = 0; net < backbones.size(); ++net)
-    for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::linear, Method::full})
+    for (const std::string method : {"vpt-deep", "vpt-shallow", "linear", "full", "vpt-gated", "partial-1",
+                                     "bias", "adapter-4", "lora-2", "ssf"})
       for (const bool noise : {false, true}) {
-        TunedConfig config{.method = method, .classes = 3, .paper_head = true};
-        if (prompt_kind(method) != PromptKind::none)
+        TunedConfig config = method_from_text(method);
+        config.classes = 3;
+        config.paper_head = true;
+        if (prompt_kind(config.method) != PromptKind::none)
           config.prompts = {.count = 3, .dropout = noise ? 0.2 : 0.0, .projection = noise ? 5 : 0};
         config.drop_path = noise ? 0.3 : 0;
         for (const DType dtype : {DType::f32, DType::f64}) {
           CAPTURE(net);
-          CAPTURE(name_of(method));
+          CAPTURE(method);
           CAPTURE(noise);
           CAPTURE(name_of(dtype));
           set_thread_count(1);

@@ -281,12 +281,15 @@ TEST_CASE("swin: fresh prompts of every stage are uniform in the bound of the fi
 
 TEST_CASE("swin: what is trained, and nothing else") {
   // Swin-B has 2, 2, 18, 2 blocks of 128, 256, 512, 1024: 12,032 numbers for each prompt.
-  const PromptPlaces places = swin_preset("swin-b").prompt_places();
+  const TransformerConfig swin_b = swin_preset("swin-b");
+  const auto counted = [&](Method method, const PromptConfig& prompts) {
+    return count_parameters({.method = method, .prompts = prompts, .classes = 10}, swin_b).prompts;
+  };
   for (const int64_t p : {1, 5, 50}) {
-    CHECK(parameter_count({.kind = PromptKind::deep, .count = p}, places) == 12032 * p);
-    CHECK(parameter_count({.kind = PromptKind::shallow, .count = p}, places) == 128 * p);
+    CHECK(counted(Method::vpt_deep, {.count = p}) == 12032 * p);
+    CHECK(counted(Method::vpt_shallow, {.count = p}) == 128 * p);
   }
-  CHECK(parameter_count({.kind = PromptKind::deep, .count = 5, .projection = 10}, places) ==
+  CHECK(counted(Method::vpt_deep, {.count = 5, .projection = 10}) ==
         24 * 5 * 10 + 11 * (128 + 256 + 512 + 1024));
 
   const Backbone backbone = backbone_of(three);

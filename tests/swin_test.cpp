@@ -44,9 +44,9 @@ Tensor logits_of(const SwinConfig& config, const Tensor& images) {
 // What the layers really ask for, without allocating it.
 int64_t asked_for(const SwinConfig& config) {
   int64_t asked = 0;
-  const Scope counting([&](const std::string&, const Shape& shape, Role, const Init&) {
-    asked += shape.numel();
-    return Variable(Tensor::borrow(nullptr, shape, DType::f32, std::make_shared<int>()));
+  const Scope counting([&](const Wanted& wanted) {
+    asked += wanted.shape.numel();
+    return Variable(Tensor::borrow(nullptr, wanted.shape, DType::f32, std::make_shared<int>()));
   });
   const Swin swin(config, counting);
   return asked;

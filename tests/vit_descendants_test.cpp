@@ -38,8 +38,8 @@ std::vector<Case> cases() {
 // All that the model asks for, by the rule.
 TensorFile file_of(const VitConfig& config, DType dtype = DType::f64) {
   TensorFile file;
-  const Vit unused(config, Scope([&](const std::string& name, const Shape& shape, Role, const Init&) {
-                     return Variable(file.tensors[name] = numbers(name, shape, dtype));
+  const Vit unused(config, Scope([&](const Wanted& w) {
+                     return Variable(file.tensors[w.name] = numbers(w.name, w.shape, dtype));
                    }));
   return file;
 }

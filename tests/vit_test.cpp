@@ -30,9 +30,9 @@ TEST_CASE("vit: parameter counts of all presets, built and computed") {
     const VitConfig config = vit_preset(name);
     CHECK(preset_name(config) == name);
     int64_t asked = 0;  // what the layers really ask for, without allocating it
-    const Scope counting([&](const std::string&, const Shape& shape, Role, const Init&) {
-      asked += shape.numel();
-      return Variable(Tensor::borrow(nullptr, shape, DType::f32, std::make_shared<int>()));
+    const Scope counting([&](const Wanted& wanted) {
+      asked += wanted.shape.numel();
+      return Variable(Tensor::borrow(nullptr, wanted.shape, DType::f32, std::make_shared<int>()));
     });
     const Vit vit(config, counting);
     CHECK(parameter_count(config) == asked);

@@ -113,7 +113,8 @@ void add_elements(const Shape& shape, std::vector<Case>& to) {
   to.push_back(moving("relu", shape, 2, [=](const Operands& o) {
     const Tensor x = o.random(shape, DType::bf16);
     Tensor y = o.empty(shape, DType::bf16);
-    return call_of(o, &gpu::Kernels::relu, {DType::bf16, count, x.address(), y.mutable_address()}, {x, y});
+    return call_of(o, &gpu::Kernels::map,
+                   {DType::bf16, gpu::Unary::relu, count, x.address(), y.mutable_address()}, {x, y});
   }));
 }
 

@@ -41,7 +41,8 @@ struct Move {
 enum class Binary : int {
   add,
   multiply,
-  where_positive  // x where y > 0, else 0
+  where_positive,  // x where y > 0, else 0
+  sigmoid_slope    // x y (1 - y)
 };
 // out = x op y; out (contiguous) may be x or y if that is as large and contiguous.
 struct Combine {
@@ -83,8 +84,13 @@ struct Planes {
 
 // --- elementwise ---------------------------------------------------------------------------------------------
 
-struct Relu {  // NaN stays NaN
+enum class Unary : int {
+  relu,  // NaN stays NaN
+  sigmoid
+};
+struct Map {  // out = f(x)
   DType dtype;
+  Unary function;
   int64_t count;
   const void* x;
   void* out;
@@ -150,6 +156,23 @@ struct LayerNormWeights {
   const void *x, *dy;
   const float *mean, *rstd;
   void *dgamma, *dbeta;  // (width); null where not wanted
+};
+
+// Columns of x (rows, width) to mean 0 and variance 1, then times gamma plus beta. mean, rstd and variance: f32 (width).
+struct BatchNorm {
+  DType dtype;
+  int64_t rows, width;
+  const void *x, *gamma, *beta;
+  float epsilon;
+  void* y;
+  float *mean, *rstd, *variance;
+};
+struct BatchNormBackward {
+  DType dtype;
+  int64_t rows, width;
+  const void *x, *dy, *gamma;
+  const float *mean, *rstd;
+  void *dx, *dgamma, *dbeta;  // null where not wanted; dx may be dy
 };
 
 struct Softmax {  // y = softmax(factor x) along rows
@@ -370,7 +393,7 @@ struct Kernels {
   Result (*sum)(Queue*, const Sum&);
   Result (*gather)(Queue*, const Gather&);
   Result (*planes)(Queue*, const Planes&);
-  Result (*relu)(Queue*, const Relu&);
+  Result (*map)(Queue*, const Map&);
   Result (*gelu)(Queue*, const Gelu&);
   Result (*gelu_backward)(Queue*, const GeluBackward&);
   Result (*swiglu)(Queue*, const Swiglu&);
@@ -378,6 +401,8 @@ struct Kernels {
   Result (*layer_norm)(Queue*, const LayerNorm&);
   Result (*layer_norm_backward)(Queue*, const LayerNormBackward&);
   Result (*layer_norm_weights)(Queue*, const LayerNormWeights&);
+  Result (*batch_norm)(Queue*, const BatchNorm&);
+  Result (*batch_norm_backward)(Queue*, const BatchNormBackward&);
   Result (*softmax)(Queue*, const Softmax&);
   Result (*softmax_backward)(Queue*, const SoftmaxBackward&);
   Result (*embedding_add)(Queue*, const EmbeddingAdd&);

@@ -1,6 +1,7 @@
-// elementwise.cpp: add and mul (with broadcasting), scale, relu.
+// elementwise.cpp: add and mul (with broadcasting), scale, relu, sigmoid.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "engine/check.h"
 #include "engine/gpu/run.h"
@@ -175,13 +176,17 @@ Tensor added(const Broadcast& b, const Tensor& x, const Tensor& y, const Tensor&
   });
 }
 
+Tensor map_on(const Device& device, gpu::Unary function, const Tensor& x) {
+  Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
+  if (out.numel() > 0)
+    device.run(&gpu::Kernels::map,
+               {x.dtype(), function, x.numel(), gpu::in(device, x), gpu::out(device, out)});
+  return out;
+}
+
 // max(x, 0), written so that NaN stays NaN.
 Tensor relu_forward(const Tensor& x) {
-  if (const Device* device = device_of(x, "relu")) {
-    Tensor out = Tensor::empty(x.shape(), x.dtype(), x.memory());
-    device->run(&gpu::Kernels::relu, {x.dtype(), x.numel(), gpu::in(*device, x), gpu::out(*device, out)});
-    return out;
-  }
+  if (const Device* device = device_of(x, "relu")) return map_on(*device, gpu::Unary::relu, x);
   return dispatch(x.dtype(), "relu", [&](auto zero) {
     using T = decltype(zero);
     return map<T>(x, [](T v) { return v < T(0) ? T(0) : v; });
@@ -195,6 +200,25 @@ Tensor relu_backward(const Tensor& x, const Tensor& dy) {
   return dispatch(dy.dtype(), "relu", [&](auto zero) {
     using T = decltype(zero);
     return combine<T>(b, dy, x, [](T d, T v) { return v > T(0) ? d : T(0); });
+  });
+}
+
+Tensor sigmoid_forward(const Tensor& x) {
+  if (const Device* device = device_of(x, "sigmoid")) return map_on(*device, gpu::Unary::sigmoid, x);
+  return dispatch(x.dtype(), "sigmoid", [&](auto zero) {
+    using T = decltype(zero);
+    return map<T>(x, [](T v) { return T(1) / (T(1) + std::exp(-v)); });
+  });
+}
+
+// dx = dy y (1 - y)
+Tensor sigmoid_backward(const Tensor& y, const Tensor& dy) {
+  const Broadcast b = broadcast("sigmoid", dy.shape(), y.shape());
+  if (const Device* device = device_of(y, "sigmoid"))
+    return combine_on(*device, gpu::Binary::sigmoid_slope, b, dy, y);
+  return dispatch(dy.dtype(), "sigmoid", [&](auto zero) {
+    using T = decltype(zero);
+    return combine<T>(b, dy, y, [](T d, T v) { return d * v * (T(1) - v); });
   });
 }
 
@@ -242,6 +266,12 @@ Variable relu(const Variable& x) {
   check(x.defined(), "relu: undefined");
   const Tensor value = x.value();
   return record(relu_forward(value), {{x, [value](const Tensor& dy) { return relu_backward(value, dy); }}});
+}
+
+Variable sigmoid(const Variable& x) {
+  check(x.defined(), "sigmoid: undefined");
+  const Tensor y = sigmoid_forward(x.value());
+  return record(y, {{x, [y](const Tensor& dy) { return sigmoid_backward(y, dy); }}});
 }
 
 }  // namespace vitrine

@@ -1,4 +1,4 @@
-// elementwise.cu: combine (add, mul, relu's backward) and relu on a device.
+// elementwise.cu: combine (add, mul, two slopes), relu and sigmoid on a device.
 #include "engine/gpu/elements.h"
 #include "engine/gpu/entries.h"
 #include "engine/gpu/layout.h"
@@ -16,8 +16,14 @@ struct Multiply {
 struct WherePositive {
   __device__ float operator()(float x, float y) const { return y > 0 ? x : 0; }
 };
+struct SigmoidSlope {
+  __device__ float operator()(float x, float y) const { return x * y * (1 - y); }
+};
 struct Positive {
   __device__ float operator()(float x, float) const { return x < 0 ? 0 : x; }
+};
+struct Sigmoid {
+  __device__ float operator()(float x, float) const { return 1 / (1 + expf(-x)); }
 };
 
 template <class T, class F, class Index>
@@ -55,13 +61,16 @@ Result combine(Queue* queue, const Combine& a) {
     using T = decltype(zero);
     if (a.op == Binary::add) return combine_all<T>(queue, a, Add{});
     if (a.op == Binary::multiply) return combine_all<T>(queue, a, Multiply{});
-    return combine_all<T>(queue, a, WherePositive{});
+    if (a.op == Binary::where_positive) return combine_all<T>(queue, a, WherePositive{});
+    return combine_all<T>(queue, a, SigmoidSlope{});
   });
 }
 
-Result relu(Queue* queue, const Relu& a) {
+Result map(Queue* queue, const Map& a) {
   return with_type(a.dtype, [&](auto zero) {
-    return map_all<decltype(zero)>(queue, a.count, Positive{}, a.x, nullptr, a.out);
+    using T = decltype(zero);
+    if (a.function == Unary::relu) return map_all<T>(queue, a.count, Positive{}, a.x, nullptr, a.out);
+    return map_all<T>(queue, a.count, Sigmoid{}, a.x, nullptr, a.out);
   });
 }
 

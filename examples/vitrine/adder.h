@@ -128,11 +128,7 @@ class Adder {
   }
   template <class Field>
   void method(const char* what, Field& field) {
-    one_of<Method>("--method", "M", what, field,
-                   {{"vpt-deep", Method::vpt_deep},
-                    {"vpt-shallow", Method::vpt_shallow},
-                    {"linear", Method::linear},
-                    {"full", Method::full}});
+    words("--method", "M", what, [&field](const std::string& words) { field = method_from_text(words); });
   }
   template <class Field>
   void optimizer(const char* what, Field& field) {

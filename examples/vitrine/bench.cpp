@@ -105,6 +105,7 @@ StepTimes time_steps(TunedModel& model, const BenchOptions& o, const Memory& mem
     forward = now();
     model.parameters().clear_gradients();
     backward(loss);
+    model.settle(images.pixels.dim(0));
     backwards = now();
     optimizer.apply();
   };
@@ -181,7 +182,7 @@ struct Speed {
 // What both kinds say first.
 void describe_run(const TunedModel& model, const BenchOptions& o, Console& console) {
   const bool prompts = prompt_kind(model.config().method) != PromptKind::none;
-  console.item("Model", fmt::format("{}; {}{}", describe(model.transformer()), name_of(model.config().method),
+  console.item("Model", fmt::format("{}; {}{}", describe(model.transformer()), method_text(model.config()),
                                     prompts ? text(", ", plural(o.prompts, "prompt")) : ""));
   console.item(
       o.infer ? "Pass" : "Step",
@@ -197,11 +198,11 @@ nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, c
   const bool prompts = prompt_kind(model.config().method) != PromptKind::none;
   return {{"command", o.infer ? "bench infer" : "bench step"},
           {"model", o.backbone.value_or(o.model)},
-          {"method", name_of(model.config().method)},
+          {"method", method_text(model.config())},
           {"batch", o.batch},
           {"prompts", prompts ? o.prompts : 0},
           {"classes", o.classes},
-          {"precision", name_of(o.place.precision(o.method == Method::full))},
+          {"precision", name_of(o.place.precision(trains_inside(o.method.method)))},
           {"device", o.place.device},
           {"tf32", o.place.tf32},
           {"recorded", o.place.on_device() && !o.infer && !o.eager},
@@ -227,11 +228,11 @@ std::optional<int64_t> multiply_accumulates_of(const TunedModel& model, const Be
 }  // namespace
 
 std::string packed_text(const BenchModel& o) {
-  return text(o.one_form ? ", matrices packed once" : "", place_text(o.place, o.method == Method::full));
+  return text(o.one_form ? ", matrices packed once" : "", place_text(o.place, o.method.method));
 }
 
 Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory) {
-  const bool trained = o.method == Method::full;
+  const bool trained = o.method.method == Method::full;
   check(!trained || (o.place.precision(trained) == Precision::f32 && !o.one_form),
         "--method full: trains the backbone, "
         "which is then not packed once for all: no --precision and no --one-form");
@@ -239,7 +240,7 @@ Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory) {
                           : is_builtin(o.model) ? open_backbone(o.model, o.hints)
                                                 : random_backbone(o.model, seed);
   check(!o.place.on_device() || !o.one_form, "--one-form: on a device nothing is packed");
-  const Backbone backbone = placed(counted_in(memory, opened), o.place, trained);
+  const Backbone backbone = placed(counted_in(memory, opened), o.place, o.method.method);
   return o.one_form ? with_one_form(backbone) : backbone;
 }
 
@@ -248,9 +249,10 @@ int bench(const BenchOptions& o, Console& console) {
   const Memory counted = Memory::counted();
   const Backbone backbone = backbone_of(o, o.seed, counted);
   const Memory memory = backbone.on_device() ? backbone.home : counted;
-  const Method method = o.infer && o.prompts == 0 ? Method::linear : o.method;
-  TunedConfig config{.method = method, .prompts = {}, .classes = o.classes, .paper_head = true};
-  if (prompt_kind(method) != PromptKind::none) config.prompts.count = o.prompts;
+  TunedConfig config = o.infer && o.prompts == 0 ? method_from_text("linear") : o.method;
+  config.classes = o.classes;
+  config.paper_head = true;
+  if (prompt_kind(config.method) != PromptKind::none) config.prompts.count = o.prompts;
   auto made = std::make_unique<TunedModel>(backbone, config, o.seed, DType::f32, memory);
   if (o.infer)
     made =

@@ -51,15 +51,14 @@ void check_own_size(const Backbone& backbone, const BackboneHints& hints);
 // The backbone of a task: `wanted` if given, else the one that the task file names. heads 0: as the task has
 // them.
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints);
-// The backbone where and in what numbers it is to compute: opens the device if one was named. `trained`: the net brings
-// its own weights there.
-Backbone placed(Backbone backbone, const Placement& place, bool trained = false);
+// The backbone where and in what numbers it is to compute for a method: opens the device if one was named.
+Backbone placed(Backbone backbone, const Placement& place, Method method = Method::linear);
 // What a device has to say of its work (Device::notes); nothing of main memory.
 void tell_notes(const Memory& home, Console& console);
 // The device that was named; null: the CPU.
 std::shared_ptr<const Device> open_device(const Placement& place);
 // ", packed as bf16", ", in bf16 on cuda": where that is not f32 on the CPU.
-std::string place_text(const Placement& place, bool trained = false);
+std::string place_text(const Placement& place, Method method = Method::linear);
 Task load_task(const std::string& path);
 bool is_task_file(const TensorFile& file);
 

@@ -14,8 +14,7 @@ namespace vitrine::cli {
 
 int eval(const EvalOptions& o, Console& console) {
   const Task task = load_task(o.task);
-  const Backbone backbone =
-      placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method == Method::full);
+  const Backbone backbone = placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method);
   Split split = Split::train;
   if (o.split)
     split = *o.split;

@@ -12,8 +12,8 @@ namespace vitrine::cli {
 int bench_memory(const MemoryOptions& o, Console& console) {
   const Backbone backbone = backbone_of(o, 0, {});
   TuneConfig config;
-  config.model = {.method = o.method, .prompts = {}, .classes = o.classes};
-  config.model.prompts.kind = prompt_kind(o.method);
+  config.model = o.method;
+  config.model.classes = o.classes;
   if (config.model.prompts.kind != PromptKind::none) config.model.prompts.count = o.prompts;
   config.batch = o.batch;
   config.optimizer.kind = o.optimizer;
@@ -22,7 +22,7 @@ int bench_memory(const MemoryOptions& o, Console& console) {
   const int64_t all = planner.most_recompute();
   console.item(
       "Model",
-      text(describe(backbone.config), "; ", name_of(o.method),
+      text(describe(backbone.config), "; ", method_text(o.method),
            config.model.prompts.count > 0 ? text(", ", plural(config.model.prompts.count, "prompt")) : "",
            ", batch ", o.batch, ", ", plural(thread_count(), "thread"), packed_text(o)));
   nlohmann::ordered_json modes = nlohmann::ordered_json::array();
@@ -33,7 +33,7 @@ int bench_memory(const MemoryOptions& o, Console& console) {
   }
   console.result({{"command", "bench memory"},
                   {"model", o.backbone.value_or(o.model)},
-                  {"method", name_of(o.method)},
+                  {"method", method_text(o.method)},
                   {"batch", o.batch},
                   {"prompts", config.model.prompts.count},
                   {"classes", o.classes},

@@ -42,6 +42,15 @@ constexpr const char* data_what =
     "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
     "                              tensors:FILE, synthetic:shapes|stripes|colors (required)";
 
+// "3-12"
+void read_blocks(const std::string& words, PromptConfig& prompts) {
+  const size_t dash = words.find('-');
+  check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got ", quote(words));
+  const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
+  prompts.first = first - 1;
+  prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), first, 1 << 20);
+}
+
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
   add.group("Backbone and data");
@@ -63,11 +72,21 @@ void add_tune(Adder& add, TuneOptions& o) {
             });
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
-  add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
+  add.method(
+      "vpt-deep, vpt-shallow, vpt-gated, vpt-deep+bias, linear, mlp-3, full, partial-1,\n"
+      "                              bias, adapter-8, cls, sidetune, lora-8 or ssf [vpt-deep]",
+      o.method);
   add.count("--prompts", "P", "prompt tokens; vpt-deep has as many for each block [10]", o.prompts, 1,
             1 << 16);
   add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width",
             o.prompt_projection, 1, 1 << 16);
+  add.words("--prompt-location", "L", "prepend, add (to each token) or pixels (vpt-shallow) [prepend]",
+            [&o](const std::string& words) { o.variant.location = prompt_location_of(words); });
+  add.words("--prompt-pooling", "W", "backbone, images, prompts or all: what is averaged [backbone]",
+            [&o](const std::string& words) { o.variant.pooling = prompt_pooling_of(words); });
+  add.words("--prompt-blocks", "A-B", "vpt-deep of a ViT: blocks A to B alone, counted from 1 [all]",
+            [&o](const std::string& words) { read_blocks(words, o.variant); });
+  add.flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", o.variant.shared);
   add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0,
              0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
@@ -208,7 +227,7 @@ void add_bench_model(Adder& add, BenchModel& o) {
            o.model);
   add.path("--backbone", "FILE", "this file instead", o.backbone);
   add.hints(o.hints);
-  add.method("vpt-deep, vpt-shallow, linear or full [vpt-deep]", o.method);
+  add.method("as of vitrine tune [vpt-deep]", o.method);
   add.count("--classes", "C", "of the head [100]", o.classes, 2, 1 << 20);
 }
 

@@ -47,8 +47,9 @@ struct TuneOptions {
   uint64_t data_seed = 0;
   ResizeMode resize = ResizeMode::own;
   bool exif = false;
-  std::optional<Method> method;
+  std::optional<TunedConfig> method;  // with its own number alone
   std::optional<int64_t> prompts, prompt_projection;
+  PromptConfig variant;  // what makes them unusual: location, pooling, blocks, shared
   std::optional<double> prompt_dropout, drop_path;
   std::optional<bool> paper_head;
   std::optional<std::string> init;
@@ -116,7 +117,7 @@ struct BenchModel {
   std::optional<std::string> backbone;
   Placement place;
   bool one_form = false;
-  Method method = Method::vpt_deep;
+  TunedConfig method = method_from_text("vpt-deep");
   BackboneHints hints;
   int64_t prompts = 10, classes = 100;
 };

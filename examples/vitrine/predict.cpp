@@ -69,8 +69,7 @@ Classifier by_task(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
   check(o.hints.image_size == 0, "--image-size: a task's pictures have the size at which it was tuned");
   const Task task = load_task(*o.task);
-  const Backbone backbone =
-      placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method == Method::full);
+  const Backbone backbone = placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method);
   const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   check_image_size(backbone.config, preprocess.size);

@@ -68,12 +68,13 @@ std::shared_ptr<const Device> open_device(const Placement& place) {
   return nullptr;
 }
 
-Backbone placed(Backbone backbone, const Placement& place, bool trained) {
-  const Precision precision = place.precision(trained);
+Backbone placed(Backbone backbone, const Placement& place, Method method) {
+  const Precision precision = place.precision(trains_inside(method));
   const auto device = open_device(place);
   if (device == nullptr) return with_precision(std::move(backbone), precision);
   check(precision != Precision::int8, "--precision int8: on a device weights are f32 or bf16");
-  return on_device(std::move(backbone), device->memory(), precision, trained);
+  // A net that is tuned as a whole brings its own weights there.
+  return on_device(std::move(backbone), device->memory(), precision, method == Method::full);
 }
 
 void tell_notes(const Memory& home, Console& console) {
@@ -81,7 +82,8 @@ void tell_notes(const Memory& home, Console& console) {
   for (const std::string& note : home.device()->notes()) console.note(note);
 }
 
-std::string place_text(const Placement& place, bool trained) {
+std::string place_text(const Placement& place, Method method) {
+  const bool trained = trains_inside(method);
   const char* precision = name_of(place.precision(trained));
   if (place.on_device())
     return text(", in ", precision, place.tf32 ? " (products in tf32)" : "", " on ", place.device);

@@ -31,16 +31,11 @@ struct Defaults {
   double adamw_rate, adamw_decay, sgd_rate, sgd_decay;
 };
 Defaults defaults_of(Method method) {
-  switch (method) {
-    case Method::vpt_deep:
-    case Method::vpt_shallow:
-      return {50, 64, 10, 1e-3, 1e-4, 0.1, 1e-4};
-    case Method::linear:
-      return {50, 64, 0, 1e-3, 1e-4, 0.1, 0};
-    case Method::full:
-      return {20, 64, 0, 1e-4, 0.05, 0.01, 1e-4};
-  }
-  return {};
+  if (method == Method::full) return {20, 64, 0, 1e-4, 0.05, 0.01, 1e-4};
+  if (method == Method::linear) return {50, 64, 0, 1e-3, 1e-4, 0.1, 0};
+  // Weights that were trained already learn more slowly than new ones.
+  if (method == Method::partial) return {50, 64, 0, 1e-4, 0.05, 0.01, 1e-4};
+  return {50, 64, prompt_kind(method) == PromptKind::none ? 0 : 10, 1e-3, 1e-4, 0.1, 1e-4};
 }
 
 bool has_prompts(Method method) { return prompt_kind(method) != PromptKind::none; }
@@ -52,22 +47,30 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
     model = start->config;
     // What the messages say of an option may be asked for only if it was given.
     if (o.method)
-      check(*o.method == model.method, "--method ", name_of(*o.method), ": the task to start from has ",
-            name_of(model.method));
+      check(method_text(*o.method) == method_text(model), "--method ", method_text(*o.method),
+            ": the task to start from has ", method_text(model));
     if (o.prompts)
       check(*o.prompts == model.prompts.count, "--prompts ", *o.prompts, ": the task to start from has ",
             model.prompts.count);
     check(!o.prompt_projection,
           "--prompt-projection: the task to start from holds its prompts as they came out of one");
     check(!o.paper_head, "--head-init: the task to start from has a head");
+    check(variant_to_json(o.variant).empty(), "--prompt-...: the task to start from has its form of prompts");
   } else {
-    model.method = o.method.value_or(Method::vpt_deep);
+    model = o.method.value_or(method_from_text("vpt-deep"));
+    const PromptKind kind = model.prompts.kind;
+    const bool gated = model.prompts.gated;
+    model.prompts = o.variant;
+    model.prompts.kind = kind;
+    model.prompts.gated = gated;
     model.prompts.projection = o.prompt_projection.value_or(0);
-    model.prompts.count = o.prompts.value_or(defaults_of(model.method).prompts);
+    // Those that are added to tokens are as many as these.
+    const int64_t usual = o.variant.location == PromptLocation::add ? 0 : defaults_of(model.method).prompts;
+    model.prompts.count = o.prompts.value_or(usual);
   }
-  check(has_prompts(model.method) || !(o.prompts || o.prompt_projection || o.prompt_dropout), "method ",
-        name_of(model.method), " has no prompts");
-  model.prompts.kind = prompt_kind(model.method);
+  check(has_prompts(model.method) ||
+            !(o.prompts || o.prompt_projection || o.prompt_dropout || !variant_to_json(o.variant).empty()),
+        "method ", name_of(model.method), " has no prompts");
   if (o.prompt_dropout) model.prompts.dropout = *o.prompt_dropout;
   if (o.drop_path) model.drop_path = *o.drop_path;
   model.paper_head = o.paper_head.value_or(false);
@@ -143,12 +146,12 @@ void make_folder(const std::string& folder) {
 }
 
 // --out, or the first free runs/DATA-METHOD-n, which is made at once, lest another run take it, too.
-std::string folder_of(const TuneOptions& o, Method method) {
+std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
   if (o.out) return *o.out;
   make_folder("runs");
   for (int n = 1;; ++n) {
     const std::string folder =
-        text("runs/", o.data.substr(0, o.data.find(':')), "-", name_of(method), "-", n);
+        text("runs/", o.data.substr(0, o.data.find(':')), "-", method_text(model), "-", n);
     std::error_code problem;
     if (fs::create_directory(folder, problem)) return folder;
     if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
@@ -157,28 +160,39 @@ std::string folder_of(const TuneOptions& o, Method method) {
 
 // --- words -------------------------------------------------------------------------------------------------
 
-int64_t head_count(const TuneConfig& c, const TransformerConfig& net) {
-  return (feature_width(net) + 1) * c.model.classes;
-}
-
-int64_t trained_count(const TuneConfig& c, const TransformerConfig& net) {
-  if (c.model.method == Method::full) return parameter_count(net) + head_count(c, net);
-  return parameter_count(c.model.prompts, prompt_places(net)) + head_count(c, net);
+// "10 prompts for each of 12 blocks"
+std::string prompts_text(const TunedConfig& model, const TransformerConfig& net) {
+  const PromptConfig prompts = settled(model.prompts, prompt_places(net));
+  const int64_t blocks = block_count(net), own = prompts.last - prompts.first;
+  std::string out = plural(prompts.count, "prompt");
+  if (prompts.location == PromptLocation::pixels) out += " of pixels";
+  if (prompts.location == PromptLocation::add) out += ", one for each token,";
+  if (prompts.kind == PromptKind::deep && own == blocks)
+    out += text(prompts.shared ? " shared by " : " for each of ", blocks, " blocks");
+  if (prompts.kind == PromptKind::deep && own < blocks)
+    out += text(prompts.shared ? " shared by " : " for each of ", own, " blocks, ", prompts.first + 1, " to ",
+                prompts.last, " of ", blocks);
+  if (prompts.gated) out += " with a gate in each block";
+  if (prompts.projection > 0) out += text(" through ", prompts.projection, " dimensions");
+  return out;
 }
 
 std::string trained_text(const TuneConfig& c, const TransformerConfig& net) {
-  const int64_t backbone = parameter_count(net);
-  const PromptConfig& prompts = c.model.prompts;
+  const ParameterCounts counts = count_parameters(c.model, net);
   std::string what;
-  if (c.model.method == Method::full) what = text("all weights (", count_text(backbone), ") and ");
-  if (has_prompts(c.model.method))
-    what = text(plural(prompts.count, "prompt"),
-                c.model.method == Method::vpt_deep ? text(" for each of ", block_count(net), " blocks") : "",
-                prompts.projection > 0 ? text(" through ", prompts.projection, " dimensions") : "", " (",
-                count_text(parameter_count(prompts, prompt_places(net))), ") and ");
-  const int64_t trained = trained_count(c, net);
-  return text(what, "a head (", count_text(head_count(c, net)), "): ", count_text(trained), " parameters, ",
-              percent_text(static_cast<double>(trained) / static_cast<double>(backbone)),
+  const auto part = [&](int64_t count, const std::string& words) {
+    if (count > 0) what += text(words, " (", count_text(count), ") and ");
+  };
+  part(counts.inside, c.model.method == Method::full
+                          ? "all weights"
+                          : text("what ", method_text(c.model), " tunes in the backbone"));
+  part(counts.added, c.model.method == Method::sidetune ? text("a ", describe(side_config(net)), " beside it")
+                                                        : text("what ", method_text(c.model), " adds"));
+  if (counts.prompts > 0) part(counts.prompts, prompts_text(c.model, net));
+  return text(what,
+              c.model.method == Method::mlp ? text("a head of ", c.model.size, " layers (") : "a head (",
+              count_text(counts.head), "): ", count_text(counts.tuned()), " parameters, ",
+              percent_text(static_cast<double>(counts.tuned()) / static_cast<double>(counts.backbone)),
               " of the backbone's");
 }
 
@@ -216,7 +230,7 @@ MemoryForecast plan_memory(const TuneOptions& o, const Backbone& backbone, const
   MemoryPlanner planner(with_one_form(backbone), config, samples, val, data.preprocess.size);
   const int64_t most = planner.most_recompute(), images = std::min(config.batch, samples);
   // A linear head has no backward through the blocks.
-  const std::string words = config.model.method == Method::linear
+  const std::string words = keeps_features(config.model.method)
                                 ? "with each matrix packed once"
                                 : text("with each matrix packed once and ", most, " of ",
                                        plural(most + 1, "block"), " computed again in backward,"),
@@ -239,7 +253,7 @@ std::string saving_text(const MemoryForecast& m, const TuneConfig& c, const Tran
   std::string words = text("to stay below ", bytes_text(limit), ": ");
   if (m.one_form) words += "keeps one packed form of each matrix, which makes backward slower";
   if (m.recompute == 0) return words;
-  const double passes = c.model.method == Method::full ? 3 : 2;
+  const double passes = trains_inside(c.model.method) ? 3 : 2;
   const double more = static_cast<double>(m.recompute) / static_cast<double>(block_count(net)) / passes;
   return fmt::format("{}{}computes {} of {} blocks again in backward, about {:.0f}% more work", words,
                      m.one_form ? "; " : "", m.recompute, block_count(net), 100 * more);
@@ -274,15 +288,15 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
         " holds a run; go on in it with --resume, or name another folder with --out");
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
-  const bool trained = (start ? start->config.method : o.method.value_or(Method::vpt_deep)) == Method::full;
-  check(o.place.precision(trained) == Precision::f32 || !trained,
+  const Method method = start ? start->config.method : o.method ? o.method->method : Method::vpt_deep;
+  check(o.place.precision(trains_inside(method)) == Precision::f32 || method != Method::full,
         "--precision: full tuning trains the backbone, which then cannot be packed in another precision than "
         "f32");
   check(!o.place.on_device() || o.memory_limit == 0,
         "--memory-limit: foretells main memory, not that of a device; --accumulate takes less of it");
   const Backbone opened = placed(start ? open_backbone_of(*start, o.backbone, o.hints)
                                        : open_backbone(o.backbone.value_or("builtin"), o.hints),
-                                 o.place, trained);
+                                 o.place, method);
   if (start) check_backbone(*start, opened);
   const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this
 
@@ -302,7 +316,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
   console.item("Backbone",
                text(quote(opened.source), ": ", describe(net), ", ", million_text(parameter_count(net)),
-                    " parameters", place_text(o.place, trained)));
+                    " parameters", place_text(o.place, method)));
   if (opened.on_device()) console.item("Device", opened.home.device()->description());
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
@@ -310,7 +324,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
                     " for validation", chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
                     test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ",
                     data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
-  console.item("Trains", text(start ? text(name_of(config.model.method), " from ", quote(*o.init), ", ") : "",
+  console.item("Trains", text(start ? text(method_text(config.model), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, net)));
   MemoryForecast memory{};  // of main memory: nothing is foretold of a device's
   if (!opened.on_device()) {
@@ -331,7 +345,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
                                    config.accumulate));
   std::string folder;
   if (processes.first()) {
-    folder = folder_of(o, config.model.method);
+    folder = folder_of(o, config.model);
     make_folder(folder);
   }
   folder = from_first(processes, folder);
@@ -380,7 +394,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
 
   const std::string task_path = (fs::path(folder) / "task.safetensors").string();
   json.update({{"task", task_path},
-               {"method", name_of(config.model.method)},
+               {"method", method_text(config.model)},
                {"precision", name_of(opened.precision)},
                {"processes", processes.count()},
                {"device", o.place.device},
@@ -388,7 +402,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
                {"train_samples", data.train.size()},
                {"epochs", config.epochs},
                {"steps", per_epoch * config.epochs},
-               {"trained_parameters", trained_count(config, net)},
+               {"trained_parameters", count_parameters(config.model, net).tuned()},
                {"backbone_parameters", parameter_count(net)},
                {"memory_peak", peak_of(backbone, pool)},
                {"peak_rss_bytes", peak_rss_bytes()}});

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "engine/check.h"
@@ -227,7 +228,8 @@ void check_complete(const Checkpoint& checkpoint, const Naming& naming, const So
                     const std::string& prefix, const std::string& who) {
   std::set<std::string> asked;
   const auto& tensors = checkpoint.file.tensors;
-  const Scope asking([&](const std::string& name, const Shape& shape, Role, const Init&) {
+  const Scope asking([&](const Wanted& wanted) {
+    const auto& [name, shape] = std::tie(wanted.name, wanted.shape);
     const auto found = tensors.find(name);
     if (found == tensors.end()) {
       const std::string there = source_name(naming, names, prefix, name);

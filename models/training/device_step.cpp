@@ -101,6 +101,7 @@ DeviceStep::Outputs DeviceStep::work(const Inputs& in, const std::vector<double>
     const Variable logits = model_.logits(images.rows(begin, end), pass);
     const Variable loss = cross_entropy(logits, in.labels.rows(begin, end), loss_);
     backward(parts == 1 ? loss : scale(loss, shares[static_cast<size_t>(part)]));
+    model_.settle(end - begin);
     out.loss.push_back(loss.value());
     out.logits.push_back(logits.value());
   }

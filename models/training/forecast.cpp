@@ -125,16 +125,16 @@ struct MemoryPlanner::State {
     for (int64_t part = 0; part < parts; ++part) {
       const Tensor own = blank.rows(part * images, (part + 1) * images);
       const Variable logits = [&] {
-        if (!keeps_features(config))
-          return model->logits(own, {.training = true,
-                                     .noise = {.samples = std::vector<int64_t>(count, 0)},
-                                     .recompute = recompute});
+        const Pass pass{
+            .training = true, .noise = {.samples = std::vector<int64_t>(count, 0)}, .recompute = recompute};
+        if (!keeps_features(config)) return model->logits(own, pass);
         const Tensor fresh = model->features(own).value();
         features.push_back(fresh.clone());  // there, a block for each image
-        return model->classify(concat({features.back()}, 0));
+        return model->classify(concat({features.back()}, 0), pass);
       }();
       const Variable value = cross_entropy(logits, labels, loss);
       backward(parts == 1 ? value : scale(value, 1.0 / static_cast<double>(parts)));
+      model->settle(images);
       gradient.add();
     }
     gradient.finish();
@@ -160,7 +160,8 @@ struct MemoryPlanner::State {
     Pair pair;
     try {
       pair.one = rehearse(recompute, parts, 1);
-      pair.two = single ? pair.one : rehearse(recompute, parts, 2);
+      // A second time in any case: what is made of weights is then beside all of their packed forms.
+      pair.two = rehearse(recompute, parts, single ? 1 : 2);
       // An op may go another way for very few rows: then the numbers of more images tell.
       while (!match(pair) && pair.images < 8) {
         pair.images *= 2;

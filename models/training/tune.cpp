@@ -154,20 +154,19 @@ class Run {
 // The logits of a micro-batch's images. Where only the head learns and images never change, neither
 // do their features: they are computed once per image.
 Variable Run::logits_of(const Tensor& images, std::span<const int64_t> samples) {
-  if (!keeps_features(config_)) {
-    return model_->logits(images, {.training = true,
-                                   .noise = {.seed = config_.seed,
-                                             .epoch = static_cast<uint32_t>(progress_.epoch),
-                                             .samples = {samples.begin(), samples.end()}},
-                                   .recompute = config_.recompute});
-  }
+  const Pass pass{.training = true,
+                  .noise = {.seed = config_.seed,
+                            .epoch = static_cast<uint32_t>(progress_.epoch),
+                            .samples = {samples.begin(), samples.end()}},
+                  .recompute = config_.recompute};
+  if (!keeps_features(config_)) return model_->logits(images, pass);
   if (!std::ranges::all_of(samples, [&](int64_t i) { return features_.contains(i); })) {
     const Tensor fresh = model_->features(images).value();
     for (int64_t b = 0; b < fresh.dim(0); ++b) features_[samples[b]] = fresh.rows(b, b + 1).clone();
   }
   std::vector<Variable> rows;
   for (const int64_t i : samples) rows.emplace_back(features_.at(i));
-  return model_->classify(concat(rows, 0));
+  return model_->classify(concat(rows, 0), pass);
 }
 
 // What the mean of the loss divides by: the number of images, or the sum of their classes' weights.
@@ -245,12 +244,18 @@ void Run::step(const Batch& batch, double learning_rate) {
       if (std::isfinite(value))  // else the run ends below
         backward(parts == 1 ? loss : scale(loss, shares[static_cast<size_t>(part)]));
       own.put(DeviceStep::Part{value, count, count_hits(logits.value(), labels.data<int64_t>())});
+      for (const Statistic& s : model_->statistics()) own.put_all(s.seen.raw());
     }
     size_t part = static_cast<size_t>(first);
     for (const Processes::Bytes& bytes : processes_.exchange(own.bytes())) {
       if (bytes.empty()) break;  // the last processes had none
-      const auto told = MessageReader(bytes).get<DeviceStep::Part>();
+      MessageReader message(bytes);
+      const auto told = message.get<DeviceStep::Part>();
       note_part(told.loss, shares[part++], told.images, told.hits);
+      // What a layer remembers of batches moves on by each micro-batch in its order, whoever saw it.
+      for (Statistic& s : model_->statistics())
+        std::ranges::copy(message.get_all<std::byte>(), s.seen.mutable_raw().begin());
+      model_->settle(told.images);
     }
     gradient.add();
   }
@@ -271,12 +276,14 @@ void Run::check_finite() const {
 
 void Run::save() {
   check_finite();
-  check_same_parameters(processes_, model_->parameters(), optimizer_.steps());
+  check_same_parameters(processes_, *model_, optimizer_.steps());
 #ifdef VITRINE_FILES
   if (folder_.empty()) return;
   TensorFile state;
   for (const Parameter& p : model_->parameters().all())
     state.tensors["model." + p.name] = in_main_memory(p.value.value());
+  for (const Statistic& s : model_->statistics())
+    state.tensors["statistic." + s.name] = in_main_memory(s.value);
   for (const auto& [name, tensor] : progress_.best_tensors) state.tensors["best." + name] = tensor;
   optimizer_.save(state);
   state.metadata["format"] = "vitrine checkpoint 1";
@@ -316,6 +323,10 @@ void Run::restore(const TensorFile& state) {
           ": tensor 'model.", p.name, "': expected ", p.value.shape(), ", got ", stored.shape());
     Tensor target = p.value.value();
     target.assign(stored);
+  }
+  for (const Statistic& s : model_->statistics()) {
+    Tensor target = s.value;
+    target.assign(state.at("statistic." + s.name));
   }
   optimizer_.load(state);
   for (const auto& [name, tensor] : state.tensors)

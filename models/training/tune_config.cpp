@@ -8,7 +8,7 @@ namespace vitrine {
 
 std::string to_json(const TuneConfig& c) {
   const bool sgd = c.optimizer.kind == OptimizerKind::sgd;
-  nlohmann::json j{{"method", name_of(c.model.method)},
+  nlohmann::json j{{"method", method_text(c.model)},
                    {"prompts", c.model.prompts.count},
                    {"prompt_dropout", c.model.prompts.dropout},
                    {"prompt_projection", c.model.prompts.projection},
@@ -35,6 +35,8 @@ std::string to_json(const TuneConfig& c) {
                    {"precision", name_of(c.precision)},
                    {"keep_best", c.keep_best}};
   if (sgd) j["momentum"] = c.optimizer.momentum;
+  if (const std::string variant = variant_to_json(c.model.prompts); !variant.empty())
+    j["prompt_variant"] = nlohmann::json::parse(variant);
   if (!c.device.empty()) j["device"] = c.device;
   if (c.tf32) j["tf32"] = true;
   return j.dump();
@@ -47,7 +49,7 @@ int64_t images_at_once(const TuneConfig& config, int64_t samples) {
 }
 
 bool keeps_features(const TuneConfig& c) {
-  return c.model.method == Method::linear && c.model.drop_path == 0 && !c.augment.flip && !c.augment.crop;
+  return keeps_features(c.model.method) && c.model.drop_path == 0 && !c.augment.flip && !c.augment.crop;
 }
 
 void check_config(const TuneConfig& c) {

@@ -71,10 +71,12 @@ TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const Tu
   TuneConfig config = given;
   if (start) {
     const TunedConfig& from = start->config;
-    check(from.method == config.model.method && from.prompts.count == config.model.prompts.count,
-          "tune: the task to start from is ", name_of(from.method), " with ", from.prompts.count,
-          " prompts, but ", name_of(config.model.method), " with ", config.model.prompts.count,
-          " was asked for");
+    check(from.method == config.model.method && from.size == config.model.size &&
+              from.prompts.count == config.model.prompts.count &&
+              variant_to_json(from.prompts) == variant_to_json(config.model.prompts),
+          "tune: the task to start from is ", method_text(from), " with ", from.prompts.count,
+          " prompts, but ", method_text(config.model), " with ", config.model.prompts.count,
+          " was asked for, or other forms of prompts");
     check(config.model.prompts.projection == 0, "tune: a task file holds prompts without their projection");
     config.model.classes = from.classes;
     check(start->class_names == data.dataset->class_names(),
@@ -136,10 +138,11 @@ void check_same_run(Processes& processes, const TuneConfig& config, const std::s
   }
 }
 
-void check_same_parameters(Processes& processes, const Parameters& parameters, int64_t steps) {
+void check_same_parameters(Processes& processes, const TunedModel& model, int64_t steps) {
   if (processes.count() == 1) return;
   Sha256 hash;
-  for (const Parameter& p : parameters.all()) hash.update(p.value.value().raw());
+  for (const Parameter& p : model.parameters().all()) hash.update(p.value.value().raw());
+  for (const Statistic& s : model.statistics()) hash.update(s.value.raw());
   const std::string digest = hash.hex();
   const auto all = processes.exchange(std::as_bytes(std::span(digest)));
   for (size_t rank = 1; rank < all.size(); ++rank)

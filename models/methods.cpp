@@ -1,0 +1,169 @@
+#include "models/methods.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "engine/check.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+
+// All that is known of a method beside what it trains.
+struct Known {
+  const char* name;
+  int64_t size;  // its own number if none is given; 0: it has none
+  PromptKind prompts = PromptKind::none;
+};
+constexpr std::array<Known, 14> methods{{{"vpt-deep", 0, PromptKind::deep},
+                                         {"vpt-shallow", 0, PromptKind::shallow},
+                                         {"linear", 0},
+                                         {"full", 0},
+                                         {"partial", 1},
+                                         {"mlp", 3},
+                                         {"sidetune", 0},
+                                         {"bias", 0},
+                                         {"adapter", 8},
+                                         {"vpt-deep+bias", 0, PromptKind::deep},
+                                         {"cls", 0},
+                                         {"lora", 8},
+                                         {"ssf", 0},
+                                         {"vpt-gated", 0, PromptKind::shallow}}};
+
+const Known& known(Method method) { return methods[static_cast<size_t>(method)]; }
+
+// Whether the backbone's weight learns.
+bool learns(const TunedConfig& config, int64_t blocks, const Wanted& weight) {
+  switch (config.method) {
+    case Method::full:
+      return true;
+    case Method::partial:
+      return weight.block >= blocks - config.size;
+    case Method::bias:
+    case Method::vpt_deep_bias:
+      return weight.role == Role::bias || weight.role == Role::table;
+    case Method::cls:
+      return weight.role == Role::class_token;
+    default:
+      return false;
+  }
+}
+
+Additions additions_of(const TunedConfig& config) {
+  Additions out;
+  if (config.method == Method::adapter) out.adapter = config.size;
+  if (config.method == Method::lora) out.lora = config.size;
+  out.scale_shift = config.method == Method::ssf;
+  return out;
+}
+
+}  // namespace
+
+const char* name_of(Method method) { return known(method).name; }
+PromptKind prompt_kind(Method method) { return known(method).prompts; }
+
+bool trains_inside(Method method) {
+  switch (method) {
+    case Method::full:
+    case Method::partial:
+    case Method::bias:
+    case Method::adapter:
+    case Method::vpt_deep_bias:
+    case Method::cls:
+    case Method::lora:
+    case Method::ssf:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool keeps_features(Method method) { return method == Method::linear || method == Method::mlp; }
+
+std::string method_text(const TunedConfig& config) {
+  return config.size == 0 ? name_of(config.method) : text(name_of(config.method), "-", config.size);
+}
+
+std::vector<std::string> method_names() {
+  std::vector<std::string> out;
+  for (const Known& method : methods) out.emplace_back(method.name);
+  return out;
+}
+
+TunedConfig method_from_text(const std::string& given) {
+  // A name, or a name, "-" and a number.
+  std::string name = given;
+  int64_t size = 0;
+  const size_t dash = given.rfind('-');
+  if (dash != std::string::npos && dash + 1 < given.size()) {
+    const char *begin = given.data() + dash + 1, *end = given.data() + given.size();
+    const auto [stop, wrong] = std::from_chars(begin, end, size);
+    if (wrong == std::errc{} && stop == end)
+      name.resize(dash);
+    else
+      size = 0;
+  }
+  for (size_t i = 0; i < methods.size(); ++i) {
+    if (name != methods[i].name) continue;
+    check(name == given || (methods[i].size > 0 && size > 0), "method: expected ", methods[i].name,
+          methods[i].size > 0 ? " or the same with a number, such as " : "",
+          methods[i].size > 0 ? text(methods[i].name, "-", methods[i].size) : "", ", got ", quote(given));
+    TunedConfig config;
+    config.method = static_cast<Method>(i);
+    config.size = name == given ? methods[i].size : size;
+    config.prompts.kind = methods[i].prompts;
+    config.prompts.gated = config.method == Method::vpt_gated;
+    return config;
+  }
+  std::vector<std::string_view> names;
+  std::string list;
+  for (const Known& method : methods) {
+    names.push_back(method.name);
+    list += text(list.empty() ? "" : ", ", method.name, method.size > 0 ? "-N" : "");
+  }
+  const std::string guess = nearest(name, names);
+  fail(Fault::input, "method: expected one of ", list, ", got ", quote(given),
+       guess.empty() ? "" : "; did you mean " + guess + "?");
+}
+
+void check_method(const TunedConfig& config, const TransformerConfig& backbone) {
+  const int64_t blocks = block_count(backbone);
+  const bool numbered = known(config.method).size > 0;
+  check(numbered ? config.size > 0 : config.size == 0, "method ", name_of(config.method), ": ",
+        numbered ? "expected its number to be positive, got " : "has no number, got ", config.size);
+  if (config.method == Method::partial)
+    check(config.size <= blocks, "method ", method_text(config), ": the backbone has ", blocks, " blocks");
+  if (config.method == Method::mlp)
+    check(config.size >= 2 && config.size <= 64, "method ", method_text(config),
+          ": expected 2 to 64 layers; one is method linear");
+  if (config.method == Method::cls) {
+    const auto* vit = std::get_if<VitConfig>(&backbone);
+    check(vit && vit->class_token, "method cls: this backbone has no class token");
+  }
+}
+
+Scope backbone_scope(const TunedConfig& config, const TransformerConfig& backbone,
+                     const WeightSources& sources) {
+  const auto takes = [config, blocks = block_count(backbone)](const Wanted& weight) {
+    return learns(config, blocks, weight);
+  };
+  const Scope own = chosen(takes, sources.tuned, sources.frozen);
+  return chosen([](const Wanted& weight) { return weight.added; }, sources.fresh, own)
+      .with(additions_of(config));
+}
+
+VitConfig side_config(const TransformerConfig& backbone) {
+  VitConfig side;
+  side.image_size = image_size(backbone);
+  side.width = 64 * std::max<int64_t>(feature_width(backbone) / 256, 1);
+  side.heads = side.width / 32;
+  side.mlp_width = 4 * side.width;
+  side.depth = 4;
+  side.patch = std::clamp<int64_t>(side.image_size / 8, 1, 16);
+  while (side.image_size % side.patch != 0) --side.patch;
+  return side;
+}
+
+}  // namespace vitrine
