@@ -6,14 +6,18 @@ include(CMakePackageConfigHelpers)
 install(TARGETS vitrine vitrine_builtin EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(folder engine engine/containers nn models models/checkpoints models/training data)
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.h)
-  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|torch_tensors|config_json|device_step|message|gradient_sum)\\.h$")  # inner matters
+  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|device_step|message|gradient_sum|html|pass_over|report_charts|report_style)\\.h$")  # inner matters
   install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/${folder})
 endforeach()
 if(TARGET vitrine_mpi)  # a component of its own: who does not ask for it needs no MPI
   install(TARGETS vitrine_mpi EXPORT VitrineMpiTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(FILES models/training/mpi/mpi_processes.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/models/training/mpi)
 endif()
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# With the names that README and docs give each other.
+set(documents ${CMAKE_INSTALL_DATAROOTDIR}/doc/vitrine)
+install(FILES LICENSE README.md DESTINATION ${documents})
+install(DIRECTORY docs DESTINATION ${documents} FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY bench/results DESTINATION ${documents}/bench FILES_MATCHING PATTERN "*.md")
 
 set(where ${CMAKE_INSTALL_LIBDIR}/cmake/Vitrine)
 configure_package_config_file(cmake/VitrineConfig.cmake.in VitrineConfig.cmake INSTALL_DESTINATION ${where})

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "data/formats.h"
+#include "data/lines.h"
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/text.h"
@@ -50,26 +51,12 @@ class Cifar : public Dataset {
 
 // The lines of the names file, or the classes' numbers if there is no such file.
 std::vector<std::string> class_names(const fs::path& folder, const Layout& layout) {
-  std::vector<std::string> names;
   const fs::path path = folder / layout.names_file;
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
-    for (int64_t c = 0; c < layout.classes; ++c) names.push_back(std::to_string(c));
-    return names;
-  }
-  std::string line;
-  const auto finish = [&] {
-    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
-    if (!line.empty()) names.push_back(line);
-    line.clear();
-  };
-  for (const std::byte byte : read_file(path.string())) {
-    if (byte == std::byte{'\n'})
-      finish();
-    else
-      line += static_cast<char>(byte);
-  }
-  finish();
+  if (!fs::exists(path, ignored)) return numbered_classes(layout.classes - 1, layout.name);
+  std::vector<std::string> names;
+  const std::string file = read_text(path.string(), 1 << 20, layout.name);
+  for (const Line& line : lines_of(file)) names.emplace_back(line.words);
   check(static_cast<int64_t>(names.size()) == layout.classes, layout.name, ": expected ", layout.classes,
         " names in ", quote(path.string()), ", got ", names.size());
   return names;
@@ -82,8 +69,8 @@ DatasetPointer open_cifar(const std::string& where, Split split, const Layout& l
   if (fs::is_directory(folder / layout.folder, ignored)) folder /= layout.folder;
 
   std::vector<std::string> files;
-  if (split != Split::test) files = layout.train;
-  if (split != Split::train) files.insert(files.end(), layout.test.begin(), layout.test.end());
+  if (includes(split, Split::train)) files = layout.train;
+  if (includes(split, Split::test)) files.insert(files.end(), layout.test.begin(), layout.test.end());
   const size_t record = layout.label_bytes + pixels;
   std::vector<std::byte> records;
   std::vector<int64_t> labels;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <string_view>
 
 #include "data/formats.h"
@@ -40,8 +41,21 @@ const char* name_of(Split split) {
       return "test";
     case Split::all:
       return "all";
+    case Split::train_val:
+      return "train_val";
   }
   return "?";
+}
+
+std::vector<std::string> numbered_classes(int64_t greatest, const std::string& who) {
+  check(greatest < 1 << 20, who, ": label ", greatest, " without class names");
+  std::vector<std::string> names;
+  for (int64_t c = 0; c <= greatest; ++c) names.push_back(std::to_string(c));
+  return names;
+}
+
+bool includes(Split whole, Split part) {
+  return whole == part || whole == Split::all || (whole == Split::train_val && part != Split::test);
 }
 
 Dataset::Dataset(const std::string& who, std::vector<int64_t> labels, std::vector<std::string> class_names)
@@ -67,8 +81,7 @@ std::shared_ptr<const Dataset> memory_dataset(std::vector<Image> images, std::ve
   if (class_names.empty()) {
     int64_t most = -1;
     for (const int64_t label : labels) most = std::max(most, label);
-    check(most < 1 << 20, "memory data set: label ", most, " without class names");
-    for (int64_t c = 0; c <= most; ++c) class_names.push_back(std::to_string(c));
+    class_names = numbered_classes(most, "memory data set");
   }
   return std::make_shared<MemoryDataset>(std::move(images), std::move(labels), std::move(class_names));
 }
@@ -78,14 +91,17 @@ namespace {
 // All that is known about a format beside how it is opened. A new one is a line here and one in open_dataset.
 struct Format {
   std::string_view scheme, where;  // "scheme:where"
-  bool has_val, has_test;          // splits of its own; for `folder` its folders tell
+  bool has_val, has_test;          // splits of its own; where folders or files tell, they are asked
 };
-constexpr std::array<Format, 6> formats{{{"folder", "DIR", false, false},
+constexpr std::array<Format, 9> formats{{{"folder", "DIR", false, false},
                                          {"fashion-mnist", "DIR", false, true},
                                          {"cifar10", "DIR", false, true},
                                          {"cifar100", "DIR", false, true},
                                          {"tensors", "FILE", false, false},
-                                         {"synthetic", "NAME", true, true}}};
+                                         {"vtab", "DIR", false, false},
+                                         {"fgvc", "DIR", false, false},
+                                         {"synthetic", "NAME", true, true},
+                                         {"mini", "NAME", true, true}}};
 
 // The format of `spec`; `where` receives what follows the colon.
 const Format& format_of(const std::string& spec, std::string& where) {
@@ -115,11 +131,20 @@ const Format& format_of(const std::string& spec, std::string& where) {
 bool has_split(const std::string& spec, Split split) {
   std::string where;
   const Format& format = format_of(spec, where);
-  if (split == Split::train || split == Split::all) return true;
+  if (split != Split::val && split != Split::test) return true;
 #ifdef VITRINE_FILES
   if (format.scheme == "folder") return folder_has_split(where, split);
+  if (format.scheme == "vtab") return vtab_has_split(where, split);
+  if (format.scheme == "fgvc") return fgvc_has_split(where, split);
 #endif
   return split == Split::val ? format.has_val : format.has_test;
+}
+
+std::string spec_below(const std::string& spec, const std::string& folder) {
+  std::string where;
+  const Format& format = format_of(spec, where);
+  if (format.where == "NAME") return spec;
+  return text(format.scheme, ':', (std::filesystem::path(folder) / where).string());
 }
 
 std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split,
@@ -127,11 +152,14 @@ std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split
   std::string where;
   const std::string_view scheme = format_of(spec, where).scheme;
   if (scheme == "synthetic") return open_synthetic(where, split);
+  if (scheme == "mini") return open_mini(where, split);
 #ifdef VITRINE_FILES
   if (scheme == "folder") return open_folder(where, split, options);
   if (scheme == "fashion-mnist") return open_fashion_mnist(where, split);
   if (scheme == "cifar10") return open_cifar10(where, split);
   if (scheme == "cifar100") return open_cifar100(where, split);
+  if (scheme == "vtab") return open_vtab(where, split, options);
+  if (scheme == "fgvc") return open_fgvc(where, split, options);
   return open_tensors(where);
 #else
   static_cast<void>(options);

@@ -105,9 +105,9 @@ DatasetPointer open_fashion_mnist(const std::string& where, Split split) {
   check(split != Split::val, "fashion-mnist: no val split, only train and test");
   Bytes grey;
   std::vector<int64_t> labels;
-  std::vector<std::string> parts{"train", "t10k"};
-  if (split == Split::train) parts.pop_back();
-  if (split == Split::test) parts.erase(parts.begin());
+  std::vector<std::string> parts;
+  if (includes(split, Split::train)) parts.emplace_back("train");
+  if (includes(split, Split::test)) parts.emplace_back("t10k");
   for (const std::string& part : parts) {
     const Bytes images = read_idx(where, text(part, "-images-idx3-ubyte"), 3, pixels);
     const Bytes numbers = read_idx(where, text(part, "-labels-idx1-ubyte"), 1, 1);

@@ -3,54 +3,20 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <filesystem>
+#include <functional>
+#include <set>
 #include <string_view>
 
 #include "data/formats.h"
+#include "data/image_files.h"
 #include "engine/check.h"
-#include "engine/file.h"
 #include "engine/text.h"
 
 namespace vitrine {
 namespace {
 
 namespace fs = std::filesystem;
-
-class FolderDataset : public Dataset {
- public:
-  FolderDataset(const std::string& root, std::vector<std::string> paths, std::vector<int64_t> labels,
-                std::vector<std::string> class_names, const OpenOptions& options)
-      : Dataset(text("folder:", root), std::move(labels), std::move(class_names)),
-        root_(root),
-        paths_(std::move(paths)),
-        options_(options) {}
-
-  Image image(int64_t i) const override {
-    const std::string& path = paths_[checked(i)];
-    const std::vector<std::byte> file = read_file(path);
-    Image image = decode_image(file, path);
-    const int orientation = exif_orientation(file);
-    if (orientation == 1) return image;
-    if (options_.exif) return apply_orientation(image, orientation);
-    if (options_.note && !noted_.exchange(true))
-      options_.note(text(quote(path), " asks to be turned (EXIF orientation ", orientation,
-                         ") and is used as stored; so are all others like it"));
-    return image;
-  }
-  std::string name(int64_t i) const override { return paths_[checked(i)]; }
-  std::string mark(int64_t i) const override {
-    const fs::path path = paths_[checked(i)];
-    std::error_code ignored;
-    return text(path.lexically_relative(root_).string(), " ", fs::file_size(path, ignored));
-  }
-
- private:
-  std::string root_;
-  std::vector<std::string> paths_;
-  OpenOptions options_;
-  mutable std::atomic<bool> noted_ = false;
-};
 
 // The names of all that is in a folder and not hidden, in bytewise order.
 std::vector<std::string> list(const fs::path& folder) {
@@ -84,26 +50,55 @@ std::vector<std::string> folders_in(const fs::path& folder) {
   return names;
 }
 
-bool is_image_name(const std::string& name) {
-  std::string ending = fs::path(name).extension().string();
-  for (char& c : ending)
+std::string in_small_letters(std::string words) {
+  for (char& c : words)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return words;
+}
+
+std::string ending_of(const std::string& name) {
+  return in_small_letters(fs::path(name).extension().string());
+}
+
+bool is_image_name(const std::string& name) {
+  const std::string ending = ending_of(name);
   constexpr std::array<std::string_view, 4> endings{".jpg", ".jpeg", ".png", ".bmp"};
   return std::find(endings.begin(), endings.end(), ending) != endings.end();
 }
 
+// Files that are not read, and how their names end.
+struct LeftOut {
+  size_t files = 0;
+  std::set<std::string> endings;
+
+  void add(const std::string& name) {
+    ++files;
+    const std::string ending = ending_of(name);
+    endings.insert(ending.empty() ? "no ending" : ending);
+  }
+  // "4 files (.gif, .webp)"
+  std::string words() const {
+    constexpr size_t most = 8;
+    std::string all;
+    for (size_t i = 0; const std::string& ending : endings)
+      if (i++ < most) all += text(all.empty() ? "" : ", ", ending);
+    return text(files, files == 1 ? " file (" : " files (", all, endings.size() > most ? ", ...)" : ")");
+  }
+};
+
 // Appends the images of one class folder.
 void collect(const fs::path& folder, int64_t label, std::vector<std::string>& paths,
-             std::vector<int64_t>& labels) {
+             std::vector<int64_t>& labels, LeftOut& left_out) {
   const size_t before = paths.size();
-  size_t others = 0;
+  LeftOut others;
   for (const std::string& name : list(folder)) {
     const fs::path path = folder / name;
     std::error_code ignored;
     check(!fs::is_directory(path, ignored), "folder: ", quote(path.string()),
           " is a folder inside a class folder");
     if (!is_image_name(name)) {  // a link that leads nowhere, too: no class and no picture can be meant by it
-      ++others;
+      others.add(name);
+      left_out.add(name);
       continue;
     }
     check(fs::is_regular_file(path, ignored), "folder: ", quote(path.string()), " is not a regular file");
@@ -111,7 +106,45 @@ void collect(const fs::path& folder, int64_t label, std::vector<std::string>& pa
     labels.push_back(label);
   }
   check(paths.size() > before, "folder: class folder ", quote(folder.string()),
-        " holds no .jpg, .jpeg, .png or .bmp file", others > 0 ? text(" (", others, " other files)") : "");
+        " holds no .jpg, .jpeg, .png or .bmp file", others.files > 0 ? text(", only ", others.words()) : "");
+}
+
+bool is_split_name(const std::string& name) { return name == "train" || name == "val" || name == "test"; }
+
+// The split that a folder of this name may have been meant to be; empty for others.
+std::string meant_split(const std::string& name) {
+  const std::string small = in_small_letters(name);
+  if (small == "train" || small == "training") return "train";
+  if (small == "val" || small == "valid" || small == "validation" || small == "dev") return "val";
+  if (small == "test" || small == "testing" || small == "eval") return "test";
+  return "";
+}
+
+bool holds_pictures(const fs::path& folder) {
+  const std::vector<std::string> names = list(folder);
+  return std::any_of(names.begin(), names.end(), is_image_name);
+}
+
+void check_no_pictures(const fs::path& folder, const std::string& layout) {
+  check(!fs::is_directory(folder) || !holds_pictures(folder),
+        "folder: found pictures, not class folders, in ", quote(folder.string()), "; expected ", layout);
+}
+
+// Remarks on what a folder with splits holds beside them. Only who opens its training images is told.
+void note_ignored(const fs::path& root, const std::vector<std::string>& splits,
+                  const std::function<void(const std::string&)>& note) {
+  for (const std::string& name : list(root)) {
+    std::error_code ignored;
+    if (!fs::is_directory(root / name, ignored) ||
+        std::find(splits.begin(), splits.end(), name) != splits.end())
+      continue;
+    const std::string meant = meant_split(name);
+    note(text("folder: ", quote(root.string()), ": ignores ", quote(name),
+              is_split_name(name) && holds_pictures(root / name) ? ", which holds pictures, not class folders"
+              : !meant.empty() && std::find(splits.begin(), splits.end(), meant) == splits.end()
+                  ? text("; did you mean ", meant, "?")
+                  : ", which is no split: these are called train, val and test"));
+  }
 }
 
 // A split's class folders must be the same as those that name the classes.
@@ -145,28 +178,48 @@ DatasetPointer open_folder(const std::string& where, Split split, const OpenOpti
   std::vector<fs::path> wanted;
   fs::path reference = root;  // whose class folders name the classes
   if (present.empty()) {
-    check(split == Split::train || split == Split::all, "folder: ", quote(where), " has no ", name_of(split),
+    const std::vector<std::string> folders = folders_in(root);
+    if (folders.empty()) check_no_pictures(root, "DIR/<class>/*");
+    // Pictures right in DIR/train and in nothing but its like.
+    if (std::all_of(folders.begin(), folders.end(), [](const auto& f) { return !meant_split(f).empty(); }))
+      for (const std::string& name : folders)
+        if (is_split_name(name)) check_no_pictures(root / name, text("DIR/", name, "/<class>/*"));
+    check(includes(split, Split::train), "folder: ", quote(where), " has no ", name_of(split),
           " split: it has no folders train, val and test, so all its pictures are the train split");
     wanted = {root};
   } else {
     reference = root / name_of(present.front());
     for (const Split s : present)
-      if (split == s || split == Split::all) wanted.push_back(root / name_of(s));
+      if (includes(split, s)) wanted.push_back(root / name_of(s));
     std::string have;
     for (const Split s : present) have += text(have.empty() ? "" : ", ", name_of(s));
-    check(!wanted.empty(), "folder: ", quote(where), " has no ", name_of(split), " split, only ", have);
+    if (wanted.empty()) check_no_pictures(root / name_of(split), text("DIR/", name_of(split), "/<class>/*"));
+    const Split needed = split == Split::train_val ? Split::train : split;
+    check(split == Split::all || std::find(present.begin(), present.end(), needed) != present.end(),
+          "folder: ", quote(where), " has no ", name_of(needed), " split, only ", have);
   }
 
   const std::vector<std::string> classes = folders_in(reference);
   check(!classes.empty(), "folder: ", quote(reference.string()), " holds no class folders");
   std::vector<std::string> paths;
   std::vector<int64_t> labels;
+  LeftOut left_out;
   for (const fs::path& folder : wanted) {
     check_same_classes(folder, classes, reference);
     for (size_t c = 0; c < classes.size(); ++c)
-      collect(folder / classes[c], static_cast<int64_t>(c), paths, labels);
+      collect(folder / classes[c], static_cast<int64_t>(c), paths, labels, left_out);
+    for (const std::string& name : list(folder))
+      if (is_image_name(name)) left_out.add(name);
   }
-  return std::make_shared<FolderDataset>(where, std::move(paths), std::move(labels), classes, options);
+  if (options.note && left_out.files > 0)
+    options.note(text("folder: ", quote(where), ", split ", name_of(split), ": left out ", left_out.words(),
+                      "; what is read is .jpg, .jpeg, .png and .bmp in class folders"));
+  if (options.note && !present.empty() && split != Split::val && split != Split::test) {
+    std::vector<std::string> splits;
+    for (const Split s : present) splits.emplace_back(name_of(s));
+    note_ignored(root, splits, options.note);
+  }
+  return image_files(text("folder:", where), where, std::move(paths), std::move(labels), classes, options);
 }
 
 }  // namespace vitrine

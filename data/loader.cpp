@@ -211,7 +211,13 @@ struct Loader::State {
       else
         normalise(image, preprocess, own(rows.mutable_data<float>()));
     };
-    if (cache.empty()) {
+    if (options.prepared && !options.augment.changes_size_or_place()) {
+      const std::shared_ptr<const Image> kept = options.prepared->image(sample);
+      if (options.augment.flip && random.chance(0.5))
+        put(flip(*kept));
+      else
+        put(*kept);
+    } else if (cache.empty()) {
       put(augment(dataset->image(sample), preprocess, options.augment, random));
     } else {
       // Each place belongs to one worker, and epochs to other threads: no lock is needed. The flip is the
@@ -239,8 +245,9 @@ struct Loader::State {
 };
 
 void fail_for(const BadImage& image, int64_t before) {
-  if (before == 0) throw Error(image.fault, image.message);
-  fail(image.fault, image.message, " (", before, " damaged images were left out before, no more may be)");
+  if (before == 0) fail(image.fault, image.message, "; --max-bad N leaves such out");
+  fail(image.fault, image.message, " (", before,
+       " damaged images were left out before, no more may be; --max-bad N allows N)");
 }
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indices,
@@ -260,11 +267,12 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   check(!options.wanted == !options.all_damaged && !(options.wanted && options.known),
         "loader: `wanted` goes together with `all_damaged` and without `known`");
   check_preprocess(preprocess);
-  check_augment(options.augment);
+  check_augment(options.augment, preprocess);
   State& s = *state_;
   s.ready_images = dataset->tensors();
-  check(!s.ready_images.defined() || !options.augment.crop,
-        "loader: random crops need pictures, but this data set holds images that are prepared already");
+  check(!s.ready_images.defined() || !options.augment.changes_size_or_place(),
+        "loader: random crops and shifts need pictures, but this data set holds images that are prepared "
+        "already");
   s.dataset = std::move(dataset);
   s.indices = std::move(indices);
   s.preprocess = preprocess;
@@ -272,7 +280,11 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   s.batches = (samples() + options.batch_size - 1) / options.batch_size;
   s.ring.resize(static_cast<size_t>(options.workers) + 1);
   const size_t bytes = static_cast<size_t>(preprocess.size) * static_cast<size_t>(preprocess.size) * 3;
-  if (!s.ready_images.defined() && !options.augment.crop && s.indices.size() <= options.cache_bytes / bytes)
+  check(!options.prepared || (&options.prepared->dataset() == s.dataset.get() &&
+                              to_json(options.prepared->preprocess()) == to_json(preprocess)),
+        "loader: the prepared images are of other data");
+  if (!options.prepared && !s.ready_images.defined() && !options.augment.changes_size_or_place() &&
+      s.indices.size() <= options.cache_bytes / bytes)
     s.cache.resize(s.indices.size());
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/prepared.h"
 #include "data/preprocess.h"
 #include "engine/check.h"
 #include "engine/tensor.h"
@@ -47,13 +48,15 @@ struct LoaderOptions {
   int64_t max_bad = 0;  // how many different damaged images may be left out before one is an error
   // told once of each image left out, inside next()
   std::function<void(const std::string& message)> on_bad{};
-  // Prepared images are kept as bytes if all of them fit in here, unless augment.crop makes
-  // them anew each time.
+  // Prepared images are kept as bytes if all of them fit in here, unless augment.crop or
+  // augment.shift makes them anew each time.
   size_t cache_bytes = size_t{256} << 20;
   Memory memory{};  // where batches are allocated
   // Batches hold pixels instead of images, which planes() can make of them (preprocess.h: values_of_bytes). Not where
   // the data set's images are numbers already.
   bool as_bytes = false;
+  // Prepared images that several loaders of one data set share, in place of a cache of its own; null: none.
+  std::shared_ptr<PreparedImages> prepared{};
   // Tells samples whose pixels are not needed any more: a batch of such samples alone has no images. Asked by
   // the workers.
   std::function<bool(int64_t sample)> known{};

@@ -47,6 +47,13 @@ Image random_crop(const Image& image, double scale_min, Random& random) {
 
 }  // namespace
 
+Preprocess with_resize(Preprocess p, ResizeMode mode) {
+  if (mode == ResizeMode::own) return p;
+  p.squash = mode == ResizeMode::squash;
+  p.crop_squashed = false;
+  return p;
+}
+
 Preprocess at_size(Preprocess p, int64_t size) {
   check(size > 0 && size <= 1 << 14, "preprocess: pictures of ", size, " pixels make no sense");
   p.resize =
@@ -70,18 +77,42 @@ void check_preprocess(const Preprocess& p) {
 void check_augment(const Augment& a) {
   check(a.crop_scale_min > 0 && a.crop_scale_min <= 1,
         "augment: expected a smallest crop above 0 and up to 1, got ", a.crop_scale_min);
+  check(!a.crop || !a.shift, "augment: expected random crops or shifts, got both");
 }
 
+void check_augment(const Augment& a, const Preprocess& p) {
+  check_preprocess(p);
+  check_augment(a);
+  check(!a.shift || !p.squash || p.crop_squashed,
+        "augment: a shift needs room around the square, but pictures are squashed to ", p.size, " x ",
+        p.size);
+}
+
+namespace {
+
+// What prepare cuts the square out of.
+Image before_crop(const Image& image, const Preprocess& p) {
+  return p.squash ? resize(image, p.resize, p.resize, p.filter) : resize_shorter(image, p.resize, p.filter);
+}
+
+Image cut_anywhere(const Image& image, int size, Random& random) {
+  const auto top = static_cast<int>(random.below(static_cast<uint32_t>(image.height - size + 1)));
+  const auto left = static_cast<int>(random.below(static_cast<uint32_t>(image.width - size + 1)));
+  return crop(image, left, top, size, size);
+}
+
+}  // namespace
+
 Image prepare(const Image& image, const Preprocess& p) {
-  if (p.crop_squashed) return center_crop(resize(image, p.resize, p.resize, p.filter), p.size, p.size);
-  if (p.squash) return resize(image, p.size, p.size, p.filter);
-  return center_crop(resize_shorter(image, p.resize, p.filter), p.size, p.size);
+  if (p.squash && !p.crop_squashed) return resize(image, p.size, p.size, p.filter);
+  return center_crop(before_crop(image, p), p.size, p.size);
 }
 
 Image augment(const Image& image, const Preprocess& p, const Augment& a, Random& random) {
   const bool mirrored = a.flip && random.chance(0.5);
   const Image square = a.crop ? resize(random_crop(image, a.crop_scale_min, random), p.size, p.size, p.filter)
-                              : prepare(image, p);
+                       : a.shift ? cut_anywhere(before_crop(image, p), p.size, random)
+                                 : prepare(image, p);
   return mirrored ? flip(square) : square;
 }
 
@@ -109,7 +140,7 @@ void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
 std::string to_json(const Preprocess& p) {
   return text("{\"size\": ", p.size, ", \"resize\": ", p.resize, ", \"squash\": ", p.squash,
               p.crop_squashed ? ", \"crop_squashed\": true" : "", ", \"filter\": \"", name_of(p.filter),
-              "\", \"mean\": ", list(p.mean), ", \"std\": ", list(p.std), '}');
+              "\", \"mean\": ", list(p.mean), ", \"std\": ", list(p.std), p.exif ? ", \"exif\": true}" : "}");
 }
 
 Preprocess preprocess_from_json(std::string_view words) {
@@ -127,7 +158,8 @@ Preprocess preprocess_from_json(std::string_view words) {
     check(object.is_object(), "preprocess: expected a JSON object");
     const std::set<std::string> known{"size", "resize", "squash", "filter", "mean", "std"};
     for (const std::string& key : keys)
-      check(known.contains(key) || key == "crop_squashed", "preprocess: unknown key ", quote(key));
+      check(known.contains(key) || key == "crop_squashed" || key == "exif", "preprocess: unknown key ",
+            quote(key));
     for (const std::string& key : known) check(keys.contains(key), "preprocess: missing key '", key, "'");
 
     const auto whole = [&](const char* key) {
@@ -152,11 +184,13 @@ Preprocess preprocess_from_json(std::string_view words) {
     p.resize = whole("resize");
     check(object.at("squash").is_boolean(), "preprocess: expected 'squash' to be true or false");
     p.squash = object.at("squash").get<bool>();
-    if (keys.contains("crop_squashed")) {  // files from before it lack it
-      check(object.at("crop_squashed").is_boolean(),
-            "preprocess: expected 'crop_squashed' to be true or false");
-      p.crop_squashed = object.at("crop_squashed").get<bool>();
-    }
+    const auto flag = [&](const char* key) {  // files from before there was such a key lack it
+      if (!keys.contains(key)) return false;
+      check(object.at(key).is_boolean(), "preprocess: expected '", key, "' to be true or false");
+      return object.at(key).get<bool>();
+    };
+    p.crop_squashed = flag("crop_squashed");
+    p.exif = flag("exif");
     const auto filter =
         object.at("filter").is_string() ? filter_named(object.at("filter").get<std::string>()) : std::nullopt;
     check(filter.has_value(),

@@ -22,6 +22,8 @@ struct Preprocess {
   Filter filter = Filter::bicubic;
   std::array<float, 3> mean{0.485f, 0.456f, 0.406f};  // of values in [0, 1]
   std::array<float, 3> std{0.229f, 0.224f, 0.225f};
+  bool exif =
+      false;  // photos are turned first as their EXIF block asks: by who reads them (OpenOptions, load_image)
 };
 
 // The preprocessing of a family of published checkpoints.
@@ -39,6 +41,11 @@ Preprocess preprocess_preset(std::string_view name);
 // for 0.9. Throws unless the share lies in (0, 1] and the result is at most 8192.
 int resize_before_crop(int size, double share);
 
+// How pictures become squares where it is not left to the backbone's own preprocessing.
+enum class ResizeMode { own, crop, squash };
+// The same preprocessing with that geometry.
+Preprocess with_resize(Preprocess preprocess, ResizeMode mode);
+
 // The same for another side of the square, with `resize` in proportion, rounded to the nearest pixel.
 Preprocess at_size(Preprocess preprocess, int64_t size);
 
@@ -47,20 +54,27 @@ struct Augment {
   bool flip = false;  // mirror with probability 1/2
   bool crop = false;  // a random part of random shape, resized ("random resized crop", Szegedy et al. 2015)
   double crop_scale_min = 0.08;  // smallest part of the area; the largest is 1, the aspect ratio 3/4 to 4/3
+  bool shift =
+      false;  // evaluation's geometry, but the square is cut out at a random place, not in the middle
+
+  bool changes_size_or_place() const { return crop || shift; }
+  bool changes_anything() const { return flip || crop || shift; }
 };
 
 // Throws unless the sizes, the means (-1e6 to 1e6), the deviations (finite, at least 1e-6) and the scale make
 // sense: the numbers that normalise makes then lie within about 1e12.
 void check_preprocess(const Preprocess& preprocess);
 void check_augment(const Augment& augment);
+// Throws for both, and for a shift of pictures that are squashed to the very square that the network sees.
+void check_augment(const Augment& augment, const Preprocess& preprocess);
 
 // The size x size square of evaluation: shorter side to `resize` and central square, or squashed. Equal to
 // torchvision's Resize and CenterCrop of a Pillow image.
 Image prepare(const Image& image, const Preprocess& preprocess);
 
 // The size x size square of training. Random crops follow torchvision's RandomResizedCrop (ten tries,
-// then the largest central part of allowed shape) and take the place of prepare's geometry. Whether
-// to flip is drawn first.
+// then the largest central part of allowed shape) and take the place of prepare's geometry. A shift is its RandomCrop
+// after its Resize. Whether to flip is drawn first.
 Image augment(const Image& image, const Preprocess& preprocess, const Augment& augment, Random& random);
 
 // (value / 255 - mean) / std into planes (3, height, width), in f32 in this very order of operations, as
@@ -72,7 +86,7 @@ Tensor values_of_bytes(const Preprocess& preprocess);
 
 // The metadata form, e.g.
 // {"size": 224, "resize": 256, "squash": false, "filter": "bicubic", "mean": [...], "std": [...]}.
-// with "crop_squashed": true before the filter where it is so. Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values are errors.
+// with "crop_squashed": true before the filter and "exif": true at the end where it is so. Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values are errors.
 std::string to_json(const Preprocess& preprocess);
 Preprocess preprocess_from_json(std::string_view json);
 

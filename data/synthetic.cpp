@@ -190,8 +190,9 @@ DatasetPointer open_synthetic(const std::string& name, Split split) {
     fail(Fault::input, "synthetic: unknown data set ", quote(name), "; known are shapes, stripes and colors",
          meant.empty() ? "" : text("; did you mean '", meant, "'?"));
   }
-  std::vector<Split> splits{split};
-  if (split == Split::all) splits = {Split::train, Split::val, Split::test};
+  std::vector<Split> splits;
+  for (const Split part : {Split::train, Split::val, Split::test})
+    if (includes(split, part)) splits.push_back(part);
   return std::make_shared<SyntheticDataset>(static_cast<Kind>(found - names.begin()),
                                             text("synthetic:", name), splits);
 }

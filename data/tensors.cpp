@@ -29,16 +29,14 @@ class TensorDataset : public Dataset {
 
 std::vector<std::string> class_names(const TensorFile& file, const std::vector<int64_t>& labels,
                                      const std::string& who) {
-  std::vector<std::string> names;
   const auto entry = file.metadata.find("classes");
   if (entry == file.metadata.end()) {
     int64_t most = -1;
     for (const int64_t label : labels) most = std::max(most, label);
-    check(most < 1 << 20, who, ": label ", most, " without class names");
-    for (int64_t c = 0; c <= most; ++c) names.push_back(std::to_string(c));
-    return names;
+    return numbered_classes(most, who);
   }
   const auto list = nlohmann::json::parse(entry->second, nullptr, false);
+  std::vector<std::string> names;
   check(list.is_array(), who, ": expected the metadata entry 'classes' to be a JSON list of names");
   for (const auto& name : list) {
     check(name.is_string(), who, ": expected the metadata entry 'classes' to be a JSON list of names");

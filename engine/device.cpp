@@ -66,7 +66,9 @@ std::shared_ptr<void> open_library(const std::string& kind, const std::string& f
   fail(Fault::resources, "device: ", kind, " needs ", file, ", which cannot be opened: ", reason,
        kind == "emulator"
            ? "; it is made for tests, beside the program in a build folder, and is not installed"
-           : "");
+           : "; it is built where nvcc 13 is found (docs/gpu.md): install NVIDIA's toolkit, then configure "
+             "and "
+             "build again, or name the folder that holds it in VITRINE_LIBRARIES");
 }
 
 #endif

@@ -259,6 +259,33 @@ FolderLock::FolderLock(const std::string& folder)
 
 FolderLock::~FolderLock() { ::close(descriptor_); }
 
+namespace {
+
+// The descriptor of the locked file; -1 if somebody else holds it and we are not to wait.
+int locked_file(const std::string& path, bool wait) {
+  const int descriptor = retried([&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666); });
+  if (descriptor < 0) fail_file("open", path, errno);
+  if (retried([&] { return ::flock(descriptor, wait ? LOCK_EX : LOCK_EX | LOCK_NB); }) == 0)
+    return descriptor;
+  const int problem = errno;
+  if (problem == ENOTSUP || problem == ENOLCK || problem == EINVAL) return descriptor;  // it knows no locks
+  ::close(descriptor);
+  if (problem == EWOULDBLOCK) return -1;
+  fail_file("lock", path, problem);
+}
+
+}  // namespace
+
+FileLock::FileLock(const std::string& path) : descriptor_(locked_file(path, true)) {}
+
+std::unique_ptr<const FileLock> FileLock::try_take(const std::string& path) {
+  const int descriptor = locked_file(path, false);
+  if (descriptor < 0) return nullptr;
+  return std::unique_ptr<const FileLock>(new FileLock(descriptor));
+}
+
+FileLock::~FileLock() { ::close(descriptor_); }
+
 }  // namespace vitrine
 
 #endif

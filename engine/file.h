@@ -64,6 +64,23 @@ class FolderLock {
   int descriptor_;
 };
 
+// Holds a file, which is made if it is not there and stays behind empty, until this is destroyed or the program ends in any
+// way. Unlike a folder's lock it holds against programs on other machines that share the folder over a network (NFS
+// passes on locks of files alone). Where the file system knows no locks at all everyone gets it, as with FolderLock.
+class FileLock {
+ public:
+  explicit FileLock(const std::string& path);  // waits until nobody else holds it
+  // Null if somebody else holds it, be it in this very program.
+  static std::unique_ptr<const FileLock> try_take(const std::string& path);
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+  ~FileLock();
+
+ private:
+  explicit FileLock(int descriptor) : descriptor_(descriptor) {}
+  int descriptor_;
+};
+
 }  // namespace vitrine
 
 #endif

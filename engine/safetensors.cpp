@@ -95,6 +95,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
   bool string(string_t& value) override {
     if (place_ == Place::metadata) {
+      allowance_.take(value.size(), "its metadata");
       header_.metadata[key_] = std::move(value);
     } else if (place_ == Place::tensor && key_ == "dtype") {
       set_dtype(value);
@@ -249,6 +250,7 @@ Header parse_header(std::string_view json, const std::string& file, Allowance& a
   const size_t first = json.find_first_not_of(" \t\r\n");
   check(first != std::string_view::npos && json[first] == '{', "safetensors: '", file,
         "': expected a header that begins with '{': not a safetensors file");
+  take_for_json(json, allowance);
   HeaderReader reader(file, allowance);
   nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
   return reader.take();
@@ -350,10 +352,10 @@ Layout lay_out(const TensorFile& file) {
 const Tensor& TensorFile::at(const std::string& tensor) const {
   const auto found = tensors.find(tensor);
   if (found != tensors.end()) return found->second;
-  if (const auto known = unreadable.find(tensor); known != unreadable.end()) {
-    fail(Fault::input, name.empty() ? "" : text("'", name, "': "), "cannot read tensor ", quote(tensor), ": ",
-         known->second);
-  }
+  for (const auto* other : {&unreadable, &objects})
+    if (const auto known = other->find(tensor); known != other->end())
+      fail(Fault::input, name.empty() ? "" : text("'", name, "': "), "cannot read tensor ", quote(tensor),
+           ": ", known->second);
   std::vector<std::string_view> names;
   for (const auto& named : tensors) names.push_back(named.first);
   const std::string near = nearest(tensor, names);

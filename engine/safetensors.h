@@ -23,9 +23,11 @@ struct TensorFile {
   std::string name = {};  // what error messages call it, usually its path
   std::string part =
       {};  // of a checkpoint that holds more than weights: what was taken ("model_ema"), else ""
-  // What the file holds under other names but no tensor here can (a type that tensors lack, an object of a foreign
-  // program), and why, as the end of a sentence.
+  // Under other names, the arrays of numbers that no tensor here can hold (a type that tensors lack, no memory left), and
+  // why, as the end of a sentence: whoever builds something of the tensors asks whether one of these belongs to it.
   std::map<std::string, std::string> unreadable = {};
+  // What is no array of numbers (text, an object of a foreign program), and what it is, told likewise.
+  std::map<std::string, std::string> objects = {};
 
   // The tensor of that name; if there is none, throws and says why it is unreadable or suggests the nearest name.
   const Tensor& at(const std::string& tensor) const;

@@ -1,6 +1,7 @@
 #include "engine/tensor.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -18,6 +19,11 @@ struct Tensor::Block {
   size_t size = 0;
   Memory memory;
   bool sealed = false;
+  // Of bytes that lie where no such element may: those bytes again, where it may.
+  bool misaligned = false;
+  std::once_flag copying;
+  std::shared_ptr<const std::byte> copy;
+  std::atomic<bool> copied = false;
   Precision precision = Precision::f32;
   bool one_form = false;
   SetAside set_aside;
@@ -75,8 +81,6 @@ Tensor Tensor::of(const Shape& shape, std::span<const T> values, const Memory& m
 
 Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
                       std::shared_ptr<const void> owner, SetAside set_aside) {
-  check(reinterpret_cast<uintptr_t>(bytes) % size_of(dtype) == 0,
-        "tensor: borrowed bytes are not aligned to ", size_of(dtype));
   Tensor out;
   out.shape_ = shape;
   out.dtype_ = dtype;
@@ -84,8 +88,22 @@ Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
   out.block_->bytes = std::shared_ptr<const std::byte>(std::move(owner), bytes);
   out.block_->size = out.bytes();
   out.block_->sealed = true;
+  out.block_->misaligned = reinterpret_cast<uintptr_t>(bytes) % size_of(dtype) != 0;
   out.block_->set_aside = std::move(set_aside);
   return out;
+}
+
+const std::byte* Tensor::aligned_place() const {
+  Block& block = *block_;
+  if (!block.misaligned) return block.bytes.get() + offset_;
+  std::call_once(block.copying, [&block] {
+    const std::shared_ptr<std::byte> copy = block.memory.allocate(block.size);
+    std::memcpy(copy.get(), block.bytes.get(), block.size);
+    if (block.set_aside) block.set_aside({block.bytes.get(), block.size});
+    block.copy = copy;
+    block.copied = true;
+  });
+  return block.copy.get() + offset_;
 }
 
 Memory Tensor::memory() const { return block_ ? block_->memory : Memory{}; }
@@ -94,7 +112,7 @@ const Device* Tensor::device() const { return block_ ? block_->memory.device() :
 
 const void* Tensor::address() const {
   check(defined(), "tensor: undefined");
-  return block_->bytes.get() + offset_;
+  return aligned_place();
 }
 
 void* Tensor::mutable_address() {
@@ -139,7 +157,12 @@ Tensor Tensor::with_memory(const Memory& memory) const {
   out.block_->sealed = true;
   out.block_->precision = block_->precision;
   out.block_->one_form = block_->one_form;
-  out.block_->set_aside = block_->set_aside;
+  if (block_->copied) {  // one such copy is enough
+    out.block_->bytes = block_->copy;
+  } else {
+    out.block_->misaligned = block_->misaligned;
+    out.block_->set_aside = block_->set_aside;
+  }
   return out;
 }
 
@@ -179,7 +202,9 @@ std::span<std::byte> Tensor::mutable_raw() {
 template <class T>
 std::span<const T> Tensor::data() const {
   check(dtype_of<T>() == dtype_, "tensor: holds ", name_of(dtype_), ", asked for ", name_of(dtype_of<T>()));
-  return {reinterpret_cast<const T*>(raw().data()), static_cast<size_t>(numel())};
+  check(defined(), "tensor: undefined");
+  check(device() == nullptr, "tensor: ", shape_, " is on a device, expected in main memory");
+  return {reinterpret_cast<const T*>(aligned_place()), static_cast<size_t>(numel())};
 }
 
 template <class T>
@@ -311,7 +336,8 @@ void Tensor::set_aside() const {
 size_t Tensor::resident_bytes() const {
   if (!block_) return 0;
   const std::lock_guard lock(block_->mutex);
-  return block_->set_aside && !block_->forms.empty() ? 0 : bytes();
+  const bool in_file = block_->set_aside && !block_->copied;
+  return in_file && !block_->forms.empty() ? 0 : bytes();
 }
 
 // Every element type that a tensor can hold.

@@ -34,9 +34,10 @@ class Tensor {
   static Tensor of(const Shape& shape, std::initializer_list<T> values, const Memory& memory = {}) {
     return of(shape, std::span<const T>(values.begin(), values.size()), memory);
   }
-  // Bytes that live elsewhere (a mapped file, a host's buffer) and stay there while `owner` lives. They may
-  // be unaligned only up to the element size; throws otherwise. The result is sealed. `set_aside`, if any, is called
-  // with bytes that will hardly be read again: they must stay what they are, but need no memory until then.
+  // Bytes that live elsewhere (a mapped file, a host's buffer) and stay there while `owner` lives. If they lie where no
+  // such element may, data() gives a copy, made when it is first asked for; raw() gives them as they lie. The result is
+  // sealed. `set_aside`, if any, is called with bytes that will hardly be read again: they must stay what they are, but
+  // need no memory until then.
   static Tensor borrow(const std::byte* bytes, const Shape& shape, DType dtype,
                        std::shared_ptr<const void> owner, SetAside set_aside = {});
 
@@ -106,6 +107,7 @@ class Tensor {
 
  private:
   struct Block;
+  const std::byte* aligned_place() const;  // of the first element
   std::shared_ptr<Block> block_;
   size_t offset_ = 0;  // in bytes
   Shape shape_;

@@ -63,6 +63,10 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
   Backbone backbone;
   backbone.source = source;
   backbone.file = std::move(file);
+  for (auto* entries : {&backbone.file.unreadable, &backbone.file.objects}) {
+    std::erase_if(*entries, [](const auto& entry) { return is_computed(entry.first); });
+    if (!entries->empty()) backbone.file.at(entries->begin()->first);  // says why there is no such tensor
+  }
   std::erase_if(backbone.file.tensors, [](const auto& entry) { return is_computed(entry.first); });
   backbone.config = transformer_config_of(backbone.file, heads);
   const std::vector<std::string> names = expected_names(backbone);
@@ -161,6 +165,7 @@ size_t resident_bytes(const Backbone& backbone) {
 }
 
 std::string identity_of(const Backbone& backbone) {
+  if (!backbone.identity.empty()) return backbone.identity;
   Sha256 hash;
   hash.update(config_to_json(with_classes(backbone.config, 0))).update("\n");
   for (const auto& [name, tensor] : backbone.file.tensors) {  // a map: sorted by name
@@ -169,6 +174,11 @@ std::string identity_of(const Backbone& backbone) {
     tensor.set_aside();  // of a file that was read through, products read their weights alone
   }
   return hash.hex();
+}
+
+Backbone with_identity(Backbone backbone) {
+  backbone.identity = identity_of(backbone);
+  return backbone;
 }
 
 }  // namespace vitrine

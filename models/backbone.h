@@ -20,6 +20,7 @@ struct Backbone {
   // On a device: the same tensors there, in their type, and the memory in which a model built on it lives.
   std::map<std::string, Tensor> placed{};
   Memory home{};
+  std::string identity{};  // identity_of it, if with_identity has computed it
   bool on_device() const { return home.device() != nullptr; }
 };
 
@@ -63,5 +64,7 @@ TensorFile canonical_file(const Backbone& backbone, DType dtype = DType::f32);
 // SHA-256 over the configuration and the tensors, by name: name, shape and f32 bytes; the backbone's own head
 // does not count. Two files of the same net have the same identity, whatever else they hold.
 std::string identity_of(const Backbone& backbone);
+// The same backbone, of which identity_of is known from now on: for many runs, each of which asks.
+Backbone with_identity(Backbone backbone);
 
 }  // namespace vitrine

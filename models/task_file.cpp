@@ -113,6 +113,8 @@ TensorFile to_file(const Task& task) {
 Task task_from_file(const TensorFile& file) {
   check(entry(file, "format") == format, file.name, ": expected format '", format, "', got '",
         entry(file, "format"), "'");
+  for (const auto* entries : {&file.unreadable, &file.objects})
+    if (!entries->empty()) file.at(entries->begin()->first);  // says why there is no such tensor
   Task task;
   task.config = method_from_text(entry(file, "method"));
   if (file.metadata.contains("prompt_variant"))

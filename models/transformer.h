@@ -62,6 +62,7 @@ class Transformer {
   Variable features_of(const Embedded& embedded, const std::vector<const Prompts*>& members) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none.
   Variable logits(const Variable& images) const;
+  const std::variant<Vit, Swin>& net() const { return net_; }
 
  private:
   std::variant<Vit, Swin> net_;

@@ -117,7 +117,7 @@ TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, 
 Variable TunedModel::features(const Variable& images, const Pass& pass) const {
   const bool elsewhere = home_.device() != images.value().device();
   const Variable here = elsewhere ? Variable(images.value().copied_to(home_)) : images;
-  const Variable features = parts_.transformer->features(here, parts_.prompts, pass);
+  Variable features = parts_.transformer->features(here, parts_.prompts, pass);
   if (parts_.side == nullptr) return features;
   // a features + (1 - a) side
   const Variable wide = convert(features, parts_.head.dtype()),

@@ -125,6 +125,12 @@ Variable Vit::pool(const Variable& tokens, PromptPooling pooling, int64_t prompt
   return config_.pooling == Pooling::map ? attn_pool_(norm_(rows)) : mean(norm_(rows), 1);
 }
 
+Variable Vit::prompt_rows(const Prompts& prompts, int64_t block, DType dtype, const Pass& pass) const {
+  Variable own = prompts.layer(block, pass);
+  if (prompts.config().location == PromptLocation::pixels) own = patch_embed_.project(convert(own, dtype));
+  return pass.kept(convert(own, dtype));
+}
+
 std::pair<Variable, int64_t> Vit::encode(Variable x, const Prompts& prompts, const Pass& pass) const {
   const PromptConfig& how = prompts.config();
   const int64_t first = config_.prefix();
@@ -136,11 +142,7 @@ std::pair<Variable, int64_t> Vit::encode(Variable x, const Prompts& prompts, con
   const int64_t images = x.dim(0);
   int64_t p = 0;      // prompts among the tokens: [tokens before the patches, prompts, patches]
   Variable standing;  // these prompts (B, P, D), where gates ask for them
-  const auto own_of = [&](int64_t block) {  // (P, D) or (B, P, D)
-    Variable own = prompts.layer(block, pass);
-    if (how.location == PromptLocation::pixels) own = patch_embed_.project(convert(own, x.dtype()));
-    return pass.kept(convert(own, x.dtype()));
-  };
+  const auto own_of = [&](int64_t block) { return prompt_rows(prompts, block, x.dtype(), pass); };
   const auto join = [&](const Variable& own) {
     standing = own.shape().rank() == 2 ? repeat(own, images) : own;
     x = concat({slice(x, 1, 0, first), standing, slice(x, 1, first, x.dim(1))}, 1);

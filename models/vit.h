@@ -109,10 +109,14 @@ class Vit {
 
   const VitConfig& config() const { return config_; }
   const std::vector<VitBlock>& blocks() const { return blocks_; }
+  const LayerNorm& norm() const { return norm_; }
+  const AttentionPool& attention_pool() const { return attn_pool_; }  // of Pooling::map
 
   // images (B, 3, H, W) -> tokens (B, T, D): class token, distillation token and registers, then patches, with position
   // embedding.
   Variable embed(const Variable& images) const;
+  // The prompts of a block as rows (P, D), or (B, P, D), of that type: pixels behind the patch embedding.
+  Variable prompt_rows(const Prompts& prompts, int64_t block, DType dtype, const Pass& pass) const;
   // tokens (B, T, D) after the last block -> features (B, D). With token pooling T may be as few as are pooled.
   // `prompts` stand behind the tokens before the patches; the second argument says what is pooled.
   Variable pool(const Variable& tokens, PromptPooling pooling = PromptPooling::backbone,

@@ -126,6 +126,7 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   c.heads = heads != 0 ? heads : usual_heads(c.width);
   check(c.heads > 0, who, ": how many attention heads? Shapes cannot tell for width ", c.width,
         "; give --heads");
+  check(c.width % c.heads == 0, who, ": ", c.heads, " attention heads do not divide its width ", c.width);
   check_config(c);
   return c;
 }

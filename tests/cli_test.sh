@@ -62,12 +62,25 @@ expect 'senseless bytes' 1 '--memory-limit: expected' "$vitrine" tune --data syn
 expect 'prompts without prompts' 1 'linear has no prompts' "$vitrine" tune --data synthetic:shapes --method linear --prompts 3
 expect 'unknown data scheme' 1 "did you mean 'folder:'" "$vitrine" tune --data foldr:x
 expect 'resume what' 1 'with --out' "$vitrine" tune --data synthetic:shapes --resume
-for command in tune eval predict inspect pretrain bench 'bench step' 'bench infer' 'bench gemm' 'bench memory' 'bench load'; do
+for command in tune eval predict report inspect pretrain bench 'bench step' 'bench infer' 'bench gemm' 'bench memory' 'bench load'; do
   # shellcheck disable=SC2086 # two words
   expect "help of $command" 0 "^vitrine $command" "$vitrine" $command --help
-  if (($(wc -l <out) > 60)) || awk 'length > 100 { exit 1 }' out; then ok "help of $command fits a screen"
+  if (($(wc -l <out) > 50)) || awk 'length > 100 { exit 1 }' out; then ok "help of $command fits a screen"
   else bad "help of $command fits a screen" "too long or too wide"; fi
 done
+
+"$vitrine" tune --help all >every
+"$vitrine" tune --help >some
+expect 'help of all options' 0 '^  --label-smoothing S +share' cat every
+if awk 'length > 100 { exit 1 }' every; then ok 'help of all options: wide'; else bad 'help of all options: wide' 'too wide'; fi
+expect 'no option is lost in the short help' 0 '^the same$' python3 -c '
+import re
+every, some = ([line for line in open(name) if line.startswith("  --")] for name in ("every", "some"))
+named = [word for line in some for word in (line.split() if re.match("  --[a-z-]+ --", line) else line.split()[:1])]
+print("the same" if sorted(named) == sorted(line.split()[0] for line in every) and len(set(named)) == len(named) else named)'
+expect 'help tune all' 0 '^  --label-smoothing S' "$vitrine" help tune all
+expect 'help of an option that --help only names' 0 '^More, explained by vitrine tune --help all' "$vitrine" help tune
+expect 'bench load is named' 0 'bench step, .*load' "$vitrine" --help
 
 expect 'value left empty' 1 '--prompts: expected a value after the equals sign' "$vitrine" tune --data synthetic:shapes --prompts=
 expect 'a word too much' 1 "expected options only, got 'more'" "$vitrine" tune --data synthetic:shapes more
@@ -172,6 +185,38 @@ expect 'predict: a missing image' 2 'nowhere.png' "$vitrine" predict --task colo
 mkdir -p lacking && cp -r pictures/train pictures/test lacking && rm -r lacking/test/green
 expect 'class missing in a split' 1 "lacks class 'green'" tune --data folder:lacking --epochs 1 --out d3
 expect 'too few for each class' 1 'at least one sample for each of the 3 classes' tune --data folder:pictures --train-limit 2 --out d3
+# --- other data ---
+python3 - <<'PYTHON'
+import json, os, shutil
+os.makedirs("lists")
+shutil.copytree("pictures", "lists/images")
+found = {"train": [], "test": []}
+for split, files in found.items():
+    for c, name in enumerate(("blue", "green", "red")):
+        for file in sorted(os.listdir(f"pictures/{split}/{name}")):
+            files.append((f"{split}/{name}/{file}", c))
+parts = {"train": found["train"][::2], "val": found["train"][1::2], "test": found["test"]}
+for part, name in (("train", "train800"), ("val", "val200"), ("test", "test")):
+    with open(f"lists/{name}.txt", "w") as f:
+        f.writelines(f"{path} {label}\n" for path, label in parts[part])
+    with open(f"lists/{part}.json", "w") as f:
+        json.dump({path: 10 * label for path, label in parts[part]}, f)
+with open("lists/classes.txt", "w") as f:
+    f.write("blue\ngreen\nred\n")
+PYTHON
+expect 'VTAB lists: tune' 0 'val .* of 19 images.*; test .* of 18 images' tune --data vtab:lists --epochs 4 --batch 8 --lr 0.01 --out lists-vtab
+expect 'VTAB lists: eval' 0 'Accuracy +[0-9.]+ % of 39 images' "$vitrine" eval --task lists-vtab/task.safetensors --data vtab:lists --split train_val
+expect 'VTAB lists: further measures' 0 'Also +[0-9.]+ % mean of the classes' "$vitrine" eval --task lists-vtab/task.safetensors --data vtab:lists
+expect 'VTAB lists: the same task as folders' 0 'Accuracy +[0-9.]+ % of 18 images' "$vitrine" eval --task lists-vtab/task.safetensors --data folder:pictures
+expect 'FGVC: tune, shifted' 0 'val .* of 19 images.*; test .* of 18 images' tune --data fgvc:lists --resize crop --random-shift --flip --epochs 2 --batch 8 --out lists-fgvc
+expect 'shifts need room' 1 'needs room around the square' tune --data fgvc:lists --resize squash --random-shift --epochs 1 --out d3
+expect 'crops or shifts' 1 'got both' tune --data fgvc:lists --random-crop 0.5 --random-shift --epochs 1 --out d3
+echo 'train/red/99.png 2' >>lists/test.txt
+expect 'VTAB lists: a missing picture is named before training' 1 "test.txt' line 19: .*red/99.png' is no file" tune --data vtab:lists --epochs 1 --out d3
+expect 'a drawn task' 0 'val .* of 200 images.*; test .* of 100 images' tune --data 'mini:count?test=100' --train-limit 16 --epochs 1 --batch 8 --out drawn
+expect 'a drawn task: eval as JSON' 0 . "$vitrine" eval --task drawn/task.safetensors --data 'mini:count?test=40' --json
+json 'a drawn task: further measures' 'j["samples"] == 40 and 0 <= j["accuracy"] <= j["top5"] <= 1 and abs(j["mean_class_accuracy"] - j["accuracy"]) < 1e-9 and "roc_auc" not in j'
+expect 'an unknown drawn task' 1 "did you mean 'count'" tune --data mini:cuont --epochs 1 --out d3
 expect 'not enough memory' 4 '--memory-limit is' tune --data folder:pictures --memory-limit 100K --out d3
 number() { python3 -c "import json; j = json.load(open('out')); print($1)"; }
 small=(--data synthetic:colors --train-limit 32 --val 16 --epochs 1 --batch 8 --threads 2 --workers 0 --no-test)
@@ -409,7 +454,7 @@ done
 golden=$tests/golden/dialects
 expect 'inspect tells names and what is left out' 0 "^Names .*ViT in timm's names" "$vitrine" inspect "$golden/moco-v3.pth" --heads 2 --json
 json 'inspect tells names: as JSON' 'j["told_by"] == [] and any(x["name"] == "module.predictor.0.weight" for x in j["left_out"]) and j["preprocess"]["filter"] == "bilinear"'
-expect 'what no file tells is asked' 1 'does not tell the epsilon of its layer norms and the form of its GELU; give --backbone-config' "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2
+expect 'what no file tells is asked' 1 'does not tell the epsilon of its layer norms and the form of its GELU; give --backbone-config' "$vitrine" predict --backbone "$golden/hf-vit.safetensors" --heads 2 pictures/test/red/00.png
 expect 'an unknown family' 1 "no family of checkpoints 'diet'; did you mean deit" "$vitrine" inspect "$golden/hf-vit.safetensors" --backbone-config diet
 expect 'a complete file needs no family' 1 'tells its configuration itself' "$vitrine" inspect tiny.safetensors --backbone-config deit
 mkdir -p hub
@@ -430,8 +475,126 @@ expect 'a broken config.json' 1 '^vitrine inspect: .*hub/config.json: ' "$vitrin
 echo '{"architecture": "vit_base_patch16_clip_224.laion2b", "pretrained_cfg": {"input_size": [3, 12, 12], "crop_pct": 0.75, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}' >timm.json
 expect "timm's config.json" 0 'shorter side 16, central square 12, bilinear' "$vitrine" inspect "$golden/clip.pt" --heads 2 --backbone-config timm.json --json
 json "timm's config.json: content" 'j["config"]["gelu"] == "erf" and j["told_by"] == ["timm.json"]'
+echo '{"model_type": "vit", "num_attention_heads": 2, "hidden_size": 768}' >hub/config.json
+expect 'a config.json that the weights contradict' 1 'hub/config.json: hidden_size is 768, but hub/model.safetensors has width 16' "$vitrine" inspect hub/model.safetensors
+cp "$golden/swin.pth" hub/swin.pth
+expect "a ViT's config.json beside a Swin" 1 "model_type is 'vit', but hub/swin.pth is a Swin in its authors' names" "$vitrine" inspect hub/swin.pth
+expect 'a family of ViTs for a Swin' 1 'deit is a family of ViTs, but .*swin.pth is a Swin' "$vitrine" inspect "$golden/swin.pth" --backbone-config deit
+python3 - "$golden" <<'END'
+import io, pickle, sys, zipfile
+class Call:
+    def __reduce__(self):
+        return eval, ("1",)
+program = io.BytesIO()
+pickle.dump(Call(), program, 2)
+with zipfile.ZipFile("call.pth", "w") as file:
+    file.writestr("x/data.pkl", program.getvalue())
+# The five numbers of the head's bias as twenty of eight bits.
+data = open(sys.argv[1] + "/timm.safetensors", "rb").read()
+old, new = b'"head.bias": {"dtype": "F32", "shape": [5]', b'"head.bias": {"dtype":"F8_E4M3","shape":[20]'
+assert data.count(old) == 1
+new += b" " * (len(old) - len(new))
+size = int.from_bytes(data[:8], "little") + len(new) - len(old)
+open("eight.safetensors", "wb").write(size.to_bytes(8, "little") + data[8:].replace(old, new))
+END
+expect 'a pickle that calls is no file of tensors' 1 "call.pth: holds no tensors; it is what '(__builtin__|builtins).eval' makes" "$vitrine" inspect call.pth
+expect 'a tensor that cannot be read is not a missing one' 1 "eight.safetensors: cannot read tensor 'head.bias': tensors cannot hold 8-bit floats" "$vitrine" inspect eight.safetensors --heads 2
+expect 'a tensor that cannot be read: convert' 1 "cannot read tensor 'head.bias'" "$vitrine" convert eight.safetensors --heads 2 --backbone-config deit --out never.safetensors
 printf 'GGUF\3\0\0\0' >a.gguf
 expect 'GGUF is named' 1 'GGUF' "$vitrine" inspect a.gguf
+
+# --- what a file does not tell, and where it may lie ---
+expect 'inspect says what is missing' 0 '^Missing .*the epsilon of its layer norms, the form of its GELU and how its' "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2
+expect 'inspect says what is missing: as JSON' 0 . "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2 --json
+json 'inspect says what is missing: content' 'j["config"]["gelu"] is None and j["config"]["epsilon"] is None and j["config"]["depth"] > 0 and j["identity"] is None and len(j["missing"]) == 3'
+expect 'inspect misses nothing that is told' 0 . "$vitrine" inspect builtin --json
+json 'inspect misses nothing that is told: content' 'j["missing"] == [] and "started from: " in j["metadata"]["provenance"]'
+expect 'inspect tells the pedigree in few lines' 0 'started from another .all of it: --json' "$vitrine" inspect builtin
+if (($(sed -n '/^From/,$p' out | wc -l) <= 4)); then ok 'the pedigree is short'; else bad 'the pedigree is short' 'more than 4 lines'; fi
+mkdir -p hf hfn none
+cp "$golden/hf-vit.safetensors" hfn/model.safetensors
+echo '{"model_type": "vit", "num_attention_heads": 2}' >hf/config.json
+cp hub/preprocessor_config.json hf
+expect 'preprocessor_config.json beside the config that is named' 0 . "$vitrine" inspect hfn/model.safetensors --backbone-config hf/config.json --json
+json 'preprocessor_config.json beside the config: content' 'j["told_by"] == ["hf/config.json", "hf/preprocessor_config.json"] and j["preprocess"]["filter"] == "bilinear" and j["missing"] == []'
+expect 'a folder of Hugging Face' 0 "Backbone +'hfn/model.safetensors'" "$vitrine" tune --backbone hfn --backbone-config hf/config.json --data folder:pictures --epochs 1 --batch 16 --out by-folder
+expect 'a folder of Hugging Face: the task finds it' 0 'Accuracy' "$vitrine" eval --task by-folder/task.safetensors --data folder:pictures
+expect 'a folder of Hugging Face: inspect says which file' 0 '^File +hfn/model.safetensors' "$vitrine" inspect hfn --heads 2
+cp hfn/model.safetensors none/weights.safetensors
+expect 'a folder without such a file' 1 "name the file of weights, of 'none/weights.safetensors'" "$vitrine" predict --backbone none pictures/test/red/00.png
+cp hfn/model.safetensors none/model-00001-of-00002.safetensors
+for command in inspect 'predict pictures/test/red/00.png --backbone'; do
+  # shellcheck disable=SC2086 # several words
+  expect "one file of two: ${command%% *}" 1 "name their index, 'none/model.safetensors.index.json'" "$vitrine" $command none/model-00001-of-00002.safetensors
+done
+python3 - <<'PYTHON'
+import json, struct
+header = json.dumps({"layer1.0.conv1.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+open("resnet.safetensors", "wb").write(struct.pack("<Q", len(header)) + header + struct.pack("<f", 1))
+PYTHON
+expect 'inspect of another net' 0 '^Backbone +none: no ViT and no Swin has these names' "$vitrine" inspect resnet.safetensors
+expect "a task's heads are not told to another backbone" 1 "it belongs to another backbone: its hfn/model.safetensors" "$vitrine" predict --task by-folder/task.safetensors --backbone builtin pictures/test/red/00.png
+expect 'what a task was tuned on is told' 1 "cut.npz.*; the task was tuned on a ViT, .*'hfn/model.safetensors'" "$vitrine" predict --task by-folder/task.safetensors --backbone cut.npz pictures/test/red/00.png
+
+# --- names of classes ---
+expect 'classes without names' 0 'note: .*does not name its classes.*--class-names FILE gives names' "$vitrine" predict --backbone hfn --backbone-config hf/config.json pictures/test/red/00.png pictures/test/red/01.png
+if (($(cat out err | grep -c 'gives names') == 1)); then ok 'classes without names: said once'; else bad 'classes without names: said once' 'not once'; fi
+echo '{"0": ["n01440764", "tench"], "1": ["n1", "cock"], "2": ["n2", "hen"], "3": ["n3", "ostrich"], "4": ["n4", "robin"]}' >class_index.json
+named=(predict --backbone hfn --backbone-config hf/config.json --top 5 pictures/test/red/00.png --class-names)
+expect 'imagenet_class_index.json' 0 '%  tench$' "$vitrine" "${named[@]}" class_index.json
+if grep -q 'gives names' err; then bad 'classes with names' 'still asked for'; else ok 'classes with names'; fi
+sed -i 's/"n2", "hen"/"n2", "hen", 3/' class_index.json
+expect 'imagenet_class_index.json: three words' 1 'class 2: expected a name, or a list of its synset and its name' "$vitrine" "${named[@]}" class_index.json
+echo '{"0": {"a": "b"}, "1": "c"}' >class_index.json
+expect 'an object is no name' 1 'class 0: expected a name' "$vitrine" "${named[@]}" class_index.json
+
+# --- photos that ask to be turned ---
+python3 - <<'PYTHON'
+import os, struct, zlib
+chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+exif = b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x112, 3, 1, 6) + struct.pack("<I", 0)
+for path in [f"turned/{split}/{name}/{i}.png" for split in ("train", "test") for name in ("dark", "light") for i in range(4)]:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    i, light = int(path[-5]), "light" in path
+    rows = b"".join(b"\0" + bytes(3 * [(8 * y + 4 * x * light + i) % 256 for x in range(32)]) for y in range(32))
+    open(path, "wb").write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0))
+                           + chunk(b"eXIf", exif) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+PYTHON
+photos=(--data folder:turned --epochs 2 --batch 4)
+expect 'photos as stored' 0 'note: .*asks to be turned' tune "${photos[@]}" --out as-stored
+expect 'photos turned' 0 'photos are turned as their EXIF block asks' tune "${photos[@]}" --exif --out as-asked
+expect 'eval does as the task remembers' 0 '^Data .*photos are turned as their EXIF block asks' "$vitrine" eval --task as-asked/task.safetensors --data folder:turned --logits-out turned.safetensors --json
+cp out remembered
+expect 'eval does as the task remembers: the same with --exif' 0 . "$vitrine" eval --task as-asked/task.safetensors --data folder:turned --exif --json
+json 'eval does as the task remembers: content' 'j["loss"] == json.load(open("remembered"))["loss"]'
+expect 'eval turns what the task was not tuned on, aloud' 0 'note: the task file does not say' "$vitrine" eval --task as-stored/task.safetensors --data folder:turned --exif
+expect 'predict does as the task remembers' 0 'note: .*and is turned, for the task was tuned so' "$vitrine" predict --task as-asked/task.safetensors turned/test/dark/0.png --json
+cp out remembered
+expect 'predict does as the task remembers: the same with --exif' 0 . "$vitrine" predict --task as-asked/task.safetensors turned/test/dark/0.png --json --exif
+same 'predict does as the task remembers: content' out remembered
+expect 'predict says that it does not turn' 0 'note: .*is used as stored; --exif turns such photos' "$vitrine" predict --task as-stored/task.safetensors turned/test/dark/0.png turned/test/dark/1.png
+if (($(grep -c 'asks to be turned' err) == 1)); then ok 'predict says so once'; else bad 'predict says so once' 'not once'; fi
+expect 'inspect tells it' 0 '^Images .*|turned as their EXIF block asks' "$vitrine" inspect as-asked/task.safetensors --json
+json 'inspect tells it: content' 'j["preprocess"]["exif"]'
+expect 'what goes on from the task turns, too' 0 'photos are turned' tune "${photos[@]}" --init as-asked/task.safetensors --out as-asked-on
+expect 'resume without it' 1 'other data' tune "${photos[@]}" --out as-asked --resume
+
+# --- what is said next, and of what is left out ---
+expect 'next after --no-test' 0 'eval --task no-test/task.safetensors --data folder:pictures$' tune --data folder:pictures --epochs 0 --no-test --out no-test
+expect 'next where all pictures were seen' 0 'eval --task seen/task.safetensors --data folder:OTHER  # pictures that it has not seen$' tune --data folder:pictures/train --val 6 --epochs 0 --out seen
+expect 'a Swin at another size says so' 0 '^Backbone .*, 44 pixels' "$vitrine" tune --backbone swin.safetensors --image-size 44 --data folder:pictures --epochs 0 --out swin-says
+expect 'more epochs' 1 'epochs 8, given 9.*--init' tune --data folder:pictures --epochs 9 --batch 8 --lr 0.01 --out colours --resume
+expect 'a damaged image: what may be done' 1 'damaged/train/red/03.png.*--max-bad N leaves such out' tune --data folder:damaged --epochs 1 --out d1
+mkdir -p left && cp -r pictures/train pictures/test left && cp -r pictures/test left/validation && touch left/train/red/{a.webp,b.gif,c.tiff,d.jp2}
+expect 'pictures of other formats are left out aloud' 0 'note: .*left out 4 files .\.gif, \.jp2, \.tiff, \.webp.' tune --data folder:left --epochs 0 --out left-out
+if (($(grep -c "note: .*ignores 'validation'; did you mean val?" err) == 1)); then ok 'a folder of another name is left out aloud'
+else bad 'a folder of another name is left out aloud' 'not said, or more than once'; fi
+mkdir -p flat/train && cp pictures/test/red/*.png flat/train
+expect 'pictures where class folders are expected' 1 "found pictures, not class folders, in 'flat/train'; expected DIR/train/<class>/\*" tune --data folder:flat --out never
+for ending in pth bin npz; do
+  expect "convert writes no .$ending" 1 "safetensors file, .*name it 'x.safetensors'" "$vitrine" convert builtin --out x.$ending
+done
+expect 'logits are no .npy' 1 "name it 'x.safetensors'" "$vitrine" eval --task colours/task.safetensors --data folder:pictures --logits-out x.npy
 
 # --- convert ---
 expect 'convert' 0 'Identity' "$vitrine" convert tiny.safetensors --out made/f32.safetensors
@@ -485,7 +648,7 @@ expect 'recording needs a device' 1 "--eager: only a device's step" "$vitrine" b
 if "$vitrine" bench step --model builtin --device cuda --batch 1 --steps 1 >/dev/null 2>&1; then
   skip 'no GPU' 'this machine has one'
 else
-  expect 'no GPU' 4 'device: cuda needs libvitrine_cuda.so|device cuda: cuda: no device' "$vitrine" bench step --model builtin --device cuda --batch 1
+  expect 'no GPU' 4 'device: cuda needs libvitrine_cuda.so.*nvcc 13 is found .*VITRINE_LIBRARIES|device cuda: cuda: no device' "$vitrine" bench step --model builtin --device cuda --batch 1
   expect 'another GPU that is not there' 4 'device' "$vitrine" tune --data synthetic:shapes --device cuda:3
 fi
 VITRINE_LIBRARIES=$work expect 'a folder of libraries without the right one' 4 . "$vitrine" bench step --model builtin --device cuda --batch 1

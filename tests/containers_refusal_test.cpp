@@ -83,8 +83,18 @@ TEST_CASE("zip: each rule is kept") {
   check_refusal(central(28, 0xffff, 2), "its directory breaks off at member 0 of 3");
   check_refusal(central(0, 1, 1), "its directory breaks off at member 0 of 3");
   check_refusal(central(20, 100'000, 4, 1), "go beyond the end");
-  check_refusal(central(24, array.size() - 1, 4, 1), "inflates to more than its");
-  check_refusal(central(24, array.size() + 1, 4, 1), "inflates to ");
+  // What an array is to inflate to, its header tells as well.
+  check_refusal(central(24, array.size() - 1, 4, 1), "'b': expected 2 elements of 4 bytes, got 7 bytes");
+  check_refusal(central(24, array.size() + 1, 4, 1),
+                text("'b': expected ", array.size(), " bytes, got ", array.size() + 1));
+  const auto resized = [&](int64_t more) {
+    const std::string program = files::pickle("N");
+    files::Archive archive = zip({{"x/data.pkl", program, true}});
+    set(archive.bytes, archive.central[0] + 24, program.size() + static_cast<size_t>(more), 4);
+    return archive.bytes;
+  };
+  check_refusal(resized(-1), "inflates to more than its");
+  check_refusal(resized(1), "inflates to ");
   check_refusal(central(46, 0, 1), "expected a name without NUL");
   check_refusal(end(4, 1, 2), "expected one disk, got several");
   check_refusal(end(8, 2, 2), "expected one disk, got several");
@@ -213,11 +223,18 @@ TEST_CASE("pickle: values, calls and names as they should be") {
   CHECK(tensors(dict(integer(-3) + dict(words("x") + good))) == "-3.x");
   CHECK(tensors(dict(words("a") + good + words("a") + "N" + words("b") + "2")).empty() == false);
   CHECK(tensors(dict(words("a") + good + words("a") + good)) == "a");  // the last counts
-  // The outer dictionaries; a tensor beside them keeps them.
+  // The outer dictionaries; a tensor beside them that might be a layer's keeps them.
   const std::string inner = dict(words("w") + good);
   CHECK(tensors(dict(words("model") + dict(words("v") + good) + words("state_dict_ema") + inner)) == "w");
   CHECK(tensors(dict(words("state_dict") + dict(words("module") + inner))) == "w");
-  CHECK(tensors(dict(words("model") + inner + words("scale") + good)) == "model.w scale");
+  CHECK(tensors(dict(words("model") + inner + words("norm.scale") + good)) == "model.w norm.scale");
+  CHECK(tensors(dict(words("model") + inner + words("best_acc1") + good)) == "w");
+  const TensorFile beside = read(torch_zip(dict(words("state_dict") + inner + words("best_acc1") + good +
+                                                words("w") + good + words("epoch") + integer(90)),
+                                           six));
+  CHECK(beside.part == "state_dict");
+  CHECK(beside.objects ==
+        std::map<std::string, std::string>{{"best_acc1", "it lies beside the part 'state_dict'"}});
   CHECK(tensors(dict(words("model") + words("vit") + words("teacher") + inner)) == "w");
   CHECK(tensors(dict(words("other") + inner)) == "other.w");
   // Objects: attributes, entries of their own, Python's pair of attributes and slots.
@@ -237,6 +254,11 @@ TEST_CASE("pickle: values, calls and names as they should be") {
                              "123456789" + "\x8a" + '\0' + "\x8f(NN\x90";
   CHECK(tensors(dict(words("a") + good + words("b") + "(" + values + "t")) == "a");
   CHECK(tensors(dict("N" + good)).empty());  // None is no name
+  // Protocol 5 beside older ones' opcodes: LONG4, BYTEARRAY8, FROZENSET, NEWOBJ_EX.
+  const std::string newer = std::string("\x8b\2\0\0\0\1\1", 7) + std::string("\x96\1\0\0\0\0\0\0\0y", 10) +
+                            "(NN\x91" + global("a", "b") + ")}\x92";
+  const std::string fifth = "\x80\5" + dict(words("a") + good + words("b") + "(" + newer + "t") + ".";
+  CHECK(golden::read(files::as_bytes(zip({{"x/data.pkl", fifth}, six[0]}).bytes)).tensors.size() == 1);
 }
 
 TEST_CASE("pickle: each refusal") {
@@ -249,8 +271,12 @@ TEST_CASE("pickle: each refusal") {
   CHECK(read(torch_zip(dict(words("a") + good + words("b") + global("ostrich", "x")), six)).tensors.size() ==
         1);
   for (const char* opcode : {"I1\n", "L1\n", "S'a'\n", "Va\n", "F1\n", "p1\n", "g1\n", "o", "d", "l", "1",
-                             "\x82", "\x96", "\xff", "\x92", "\x91", "\x8b"})
+                             "\x82", "\x97", "\x98", "\xff"})
     check_pickle(opcode, "is none that weights need");
+  for (const char* opcode : {"\x8b", "\x96"}) check_pickle(opcode, "the pickle breaks off");
+  check_pickle("\x91", "the pickle has no mark");
+  check_pickle("\x92", "the pickle's stack is empty");
+  check_pickle(global("a", "b") + ")]\x92", "expected a dictionary of arguments, got a list");
   check_pickle("", "the pickle's stack is empty");
   check_pickle("NN", "values are left on the pickle's stack");
   check_pickle("(N", "values are left on the pickle's stack");
@@ -262,8 +288,8 @@ TEST_CASE("pickle: each refusal") {
   check_pickle("\x8d\xff\xff\xff\xff\xff\xff\xff\xff", "the pickle breaks off");
   check_pickle("c" + std::string(2000, 'a') + "\n", "expected a name of at most 1024 bytes");
   check_pickle("cos", "expected a name of at most 1024 bytes");
-  check_pickle("\x80\1", "expected a pickle of protocol 2 to 4, got 1");
-  check_pickle("\x80\5", "expected a pickle of protocol 2 to 4, got 5");
+  check_pickle("\x80\1", "expected a pickle of protocol 2 to 5, got 1");
+  check_pickle("\x80\6", "expected a pickle of protocol 2 to 5, got 6");
   check_pickle("NNR", "the pickle calls None");
   check_pickle("N)R", "the pickle calls None");
   check_pickle(global("a", "b") + "NR", "expected a tuple of arguments, got None");
@@ -348,16 +374,22 @@ TEST_CASE("torch: each refusal") {
   CHECK(reason(global("torch._utils", "_rebuild_tensor") + tuple(storage("0", 6) + "K\1]]Na") + "R") ==
         "expected whole numbers as its offset, sizes and strides, got a whole number, a list and a list");
   CHECK(reason(global("my", "maker") + tuple(storage("0", 6)) + "R") == "it is what 'my.maker' makes");
-  CHECK(reason(storage("0", 6) + ")R") == "it is an object of unknown kind");
+  CHECK(read(torch_zip(dict(words("w") + storage("0", 6) + ")R"), six)).objects.at("w") ==
+        "it is an object of unknown kind");
   // No more copies than the file's size and 16 MiB.
   CHECK(reason(tensor(storage("0", 6), 0, {int64_t{1} << 40}, {0}))
             .starts_with("a copy of 4398046511104 bytes"));
   const std::vector<files::Member> zeros = {{"x/data/0", std::string(20 << 20, '\0'), true}};
-  CHECK(
-      reason(tensor(storage("0", 5 << 20), 0, {1}, {1}), zeros).starts_with("its storage of 20971520 bytes"));
-  const std::string npz =
-      zip({{"a.npy", npy(npy_header("'|u1'", "(20971520,)"), std::string(20 << 20, '\0')), true}}).bytes;
-  CHECK(read(npz).unreadable.at("a").find("would need more memory") != std::string::npos);
+  CHECK(reason(tensor(storage("0", 5 << 20), 0, {1}, {1}), zeros) ==
+        "its 20971520 bytes would need more memory than four times the file's size and 16 MiB");
+  check_refusal(torch_zip(dict(words("w") + tensor(storage("0", 7), 0, {1}, {1})),
+                          {{"x/data/0", files::floats(6), true}}),
+                "expected a storage '0' of 28 bytes, got 24");
+  const std::string content = npy(npy_header("'|u1'", "(20971520,)"), std::string(20 << 20, '\0'));
+  const std::string npz = zip({{"a.npy", content, true}}).bytes;
+  CHECK(read(npz).unreadable.at("a") ==
+        text("its ", content.size(),
+             " bytes would need more memory than four times the file's size and 16 MiB"));
 }
 
 TEST_CASE("torch before 1.6: views, and each refusal") {

@@ -40,7 +40,7 @@ bool lies_in(const Tensor& tensor, std::span<const std::byte> bytes) {
 }  // namespace
 
 TEST_CASE("containers: files of PyTorch and numpy hold what they were given") {
-  CHECK(golden::checkpoints().size() == 15);
+  CHECK(golden::checkpoints().size() == 16);
   for (const std::string& name : golden::checkpoints()) {
     CAPTURE(name);
     check_expected(load_tensors(golden::path("containers/" + name)), name);
@@ -59,8 +59,8 @@ TEST_CASE("containers: what no tensor can hold is refused when it is asked for, 
     CAPTURE(name);
     const TensorFile file = load_tensors(golden::path(std::string("containers/") + name));
     CHECK(file.part == "model");
-    CHECK(keys(file.unreadable) ==
-          std::set<std::string>{"complex", "sparse", "quantised", "array", "config"});
+    CHECK(keys(file.unreadable) == std::set<std::string>{"complex", "sparse", "quantised"});
+    CHECK(keys(file.objects) == std::set<std::string>{"array", "config"});
     const auto reason = [&](const std::string& key) { return files::message_of([&] { file.at(key); }); };
     CHECK(reason("complex") ==
           text("'", file.name, "': cannot read tensor 'complex': tensors cannot hold complex64"));
@@ -71,13 +71,16 @@ TEST_CASE("containers: what no tensor can hold is refused when it is asked for, 
   }
   for (const char* name : {"stored.npz", "deflated.npz"}) {
     const TensorFile file = load_tensors(golden::path(std::string("containers/") + name));
-    CHECK(keys(file.unreadable) ==
-          std::set<std::string>{"complex", "u64", "object", "structure", "bytes", "text", "date"});
-    CHECK(file.unreadable.at("object") == "it is an array of Python objects, '|O'");
-    CHECK(file.unreadable.at("structure") == "it is an array of structures");
-    CHECK(file.unreadable.at("text") == "it is an array of '<U3'");
+    CHECK(keys(file.unreadable) == std::set<std::string>{"complex", "u64"});
+    CHECK(keys(file.objects) == std::set<std::string>{"object", "structure", "bytes", "text", "date"});
+    CHECK(file.objects.at("object") == "it is an array of Python objects, '|O'");
+    CHECK(file.objects.at("structure") == "it is an array of structures");
+    CHECK(file.objects.at("text") == "it is an array of '<U3'");
     CHECK(file.unreadable.at("u64") == "tensors cannot hold u64");
   }
+  const TensorFile newer = load_tensors(golden::path("containers/protocol5.pth"));
+  CHECK(newer.part == "state_dict");
+  CHECK(newer.objects.at("best_acc1") == "it lies beside the part 'state_dict'");
   const TensorFile untyped = load_tensors(golden::path("containers/untyped.pth"));
   CHECK(keys(untyped.unreadable) == std::set<std::string>{"float8", "strange", "u64"});
   CHECK(untyped.unreadable.at("strange") == "its type is 'torch.strange'");
@@ -126,7 +129,7 @@ TEST_CASE("containers: a model in several files is read by its index, from the i
       R"({"a": "1.safetensors", "b": "2.safetensors", "object": "3.npz"}})");
   CHECK(keys(file.tensors) == std::set<std::string>{"a", "b"});
   CHECK(file.at("b").data<double>()[2] == 3);
-  CHECK(keys(file.unreadable) == std::set<std::string>{"object"});
+  CHECK(keys(file.objects) == std::set<std::string>{"object"});
   CHECK(file.name == index);
 
   const auto refusal = [&](const std::string& words) { return files::message_of([&] { load(words); }); };
@@ -153,6 +156,29 @@ TEST_CASE("containers: a model in several files is read by its index, from the i
   std::string many;
   for (int i = 0; i < 1001; ++i) many += text(i ? "," : "", "\"", i, "\":\"", i, "\"");
   CHECK(map(many).ends_with("expected at most 1000 files, got more"));
+}
+
+TEST_CASE("containers: the file of weights that a folder means, and one file of several") {
+  const files::TemporaryFolder folder;
+  const auto fails = [&](const std::string& path) { return files::message_of([&] { weights_file(path); }); };
+  CHECK(weights_file(folder / "nowhere.pth") == folder / "nowhere.pth");  // for who opens it to say
+  CHECK(files::says(fails(folder.str()), "is a folder without model.safetensors"));
+  folder.write("other.pth", {});
+  folder.write("config.json", {});
+  CHECK(files::says(fails(folder.str()), text("name the file of weights, of '", folder / "other.pth", "'")));
+  // Each is preferred to those that were there before.
+  for (const char* name : {"pytorch_model.bin.index.json", "pytorch_model.bin",
+                           "model.safetensors.index.json", "model.safetensors"}) {
+    folder.write(name, {});
+    CHECK(weights_file(folder.str()) == folder / name);
+  }
+
+  CHECK(files::says(fails(folder / "model-00002-of-00003.safetensors"),
+                    text("name their index, '", folder / "model.safetensors.index.json", "'")));
+  CHECK(files::says(fails("pytorch_model-00001-of-00010.bin"), "'pytorch_model.bin.index.json'"));
+  for (const char* name : {"model-00001-of-00001.safetensors", "-of-", "-of-2.bin", "a-1-of-.bin", "a-1-of-2",
+                           "1-of-2.b", "a-b-of-2.bin", "a-1-of-b.bin"})
+    CHECK(weights_file(name) == name);
 }
 
 TEST_CASE("containers: other files are refused with a sentence") {

@@ -445,7 +445,7 @@ TEST_CASE("folder: what cannot be meant is an error") {
   std::filesystem::create_directory(folder / "empty");
   CHECK(says(opening_fails(spec, Split::train), "empty"));
   folder.write("empty/picture.webp", bytes_of("x"));
-  CHECK(says(opening_fails(spec, Split::train), "1 other file"));
+  CHECK(says(opening_fails(spec, Split::train), "only 1 file (.webp)"));
   std::filesystem::remove_all(folder / "empty");
   folder.write("a/deeper/1.png", tiny_png(1));
   CHECK(says(opening_fails(spec, Split::train), "deeper"));
@@ -453,12 +453,69 @@ TEST_CASE("folder: what cannot be meant is an error") {
   std::filesystem::create_symlink("nowhere", folder / "a/2.png");
   CHECK(says(opening_fails(spec, Split::train), "2.png"));
   std::filesystem::remove(folder / "a/2.png");
-  CHECK(says(opening_fails(spec + "/a", Split::train), "no class folders"));
+  CHECK(says(opening_fails(spec + "/a", Split::train), "found pictures, not class folders, in"));
   CHECK(says(opening_fails(spec + "/a/1.png", Split::train), "is not a folder"));
   CHECK(says(opening_fails(spec + "/none", Split::train), "none"));
   folder.write("a/2.png", bytes_of("damaged"));
   const auto dataset = open_dataset(spec, Split::train);
   CHECK(says(message_of([&] { dataset->image(1); }), "2.png"));
+}
+
+TEST_CASE("folder: what is left out is told") {
+  const TemporaryFolder folder;
+  const std::string spec = "folder:" + folder.str();
+  std::vector<std::string> notes;
+  const OpenOptions options{.note = [&](const std::string& words) { notes.push_back(words); }};
+  folder.write("train/a/1.png", tiny_png(1));
+  folder.write("test/a/1.png", tiny_png(1));
+  folder.write("test/a/2.JP2", bytes_of("x"));
+  open_dataset(spec, Split::train, options);
+  CHECK(notes.empty());
+
+  for (const char* name : {"2.webp", "3.webp", "4.GIF", "README"})
+    folder.write(std::string("train/a/") + name, bytes_of("x"));
+  folder.write("train/5.png", tiny_png(1));
+  open_dataset(spec, Split::train, options);
+  REQUIRE(notes.size() == 1);
+  CHECK(says(notes[0], "left out 5 files (.gif, .png, .webp, no ending)"));
+  notes.clear();
+  open_dataset(spec, Split::test, options);
+  REQUIRE(notes.size() == 1);
+  CHECK(says(notes[0], "left out 1 file (.jp2)"));
+
+  notes.clear();
+  folder.write("Validation/a/1.png", tiny_png(1));
+  folder.write("extra/a/1.png", tiny_png(1));
+  open_dataset(spec, Split::test, options);
+  CHECK(notes.size() == 1);  // of test's own
+  open_dataset(spec, Split::train, options);
+  REQUIRE(notes.size() == 4);
+  CHECK(says(notes[2], "ignores 'Validation'; did you mean val?"));
+  CHECK(says(notes[3], "ignores 'extra', which is no split"));
+}
+
+TEST_CASE("folder: pictures where classes are expected") {
+  const TemporaryFolder folder;
+  const auto fails = [&](const char* where, Split split) {
+    return opening_fails("folder:" + (folder / where), split);
+  };
+  folder.write("plain/1.png", tiny_png(1));
+  CHECK(says(fails("plain", Split::train), "found pictures, not class folders, in"));
+  for (const char* name : {"train/1.png", "test/1.png", "validation/1.png"})
+    folder.write(std::string("splits/") + name, tiny_png(1));
+  CHECK(says(fails("splits", Split::train), "expected DIR/test/<class>/*"));
+  folder.write("mixed/train/1.png", tiny_png(1));
+  folder.write("mixed/test/a/1.png", tiny_png(1));
+  CHECK(says(fails("mixed", Split::train), "expected DIR/train/<class>/*"));
+
+  folder.write("unlabelled/train/a/1.png", tiny_png(1));  // as contests have it
+  folder.write("unlabelled/test/1.png", tiny_png(1));
+  std::vector<std::string> notes;
+  open_dataset("folder:" + (folder / "unlabelled"), Split::train,
+               {.note = [&](const std::string& words) { notes.push_back(words); }});
+  REQUIRE(notes.size() == 1);
+  CHECK(says(notes[0], "ignores 'test', which holds pictures, not class folders"));
+  CHECK(says(fails("unlabelled", Split::test), "expected DIR/test/<class>/*"));
 }
 
 TEST_CASE("folder: EXIF orientation on request, otherwise one remark") {

@@ -74,6 +74,7 @@ TEST_CASE("device: a recorded training step gives the bits of one that is not, w
                              {"deep, attention pooling", Method::vpt_deep, 1, 0, 0, true, false,
                               small_descendant(Pooling::map)},
                              {"linear", Method::linear, 1, 0, 0, true, false},
+                             {"linear, kept features, two parts", Method::linear, 2, 0, 0, false, false},
                              {"statistics of a head", Method::mlp, 2, 0, 0, true, false},
                              {"gates", Method::vpt_gated, 1, 0, 0, true, false},
                              {"factors", Method::ssf, 1, 0, 0, true, false}}) {

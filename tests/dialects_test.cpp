@@ -222,6 +222,134 @@ TEST_CASE(
         }) == "timm.safetensors: holds no ViT or Swin whose names are known; docs/checkpoints.md lists them");
 }
 
+TEST_CASE("dialects: of queries, keys and values the one that is not like the others is named") {
+  const std::string
+      begin = "hf-vit.safetensors: tensor 'vit.encoder.layer.1.attention.attention.",
+      end =
+          ".weight': expected (16, 16) of f32 in PyTorch's layout, as of what it is put together "
+          "with, got ";
+  for (const std::string which : {"query", "key", "value"}) {
+    const std::string name = "vit.encoder.layer.1.attention.attention." + which + ".weight";
+    CHECK(refusal("hf-vit.safetensors", [&](Tensors& t) { t[name] = t.at(name).rows(0, 8); }) ==
+          begin + which + end + "(8, 16) of f32");
+    CHECK(refusal("hf-vit.safetensors", [&](Tensors& t) { t[name] = t.at(name).to(DType::f16).seal(); }) ==
+          begin + which + end + "(16, 16) of f16");
+  }
+}
+
+namespace {
+
+// What a file becomes to which somebody adds, and which names get something in front.
+Checkpoint with_more(const std::string& file, const std::string& in_front,
+                     const std::vector<std::string>& more) {
+  TensorFile changed = load_tensors(path_of(file));
+  Tensors tensors;
+  for (const auto& [name, tensor] : changed.tensors) tensors[in_front + name] = tensor;
+  for (const std::string& name : more) tensors[name] = Tensor::zeros({4}, DType::f32).seal();
+  changed.tensors = tensors;
+  changed.name = file;
+  return canonical_form(std::move(changed), told_of(file));
+}
+
+// The reason why this was left out; empty if it was not.
+std::string reason_of(const Checkpoint& checkpoint, const std::string& name) {
+  for (const LeftOut& out : checkpoint.left_out)
+    if (out.name == name) return out.reason;
+  return {};
+}
+
+void check_same(const Checkpoint& got, const Checkpoint& expected) {
+  CHECK(config_to_json(got.config) == config_to_json(expected.config));
+  REQUIRE(got.file.tensors.size() == expected.file.tensors.size());
+  for (const auto& [name, tensor] : expected.file.tensors)
+    CHECK(std::ranges::equal(got.file.tensors.at(name).raw(), tensor.raw()));
+}
+
+}  // namespace
+
+TEST_CASE("dialects: towers for text beside a ViT in whatever names are left out") {
+  const Checkpoint plain = read("open-clip-timm.pt");
+  CHECK(reason_of(plain, "module.text.transformer.resblocks.0.ln_1.weight") == "the text tower");
+  for (const char* tower :
+       {"text.transformer.encoder.layer.0.attention.self.query.weight", "text.encoder.layers.0.self_attn.x",
+        "transformer.resblocks.0.ln_1.weight", "token_embedding.weight", "ln_final.bias", "text_projection",
+        "positional_embedding"}) {
+    CAPTURE(tower);
+    const Checkpoint found = with_more("open-clip-timm.pt", "", {std::string("module.") + tower});
+    check_same(found, plain);
+    CHECK(reason_of(found, std::string("module.") + tower) == "the text tower");
+  }
+  check_same(
+      with_more("clip.pt", "", {"text.transformer.encoder.layer.0.x", "text.transformer.resblocks.0.x"}),
+      read("clip.pt"));
+  check_same(with_more("hf-clip.safetensors", "", {"text_model.encoder.layer.0.attention.self.query.weight"}),
+             read("hf-clip.safetensors"));
+}
+
+TEST_CASE("dialects: of Google's training states the weights are taken, not the optimizer's") {
+  const Checkpoint plain = read("google.npz");
+  for (const auto& [weights, state] : std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"opt/target/",
+            {"opt/state/param_states/Transformer/encoderblock_0/LayerNorm_0/scale/grad_ema",
+             "opt/state/step"}},
+           {"params/", {"opt/mu/Transformer/encoderblock_0/LayerNorm_0/scale", "opt/mu/cls", "opt/count"}},
+           {"", {"opt/0/mu/Transformer/encoderblock_0/LayerNorm_0/scale", "opt/0/nu/cls"}},
+           {"params/img/", {"opt_state/params/img/Transformer/encoderblock/LayerNorm_0/scale"}},
+           {"optimizer/target/", {"optimizer/state/param_states/Transformer/encoderblock_0/x/y"}}}) {
+    CAPTURE(weights);
+    const Checkpoint found = with_more("google.npz", weights, state);
+    check_same(found, plain);
+    for (const std::string& name : state) CHECK(reason_of(found, name) == "the state of an optimizer");
+  }
+  CHECK(refusal("google.npz", [](Tensors& t) {
+          Tensors state;
+          for (const auto& [name, tensor] : t) state["opt/mu/" + name] = tensor;
+          t = state;
+        }) == "google.npz: holds no ViT or Swin whose names are known; docs/checkpoints.md lists them");
+  // What stands between the weights' own names is no part of something else.
+  const std::string norm = "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query_norm/scale";
+  CHECK(refusal("google.npz", [&](Tensors& t) {
+          t[norm] = t.at("cls");
+        }).starts_with("google.npz: tensor '" + norm + "' belongs to no ViT in the names of Google's"));
+}
+
+TEST_CASE("dialects: of a detector the backbone is taken") {
+  const Checkpoint plain = read("swin.pth");
+  TensorFile detector = load_tensors(path_of("swin.pth"));
+  Tensors tensors;
+  for (const auto& [name, tensor] : detector.tensors)
+    if (!name.starts_with("head.")) tensors["backbone." + name] = tensor;
+  const std::vector<std::string> parts{"neck.lateral_convs.0.conv.weight",   "rpn_head.rpn_conv.weight",
+                                       "roi_head.bbox_head.0.fc_cls.weight", "decode_head.conv_seg.bias",
+                                       "auxiliary_head.conv_seg.bias",       "backbone.norm0.weight"};
+  for (const std::string& name : parts) tensors[name] = tensors.at("backbone.norm.bias");
+  detector.tensors = tensors;
+  const Checkpoint found = canonical_form(detector);
+  for (const auto& [name, tensor] : found.file.tensors)
+    CHECK(std::ranges::equal(tensor.raw(), plain.file.tensors.at(name).raw()));
+  for (const std::string& name : parts)
+    CHECK(reason_of(found, name) ==
+          (name == parts.back() ? "a detector's norm" : "a part of a detector behind the backbone"));
+}
+
+TEST_CASE("dialects: a distillation token that no head looks at is a token among the others") {
+  TensorFile file = load_tensors(path_of("deit-distilled.pth"));
+  std::erase_if(file.tensors, [](const auto& entry) { return entry.first.starts_with("head_dist."); });
+  const Checkpoint found = canonical_form(file, told_of("deit-distilled.pth"));
+  const auto& config = std::get<VitConfig>(found.config);
+  CHECK(!config.distillation_token);
+  CHECK(config.registers == 1);
+  CHECK(config.pooled_tokens() == 1);
+  CHECK(found.origin.at("reg_token") == "dist_token");
+  CHECK(found.facts.preprocess == "deit");
+  // Half of that head, and no head at all, are what they were.
+  file.tensors["head_dist.bias"] = Tensor::zeros({5}, DType::f32).seal();
+  CHECK_THROWS_WITH_AS(canonical_form(file, told_of("deit-distilled.pth")),
+                       doctest::Contains("no tensor 'head_dist.weight'"), Error);
+  std::erase_if(file.tensors, [](const auto& entry) { return entry.first.starts_with("head"); });
+  CHECK(std::get<VitConfig>(canonical_form(file, told_of("deit-distilled.pth")).config).distillation_token);
+}
+
 TEST_CASE("dialects: Vitrine's own files stay as they are") {
   const Checkpoint first = read("hf-vit.safetensors");
   const Checkpoint again = canonical_form(first.file);

@@ -1,6 +1,9 @@
 // layouts_test.cpp: other programs' layouts of weights against their definition, for elements of every width, and what
 // no layout is made of.
 #include "models/checkpoints/layouts.h"
+
+#include <algorithm>
+
 #include "models/checkpoints/checkpoint.h"
 #include "tests/golden/numbers.h"
 #include "tests/op_checks.h"
@@ -112,17 +115,44 @@ TEST_CASE("layouts: shapes that a layout does not have are refused") {
 
   const auto together = [](const Shape& shape, DType dtype) {
     return sentence_of([&] {
-      stacked({Tensor::zeros({2, 3}, DType::f32).seal(), Tensor::zeros(shape, dtype).seal()}, "x");
+      stacked({{Tensor::zeros({2, 3}, DType::f32).seal(), Form::same, "x"},
+               {Tensor::zeros(shape, dtype).seal(), Form::same, "y"}});
     });
   };
-  CHECK(together({5, 3}, DType::f32).empty());
-  CHECK(together({0, 3}, DType::f32).empty());
-  CHECK(together({2, 4}, DType::f32) ==
-        "x: is put together from tensors such as (2, 3) of f32, got (2, 4) of f32");
-  CHECK(together({}, DType::f32) == "x: is put together from tensors such as (2, 3) of f32, got () of f32");
-  CHECK(together({2, 3}, DType::f16) ==
-        "x: is put together from tensors such as (2, 3) of f32, got (2, 3) of f16");
-  CHECK(stacked({Tensor::zeros({2}, DType::f32)}, "x").sealed());
+  const std::string expected =
+      "y: expected (2, 3) of f32 in PyTorch's layout, as of what it is put together with, got ";
+  CHECK(together({2, 3}, DType::f32).empty());
+  CHECK(together({5, 3}, DType::f32) == expected + "(5, 3) of f32");
+  CHECK(together({2, 4}, DType::f32) == expected + "(2, 4) of f32");
+  CHECK(together({2, 3}, DType::f16) == expected + "(2, 3) of f16");
+  CHECK(together({}, DType::f32) == "y: expected rows, got ()");
+}
+
+TEST_CASE("layouts: several are put together as each of them is laid out") {
+  for (const DType dtype : {DType::u8, DType::bf16, DType::f32, DType::f64})
+    for (const auto& [form, shape] : std::vector<std::pair<Form, Shape>>{{Form::matrix, {5, 7}},
+                                                                         {Form::filters, {2, 2, 3, 5}},
+                                                                         {Form::heads_in, {6, 2, 5}},
+                                                                         {Form::heads_out, {2, 5, 6}},
+                                                                         {Form::heads_bias, {3, 5}},
+                                                                         {Form::last_two_thirds, {6, 4}},
+                                                                         {Form::same, {3, 4}}}) {
+      CAPTURE(shape.str());
+      const std::vector<Tensor> parts{counted(shape, dtype), counted(shape, dtype)};
+      // One lies where no such element may.
+      std::vector<std::byte> storage(parts[1].bytes() + 1);
+      std::ranges::copy(parts[1].raw(), storage.begin() + 1);
+      int told = 0;
+      const Tensor odd = Tensor::borrow(storage.data() + 1, shape, dtype, std::make_shared<int>(),
+                                        [&](std::span<const std::byte>) { ++told; });
+      const Tensor all = stacked({{parts[0], form, "x"}, {odd, form, "y"}});
+      const Tensor one = laid_out(parts[0], form, "x");
+      CHECK(all.sealed());
+      CHECK(told == 1);
+      REQUIRE(all.dim(0) == 2 * one.dim(0));
+      CHECK(std::ranges::equal(all.rows(0, one.dim(0)).raw(), one.raw()));
+      CHECK(std::ranges::equal(all.rows(one.dim(0), 2 * one.dim(0)).raw(), one.raw()));
+    }
 }
 
 TEST_CASE("names: what patterns stand for") {

@@ -228,7 +228,7 @@ TEST_CASE("loader: damaged images are errors, or left out and listed") {
       strict.next(batch);
       FAIL("no error");
     } catch (const Error& error) {
-      CHECK(std::string(error.what()) == "picture 1 is damaged");
+      CHECK(std::string(error.what()) == "picture 1 is damaged; --max-bad N leaves such out");
     }
     CHECK_THROWS_AS(strict.next(batch), Error);  // the epoch is over
 

@@ -26,6 +26,14 @@ refuses_another_version() { ! configures newer 99 && ! configures older 0.0; }
 
 # The installed tree must not point back to where it was built.
 stands_alone() { ! grep -rlF -e "$root" -e "$build" "$place/installed/lib/"*/cmake "$place/installed/lib/cmake" 2>/dev/null; }
+# What README names is there.
+documents_are_there() {
+  local place=$place/installed/share/doc/vitrine name
+  for name in $(grep -oE '(docs|bench/results)/[a-z0-9-]+\.md' "$root/README.md"); do
+    [[ -f $place/$name ]] || { echo "$name is not installed"; return 1; }
+  done
+  [[ -f $place/README.md && -f $place/LICENSE ]]
+}
 program_runs() { cd / && "$place/installed/bin/vitrine" --version; }
 
 # What a kernel of one instruction set shared with the rest of the program, the linker could take for all: only C functions
@@ -49,6 +57,7 @@ else
 fi
 check_case "another version is refused" refuses_another_version
 check_case "the installed CMake files name no build folder" stands_alone
+check_case "what README names is installed" documents_are_there
 if grep -q '^VITRINE_EXAMPLES:BOOL=ON' "$build/CMakeCache.txt"; then
   check_case "the installed vitrine program runs" program_runs
 fi

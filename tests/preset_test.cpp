@@ -80,6 +80,18 @@ TEST_CASE("squashed, then cut: both steps") {
       Error);
 }
 
+TEST_CASE("whether photos are turned is remembered, and not told where they are not") {
+  Preprocess p;
+  CHECK(to_json(p).find("exif") == std::string::npos);  // as in files from before there was such a key
+  CHECK(!preprocess_from_json(to_json(p)).exif);
+  p.exif = true;
+  CHECK(preprocess_from_json(to_json(p)).exif);
+  CHECK(at_size(p, 96).exif);
+  const std::string told = to_json(p);
+  CHECK_THROWS_AS(preprocess_from_json(std::string(told).replace(told.find("exif\": true") + 7, 4, "1")),
+                  Error);
+}
+
 TEST_CASE("preprocessor_config.json: every shape of size") {
   const Preprocess google = preprocess_preset("google-vit");
   for (const char* type : {"ViT", "Siglip", ""})

@@ -400,7 +400,7 @@ TEST_CASE("processes: damaged images are left out by all, or one too many ends a
   std::erase_if(data.train, [&](int64_t i) { return damaged.contains(i); });
   config.max_bad = 0;
   const Run expected = run_on(0, backbone, data, config);
-  CHECK(expected.thrown == text("1 picture ", data.val[2], " is damaged"));
+  CHECK(expected.thrown == text("1 picture ", data.val[2], " is damaged; --max-bad N leaves such out"));
   CHECK(run_on(3, backbone, data, config) == expected);
 }
 

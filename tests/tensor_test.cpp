@@ -1,7 +1,9 @@
 // tensor_test.cpp: shapes, tensors, memory, number formats, random numbers.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <new>
 #include <set>
 #include <stdexcept>
@@ -146,4 +148,40 @@ TEST_CASE("parallel_for: each item once, exceptions come home") {
   });
   CHECK(std::count(seen.begin(), seen.end(), 1) == 1001);
   CHECK_THROWS_AS(parallel_for(100, 1, [](int64_t, int64_t) { fail(Fault::input, "no"); }), Error);
+}
+
+TEST_CASE(
+    "bytes that lie where no such element may are read through a copy, which is made once and when it is "
+    "needed") {
+  const std::vector<float> numbers{1.5f, -2, 3.25f, 4, 5, -6};
+  std::vector<std::byte> storage(numbers.size() * sizeof(float) + 1);
+  std::byte* const odd = storage.data() + 1;  // operator new gives even places
+  std::memcpy(odd, numbers.data(), numbers.size() * sizeof(float));
+  const auto owner = std::make_shared<int>();
+  std::vector<std::span<const std::byte>> told;
+  const Tensor x = Tensor::borrow(odd, {2, 3}, DType::f32, owner, [&](auto part) { told.push_back(part); });
+  CHECK(x.raw().data() == odd);
+  CHECK(told.empty());
+  const Tensor row = x.rows(1, 2);
+  CHECK(row.raw().data() == odd + 3 * sizeof(float));
+  CHECK(row.data<float>()[1] == 5);
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].data() == odd);
+  CHECK(told[0].size() == numbers.size() * sizeof(float));
+  CHECK(reinterpret_cast<uintptr_t>(x.data<float>().data()) % alignof(float) == 0);
+  CHECK(std::ranges::equal(x.data<float>(), numbers));
+  CHECK(x.data<float>().data() + 3 == row.data<float>().data());
+  CHECK(told.size() == 1);
+  CHECK(x.resident_bytes() == x.bytes());
+  // Where it is counted, the copy is, too; once it is made, others share it.
+  const Memory memory = Memory::counted();
+  const Tensor counted = Tensor::borrow(odd, {2, 3}, DType::f32, owner).with_memory(memory);
+  CHECK(memory.statistics().current == 0);
+  CHECK(counted.data<float>()[5] == -6);
+  CHECK(memory.statistics().current == x.bytes());
+  const Tensor shared = x.with_memory(memory);
+  CHECK(shared.data<float>().data() == x.data<float>().data());
+  CHECK(std::ranges::equal(shared.rows(1, 2).data<float>(), row.data<float>()));
+  CHECK(memory.statistics().current == x.bytes());
+  CHECK(shared.resident_bytes() == x.bytes());
 }

@@ -182,6 +182,12 @@ bool is_row_major(std::span<const int64_t> extents, std::span<const int64_t> str
   return true;
 }
 
+bool lies_as_a_tensor(const StoredArray& array) {
+  return is_readable(array.element) && array.element != Element::boolean && !array.big_endian &&
+         size_of(dtype_for(array.element)) * 8 == bits_of(array.element) &&
+         is_row_major(array.extents, array.strides);
+}
+
 Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& owner,
                    const SetAside& set_aside, Allowance& allowance, const std::string& where,
                    std::string& reason) {
@@ -213,11 +219,11 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
   }
   const Shape shape(array.extents);
   const DType dtype = dtype_for(array.element);
-  const bool as_it_is = size_of(dtype) * 8 == bits && array.element != Element::boolean &&
-                        !array.big_endian && is_row_major(array.extents, array.strides);
+  const bool as_it_is = lies_as_a_tensor(array);
   // An empty array may begin anywhere.
   const std::byte* first = array.bytes.data() + (empty ? 0 : static_cast<size_t>(array.offset) * (bits / 8));
-  if (as_it_is && owner && first && reinterpret_cast<uintptr_t>(first) % size_of(dtype) == 0) {
+  const bool aligned = reinterpret_cast<uintptr_t>(first) % size_of(dtype) == 0;
+  if (as_it_is && owner && first && (aligned || empty)) {
     return Tensor::borrow(first, shape, dtype, owner, set_aside);
   }
   if (empty) return Tensor::empty(shape, dtype).seal();
@@ -227,6 +233,8 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
                   Allowance::beyond_file >> 20, " MiB");
     return {};
   }
+  if (as_it_is && owner)
+    return Tensor::borrow(first, shape, dtype, owner, set_aside);  // copied when it is read
   Tensor copy = Tensor::empty(shape, dtype);
   if (as_it_is) {
     std::memcpy(copy.mutable_raw().data(), first, static_cast<size_t>(bytes));

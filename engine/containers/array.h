@@ -62,9 +62,12 @@ std::vector<int64_t> dense_strides(std::span<const int64_t> extents, bool column
 // an empty array.
 bool is_row_major(std::span<const int64_t> extents, std::span<const int64_t> strides);
 
+// Whether the bytes are those of a tensor: row-major, little-endian, of a type that tensors have.
+bool lies_as_a_tensor(const StoredArray& array);
+
 // The array as a sealed tensor. It borrows the bytes, which `owner` keeps alive, where these are what a tensor would
-// hold: row-major, little-endian, of a type and an alignment that tensors have. Otherwise, and without an owner, it is
-// one copy, taken from the allowance.
+// hold: row-major, little-endian, of a type that tensors have. Otherwise, and without an owner, it is one copy. Copies,
+// and what will be copied when it is read because it is misaligned (Tensor::borrow), are taken from the allowance.
 //
 // Throws Fault::input, beginning with `where`, if the array points beyond its bytes. If it is right but no tensor can
 // hold it (its type, more than eight extents, no allowance left), the tensor is undefined and `reason` says why.

@@ -1,6 +1,7 @@
 #include "engine/containers/npy.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 #include <optional>
@@ -156,8 +157,9 @@ std::optional<Element> element_of(std::string_view kind) {
   return std::nullopt;
 }
 
-std::span<const std::byte> header_of(std::span<const std::byte> bytes, const std::string& where,
-                                     std::span<const std::byte>& data) {
+// `bytes` are the beginning of a file of `file_size`.
+std::span<const std::byte> header_of(std::span<const std::byte> bytes, uint64_t file_size,
+                                     const std::string& where) {
   check(bytes.size() >= 10 && characters(bytes).starts_with(magic), where, ": expected a .npy file, got ",
         bytes.size() >= 10 ? "other first bytes" : "less than its first 10 bytes");
   const int major = std::to_integer<int>(bytes[6]), minor = std::to_integer<int>(bytes[7]);
@@ -169,37 +171,33 @@ std::span<const std::byte> header_of(std::span<const std::byte> bytes, const std
   if (major > 1) size |= std::to_integer<size_t>(bytes[10]) << 16 | std::to_integer<size_t>(bytes[11]) << 24;
   check(size <= header_limit, where, ": expected a header of at most ", header_limit, " bytes, got ", size);
   check(size <= bytes.size() - begin, where, ": expected a header of ", size, " bytes, got ",
-        bytes.size() - begin);
-  data = bytes.subspan(begin + size);
+        file_size - begin);
   return bytes.subspan(begin, size);
 }
 
-void add(TensorFile& file, const std::string& key, const SharedBytes& content, Allowance& allowance,
-         const std::string& where) {
-  std::string reason;
-  const StoredArray array = parse_npy(content.bytes, where, reason);
-  Tensor tensor;
-  if (reason.empty()) {
-    tensor = make_tensor(array, content.owner, content.set_aside, allowance, where, reason);
-  }
-  if (tensor.defined()) {
-    file.tensors.emplace(key, std::move(tensor));
-  } else {
-    file.unreadable.emplace(key, std::move(reason));
-  }
-}
-
-}  // namespace
-
-StoredArray parse_npy(std::span<const std::byte> bytes, const std::string& where, std::string& reason) {
+// What the header says; the elements begin behind it.
+struct Described {
   StoredArray array;
-  HeaderReader header(characters(header_of(bytes, where, array.bytes)), where);
+  size_t begin = 0;           // of the elements
+  uint64_t bytes = 0;         // of the elements
+  uint64_t tensor_bytes = 0;  // of the tensor, whose elements may be wider
+  // Why it is no tensor, and whether it is none because it is no array of numbers.
+  std::string reason;
+  bool is_object = false;
+};
+
+Described described_by(std::span<const std::byte> bytes, uint64_t file_size, const std::string& where) {
+  Described out;
+  const auto words = header_of(bytes, file_size, where);
+  out.begin = static_cast<size_t>(words.data() + words.size() - bytes.data());
+  HeaderReader header(characters(words), where);
   header.read();
-  array.extents = header.shape;
-  array.strides = dense_strides(array.extents, header.fortran_order, where);
+  out.array.extents = header.shape;
+  out.array.strides = dense_strides(out.array.extents, header.fortran_order, where);
   if (header.structured) {
-    reason = "it is an array of structures";
-    return array;
+    out.reason = "it is an array of structures";
+    out.is_object = true;
+    return out;
   }
   const std::string_view descr = header.descr;
   const char order = descr.empty() ? '\0' : descr.front();
@@ -207,27 +205,57 @@ StoredArray parse_npy(std::span<const std::byte> bytes, const std::string& where
         ": expected a descr such as '<f4', got ", quote(descr));
   const std::optional<Element> element = element_of(descr.substr(1));
   if (!element) {
-    reason =
+    out.reason =
         text("it is an array of ", descr.substr(1).starts_with('O') ? "Python objects, '|O'" : quote(descr));
-    return array;
+    out.is_object = true;
+    return out;
   }
-  array.element = *element;
-  array.big_endian = order == '>';
-  size_t numel = 1;
-  for (const int64_t extent : array.extents)
-    numel *= static_cast<size_t>(extent);  // dense_strides has checked
+  out.array.element = *element;
+  out.array.big_endian = order == '>';
+  uint64_t numel = 1;
+  for (const int64_t extent : out.array.extents)
+    numel *= static_cast<uint64_t>(extent);  // dense_strides has checked
   const size_t width = bits_of(*element) / 8;
-  check(numel <= array.bytes.size() / width, where, ": expected ", numel, " elements of ", width,
-        " bytes, got ", array.bytes.size(), " bytes");
-  return array;
+  check(numel <= (file_size - out.begin) / width, where, ": expected ", numel, " elements of ", width,
+        " bytes, got ", file_size - out.begin, " bytes");
+  out.bytes = numel * width;
+  if (is_readable(*element)) {
+    out.tensor_bytes = numel * size_of(dtype_for(*element));
+  } else {
+    out.reason = text("tensors cannot hold ", name_of(*element));
+  }
+  return out;
 }
+
+void add(TensorFile& file, const std::string& key, const Described& described, const SharedBytes& content,
+         Allowance& allowance, const std::string& where) {
+  std::string reason;
+  StoredArray array = described.array;
+  array.bytes = content.bytes.subspan(described.begin);
+  Tensor tensor = make_tensor(array, content.owner, content.set_aside, allowance, where, reason);
+  if (tensor.defined()) {
+    file.tensors.emplace(key, std::move(tensor));
+  } else {
+    file.unreadable.emplace(key, std::move(reason));
+  }
+}
+
+// Whether it was found in the header that this is no tensor.
+bool refused(TensorFile& file, const std::string& key, const Described& described) {
+  if (described.reason.empty()) return false;
+  (described.is_object ? file.objects : file.unreadable).emplace(key, described.reason);
+  return true;
+}
+
+}  // namespace
 
 TensorFile read_npy(const SharedBytes& file, const std::string& name) {
   TensorFile out;
   out.name = name;
   const std::string where = text("npy: '", name, "'");
   Allowance allowance(file.bytes.size(), where);
-  add(out, "array", file, allowance, where);
+  const Described described = described_by(file.bytes, file.bytes.size(), where);
+  if (!refused(out, "array", described)) add(out, "array", described, file, allowance, where);
   return out;
 }
 
@@ -239,18 +267,36 @@ TensorFile read_npz(const SharedBytes& file, const ZipArchive& archive, const st
   constexpr size_t per_array = 640;  // a tensor with its name, or the reason why there is none
   TensorFile out;
   out.name = name;
+  for (const ZipMember& member : archive.members())
+    allowance.take(per_array + 2 * member.name.size(), "the archive's arrays");
   for (const ZipMember& member : archive.members()) {
     if (!member.name.ends_with(ending)) continue;
     const std::string key(member.name.substr(0, member.name.size() - ending.size()));
-    allowance.take(per_array + 2 * key.size(), "the archive's arrays");
-    if (member.deflated && member.size > allowance.left()) {
-      out.unreadable.emplace(
-          key, text("its ", member.size, " bytes would need more memory than the file's size and ",
-                    Allowance::beyond_file >> 20, " MiB"));
+    const std::string where = text("npz: '", name, "': array ", quote(key));
+    if (!member.deflated) {
+      const SharedBytes content = archive.content(member, file, allowance);
+      const Described described = described_by(content.bytes, content.bytes.size(), where);
+      if (!refused(out, key, described)) add(out, key, described, content, allowance, where);
       continue;
     }
-    add(out, key, archive.content(member, file, allowance), allowance,
-        text("npz: '", name, "': array ", quote(key)));
+    // Its header tells whether the rest is wanted, and how much that may be.
+    std::array<std::byte, header_limit + 12> beginning;
+    const size_t there = archive.inflate_beginning(member, beginning);
+    const Described described = described_by(std::span(beginning).first(there), member.size, where);
+    if (refused(out, key, described)) continue;
+    check(described.begin + described.bytes == member.size, where, ": expected ",
+          described.begin + described.bytes, " bytes, got ", member.size);
+    // Where the elements lie otherwise than a tensor's, they take memory twice for a moment.
+    const bool kept = lies_as_a_tensor(described.array);
+    std::string reason = allowance.try_take_inflated(member.size);
+    if (reason.empty() && !kept) reason = allowance.try_take_inflated(described.tensor_bytes);
+    if (!reason.empty()) {
+      out.unreadable.emplace(key, std::move(reason));
+      continue;
+    }
+    Allowance taken(described.tensor_bytes, where);
+    add(out, key, described, archive.inflated(member, file, described.begin), taken, where);
+    if (!kept) allowance.give_back_inflated(member.size);
   }
   return out;
 }

@@ -253,7 +253,7 @@ class PickleMachine {
     switch (opcode) {
       case 0x80: {  // PROTO
         const uint64_t protocol = number(1);
-        return check(protocol >= 2 && protocol <= 4, where(), ": expected a pickle of protocol 2 to 4, got ",
+        return check(protocol >= 2 && protocol <= 5, where(), ": expected a pickle of protocol 2 to 5, got ",
                      protocol);
       }
       case 0x95:  // FRAME: how much could be read ahead
@@ -282,8 +282,10 @@ class PickleMachine {
         return push(add_integer(Kind::integer, static_cast<int64_t>(number(2))));
       case 'J':
         return push(add_integer(Kind::integer, static_cast<int32_t>(number(4))));
-      case 0x8a:  // LONG1
+      case 0x8a:  // LONG1, LONG4
         return push_integer_of(take(number(1)));
+      case 0x8b:
+        return push_integer_of(take(number(4)));
       case 'G': {  // BINFLOAT, big-endian
         const PickleRef ref = add(Kind::real);
         value(ref).real = std::bit_cast<double>(__builtin_bswap64(number(8)));
@@ -299,11 +301,12 @@ class PickleMachine {
         return push(add_words(Kind::text, words(number(1))));
       case 'T':
         return push(add_words(Kind::text, words(number(4))));
-      case 'C':  // SHORT_BINBYTES, BINBYTES, BINBYTES8
+      case 'C':  // SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8
         return push(add_words(Kind::bytes, words(number(1))));
       case 'B':
         return push(add_words(Kind::bytes, words(number(4))));
       case 0x8e:
+      case 0x96:
         return push(add_words(Kind::bytes, words(number(8))));
       case ']':
         return push(add(Kind::list));
@@ -311,6 +314,12 @@ class PickleMachine {
         return push(add(Kind::dict));
       case 0x8f:
         return push(add(Kind::set));
+      case 0x91: {  // FROZENSET
+        const std::span<const PickleRef> items = pop_marked();
+        const PickleRef ref = add(Kind::set);
+        put(value(ref), items);
+        return push(ref);
+      }
       case ')':
         return push_tuple({});
       case 't':
@@ -344,6 +353,12 @@ class PickleMachine {
         return reduce();
       case 0x81: {  // NEWOBJ: cls.__new__(cls, *arguments)
         const PickleRef arguments = pop(), callee = pop();
+        return push(add_object(callee, arguments, false));
+      }
+      case 0x92: {  // NEWOBJ_EX: the same with arguments by name
+        const PickleRef named = pop(), arguments = pop(), callee = pop();
+        check(value(named).is(Kind::dict), where(), ": expected a dictionary of arguments, got ",
+              what(named));
         return push(add_object(callee, arguments, false));
       }
       case 'b':

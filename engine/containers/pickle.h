@@ -2,8 +2,9 @@
 //
 // A pickle is a program for a small stack machine, which may import and call anything. Here it builds a tree of plain
 // values only: calls are recorded, never made, and give opaque objects that remember what was called with what.
-// (`collections.OrderedDict`, whose call makes a dictionary, is one at once.) Read are the opcodes that torch writes,
-// of protocols 2 and 4; any other is an error, and so is the name of anything in os, sys, posix, nt or subprocess.
+// (`collections.OrderedDict`, whose call makes a dictionary, is one at once.) Read are the opcodes that Python's own
+// pickler writes in protocols 2 to 5; any other is an error, and so is the name of anything in os, sys, posix, nt or
+// subprocess.
 //
 // All values lie in one array and point to each other by their number in it. So values that the file shares are shared
 // here, cycles do no harm, and neither building nor destroying nests however deep the file nests.

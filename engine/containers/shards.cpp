@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/containers/allowance.h"
 #include "engine/text.h"
 
 namespace vitrine {
@@ -21,7 +22,7 @@ std::string_view characters(std::span<const std::byte> bytes) {
 // Follows nlohmann's SAX events; only the map is kept, and nothing nests.
 class IndexReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit IndexReader(const std::string& name) : where_(text("index of shards '", name, "'")) {}
+  IndexReader(std::string where, Allowance& allowance) : where_(std::move(where)), allowance_(allowance) {}
 
   std::map<std::string, std::vector<std::string>> shards;
   bool has_map = false;
@@ -39,6 +40,7 @@ class IndexReader final : public nlohmann::json_sax<nlohmann::json> {
               value.find('\0') == std::string::npos && value != "." && value != "..",
           where_, ": tensor ", quote(key_), ": expected the name of a file in the index's folder, got ",
           quote(value));
+    allowance_.take(name_cost + 2 * key_.size() + 2 * value.size(), "its names");
     check(names_.size() < most_names && names_.insert(key_).second, where_, ": tensor ", quote(key_),
           names_.size() < most_names ? " appears twice" : " is one too many");
     shards[value].push_back(key_);
@@ -76,8 +78,6 @@ class IndexReader final : public nlohmann::json_sax<nlohmann::json> {
          quote(token));
   }
 
-  const std::string& where() const { return where_; }
-
  private:
   bool enter() {
     check(++depth_ <= most_depth, where_, ": expected JSON at most ", most_depth, " deep, got deeper");
@@ -91,7 +91,10 @@ class IndexReader final : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
+  // A tensor in a set and in a list that grows.
+  static constexpr size_t name_cost = 256;
   std::string where_;
+  Allowance& allowance_;
   std::string key_;
   std::set<std::string> names_;
   size_t depth_ = 0;
@@ -110,14 +113,16 @@ bool is_shard_index(std::span<const std::byte> bytes) {
 
 std::map<std::string, std::vector<std::string>> read_shard_index(std::span<const std::byte> bytes,
                                                                  const std::string& name) {
-  IndexReader reader(name);
-  check(bytes.size() <= longest_index, reader.where(), ": expected at most ", longest_index >> 20,
-        " MiB, got ", bytes.size(), " bytes");
+  const std::string where = text("index of shards '", name, "'");
+  check(bytes.size() <= longest_index, where, ": expected at most ", longest_index >> 20, " MiB, got ",
+        bytes.size(), " bytes");
   const std::string_view words = characters(bytes);
-  check(words.find('\0') == std::string_view::npos, reader.where(),
-        ": holds a NUL");  // nlohmann would end there
+  check(words.find('\0') == std::string_view::npos, where, ": holds a NUL");  // nlohmann would end there
+  Allowance allowance(bytes.size(), where);
+  take_for_json(words, allowance);
+  IndexReader reader(where, allowance);
   nlohmann::json::sax_parse(words.begin(), words.end(), &reader);
-  check(reader.has_map, reader.where(), ": expected an object weight_map, got none");
+  check(reader.has_map, where, ": expected an object weight_map, got none");
   return std::move(reader.shards);
 }
 

@@ -33,8 +33,9 @@ std::optional<std::pair<size_t, PickleRef>> inner_of(const PickleTree& tree, con
   std::array<PickleRef, outer.size()> found{};
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
     const PickleValue& key = tree[dict.items[i]];
-    if (is_tensor_record(tree, dict.items[i + 1])) return std::nullopt;
     if (!key.is(Kind::text)) continue;
+    if (key.words.find('.') != std::string_view::npos && is_tensor_record(tree, dict.items[i + 1]))
+      return std::nullopt;
     const auto known = std::ranges::find(outer, key.words);
     if (known != outer.end())
       found[known - outer.begin()] = dict.items[i + 1];  // of equal keys the last counts
@@ -45,7 +46,18 @@ std::optional<std::pair<size_t, PickleRef>> inner_of(const PickleTree& tree, con
   return std::nullopt;
 }
 
-PickleRef unwrapped(const PickleTree& tree, std::string& part) {
+void report_tensors(const PickleTree& tree, const PickleValue& dict, Allowance& allowance,
+                    std::vector<std::string>& names) {
+  for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
+    const PickleValue& key = tree[dict.items[i]];
+    if (!key.is(Kind::text) || !is_tensor_record(tree, dict.items[i + 1])) continue;
+    allowance.take(name_cost + 4 * key.words.size(), "the names of its tensors");
+    names.emplace_back(key.words);
+  }
+}
+
+PickleRef unwrapped(const PickleTree& tree, Allowance& allowance, std::string& part,
+                    std::vector<std::string>& beside) {
   constexpr int most_wrappings = 8;
   PickleRef ref = tree.root_ref();
   for (int depth = 0; depth < most_wrappings && tree[ref].is(Kind::dict); ++depth) {
@@ -53,6 +65,7 @@ PickleRef unwrapped(const PickleTree& tree, std::string& part) {
     if (!inner) break;
     part += part.empty() ? "" : ".";
     part += outer[inner->first];
+    report_tensors(tree, tree[ref], allowance, beside);
     ref = inner->second;
   }
   return ref;
@@ -185,7 +198,7 @@ bool is_tensor_record(const PickleTree& tree, PickleRef ref) {
 
 StateDict state_of(const PickleTree& tree, const std::string& where, Allowance& allowance) {
   StateDict out;
-  const PickleRef root = unwrapped(tree, out.part);
+  const PickleRef root = unwrapped(tree, allowance, out.part, out.beside);
   Walk(tree, where, allowance, out).run(root);
   return out;
 }

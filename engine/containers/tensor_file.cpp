@@ -1,8 +1,12 @@
 #include "engine/containers/tensor_file.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <filesystem>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "engine/check.h"
 #include "engine/containers/npy.h"
@@ -15,6 +19,8 @@
 namespace vitrine {
 
 namespace {
+
+namespace fs = std::filesystem;
 
 bool begins(std::span<const std::byte> bytes, std::string_view with) {
   return bytes.size() >= with.size() && std::memcmp(bytes.data(), with.data(), with.size()) == 0;
@@ -100,12 +106,62 @@ TensorFile load_tensors(const std::string& path) {
     for (const std::string& name : names) {
       if (const auto unreadable = part.unreadable.find(name); unreadable != part.unreadable.end()) {
         out.unreadable.insert(*unreadable);
+      } else if (const auto object = part.objects.find(name); object != part.objects.end()) {
+        out.objects.insert(*object);
       } else {
         out.tensors.emplace(name, part.at(name));
       }
     }
   }
   return out;
+}
+
+namespace {
+
+// "model.safetensors.index.json" for "model-00001-of-00002.safetensors"; empty for what is no part of several.
+std::string index_of(const std::string& name) {
+  constexpr std::string_view digits = "0123456789", between = "-of-";
+  const size_t of = name.rfind(between);
+  if (of == std::string::npos) return {};
+  const size_t after = of + between.size(), ending = name.find_first_not_of(digits, after);
+  const size_t before = name.find_last_not_of(digits, of - 1);
+  const bool numbered = of > 0 && before != std::string::npos && before + 1 < of && name[before] == '-';
+  if (!numbered || ending == std::string::npos || ending == after || name[ending] != '.') return {};
+  const std::string count = name.substr(after, ending - after);
+  if (count.find_first_not_of("01") == std::string::npos && count.back() == '1') return {};  // one of one
+  return text(name.substr(0, before), name.substr(ending), ".index.json");
+}
+
+bool is_weights_name(const fs::path& name) {
+  constexpr std::array<std::string_view, 6> endings{".safetensors", ".bin", ".pth", ".pt", ".npz", ".ckpt"};
+  return std::find(endings.begin(), endings.end(), name.extension().string()) != endings.end();
+}
+
+}  // namespace
+
+std::string weights_file(const std::string& path) {
+  std::error_code problem;
+  const fs::path place(path);
+  if (!fs::is_directory(place, problem)) {
+    const std::string index = index_of(place.filename().string());
+    check(index.empty(), quote(path), ": is one file of a model that lies in several: name their index, ",
+          quote((place.parent_path() / index).string()));
+    return path;
+  }
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                           "pytorch_model.bin.index.json"})
+    if (const fs::path file = place / name; fs::is_regular_file(file, problem)) return file.string();
+  std::vector<std::string> there;
+  for (fs::directory_iterator entry(place, problem), end; !problem && entry != end; entry.increment(problem))
+    if (is_weights_name(entry->path())) there.push_back(quote(entry->path().string()));
+  std::sort(there.begin(), there.end());
+  constexpr size_t most = 5;
+  std::string names;
+  for (size_t i = 0; i < std::min(there.size(), most); ++i) names += text(i > 0 ? ", " : "", there[i]);
+  fail(Fault::input, quote(path),
+       ": is a folder without model.safetensors, pytorch_model.bin or the index of either; name the file of "
+       "weights",
+       names.empty() ? "" : text(", of ", names, there.size() > most ? ", ..." : ""));
 }
 
 #endif

@@ -18,7 +18,8 @@ namespace vitrine {
 // are copied once. The names are the file's own (containers/state.h tells those of PyTorch's files; the one array of
 // a .npy file is called "array"). What cannot be read stops nobody who does not ask for it: see TensorFile.
 //
-// A file is hostile until checked: whatever it holds, reading allocates no more than the file's size and 16 MiB.
+// A file is hostile until checked: whatever it holds, reading allocates no more than the file's size and 16 MiB; where
+// arrays of the promised sizes are deflated, no more than four times the file's size and 16 MiB (containers/allowance.h).
 // Throws Fault::input if anything is not as it must be. Without VITRINE_FILES zip archives are refused.
 TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                         const std::string& name, const SetAside& set_aside = {});
@@ -29,6 +30,12 @@ TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const 
 // these are read from the index's own folder; each tensor must be in the file that the index tells, tensors that
 // it does not tell are left out. Throws Fault::output if reading fails.
 TensorFile load_tensors(const std::string& path);
+
+// The file of a model that `path` means: itself, or, if it is a folder as Hugging Face's libraries save models, the first
+// of model.safetensors, model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json that is in it.
+// Throws Fault::input, saying what to name, for a folder without these and for one file of several that an index
+// belongs to.
+std::string weights_file(const std::string& path);
 #endif
 
 }  // namespace vitrine

@@ -94,13 +94,12 @@ TensorFile read_torch_zip(const SharedBytes& file, const ZipArchive& archive, co
     const ZipMember* const member = archive.find(text(folder, "data/", storage.key));
     check(member != nullptr, where, ": expected a member ", quote(text(folder, "data/", storage.key)),
           ", found none");
-    if (member->deflated && member->size > allowance.left()) {
-      reason =
-          text("its storage of ", member->size, " bytes would need more memory than the file's size and ",
-               Allowance::beyond_file >> 20, " MiB");
-      return std::nullopt;
-    }
-    return archive.content(*member, file, allowance);
+    if (!member->deflated) return archive.content(*member, file, allowance);
+    check(member->size == bytes_of(storage, where), where, ": expected a storage ", quote(storage.key),
+          " of ", bytes_of(storage, where), " bytes, got ", member->size);
+    reason = allowance.try_take_inflated(member->size);
+    if (!reason.empty()) return std::nullopt;
+    return archive.inflated(*member, file);
   };
   return torch_tensors(tree, find, big_endian, name, where, allowance);
 }

@@ -240,7 +240,10 @@ TensorFile torch_tensors(const PickleTree& tree, const FindStorage& find, bool b
       out.unreadable.emplace(key, std::move(reason));
     }
   }
-  for (const auto& [key, ref] : state.opaque) out.unreadable.emplace(key, text("it is ", tree.describe(ref)));
+  for (const auto& [key, ref] : state.opaque) out.objects.emplace(key, text("it is ", tree.describe(ref)));
+  for (const std::string& key : state.beside)
+    if (!out.tensors.contains(key) && !out.unreadable.contains(key))
+      out.objects.emplace(key, text("it lies beside the part ", quote(out.part)));
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -23,6 +24,7 @@ constexpr uint32_t local_signature = 0x04034b50, central_signature = 0x02014b50,
 constexpr size_t local_size = 30, central_size = 46, end_size = 22, end64_size = 56, locator_size = 20;
 constexpr uint16_t full16 = 0xffff, zip64_extra = 1;
 constexpr uint32_t full32 = 0xffffffff;
+constexpr size_t most_at_once = size_t{1} << 30;  // zlib counts in 32 bits
 
 // A little-endian number of bytes that are known to be there.
 template <class T>
@@ -197,9 +199,33 @@ SharedBytes ZipArchive::content(const ZipMember& member, const SharedBytes& arch
   }
   const std::string who = text("member ", quote(member.name), " of ", member.size, " bytes");
   allowance.take(std::min<uint64_t>(member.size, SIZE_MAX), who);
-  const auto buffer = std::make_shared<std::vector<std::byte>>(member.size);
-  inflate(member, *buffer);
-  return {*buffer, buffer, {}};
+  return inflated(member, archive);
+}
+
+SharedBytes ZipArchive::inflated(const ZipMember& member, const SharedBytes& archive, size_t first) const {
+  constexpr size_t unit = alignof(std::max_align_t);
+  const size_t skipped = (unit - first % unit) % unit;
+  const auto buffer = std::make_shared<std::vector<std::byte>>(skipped + member.size);
+  const auto content = std::span(*buffer).subspan(skipped);
+  inflate(member, content);
+  if (archive.set_aside) archive.set_aside(member.bytes);
+  return {content, buffer, {}};
+}
+
+size_t ZipArchive::inflate_beginning(const ZipMember& member, std::span<std::byte> room) const {
+  const std::string who = text(where_, ": member ", quote(member.name));
+  room = room.first(std::min<uint64_t>(room.size(), member.size));
+  z_stream stream{};
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) fail(Fault::resources, who, ": cannot start zlib");
+  const std::unique_ptr<z_stream, int (*)(z_stream*)> closer(&stream, inflateEnd);
+  stream.avail_in = static_cast<uInt>(std::min(member.bytes.size(), most_at_once));
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(member.bytes.data()));
+  stream.avail_out = static_cast<uInt>(std::min(room.size(), most_at_once));
+  stream.next_out = reinterpret_cast<Bytef*>(room.data());
+  const int status = room.empty() ? Z_OK : ::inflate(&stream, Z_SYNC_FLUSH);
+  check(status == Z_OK || status == Z_STREAM_END, who,
+        ": damaged deflate data: ", stream.msg ? stream.msg : "it breaks off");
+  return room.size() - stream.avail_out;
 }
 
 void ZipArchive::inflate(const ZipMember& member, std::span<std::byte> out) const {
@@ -208,19 +234,18 @@ void ZipArchive::inflate(const ZipMember& member, std::span<std::byte> out) cons
   z_stream stream{};
   if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) fail(Fault::resources, who, ": cannot start zlib");
   const std::unique_ptr<z_stream, int (*)(z_stream*)> closer(&stream, inflateEnd);
-  // zlib counts in 32 bits. One byte of room beyond the content shows whether there is more.
-  constexpr size_t most = size_t{1} << 30;
+  // One byte of room beyond the content shows whether there is more.
   auto from = member.bytes;
   size_t filled = 0;
   Bytef beyond = 0;
   int status = Z_OK;
   while (status == Z_OK) {
     if (stream.avail_in == 0 && !from.empty()) {
-      stream.avail_in = static_cast<uInt>(std::min(from.size(), most));
+      stream.avail_in = static_cast<uInt>(std::min(from.size(), most_at_once));
       stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(from.data()));
       from = from.subspan(stream.avail_in);
     }
-    const size_t room = std::min(out.size() - filled, most);
+    const size_t room = std::min(out.size() - filled, most_at_once);
     stream.avail_out = room ? static_cast<uInt>(room) : 1;
     stream.next_out = room ? reinterpret_cast<Bytef*>(out.data() + filled) : &beyond;
     status = ::inflate(&stream, Z_NO_FLUSH);

@@ -48,6 +48,10 @@ class ZipArchive {
   // The member's content, of the CRC-32 that the directory tells, else throws. What is stored stays in `archive`, the
   // whole file; what is deflated is inflated into new memory, taken from the allowance.
   SharedBytes content(const ZipMember& member, const SharedBytes& archive, Allowance& allowance) const;
+  // The same of a deflated member, for which the memory has been taken. Its byte `first` comes to lie where any element may.
+  SharedBytes inflated(const ZipMember& member, const SharedBytes& archive, size_t first = 0) const;
+  // The first bytes of a deflated member, as many as there are room and content for: how many. The CRC-32 is not looked at.
+  size_t inflate_beginning(const ZipMember& member, std::span<std::byte> room) const;
 
  private:
   void read_directory(std::span<const std::byte> bytes, uint64_t begin, uint64_t end, uint64_t count);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <utility>
 
 namespace vitrine::cli {
 
@@ -36,19 +37,53 @@ size_t bytes(const std::string& option, const std::string& words) {
   return static_cast<size_t>(value * unit);
 }
 
-std::string help_of(const CLI::App& app, const std::string& usage) {
-  constexpr size_t column = 30;
+namespace {
+
+// "3-12"
+void read_blocks(const std::string& words, PromptConfig& prompts) {
+  const size_t dash = words.find('-');
+  check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got ", quote(words));
+  const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
+  prompts.first = first - 1;
+  prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), first, 1 << 20);
+}
+
+}  // namespace
+
+void Adder::prompt_variant(PromptConfig& variant) {
+  words("--prompt-location", "L", "prepend, add (to each token) or pixels (vpt-shallow) [prepend]",
+        [&variant](const std::string& given) { variant.location = prompt_location_of(given); });
+  words("--prompt-pooling", "W", "backbone, images, prompts or all: what is averaged [backbone]",
+        [&variant](const std::string& given) { variant.pooling = prompt_pooling_of(given); });
+  words("--prompt-blocks", "A-B", "vpt-deep of a ViT: blocks A to B alone, counted from 1 [all]",
+        [&variant](const std::string& given) { read_blocks(given, variant); });
+  flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", variant.shared);
+}
+
+std::string help_of(const CLI::App& app, const std::string& usage,
+                    const std::vector<std::string>& explained) {
+  constexpr size_t column = 30, width = 100;
+  std::string more, line;
   std::string out = text("vitrine ", usage, "\n", app.get_description(), "\n");
   for (const std::string& group : app.get_groups()) {
     out += text("\n", group, ":\n");
     for (const CLI::Option* option : app.get_options()) {
       if (option->get_group() != group || option->get_positional()) continue;
+      const std::string& name = option->get_name();
+      if (!explained.empty() && std::find(explained.begin(), explained.end(), name) == explained.end()) {
+        if (line.size() + 1 + name.size() > width - 1) more += std::exchange(line, "") + "\n";
+        line += text(line.empty() ? "  " : " ", name);
+        continue;
+      }
       std::string left = "  " + option->get_name();
       if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
       left.resize(std::max(column, left.size() + 1), ' ');
       out += left + option->get_description() + "\n";
     }
   }
+  if (!line.empty())
+    out += text("\nMore, explained by vitrine ", usage.substr(0, usage.find(' ')), " --help all:\n", more,
+                line, "\n");
   return out;
 }
 

@@ -62,6 +62,9 @@ class Adder {
   explicit Adder(CLI::App& app) : app_(app) {}
 
   void group(const std::string& name) { group_ = name; }
+  // The options that --help explains; of all others it says the names, and --help all explains them, too. None: all.
+  void often_used(std::vector<std::string> names) { often_used_ = std::move(names); }
+  const std::vector<std::string>& often_used() const { return often_used_; }
   CLI::Option* words(const std::string& name, const char* label, const char* what,
                      std::function<void(const std::string&)> take) {
     return app_
@@ -73,6 +76,24 @@ class Adder {
             },
             what)
         ->type_name(label)
+        ->group(group_);
+  }
+  // The same for an option that may be given several times.
+  CLI::Option* words_each(const std::string& name, const char* label, const char* what,
+                          std::function<void(const std::string&)> take) {
+    return app_
+        .add_option_function<std::vector<std::string>>(
+            name,
+            [name, take = std::move(take)](const std::vector<std::string>& all) {
+              for (const std::string& words : all) {
+                check(!words.empty(), name, ": expected a value, got none");
+                take(words);
+              }
+            },
+            what)
+        ->type_name(label)
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->group(group_);
   }
   template <class Field>
@@ -141,6 +162,7 @@ class Adder {
     one_of<Precision>("--precision", "P", what, field,
                       {{"f32", Precision::f32}, {"bf16", Precision::bf16}, {"int8", Precision::int8}});
   }
+  void prompt_variant(PromptConfig& variant);
   void device(Placement& place) {
     words("--device", "D", "cpu, cuda, cuda:1 (the second one) or emulator [cpu]",
           [&place](const std::string& words) { place.device = words; });
@@ -174,10 +196,12 @@ class Adder {
  private:
   CLI::App& app_;
   std::string group_;
+  std::vector<std::string> often_used_;
 };
 
-// The help of a command, one option a line.
-std::string help_of(const CLI::App& app, const std::string& usage);
+// The help of a command, one option a line: of the options in `explained`, and the names of all others; none: of all.
+std::string help_of(const CLI::App& app, const std::string& usage,
+                    const std::vector<std::string>& explained = {});
 
 // Tells unknown options and missing values by name, and takes out of `words` what belongs to no option:
 // CLI11 would take `--data` in `--out --data x` for a folder, speaks of the first missing option before the

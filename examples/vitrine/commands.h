@@ -18,6 +18,9 @@ namespace vitrine::cli {
 int tune(const TuneOptions& options, Console& console, Processes& processes);
 int eval(const EvalOptions& options, Console& console);
 int predict(const PredictOptions& options, Console& console);
+int report(const ReportOptions& options, Console& console);
+int sweep(const SweepOptions& options, Console& console);
+int table(const TableOptions& options, Console& console);
 int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);
 int convert(const ConvertOptions& options, Console& console);
@@ -41,7 +44,8 @@ std::unique_ptr<Processes> start_processes();
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 
-// A file, or "builtin" (a ViT) or "builtin-swin", which the program carries.
+// A file, a folder with one (tensor_file.h: weights_file), or "builtin" (a ViT) or "builtin-swin", which the program
+// carries.
 bool is_builtin(const std::string& where);
 TensorFile open_tensors(const std::string& where);
 Backbone open_backbone(const std::string& where, const BackboneHints& hints = {});
@@ -62,10 +66,19 @@ std::string place_text(const Placement& place, Method method = Method::linear);
 Task load_task(const std::string& path);
 bool is_task_file(const TensorFile& file);
 
+// Throws if a safetensors file is to be written under the name of another format.
+void check_safetensors_name(const char* option, const std::string& path);
 // Makes the folder of a file that is written later, and throws now if the file cannot be written then.
 void prepare_output(const std::string& path);
+// The split that a task is asked about if nobody says which: test if there is one, or else val, or else train.
+Split usual_split(const std::string& spec);
 // Throws unless a data set's classes are those of a task, by number and name.
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
+
+// What is said of photos that are turned as they ask, and of a task that was not tuned so.
+inline constexpr const char* exif_words = "; photos are turned as their EXIF block asks";
+inline constexpr const char* untold_exif =
+    "the task file does not say that it was tuned on photos turned by EXIF; --exif turns these";
 
 // For measuring: seconds of a steady clock, and the middle of some values (not none).
 double now();

@@ -29,6 +29,7 @@ std::string provenance_of(const Backbone& backbone, const BackboneHints& hints) 
 }  // namespace
 
 int convert(const ConvertOptions& o, Console& console) {
+  check_safetensors_name("--out", o.out);
   const Backbone backbone = open_backbone(o.backbone, o.hints);
   check_own_size(backbone, o.hints);
   prepare_output(o.out);

@@ -43,16 +43,26 @@ std::string preprocess_text(const Preprocess& p) {
       : p.squash           ? text("squashed to ", p.size, " x ", p.size)
       : p.resize == p.size ? text("shorter side and central square ", p.size)
                            : text("shorter side ", p.resize, ", central square ", p.size);
-  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}", geometry, name_of(p.filter),
-                     p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2]);
+  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}{}", geometry, name_of(p.filter),
+                     p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2], p.exif ? exif_words : "");
 }
 
 // "batch 64, clip 0.0, ..."
 std::string pairs_text(const Json& object) {
   std::string all;
   for (const auto& [key, value] : object.items())
-    all +=
-        text(all.empty() ? "" : ", ", key, " ", value.is_string() ? value.get<std::string>() : value.dump());
+    all += text(all.empty() ? "" : ", ", key, " ",
+                value.is_string() ? value.get<std::string>()
+                : value.is_null() ? "not told"
+                                  : value.dump());
+  return all;
+}
+
+// "a, b and c"
+std::string listed(const std::vector<std::string>& words) {
+  std::string all;
+  for (size_t i = 0; i < words.size(); ++i)
+    all += text(i == 0 ? "" : i + 1 == words.size() ? " and " : ", ", words[i]);
   return all;
 }
 
@@ -62,8 +72,8 @@ Json inspect_task(const TensorFile& file, Console& console) {
   for (const auto& [name, tensor] : task.tensors) parameters += tensor.numel();
   const int64_t prompts = prompt_kind(task.config.method) != PromptKind::none ? task.config.prompts.count : 0;
   console.item("Task",
-               text(name_of(task.config.method), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "",
-                    ", ", count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
+               text(method_text(task.config), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "", ", ",
+                    count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
   console.item("Classes", text(task.config.classes, ": ", class_list(task.class_names)));
   console.item("Backbone", text(task.backbone, ", identity ", task.backbone_identity));
   console.item("Images", preprocess_text(preprocess_from_json(task.preprocess)));
@@ -71,7 +81,7 @@ Json inspect_task(const TensorFile& file, Console& console) {
   console.line("Tensors");
   list_tensors(file, console);
   return {{"kind", "task"},
-          {"method", name_of(task.config.method)},
+          {"method", method_text(task.config)},
           {"prompts", prompts},
           {"parameters", parameters},
           {"classes", task.class_names},
@@ -82,14 +92,36 @@ Json inspect_task(const TensorFile& file, Console& console) {
           {"tensors", tensors_json(file)}};
 }
 
-// JSON inside words gets spaces, so that its lines can break.
-std::string spaced(const std::string& words) {
-  std::string out;
-  for (const char ch : words) {
-    if (ch == '"' && out.ends_with(',')) out += ' ';
-    out += ch;
+// Where a file came from, fit for a few lines: without configurations, which stand elsewhere, and without what the one
+// before it started from.
+std::string shortened(std::string words) {
+  const size_t length = words.size();
+  for (size_t begin; (begin = words.find(", {")) != std::string::npos;) {
+    const size_t end = words.find('}', begin);
+    words.erase(begin, end == std::string::npos ? end : end + 1 - begin);
   }
-  return out;
+  if (const size_t begin = words.find("; started from: "); begin != std::string::npos) {
+    const size_t end = words.find("; vitrine convert: ", begin);
+    words.replace(begin, end == std::string::npos ? end : end - begin, "; started from another");
+  }
+  constexpr size_t most = 400;
+  if (words.size() > most) words.replace(most / 2, words.size() - most, " ... ");
+  return words.size() < length ? words + " (all of it: --json)" : words;
+}
+
+// The configuration without what nobody tells.
+Json told_config(const Pretrained& opened) {
+  Json config = Json::parse(config_to_json(opened.backbone.config));
+  for (const Unsettled& what : opened.unsettled) config[what.key] = nullptr;
+  return config;
+}
+
+// What has to be told before the net can be used.
+std::vector<std::string> missing_of(const Pretrained& opened, bool pictures_told) {
+  std::vector<std::string> missing;
+  for (const Unsettled& what : opened.unsettled) missing.emplace_back(what.clause);
+  if (!pictures_told) missing.emplace_back("how its pictures were prepared");
+  return missing;
 }
 
 // "12 tensors: 10 of the text tower, ..." by reason, with an example each.
@@ -112,7 +144,8 @@ Json left_out_json(const std::vector<LeftOut>& left_out) {
 Json inspect_backbone(const Pretrained& opened, Console& console) {
   const Backbone& backbone = opened.backbone;
   const TransformerConfig headless = with_classes(backbone.config, 0);
-  const std::string identity = identity_of(backbone), preset = preset_name(backbone.config);
+  const std::string identity = opened.unsettled.empty() ? identity_of(backbone) : "",
+                    preset = preset_name(backbone.config);
   // Whose names have to tell it is asked by those who need pictures.
   const bool told =
       backbone.file.metadata.contains("preprocess") || !backbone.file.metadata.contains("dialect");
@@ -124,7 +157,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
                                       ? text(", with its head of ", class_count(backbone.config), " classes ",
                                              count_text(parameter_count(backbone.config)))
                                       : ", no head"));
-  console.item("Work", fmt::format("{:.3g} GMACs for an image", gmacs));
+  console.item("Work", fmt::format("{:.3g} GMACs (billions of multiply-adds) for an image", gmacs));
   console.item("Stored", text(backbone.stored_types, ", ", bytes_text(backbone.stored_bytes), ", ",
                               backbone.file.tensors.size(), " tensors"));
   if (!backbone.file.part.empty())
@@ -135,16 +168,22 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
                                     : "not told: give --backbone-config with its family or its config.json");
   if (!opened.positions.empty()) console.item("Positions", opened.positions);
   if (!opened.left_out.empty()) console.item("Left out", left_out_text(opened.left_out));
-  console.item("Config", pairs_text(Json::parse(config_to_json(backbone.config))));
-  console.item("Identity", identity);
+  console.item("Config", pairs_text(told_config(opened)));
+  console.item("Identity", identity.empty() ? "not told: it depends on what is missing" : identity);
   const auto provenance = backbone.file.metadata.find("provenance");
-  if (provenance != backbone.file.metadata.end()) console.item("From", spaced(provenance->second));
+  if (provenance != backbone.file.metadata.end()) console.item("From", shortened(provenance->second));
+  const std::vector<std::string> missing = missing_of(opened, preprocess.has_value());
+  if (!missing.empty())
+    console.item("Missing", text(listed(missing),
+                                 "; --backbone-config tells it: the model's config.json or the name of "
+                                 "its family"));
   Json json{{"kind", "backbone"},
             {"preset", preset},
             {"parameters", parameter_count(headless)},
             {"parameters_with_head", parameter_count(backbone.config)},
             {"gmacs", gmacs},
-            {"config", Json::parse(config_to_json(backbone.config))},
+            {"config", told_config(opened)},
+            {"missing", missing},
             {"preprocess", preprocess ? Json::parse(to_json(*preprocess)) : Json()},
             {"positions", opened.positions},
             {"dialect", opened.dialect},
@@ -152,18 +191,32 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
             {"left_out", left_out_json(opened.left_out)},
             {"dtypes", backbone.stored_types},
             {"bytes", backbone.stored_bytes},
-            {"identity", identity},
+            {"identity", identity.empty() ? Json() : Json(identity)},
             {"part", backbone.file.part},
             {"metadata", backbone.file.metadata}};
   return json;
 }
 
 Json inspect_tensors(const TensorFile& file, Console& console) {
+  if (file.tensors.empty() && file.unreadable.empty()) {
+    const auto object = file.objects.begin();
+    fail(Fault::input, file.name, ": holds no tensors",
+         object == file.objects.end()
+             ? ""
+             : text("; ", object->first.empty() ? "" : quote(object->first) + ": ", object->second));
+  }
   console.item("Tensors", text(file.tensors.size(), ", ", bytes_text(total_bytes(file))));
   list_tensors(file, console);
-  for (const auto& [name, why] : file.unreadable) console.line(text("  ", name, " ", why));
+  for (const auto* others : {&file.unreadable, &file.objects})
+    for (const auto& [name, why] : *others) console.line(text("  ", quote(name), ": ", why));
   for (const auto& [key, value] : file.metadata) console.line(text("  ", key, " = ", quote(value)));
-  return {{"kind", "tensors"}, {"metadata", file.metadata}, {"tensors", tensors_json(file)}};
+  console.item("Backbone",
+               "none: no ViT and no Swin has these names (docs/checkpoints.md lists those that load)");
+  return {{"kind", "tensors"},
+          {"metadata", file.metadata},
+          {"tensors", tensors_json(file)},
+          {"unreadable", file.unreadable},
+          {"objects", file.objects}};
 }
 
 }  // namespace
@@ -172,14 +225,18 @@ int inspect(const InspectOptions& o, Console& console) {
   Json json;
   // Of a ViT it is part of the net; what can be told of a Swin is the same for every size.
   const auto open = [&] {
-    Pretrained opened = open_pretrained(o.file, o.hints);
+    BackboneHints hints = o.hints;
+    hints.only_look = true;
+    Pretrained opened = open_pretrained(o.file, hints);
     check_own_size(opened.backbone, o.hints);
     return opened;
   };
   if (is_builtin(o.file)) {
     json = inspect_backbone(open(), console);
   } else {
-    TensorFile file = load_tensors(o.file);
+    const std::string path = weights_file(o.file);
+    if (path != o.file) console.item("File", path);
+    TensorFile file = load_tensors(path);
     if (is_task_file(file))
       json = inspect_task(file, console);
     else if (is_checkpoint(file))

@@ -29,18 +29,30 @@ void hold_standard_streams() {
 int run(const TuneOptions& o, Console& console, Processes& processes) { return tune(o, console, processes); }
 int run(const EvalOptions& o, Console& console) { return eval(o, console); }
 int run(const PredictOptions& o, Console& console) { return predict(o, console); }
+int run(const ReportOptions& o, Console& console) { return report(o, console); }
 int run(const PretrainOptions& o, Console& console) { return pretrain(o, console); }
 int run(const InspectOptions& o, Console& console) { return inspect(o, console); }
 int run(const ConvertOptions& o, Console& console) { return convert(o, console); }
 int run(const BenchOptions& o, Console& console) { return bench(o, console); }
 int run(const GemmBenchOptions& o, Console& console) { return bench_gemm(o, console); }
+int run(const TableOptions& o, Console& console) { return table(o, console); }
 int run(const LoadBenchOptions& o, Console& console) { return bench_load(o, console); }
 int run(const MemoryOptions& o, Console& console) { return bench_memory(o, console); }
+
+// Processes of mpirun share a sweep's folder as any others do, and begin apart.
+int run(const SweepOptions& o, Console& console, Processes& processes) {
+  SweepOptions own = o;
+  if (processes.count() > 1) {
+    own.part = processes.rank();
+    own.parts = processes.count();
+  }
+  return sweep(own, console);
+}
 
 template <class Options>
 int run(const Options& o, Console& console, Processes& processes) {
   check(processes.count() == 1, "works in one process, but mpirun started ", processes.count(),
-        "; they can share the work of vitrine tune");
+        "; they can share the work of vitrine tune and vitrine sweep");
   return run(o, console);
 }
 
@@ -72,7 +84,7 @@ struct Runner {
   }
 };
 
-int report(const Processes* processes, const std::string& command, std::string_view words, Fault fault) {
+int tell(const Processes* processes, const std::string& command, std::string_view words, Fault fault) {
   // library and command share the name
   if (words.starts_with(command + ": ")) words.remove_prefix(command.size() + 2);
   Common common;
@@ -101,13 +113,13 @@ int main(int argc, const char* const* argv) {
     });
     return status;
   } catch (const Error& e) {
-    return report(processes.get(), command, e.what(), e.fault());
+    return tell(processes.get(), command, e.what(), e.fault());
   } catch (const std::bad_alloc&) {
-    return report(processes.get(), command, "not enough memory", Fault::resources);
+    return tell(processes.get(), command, "not enough memory", Fault::resources);
   } catch (const std::filesystem::filesystem_error& e) {
-    return report(processes.get(), command, e.what(), Fault::output);
+    return tell(processes.get(), command, e.what(), Fault::output);
   } catch (const std::exception& e) {
-    return report(processes.get(), command, std::string("unexpected: ") + e.what(), Fault::input);
+    return tell(processes.get(), command, std::string("unexpected: ") + e.what(), Fault::input);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "adder.h"
 #include "engine/instruction_set.h"
+#include "options_sweep.h"
 
 namespace vitrine::cli {
 
@@ -14,16 +15,22 @@ namespace {
 constexpr const char* overview =
     "vitrine: small trainable prompts in front of a frozen Vision Transformer\n\n"
     "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
+    "  vitrine sweep     methods by tasks: settings are searched, every seed is tested once\n"
+    "  vitrine table     the table of such a comparison, beside the paper's\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
+    "  vitrine report    a run as one HTML page: curves, mistakes, attention, features\n"
     "  vitrine inspect   what a backbone, a task file or another file of tensors holds\n"
     "  vitrine convert   writes a backbone as one safetensors file, with its configuration\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
-    "  vitrine bench     speed of a step, a pass and the matrix product; memory of a step\n\n"
-    "  vitrine COMMAND --help tells more, vitrine --version which version this is.\n"
+    "  vitrine bench     speed of a step, a pass, the matrix product and of opening a checkpoint; memory\n"
+    "                    of a step: bench step, infer, gemm, load, memory\n\n"
+    "  vitrine COMMAND --help tells more (vitrine tune --help all: every option), vitrine --version which\n"
+    "  version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
-    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune and pretrain --state save "
+    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune, sweep and pretrain --state "
+    "save "
     "first).\n";
 
 constexpr const char* bench_overview =
@@ -35,24 +42,30 @@ constexpr const char* bench_overview =
     "  vitrine bench load   opening a checkpoint\n\n"
     "  vitrine bench step --help tells more, and so on.\n";
 
-constexpr const char* backbone_what = "a ViT's or Swin's file, builtin or builtin-swin [builtin]";
+constexpr const char* backbone_what = "a ViT's or Swin's file or folder, builtin or builtin-swin [builtin]";
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* size_what = "side in pixels of the squares that the net sees [as it was trained]";
 constexpr const char* data_what =
-    "folder:DIR, cifar10:DIR, cifar100:DIR, fashion-mnist:DIR,\n"
-    "                              tensors:FILE, synthetic:shapes|stripes|colors (required)";
-
-// "3-12"
-void read_blocks(const std::string& words, PromptConfig& prompts) {
-  const size_t dash = words.find('-');
-  check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got ", quote(words));
-  const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
-  prompts.first = first - 1;
-  prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), first, 1 << 20);
-}
+    "folder:DIR, vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR,\n"
+    "                              fashion-mnist:DIR, tensors:FILE, synthetic:shapes|stripes|colors,\n"
+    "                              mini:creatures|textures|cells|terrain|count|position|orientation|\n"
+    "                              distance (required);\n"
+    "                              folder: DIR/train|val|test/<class>/* or DIR/<class>/*";
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
+  add.often_used({"--backbone",     "--backbone-config",
+                  "--image-size",   "--device",
+                  "--data",         "--train-limit",
+                  "--val",          "--exif",
+                  "--flip",         "--method",
+                  "--prompts",      "--init",
+                  "--epochs",       "--batch",
+                  "--lr",           "--wd",
+                  "--seed",         "--out",
+                  "--resume",       "--no-test",
+                  "--memory-limit", "--threads",
+                  "--json"});
   add.group("Backbone and data");
   add.path("--backbone", "FILE", backbone_what, o.backbone);
   add.hints(o.hints, size_what);
@@ -63,36 +76,32 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.seed("--data-seed", "which images those are [0]", o.data_seed);
   add.one_of<ResizeMode>("--resize", "crop|squash", "how images become squares [as the backbone's were]",
                          o.resize, {{"crop", ResizeMode::crop}, {"squash", ResizeMode::squash}});
-  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.flag("--exif", "turn photos as their EXIF block asks; the task remembers it", o.exif);
   add.flag("--flip", "mirror half of the training images", c.augment.flip);
   add.words("--random-crop", "S", "train on random parts, at least S of the area (0.08 is usual)",
             [&c](const std::string& words) {
               c.augment.crop_scale_min = real("--random-crop", words, 0.01, 1);
               c.augment.crop = true;
             });
+  add.flag("--random-shift", "train on squares at random places, not from the middle", c.augment.shift);
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", c.max_bad, 0);
   add.group("What is trained");
   add.method(
-      "vpt-deep, vpt-shallow, vpt-gated, vpt-deep+bias, linear, mlp-3, full, partial-1,\n"
-      "                              bias, adapter-8, cls, sidetune, lora-8 or ssf [vpt-deep]",
+      "vpt-deep, vpt-shallow, vpt-gated, vpt-deep+bias, linear, mlp-3, full,\n"
+      "                              partial-1, bias, adapter-8, cls, sidetune, lora-8 or ssf [vpt-deep]",
       o.method);
   add.count("--prompts", "P", "prompt tokens; vpt-deep has as many for each block [10]", o.prompts, 1,
             1 << 16);
   add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width",
             o.prompt_projection, 1, 1 << 16);
-  add.words("--prompt-location", "L", "prepend, add (to each token) or pixels (vpt-shallow) [prepend]",
-            [&o](const std::string& words) { o.variant.location = prompt_location_of(words); });
-  add.words("--prompt-pooling", "W", "backbone, images, prompts or all: what is averaged [backbone]",
-            [&o](const std::string& words) { o.variant.pooling = prompt_pooling_of(words); });
-  add.words("--prompt-blocks", "A-B", "vpt-deep of a ViT: blocks A to B alone, counted from 1 [all]",
-            [&o](const std::string& words) { read_blocks(words, o.variant); });
-  add.flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", o.variant.shared);
+  add.prompt_variant(o.variant);
   add.number("--prompt-dropout", "R", "share of prompt values left out in training [0]", o.prompt_dropout, 0,
              0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training [0]", o.drop_path, 0,
              0.999999);
-  add.one_of<bool>("--head-init", "paper|zero", "how the head starts: kaiming normal, or zeros [zero]",
-                   o.paper_head, {{"paper", true}, {"zero", false}});
+  add.one_of<bool>("--head-init", "paper|zero",
+                   "how the head starts: kaiming normal, as in VPT's code, or zeros [zero]", o.paper_head,
+                   {{"paper", true}, {"zero", false}});
   add.path("--init", "TASK", "start from this task file, with its method and prompts", o.init);
   add.group("How it is trained");
   add.count("--epochs", "E", "passes over the images [50; full 20]; 0 writes the untrained task", o.epochs, 0,
@@ -125,6 +134,7 @@ void add_tune(Adder& add, TuneOptions& o) {
   add.path("--out", "DIR", "run folder [runs/DATA-METHOD-n]", o.out);
   add.flag("--resume", "go on with the run in that folder", o.resume);
   add.flag("--no-test", "leave out the accuracy on the test split", o.no_test);
+  add.flag("--tensorboard", "write the metrics for TensorBoard, too, into the run folder", o.tensorboard);
   add.words("--memory-limit", "BYTES",
             "keep to it, such as 800M or 2G (MiB, GiB), if need be by packing\n"
             "                              matrices once, then by computing blocks again [none]",
@@ -137,13 +147,16 @@ void add_eval(Adder& add, EvalOptions& o) {
   add.group("What");
   add.path("--task", "FILE", "task file of vitrine tune (required)", o.task)->required();
   add.path("--data", "SPEC", data_what, o.data)->required();
-  add.one_of<Split>(
-      "--split", "S", "test, val, train or all [test if there is one]", o.split,
-      {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.one_of<Split>("--split", "S", "test, val, train, train_val or all [test if there is one]", o.split,
+                    {{"test", Split::test},
+                     {"val", Split::val},
+                     {"train", Split::train},
+                     {"train_val", Split::train_val},
+                     {"all", Split::all}});
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.hints(o.hints);
   add.placement(o.place);
-  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.flag("--exif", "turn photos as their EXIF block asks [as the task was tuned]", o.exif);
   CLI::Option* bad =
       add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
   add.group("How");
@@ -164,8 +177,30 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.hints(o.hints, size_what);
   add.placement(o.place);
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
-  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.flag("--exif", "turn photos as their EXIF block asks [as the task was tuned]", o.exif);
   add.group("How");
+  add.common(o.common);
+}
+
+void add_report(Adder& add, ReportOptions& o) {
+  add.group("What");
+  add.path("--data", "SPEC", "where the pictures come from [the data that the run was trained on]", o.data);
+  add.one_of<Split>(
+      "--split", "S", "test, val, train or all [test if there is one]", o.split,
+      {{"test", Split::test}, {"val", Split::val}, {"train", Split::train}, {"all", Split::all}});
+  add.count("--images", "N", "mistakes to show [24], and a quarter as many pictures with attention", o.images,
+            0, 1000);
+  add.count("--embedding", "N", "pictures whose features are laid out in the plane [1000]", o.embedding, 0,
+            4000);
+  add.path("--out", "FILE", "the page [RUN/report.html]", o.out);
+  add.path("--backbone", "FILE", task_backbone_what, o.backbone);
+  add.hints(o.hints);
+  add.placement(o.place);
+  add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
+  add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
+  add.group("How");
+  add.count("--batch", "B", "images at once [64]", o.batch, 1, 1 << 20);
+  add.count("--workers", "W", "threads that load images [1]", o.workers, 0, 256);
   add.common(o.common);
 }
 
@@ -298,10 +333,11 @@ Request read(const std::string& command, const std::string& usage, const char* w
   app.set_help_flag();
   Adder adder(app);
   add(adder, options);
-  for (const std::string& word : words) {
-    if (word == "--") break;
-    if (word == "--help" || word == "-h") return Show{help_of(app, usage)};
-  }
+  for (size_t i = 0; i < words.size() && words[i] != "--"; ++i)
+    if (words[i] == "--help" || words[i] == "-h") {
+      const bool all = i + 1 < words.size() && words[i + 1] == "all";
+      return Show{help_of(app, usage, all ? std::vector<std::string>{} : adder.often_used())};
+    }
   std::vector<std::string> positionals = take_positionals(app, words);
   check(positionals.empty() ? !many && !one : many || (one && positionals.size() == 1), "expected ",
         many  ? text("at least one ", positional)
@@ -359,17 +395,19 @@ Request version() { return Show{text("vitrine ", VITRINE_VERSION, " (", instruct
 Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty())
-    fail(Fault::input,
-         "expected a command: tune, eval, predict, inspect, convert, pretrain or bench; see vitrine --help");
+    fail(
+        Fault::input,
+        "expected a command: tune, sweep, table, eval, predict, report, inspect, convert, pretrain or bench; "
+        "see vitrine --help");
   if (words[0] == "--version") return version();
-  if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`
+  if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`, and `help tune all`
     words.erase(words.begin());
-    words.push_back("--help");
+    words.insert(words.end() - (words.size() > 1 && words.back() == "all" ? 1 : 0), "--help");
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 
-  constexpr std::array<std::string_view, 7> commands{"tune",    "eval",     "predict", "inspect",
-                                                     "convert", "pretrain", "bench"};
+  constexpr std::array<std::string_view, 10> commands{"tune",   "sweep",   "table",   "eval",     "predict",
+                                                      "report", "inspect", "convert", "pretrain", "bench"};
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
@@ -386,6 +424,14 @@ Request parse(int argc, const char* const* argv, std::string& command) {
         name, "tune --data SPEC [options]",
         "Trains prompts and a head; the backbone stays as it is. Under mpirun processes share the work.",
         words, add_tune);
+  if (name == "sweep")
+    return read<SweepOptions>(
+        name, "sweep --suite FILE --out DIR [options]",
+        "Compares methods on tasks: searches each one's settings, then tests every seed.", words, add_sweep);
+  if (name == "table")
+    return read<TableOptions>(name, "table FOLDER|LEDGER...",
+                              "The table of what vitrine sweep found out, on standard output.", words,
+                              add_table, &TableOptions::ledgers, nullptr, "FOLDER or LEDGER");
   if (name == "eval")
     return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]",
                              "The accuracy of a task on a data set.", words, add_eval);
@@ -393,6 +439,12 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     return read<PredictOptions>(name, "predict --task FILE IMAGE...  or  predict --backbone FILE IMAGE...",
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
                                 &PredictOptions::images, nullptr, "IMAGE");
+  if (name == "report")
+    return read<ReportOptions>(
+        name, "report RUN [options]",
+        "One HTML page about a run folder of vitrine tune: curves, confusion, mistakes, "
+        "attention and\nfeatures. It needs nothing but itself to be shown.",
+        words, add_report, nullptr, &ReportOptions::run, "RUN");
   if (name == "inspect")
     return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin",
                                 "What a file holds: safetensors, .npz, .npy, or a checkpoint of PyTorch.",

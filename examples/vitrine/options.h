@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "models/training/pretrained.h"
+#include "models/training/recipes.h"
+#include "models/training/table.h"
 #include "models/training/tune.h"
 
 namespace vitrine::cli {
@@ -35,8 +37,6 @@ struct Placement {
   }
 };
 
-enum class ResizeMode { own, crop, squash };  // own: as the backbone's preprocessing has it
-
 struct TuneOptions {
   Common common;
   Placement place;
@@ -59,7 +59,7 @@ struct TuneOptions {
   // the rest: schedule, clip, smoothing, weights, seed, order, augment, workers, ...
   TuneConfig config;
   std::optional<std::string> out;
-  bool resume = false, no_test = false;
+  bool resume = false, no_test = false, tensorboard = false;
   size_t memory_limit = 0;  // bytes; 0: none
 };
 
@@ -82,6 +82,18 @@ struct PredictOptions {
   std::vector<std::string> images;
   BackboneHints hints;
   int64_t top = 5;
+  bool exif = false;
+};
+
+struct ReportOptions {
+  Common common;
+  Placement place;
+  std::string run;
+  std::optional<std::string> out, data, backbone;
+  std::optional<Split> split;  // empty: test, or else val, or else train
+  BackboneHints hints;
+  int64_t images = 24, embedding = 1000, batch = 64, max_bad = 0;
+  int workers = 1;
   bool exif = false;
 };
 
@@ -151,13 +163,43 @@ struct LoadBenchOptions {
   int64_t runs = 5;
 };
 
+struct SweepOptions {
+  Common common;
+  Placement place;
+  std::optional<std::string> backbone, suite;
+  BackboneHints hints;
+  std::vector<std::string> data, tasks, methods{"linear", "vpt-shallow", "vpt-deep", "full"};
+  bool exif = false;
+  std::string recipe = "quick";
+  GridChanges changes;
+  int64_t seeds = 3, max_bad = 0;
+  uint64_t data_seed = 0;
+  std::vector<int64_t> train_sizes;
+  std::string out;
+  std::vector<std::string> ledgers;
+  bool show_plan = false, keep_tasks = false, retry = false;
+  int part = 0, parts = 1;
+  size_t cache = size_t{2} << 30;
+  int workers = 1;
+};
+
+struct TableOptions {
+  Common common;
+  std::vector<std::string> ledgers;  // or folders of sweeps
+  std::optional<By> by;
+  TableFormat format = TableFormat::markdown;
+  PaperRows paper = PaperRows::of_form;
+  std::optional<std::string> out;
+};
+
 // What --help and --version ask for: text for standard output.
 struct Show {
   std::string text;
 };
 
-using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, PretrainOptions, InspectOptions,
-                             ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions, LoadBenchOptions>;
+using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, ReportOptions, PretrainOptions,
+                             InspectOptions, ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions,
+                             LoadBenchOptions, SweepOptions, TableOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

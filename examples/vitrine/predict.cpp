@@ -20,8 +20,18 @@ struct Classifier {
   std::function<Variable(const Variable&)> logits;
   Preprocess preprocess;
   std::vector<std::string> class_names;
-  Memory home{};  // where the model lives
+  Memory home{};       // where the model lives
+  std::string note{};  // what is remarked of it, if anything
 };
+
+// "name", or ["n01440764", "name"] as imagenet_class_index.json has it.
+std::string name_in(const nlohmann::json& entry, int64_t number, const std::string& who) {
+  if (entry.is_string()) return entry.get<std::string>();
+  check(entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string(), who,
+        ": class ", number, ": expected a name, or a list of its synset and its name, got ",
+        quote(entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+  return entry[1].get<std::string>();
+}
 
 // {"0": "name", ...} with each class once, or ["name", ...]; `who` opens error messages.
 std::vector<std::string> names_from_json(std::string_view content, const std::string& who) {
@@ -30,17 +40,21 @@ std::vector<std::string> names_from_json(std::string_view content, const std::st
     std::vector<std::string> keys;
     const auto json = nlohmann::json::parse(
         content, [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& value) {
-          check(depth <= 1, who, ": expected names, not lists or objects in a list or an object");
-          if (event == nlohmann::json::parse_event_t::key) keys.push_back(value.get<std::string>());
+          check(depth <= 2, who, ": expected names, nested too deeply");
+          if (event == nlohmann::json::parse_event_t::key && depth == 1)
+            keys.push_back(value.get<std::string>());
           return true;
         });
-    if (json.is_array()) return json.get<std::vector<std::string>>();
+    if (json.is_array()) {
+      for (const auto& entry : json) names.push_back(name_in(entry, static_cast<int64_t>(names.size()), who));
+      return names;
+    }
     check(keys.size() == json.size(), who, ": a key appears twice");
     for (size_t c = 0; c < json.size(); ++c) {
       const auto found = json.find(std::to_string(c));
       check(found != json.end(), who, ": has ", json.size(), " entries, but none for class ", c,
             "; its keys must be the numbers of classes");
-      names.push_back(found->get<std::string>());
+      names.push_back(name_in(*found, static_cast<int64_t>(c), who));
     }
   } catch (const nlohmann::json::exception& e) {
     fail(Fault::input, who, ": expected a JSON list or object of names: ", e.what());
@@ -95,6 +109,8 @@ Classifier by_backbone(const PredictOptions& o) {
           " names ", c.class_names.size(), " classes, but its head has ", class_count(backbone.config));
   } else {
     for (int64_t i = 0; i < class_count(backbone.config); ++i) c.class_names.push_back(std::to_string(i));
+    c.note = text(quote(backbone.source),
+                  " does not name its classes, so they are numbers (--class-names FILE gives names)");
   }
   const auto net = std::make_shared<Transformer>(backbone.config, frozen_weights(backbone));
   c.logits = [net, home = backbone.home](const Variable& images) {
@@ -102,6 +118,22 @@ Classifier by_backbone(const PredictOptions& o) {
     return convert(net->logits(there), DType::f32);
   };
   return c;
+}
+
+// The picture of a file, turned or not. Of the first one that asks to be turned is said what is done.
+Image photo(const std::string& path, const Classifier& model, const PredictOptions& o, bool& said,
+            Console& console) {
+  const std::vector<std::byte> file = read_file(path);
+  Image image = decode_image(file, path);
+  const int orientation = exif_orientation(file);
+  if (orientation == 1) return image;
+  const bool turn = o.exif || model.preprocess.exif;
+  if (!said && !o.exif)
+    console.note(text(quote(path), " asks to be turned (EXIF orientation ", orientation, ") and is ",
+                      turn ? "turned, for the task was tuned so" : "used as stored; --exif turns such photos",
+                      "; so are all others like it"));
+  said = true;
+  return turn ? apply_orientation(image, orientation) : image;
 }
 
 struct Guess {
@@ -128,14 +160,17 @@ std::vector<Guess> best(std::span<const float> row, int64_t top) {
 
 int predict(const PredictOptions& o, Console& console) {
   const Classifier model = o.task ? by_task(o) : by_backbone(o);
+  if (o.task && o.exif && !model.preprocess.exif) console.note(untold_exif);
+  if (!model.note.empty()) console.note(model.note);
   int status = 0;
+  bool said = false;
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const std::string& path : o.images) {
     nlohmann::ordered_json entry{{"image", path}};
     try {
       const int64_t side = model.preprocess.size;
       Tensor pixels = Tensor::empty(Shape{1, 3, side, side}, DType::f32);
-      normalise(prepare(load_image(path, o.exif), model.preprocess), model.preprocess,
+      normalise(prepare(photo(path, model, o, said, console), model.preprocess), model.preprocess,
                 pixels.mutable_data<float>());
       const Tensor row = in_main_memory(model.logits(pixels).value());
       console.line(path);

@@ -34,7 +34,8 @@ TensorFile open_tensors(const std::string& where) {
 }
 
 Pretrained open_pretrained(const std::string& where, const BackboneHints& hints) {
-  Pretrained opened = make_pretrained(open_tensors(where), where, hints);
+  const std::string file = is_builtin(where) ? where : weights_file(where);
+  Pretrained opened = make_pretrained(open_tensors(file), file, hints);
   check(hints.heads == 0 || untold_heads(opened.backbone.config) != 0, "--heads ", hints.heads,
         ": a Swin's heads stand in its bias tables");
   return opened;
@@ -50,10 +51,21 @@ void check_own_size(const Backbone& backbone, const BackboneHints& hints) {
 }
 
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints) {
-  if (hints.heads == 0) hints.heads = task.heads;
+  // Older task files remember no more of the configuration.
+  if (hints.heads == 0 && task.backbone_config.empty()) hints.heads = task.heads;
   hints.known = task.backbone_config;
   hints.known_positions = task.positions;
-  if (wanted) return open_backbone(*wanted, hints);
+  if (wanted) {
+    try {
+      return open_backbone(*wanted, hints);
+    } catch (const Error& e) {
+      if (e.fault() != Fault::input) throw;
+      fail(e.fault(), e.what(), "; the task was tuned on ",
+           task.backbone_config.empty() ? ""
+                                        : text("a ", describe(config_from_json(task.backbone_config)), ", "),
+           quote(task.backbone));
+    }
+  }
   try {
     return open_backbone(task.backbone, hints);
   } catch (const Error& e) {
@@ -97,6 +109,14 @@ bool is_task_file(const TensorFile& file) {
   return format != file.metadata.end() && format->second.starts_with("vitrine task");
 }
 
+void check_safetensors_name(const char* option, const std::string& path) {
+  const std::string ending = std::filesystem::path(path).extension().string();
+  for (const char* other : {".pth", ".pt", ".bin", ".ckpt", ".npz", ".npy", ".onnx", ".gguf", ".h5", ".json"})
+    check(ending != other, option,
+          ": what is written is a safetensors file, which programs would not find in ", quote(path),
+          "; name it ", quote(std::filesystem::path(path).replace_extension("safetensors").string()));
+}
+
 void prepare_output(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path parent = fs::path(path).parent_path();
@@ -107,6 +127,11 @@ void prepare_output(const std::string& path) {
   if (!problem && ::access(parent.empty() ? "." : parent.c_str(), W_OK) != 0)
     problem = std::error_code(errno, std::generic_category());
   if (problem) fail(Fault::output, "cannot write ", quote(path), ": ", problem.message());
+}
+
+Split usual_split(const std::string& spec) {
+  if (has_split(spec, Split::test)) return Split::test;
+  return has_split(spec, Split::val) ? Split::val : Split::train;
 }
 
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec) {

@@ -14,6 +14,8 @@
 #include "engine/parallel.h"
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
+#include "models/training/run_files.h"
+#include "models/training/tensorboard.h"
 #include "models/training/tune.h"
 #include "signals.h"
 
@@ -127,11 +129,8 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
     data.val = all_samples(*data.val_set);
     chosen.val_from = "the data's own split";
   }
-  data.preprocess = preprocess_of(backbone, o.hints.image_size);
-  if (o.resize != ResizeMode::own) {
-    data.preprocess.squash = o.resize == ResizeMode::squash;
-    data.preprocess.crop_squashed = false;
-  }
+  data.preprocess = with_resize(preprocess_of(backbone, o.hints.image_size), o.resize);
+  data.preprocess.exif = open.exif;
   return chosen;
 }
 
@@ -159,6 +158,18 @@ std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
 }
 
 // --- words -------------------------------------------------------------------------------------------------
+
+// The net for the pictures of this run: a Swin takes them as they are.
+TransformerConfig seen_at(TransformerConfig net, int64_t side) {
+  if (auto* swin = std::get_if<SwinConfig>(&net)) swin->image_size = side;
+  return net;
+}
+
+// Where `vitrine eval` finds pictures that a task was not tuned on: the data's own, or a place to be named.
+std::string other_pictures(const std::string& data) {
+  if (has_split(data, Split::test) || has_split(data, Split::val)) return shell_word(data);
+  return data.substr(0, data.find(':')) + ":OTHER  # pictures that it has not seen";
+}
 
 // "10 prompts for each of 12 blocks"
 std::string prompts_text(const TunedConfig& model, const TransformerConfig& net) {
@@ -300,7 +311,8 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   if (start) check_backbone(*start, opened);
   const TransformerConfig net = with_classes(opened.config, 0);  // its own head has no part in this
 
-  OpenOptions open{.exif = o.exif};
+  // What a task remembers holds for the one that goes on from it.
+  OpenOptions open{.exif = o.exif || (start && preprocess_from_json(start->preprocess).exif)};
   const auto note = [&](const std::string& words) { console.note(words); };
   open.note = note;
   Chosen chosen = choose_data(o, opened, open);
@@ -315,15 +327,16 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
   console.item("Backbone",
-               text(quote(opened.source), ": ", describe(net), ", ", million_text(parameter_count(net)),
-                    " parameters", place_text(o.place, method)));
+               text(quote(opened.source), ": ", describe(seen_at(net, data.preprocess.size)), ", ",
+                    million_text(parameter_count(net)), " parameters", place_text(o.place, method)));
   if (opened.on_device()) console.item("Device", opened.home.device()->description());
   console.item("Data",
                text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
                     ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
                     " for validation", chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
                     test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ",
-                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names())));
+                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names()),
+                    open.exif ? exif_words : ""));
   console.item("Trains", text(start ? text(method_text(config.model), " from ", quote(*o.init), ", ") : "",
                               trained_text(config, net)));
   MemoryForecast memory{};  // of main memory: nothing is foretold of a device's
@@ -363,6 +376,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
         fmt::format("epoch {}/{}  loss {:.4f}", std::min(r.epoch + 1, r.epochs), r.epochs, r.loss));
   };
   hooks.epoch = [&](const EpochReport& r) {
+    if (o.tensorboard) write_events(folder);
     const std::string val = r.val ? text("  val ", percent_text(r.val->accuracy)) : "";
     console.line(fmt::format("epoch {}/{}  loss {:.4f}  train {}{}  {:.0f} images/s", r.epoch, r.epochs,
                              r.loss, percent_text(r.accuracy), val, r.images_per_second));
@@ -392,6 +406,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
     return largest(processes, SignalGuard::exit_code());  // a signal may have come to some of them only
   }
 
+  if (o.tensorboard) write_events(folder);  // also where a resumed run had nothing left to do
   const std::string task_path = (fs::path(folder) / "task.safetensors").string();
   json.update({{"task", task_path},
                {"method", method_text(config.model)},
@@ -417,6 +432,15 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
       accuracy = text("val ", evaluation_text(*end.val));
     }
   }
+  RunRecord record{.version = VITRINE_VERSION,
+                   .data = o.data,
+                   .exif = o.exif,
+                   .device = o.place.device,
+                   .precision = name_of(opened.precision),
+                   .train_samples = static_cast<int64_t>(data.train.size()),
+                   .val_samples = static_cast<int64_t>(data.val.size()),
+                   .trained_parameters = count_parameters(config.model, net).tuned(),
+                   .backbone_parameters = parameter_count(net)};
   if (test_set) {
     const TunedModel model(backbone, result.task, DType::f32, pool);
     const Evaluation test = evaluate(
@@ -426,8 +450,12 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
         &processes);
     console.clear();
     json["test"] = evaluation_json(test);
+    record.test_accuracy = test.accuracy;
+    record.test_loss = test.loss;
+    record.test_samples = test.samples;
     accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
   }
+  save_run_record(folder, record);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   json["seconds"] = seconds;
   std::error_code ignored;
@@ -439,17 +467,15 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
                             rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
   console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
                              (fs::path(folder) / "metrics.jsonl").string()));
-  // As it was trained: with the same backbone, packed in the same precision.
-  const std::string from = text(
-      o.backbone && *o.backbone != result.task.backbone ? text(" --backbone ", shell_word(*o.backbone)) : "",
-      o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
-      o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
-          ? text(" --precision ", name_of(*o.place.given))
-          : "",
-      o.place.tf32 ? " --tf32" : "");
+  // As it was trained: packed in the same precision; the task remembers its backbone.
+  const std::string from = text(o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
+                                o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
+                                    ? text(" --precision ", name_of(*o.place.given))
+                                    : "",
+                                o.place.tf32 ? " --tf32" : "");
   console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
-  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", shell_word(o.data),
-                           test_set ? "" : " --split train"));
+  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", other_pictures(o.data)));
+  console.command("", text("report ", shell_word(folder), from));
   console.command("", text("inspect ", shell_word(task_path)));
   console.result(json);
   return 0;

@@ -18,9 +18,10 @@ namespace {
 // Of a whole model that was wrapped for training or compiled.
 constexpr std::array<std::string_view, 2> wrappers = {"module.", "_orig_mod."};
 
-Sources unwrapped(std::map<std::string, Tensor>&& tensors, const std::string& who) {
+// All that the file holds by names without wrappers, what could not be read, too. Takes it out of the file.
+Sources unwrapped(TensorFile& file, const std::string& who) {
   Sources out;
-  for (auto& [name, tensor] : tensors) {
+  const auto add = [&](const std::string& name, Source&& source) {
     std::string_view inner = name;
     for (bool again = true; again;) {
       again = false;
@@ -30,10 +31,15 @@ Sources unwrapped(std::map<std::string, Tensor>&& tensors, const std::string& wh
           again = true;
         }
     }
-    const auto [place, fresh] = out.try_emplace(std::string(inner), Source{name, tensor.shape(), tensor});
+    const auto [place, fresh] = out.try_emplace(std::string(inner), std::move(source));
     check(fresh, who, ": tensors ", quote(place->second.original), " and ", quote(name), " are the same one");
-    tensor = {};
-  }
+  };
+  for (auto& [name, tensor] : file.tensors) add(name, {name, tensor.shape(), std::exchange(tensor, {})});
+  for (const auto& [name, why] : file.unreadable) add(name, {name, {}, {}, why});
+  for (const auto& [name, what] : file.objects) add(name, {name, {}, {}, what, true});
+  file.tensors.clear();
+  file.unreadable.clear();
+  file.objects.clear();
   return out;
 }
 
@@ -44,6 +50,11 @@ Sources unrolled(Sources&& names) {
   for (auto& [name, source] : names) {
     const size_t place = name.find(all);
     const Shape& shape = source.shape;
+    if (place != std::string::npos && !source.unreadable.empty()) {  // of how many blocks nobody knows
+      out.insert_or_assign(text(name.substr(0, place), one, "0/", name.substr(place + all.size())),
+                           std::move(source));
+      continue;
+    }
     if (place == std::string::npos || shape.rank() < 2) {
       out.insert_or_assign(name, std::move(source));
       continue;
@@ -65,7 +76,9 @@ Sources seen_from(const Spoken& spoken, Sources&& names, std::vector<LeftOut>& l
   Sources out;
   for (auto& [name, source] : names) {
     const auto beside = [&name = name](const std::string& prefix) { return name.starts_with(prefix); };
-    if (name.starts_with(spoken.prefix))
+    if (is_optimizer_state(name))
+      left_out.push_back({source.original, "the state of an optimizer"});
+    else if (name.starts_with(spoken.prefix))
       out.emplace(name.substr(spoken.prefix.size()), std::move(source));
     else if (std::any_of(spoken.others.begin(), spoken.others.end(), beside))
       left_out.push_back({source.original, "another net of its training"});
@@ -149,6 +162,19 @@ void fold_class_position(Renamed& renamed, const std::string& who) {
   // Wide enough for what 16 bits could not hold.
   token->second = sum.to(type == DType::f64 ? DType::f64 : DType::f32).seal();
   positions->second = rows.rows(1, shape.dim(1)).reshape({1, shape.dim(1) - 1, shape.dim(2)});
+}
+
+// A DeiT that is tuned or saved by a program whose one head looks at the class token alone: its distillation token is
+// another token beside the patches, as a register is.
+void keep_unheard_token(Renamed& renamed) {
+  if (!renamed.tensors.contains("head.weight") || renamed.tensors.contains("reg_token")) return;
+  for (const char* name : {"head_dist.weight", "head_dist.bias"})
+    if (renamed.tensors.contains(name)) return;
+  auto token = renamed.tensors.extract("dist_token");
+  if (token.empty()) return;
+  token.key() = "reg_token";
+  renamed.tensors.insert(std::move(token));
+  renamed.origin["reg_token"] = renamed.origin.at("dist_token");
 }
 
 // What a file in timm's names tells by what it has that the others have not.
@@ -253,9 +279,9 @@ void check_complete(const Checkpoint& checkpoint, const Naming& naming, const So
 }  // namespace
 
 bool is_checkpoint(const TensorFile& file) {
-  if (file.tensors.empty()) return false;
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
-  return dialect_of(unrolled(unwrapped(std::map(file.tensors), who)), who).dialect != nullptr;
+  TensorFile copy = file;  // of handles
+  return dialect_of(unrolled(unwrapped(copy, who)), who).dialect != nullptr;
 }
 
 Checkpoint canonical_form(TensorFile file, const Facts& given) {
@@ -269,7 +295,7 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
     out.file = std::move(file);
     return out;
   }
-  Sources all = unrolled(unwrapped(std::move(file.tensors), who));
+  Sources all = unrolled(unwrapped(file, who));
   Spoken spoken = dialect_of(all, who);
   check(spoken.dialect != nullptr, who,
         ": holds no ViT or Swin whose names are known; docs/checkpoints.md lists them");
@@ -281,6 +307,7 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
   fold_class_position(renamed, who);
 
   out.facts = facts_of(spoken, names, renamed);
+  keep_unheard_token(renamed);
   overlay(out.facts, given);
   out.dialect = naming.title;
   out.left_out.insert(out.left_out.end(), renamed.left_out.begin(), renamed.left_out.end());
@@ -289,8 +316,8 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
   out.file = std::move(file);
   out.config = config_of(out, spoken.dialect->swin, spoken.dialect->name == "timm-swin");
   check_complete(out, naming, names, spoken.prefix, who);
-  if (!out.facts.epsilon) out.unsettled.push_back("the epsilon of its layer norms");
-  if (!out.facts.gelu) out.unsettled.push_back("the form of its GELU");
+  if (!out.facts.epsilon) out.unsettled.push_back({"epsilon", "the epsilon of its layer norms"});
+  if (!out.facts.gelu) out.unsettled.push_back({"gelu", "the form of its GELU"});
   if (out.unsettled.empty()) out.file.metadata["config"] = config_to_json(out.config);
   return out;
 }
@@ -298,7 +325,7 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
 TensorFile settled(const Checkpoint& checkpoint) {
   if (checkpoint.unsettled.empty()) return checkpoint.file;
   std::string all;
-  for (const std::string& clause : checkpoint.unsettled) all += (all.empty() ? "" : " and ") + clause;
+  for (const Unsettled& what : checkpoint.unsettled) all += text(all.empty() ? "" : " and ", what.clause);
   fail(Fault::input, checkpoint.file.name.empty() ? "checkpoint" : checkpoint.file.name, ": is a ",
        checkpoint.dialect, ", which does not tell ", all,
        "; give --backbone-config with the model's config.json or the name of its family");
@@ -309,6 +336,7 @@ namespace {
 struct Family {
   const char* name;
   Facts facts;
+  bool swin = false;
 };
 
 const std::vector<Family>& families() {
@@ -331,25 +359,29 @@ const std::vector<Family>& families() {
       {"laion-clip", {.epsilon = 1e-5, .gelu = erf, .preprocess = "clip"}},
       {"siglip", {.epsilon = 1e-6, .gelu = tanh, .preprocess = "siglip"}},
       {"timm-siglip", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-siglip"}},
-      {"swin", {.epsilon = 1e-5, .gelu = erf, .preprocess = "swin"}},
-      {"timm-swin", {.epsilon = 1e-5, .gelu = erf, .preprocess = "timm-swin"}},
+      {"swin", {.epsilon = 1e-5, .gelu = erf, .preprocess = "swin"}, true},
+      {"timm-swin", {.epsilon = 1e-5, .gelu = erf, .preprocess = "timm-swin"}, true},
       {"torchvision-vit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "torchvision-vit"}},
   };
   return all;
 }
 
-}  // namespace
-
-Facts facts_of_family(const std::string& name) {
+const Family& family_named(const std::string& name) {
   std::vector<std::string_view> known;
   for (const Family& family : families()) {
-    if (name == family.name) return family.facts;
+    if (name == family.name) return family;
     known.emplace_back(family.name);
   }
   const std::string guess = nearest(name, known);
   fail(Fault::input, "no family of checkpoints ", quote(name),
        guess.empty() ? "" : "; did you mean " + guess + "?");
 }
+
+}  // namespace
+
+Facts facts_of_family(const std::string& name) { return family_named(name).facts; }
+
+bool is_swin_family(const std::string& name) { return family_named(name).swin; }
 
 std::vector<std::string> family_names() {
   std::vector<std::string> names;

@@ -11,14 +11,19 @@
 
 namespace vitrine {
 
+// What has to be told before a net is the one that was trained.
+struct Unsettled {
+  const char* key;     // of its configuration: "gelu"
+  const char* clause;  // "the form of its GELU"
+};
+
 struct Checkpoint {
   TensorFile
       file;  // canonical names and layouts, sealed; its metadata holds "config" if nothing is unsettled
   std::string dialect;  // "ViT in Hugging Face's names"
   Facts facts;          // all that is known: what was given, else what the file or its dialect tells
   TransformerConfig config;
-  std::vector<std::string>
-      unsettled;  // what has to be told before the net is the one that was trained, a clause each
+  std::vector<Unsettled> unsettled;
   std::vector<LeftOut> left_out;
   std::map<std::string, std::string> origin;  // canonical name -> name in the file
 };
@@ -38,5 +43,7 @@ TensorFile settled(const Checkpoint& checkpoint);
 // What the published checkpoints of a family have in common: "deit", "augreg", "mae", "openai-clip", ... Throws for others.
 Facts facts_of_family(const std::string& name);
 std::vector<std::string> family_names();
+// Whether it is a family of Swins, not of ViTs. Throws for others.
+bool is_swin_family(const std::string& name);
 
 }  // namespace vitrine

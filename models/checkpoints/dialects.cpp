@@ -19,8 +19,15 @@ std::optional<size_t> place_of(std::string_view sign, std::string_view name) {
   return std::nullopt;
 }
 
+bool has_one_of(std::span<const std::string_view> words, std::string_view prefix) {
+  return std::any_of(words.begin(), words.end(),
+                     [&](std::string_view word) { return place_of(word, prefix).has_value(); });
+}
+
 // Of two nets trained together, the one that its authors publish.
 constexpr std::array<std::string_view, 4> taken = {"teacher.", "base_encoder.", "vision_model.", "visual."};
+// Those that see no pictures, whose blocks may have the names of another dialect.
+constexpr std::array<std::string_view, 3> of_text = {"text.", "text_model.", "text_encoder."};
 
 }  // namespace
 
@@ -41,31 +48,41 @@ std::span<const Dialect> dialects() {
   return all;
 }
 
+bool is_optimizer_state(std::string_view name) {
+  constexpr std::string_view weights = "target/";
+  for (const std::string_view word : {"opt/", "optimizer/", "opt_state/"})
+    if (const auto place = place_of(word, name))
+      return !name.substr(*place + word.size()).starts_with(weights);
+  return false;
+}
+
 Spoken dialect_of(const Sources& names, const std::string& who) {
+  Spoken found;
+  std::vector<std::string> several;
   for (const Dialect& dialect : dialects()) {
     std::set<std::string> prefixes;
     for (const auto& [name, source] : names)
       for (const std::string& sign : dialect.signs)
         if (const auto place = place_of(sign, name)) {
-          prefixes.insert(name.substr(0, *place));
+          const std::string prefix = name.substr(0, *place);
+          if (!has_one_of(of_text, prefix) && !is_optimizer_state(prefix)) prefixes.insert(prefix);
           break;  // a shorter sign may lie within a longer one
         }
     if (prefixes.empty()) continue;
-    Spoken spoken{&dialect, *prefixes.begin(), {}};
-    if (prefixes.size() > 1) {
-      const auto best = std::find_if(prefixes.begin(), prefixes.end(), [](const std::string& prefix) {
-        return std::any_of(taken.begin(), taken.end(),
-                           [&](std::string_view word) { return place_of(word, prefix).has_value(); });
-      });
-      check(best != prefixes.end(), who, ": holds several backbones, ", quote(*prefixes.begin()), " and ",
-            quote(*std::next(prefixes.begin())), "; keep one of them");
-      spoken.prefix = *best;
-      for (const std::string& prefix : prefixes)
-        if (prefix != *best && !prefix.empty()) spoken.others.push_back(prefix);
-    }
-    return spoken;
+    const auto best = std::find_if(prefixes.begin(), prefixes.end(),
+                                   [](const std::string& prefix) { return has_one_of(taken, prefix); });
+    // The tower for text may have another dialect, and stand at the front of its names.
+    if (best == prefixes.end() && found.dialect != nullptr) continue;
+    found = {&dialect, best == prefixes.end() ? *prefixes.begin() : *best, {}};
+    for (const std::string& prefix : prefixes)
+      if (prefix != found.prefix && !prefix.empty()) found.others.push_back(prefix);
+    several.clear();
+    if (best != prefixes.end()) return found;
+    several.assign(prefixes.begin(), prefixes.end());
   }
-  return {};
+  check(several.size() < 2, who, ": holds several backbones, ", quote(several.empty() ? "" : several[0]),
+        " and ", quote(several.size() < 2 ? "" : several[1]), "; keep one of them");
+  return found;
 }
 
 }  // namespace vitrine

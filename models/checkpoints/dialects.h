@@ -49,8 +49,12 @@ struct Spoken {
   std::string prefix;
   std::vector<std::string> others;  // prefixes of further backbones in the file, which are left out
 };
-// `names` are those of a file without what wraps a whole model: module., _orig_mod. Throws if it holds several
-// backbones and none of them is the one to take (the teacher of DINO, the base encoder of MoCo v3).
+// `names` are those of a file without what wraps a whole model: module., _orig_mod. Towers for text and the state of an
+// optimizer are no backbones. Throws if the file holds several and none of them is the one to take (the teacher of DINO,
+// the base encoder of MoCo v3, the tower for pictures).
 Spoken dialect_of(const Sources& names, const std::string& who);
+
+// Whether the name is from the state of a JAX program's optimizer: opt/state/..., but not opt/target/..., its weights.
+bool is_optimizer_state(std::string_view name);
 
 }  // namespace vitrine

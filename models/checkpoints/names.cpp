@@ -15,9 +15,8 @@ namespace {
 
 bool digit(char c) { return c >= '0' && c <= '9'; }
 
-// With an empty prefix nothing is outside of it: "/classifier.?" is "classifier.?" then.
 std::string_view as_seen(std::string_view pattern, const std::string& prefix) {
-  return prefix.empty() && pattern.starts_with('/') ? pattern.substr(1) : pattern;
+  return prefix.empty() && pattern.starts_with('/') && pattern != "/**" ? pattern.substr(1) : pattern;
 }
 
 std::string original_name(const std::string& name, const std::string& prefix) {
@@ -113,6 +112,8 @@ Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix
       Match match;
       if (!matches(as_seen(rule.from, prefix), name, &match)) continue;
       known = true;
+      check(source.unreadable.empty(), who, ": cannot read tensor ", quote(source.original), ": ",
+            source.unreadable);
       const std::string to = instantiate(rule.to, match);
       std::vector<Part>& beside = parts[to];
       for (const Part& other : beside)
@@ -129,6 +130,10 @@ Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix
                      [&, &name = name](const Ignored& i) { return matches(as_seen(i.from, prefix), name); });
     if (ignored != naming.ignored.end()) {
       out.left_out.push_back({source.original, ignored->reason});
+      continue;
+    }
+    if (source.is_object) {
+      out.left_out.push_back({source.original, source.unreadable});
       continue;
     }
     const std::string guess = nearest_name(naming, prefix, name);
@@ -152,16 +157,18 @@ Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix
            quote(found[0].original), ", got none");
     }
     // One canonical tensor after the other, so that there is hardly more than one copy of them all.
-    std::vector<Tensor> tensors;
-    for (Part& part : found) {
-      const Tensor source = std::exchange(part.tensor, {});
-      tensors.push_back(laid_out(source, part.rule->form, text(who, ": tensor ", quote(part.original))));
-      if (!tensors.back().shares_block_with(source)) source.set_aside();
-    }
-    out.tensors[to] = stacked(tensors, text(who, ": tensor ", quote(found[0].original)));
+    std::vector<Piece> pieces;
+    for (Part& part : found)
+      pieces.push_back(
+          {std::exchange(part.tensor, {}), part.rule->form, text(who, ": tensor ", quote(part.original))});
     out.origin[to] = found[0].original;
-    if (tensors.size() == 1) continue;
-    for (const Tensor& tensor : tensors) tensor.set_aside();
+    if (pieces.size() > 1) {
+      out.tensors[to] = stacked(std::move(pieces));
+      continue;
+    }
+    const Piece& only = pieces[0];
+    const Tensor& tensor = out.tensors[to] = laid_out(only.tensor, only.form, only.who).seal();
+    if (!tensor.shares_block_with(only.tensor)) only.tensor.set_aside();
   }
   return out;
 }

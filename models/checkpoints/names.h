@@ -30,7 +30,8 @@ enum class Form {
 
 // The tensors named `from` become those named `to`. In both, `*` stands for a number (the first of `to` is the first of
 // `from`), a last `?` for "weight" or "bias"; in `from`, `#` is a number that `to` does without. A leading `/` is a name
-// outside of the prefix that the other names have in common: "/classifier.?" beside "vit.layernorm.?".
+// outside of the prefix that the other names have in common: "/classifier.?" beside "vit.layernorm.?". If there is no
+// prefix, "/classifier.?" is "classifier.?", and nothing is outside for "/**".
 // With `parts` > 1 the tensor is one of several that are put below each other, in the order of `part`.
 struct NameRule {
   std::string from, to;
@@ -55,6 +56,9 @@ struct Source {
   std::string original;
   Shape shape;
   Tensor tensor;  // undefined once it was renamed
+  // Why the file's reader has no such tensor; and whether it is none because it is no array of numbers.
+  std::string unreadable{};
+  bool is_object = false;
 };
 // Names inside of the prefix are without it; the others begin with '/', unless there is no prefix.
 using Sources = std::map<std::string, Source>;
@@ -71,7 +75,8 @@ struct Renamed {
 
 // Applies the table and lets go of the tensors that are laid out anew, so that there is hardly more than one copy of
 // them. Throws, naming the tensor as the file does and the nearest name, if one is left over that the table
-// does not know, if two become the same one, if a part is missing, or if a shape is not as the form has it.
+// does not know, if two become the same one, if a part is missing or of another shape or type than the others, if a shape
+// is not as the form has it, or if one that the table knows could not be read. Objects that it does not know are left out.
 Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix, const std::string& who);
 
 // The name that a canonical tensor would have in this file; empty if the table has none.

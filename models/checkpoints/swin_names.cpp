@@ -39,6 +39,9 @@ Dialect authors() {
   for (const char* name : {"norm0.?", "norm1.?", "norm2.?"}) ignored.push_back({name, "a detector's norm"});
   ignored.push_back({"mask_token", "stands for hidden patches in training"});
   ignored.push_back({"/decoder.**", "the decoder of its training"});
+  for (const char* name : {"/neck.**", "/rpn_head.**", "/roi_head.**", "/bbox_head.**", "/mask_head.**",
+                           "/decode_head.**", "/auxiliary_head.**"})
+    ignored.push_back({name, "a part of a detector behind the backbone"});
   return {.name = "swin",
           .swin = true,
           .signs = {"layers.0.blocks.0."},

@@ -60,6 +60,13 @@ Dialect timm() {
                       {"/ibot_head.**", "the projection of DINOv2's training"},
                       {"/predictor.**", "the predictor of MoCo v3's training"},
                       {"/text.**", "the text tower"},
+                      // open_clip's, whose tower for text may stand beside "visual."
+                      {"/transformer.**", "the text tower"},
+                      {"/token_embedding.**", "the text tower"},
+                      {"/positional_embedding", "the text tower"},
+                      {"/ln_final.**", "the text tower"},
+                      {"/text_projection", "the text tower"},
+                      {"/text_projection.**", "the text tower"},
                       {"/logit_scale", "the text tower's scale"},
                       {"/logit_bias", "the text tower's bias"}}},
           .facts = {}};

@@ -28,7 +28,7 @@ DeviceStep::DeviceStep(TunedModel& model, Optimizer& optimizer, const TuneConfig
   // What is brought ahead waits for no work, so none may be under way that uses these blocks.
   for (Ahead& ahead : ahead_) ahead.room = Tensor::empty(shape_of(config.batch), type_, home_);
   home_.device()->wait();
-  if (config.augment.flip || config.augment.crop) return;
+  if (config.augment.changes_anything()) return;
   for (const int64_t sample : data.train) place_of_.emplace(sample, static_cast<int64_t>(place_of_.size()));
   known_ = std::make_unique<std::atomic<bool>[]>(data.train.size());
 }

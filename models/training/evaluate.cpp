@@ -4,7 +4,8 @@
 #include <iterator>
 
 #include "engine/check.h"
-#include "models/training/hits.h"
+#include "models/training/metrics.h"
+#include "models/training/pass_over.h"
 #include "models/training/tune.h"
 #include "models/training/tune_parts.h"
 
@@ -14,45 +15,36 @@ namespace {
 
 struct BatchSum {
   double loss;  // of all its images together
-  int64_t hits, images;
+  int64_t images;
 };
 // What one process found.
 struct Found {
-  std::vector<BatchSum> batches;
-  std::vector<float> logits;
-  std::vector<BadImage> bad;
+  Metrics metrics;
+  std::vector<BatchSum> batches{};
+  std::vector<float> logits{};
+  std::vector<BadImage> bad{};
 };
 
 Found evaluate_here(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, bool keep_logits,
-                    const std::function<void(int64_t, int64_t)>& progress, const Memory& memory) {
-  const bool on_device = model.home().device() != nullptr;
-  const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
-  Loader loader(std::move(dataset), samples, preprocess,
-                {.batch_size = batch_size,
-                 .workers = workers,
-                 .max_bad = max_bad,
-                 .cache_bytes = 0,
-                 .memory = memory,
-                 .as_bytes = on_device});
-  Found out;
+                    const std::function<void(int64_t, int64_t)>& progress, const Memory& memory,
+                    const Kept& kept) {
+  Found out{.metrics = Metrics(model.config().classes)};
   int64_t done = 0;
-  loader.start_epoch(0);
-  for (Batch batch; loader.next(batch);) {
-    const Tensor images = batch.pixels.defined()
-                              ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
-                              : batch.images;
-    const Variable y = in_main_memory(model.logits(images, {.history = false}).value());
-    const int64_t n = y.dim(0);
-    out.batches.push_back({cross_entropy(y, batch.labels).value().item() * static_cast<double>(n),
-                           count_hits(y.value(), batch.labels.data<int64_t>()), n});
-    const auto row = y.value().data<float>();
-    if (keep_logits) out.logits.insert(out.logits.end(), row.begin(), row.end());
-    done += n;
-    if (progress) progress(done, static_cast<int64_t>(samples.size()));
-  }
-  out.bad = loader.bad();
+  out.bad = pass_over(
+      model, std::move(dataset), samples, preprocess,
+      {.batch = batch_size, .workers = workers, .max_bad = max_bad, .memory = memory, .kept = kept},
+      [&](const Batch& batch, const Variable& features) {
+        const Variable y = in_main_memory(model.classify(features).value());
+        const int64_t n = y.dim(0);
+        out.batches.push_back({cross_entropy(y, batch.labels).value().item() * static_cast<double>(n), n});
+        const auto rows = y.value().data<float>();
+        out.metrics.add(rows, batch.labels.data<int64_t>());
+        if (keep_logits) out.logits.insert(out.logits.end(), rows.begin(), rows.end());
+        done += n;
+        if (progress) progress(done, static_cast<int64_t>(samples.size()));
+      });
   return out;
 }
 
@@ -61,7 +53,8 @@ Found all_found(const Found& own, int64_t max_bad, Processes& processes) {
   MessageWriter message;
   message.put_all(std::span(own.batches)).put_all(std::span(own.logits));
   put_bad(message, own.bad);
-  Found out;
+  own.metrics.put(message);
+  Found out{.metrics = Metrics(own.metrics.classes())};
   for (const Processes::Bytes& bytes : processes.exchange(message.bytes())) {
     MessageReader reader(bytes);
     std::ranges::copy(reader.get_all<BatchSum>(), std::back_inserter(out.batches));
@@ -71,6 +64,7 @@ Found all_found(const Found& own, int64_t max_bad, Processes& processes) {
       if (static_cast<int64_t>(out.bad.size()) >= max_bad) fail_for(image, max_bad);
       out.bad.push_back(image);
     }
+    out.metrics.add(reader);
   }
   return out;
 }
@@ -81,34 +75,35 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
                     int workers, int64_t max_bad, Tensor* logits,
                     const std::function<void(int64_t, int64_t)>& progress, const Memory& memory,
-                    Processes* processes) {
-  Found found;
+                    Processes* processes, const Kept& kept) {
+  Found found{.metrics = Metrics(model.config().classes)};
   if (processes == nullptr || processes->count() == 1) {
     found = evaluate_here(model, std::move(dataset), samples, preprocess, batch_size, workers, max_bad,
-                          logits != nullptr, progress, memory);
+                          logits != nullptr, progress, memory, kept);
   } else {
     processes->together([&] {
       const auto all = static_cast<int64_t>(samples.size()), size = std::max<int64_t>(batch_size, 1);
       const int64_t batches = (all + size - 1) / size, rank = processes->rank(), count = processes->count();
       const std::vector<int64_t> own(samples.begin() + std::min(all, batches * rank / count * size),
                                      samples.begin() + std::min(all, batches * (rank + 1) / count * size));
-      Found here;
+      Found here{.metrics = Metrics(model.config().classes)};
       // Which are too many is told by the damaged images of all processes.
       if (!own.empty() || samples.empty())
         here = evaluate_here(model, dataset, own, preprocess, batch_size, workers, std::max(max_bad, all),
-                             logits != nullptr, progress, memory);
+                             logits != nullptr, progress, memory, kept);
       found = all_found(here, max_bad, *processes);
     });
   }
   Evaluation out;
-  int64_t hits = 0;
   for (const BatchSum& batch : found.batches) {
     out.loss += batch.loss;
-    hits += batch.hits;
     out.samples += batch.images;
   }
   check(out.samples > 0, "evaluate: no image could be read");
-  out.accuracy = static_cast<double>(hits) / static_cast<double>(out.samples);
+  out.accuracy = found.metrics.top1();
+  out.top5 = found.metrics.top5();
+  out.mean_class_accuracy = found.metrics.mean_class();
+  out.roc_auc = found.metrics.roc_auc();
   out.loss /= static_cast<double>(out.samples);
   out.bad = std::move(found.bad);
   if (logits) *logits = Tensor::of<float>({out.samples, model.config().classes}, found.logits);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/ops.h"
 #include "engine/parallel.h"
 
 namespace vitrine {
@@ -33,6 +34,8 @@ void GradientSum::add() {
     if (processes_.count() == 1) {
       if (!sums_[i].defined())
         sums_[i] = std::move(own);
+      else if (own.defined() && own.device() != nullptr)
+        sums_[i] = vitrine::add(Variable(sums_[i]), Variable(own)).value();
       else if (own.defined())
         add_into(sums_[i], own.data<float>());
       continue;

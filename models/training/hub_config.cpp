@@ -39,9 +39,68 @@ Gelu gelu_of(const std::string& name, const std::string& who) {
 }
 
 int64_t whole(const json& value, const char* key, const std::string& who) {
-  check(value.is_number_integer() && value.get<int64_t>() > 0, who, ": ", key,
+  check(value.is_number_integer() && value > 0 && value <= 1 << 30, who, ": ", key,
         ": expected a positive whole number, got ", quote(value.dump()));
   return value.get<int64_t>();
+}
+
+// The side of a square: n, or [n, n].
+int64_t side(const json& value, const char* key, const std::string& who) {
+  if (!value.is_array()) return whole(value, key, who);
+  check(value.size() == 2 && value[0] == value[1], who, ": ", key, " is ", quote(value.dump()),
+        ", but only squares are known");
+  return whole(value[0], key, who);
+}
+
+double ratio_of(const json& value, const std::string& who) {
+  check(value.is_number() && value.get<double>() > 0 && value.get<double>() <= 64, who,
+        ": mlp_ratio: expected a number up to 64, got ", quote(value.dump()));
+  return value.get<double>();
+}
+
+std::vector<Claim> claims_of_vit(const json& model, bool dinov2, const std::string& who) {
+  std::vector<Claim> claims;
+  for (const auto& [field, key] :
+       {std::pair("hidden_size", "width"), std::pair("num_hidden_layers", "depth")})
+    if (const auto found = model.find(field); found != model.end())
+      claims.push_back({field, found->dump(), key, std::to_string(whole(*found, field, who))});
+  for (const auto& [field, key] : {std::pair("patch_size", "patch"), std::pair("image_size", "image_size")})
+    if (const auto found = model.find(field); found != model.end())
+      claims.push_back({field, found->dump(), key, std::to_string(side(*found, field, who))});
+  if (const auto found = model.find("qkv_bias"); found != model.end())
+    claims.push_back({"qkv_bias", found->dump(), "qkv_bias", found->dump()});
+  if (!dinov2) {
+    if (const auto found = model.find("intermediate_size"); found != model.end())
+      claims.push_back({"intermediate_size", found->dump(), "mlp_width",
+                        std::to_string(whole(*found, "intermediate_size", who))});
+    return claims;
+  }
+  if (const auto found = model.find("num_register_tokens"); found != model.end())
+    claims.push_back({"num_register_tokens", found->dump(), "registers", found->dump()});
+  // Its MLP is narrower by a third where it is gated.
+  const auto ratio = model.find("mlp_ratio"), width = model.find("hidden_size");
+  if (ratio != model.end() && width != model.end()) {
+    const auto hidden =
+        static_cast<int64_t>(static_cast<double>(whole(*width, "hidden_size", who)) * ratio_of(*ratio, who));
+    const bool gated = model.value("use_swiglu_ffn", false);
+    claims.push_back({"mlp_ratio", ratio->dump(), "mlp_width",
+                      std::to_string(gated ? (hidden * 2 / 3 + 7) / 8 * 8 : hidden)});
+  }
+  return claims;
+}
+
+std::vector<Claim> claims_of_swin(const json& model, const std::string& who) {
+  std::vector<Claim> claims;
+  for (const auto& [field, key] : {std::pair("embed_dim", "width"), std::pair("window_size", "window"),
+                                   std::pair("patch_size", "patch")})
+    if (const auto found = model.find(field); found != model.end())
+      claims.push_back({field, found->dump(), key, std::to_string(side(*found, field, who))});
+  for (const auto& [field, key] : {std::pair("depths", "depths"), std::pair("num_heads", "heads")})
+    if (const auto found = model.find(field); found != model.end())
+      claims.push_back({field, found->dump(), key, found->dump()});
+  if (const auto found = model.find("mlp_ratio"); found != model.end())
+    claims.push_back({"mlp_ratio", found->dump(), "mlp_ratio", json(ratio_of(*found, who)).dump()});
+  return claims;
 }
 
 // {"0": "tench", "1": ...}; the names that transformers makes up, LABEL_0, are none.
@@ -70,12 +129,21 @@ HubConfig of_transformers(const json& all, const std::string& who) {
   const auto kind = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return type == k.name; });
   check(kind != kinds.end(), who, ": model_type is ", quote(type), ", which is no ViT or Swin that is known");
   HubConfig out;
+  out.kind_field = "model_type";
+  out.kind = type;
   out.facts.epsilon = model->value("layer_norm_eps", kind->epsilon);
   out.facts.gelu = gelu_of(model->value("hidden_act", std::string(kind->activation)), who);
   if (kind->heads) {
     const auto heads = model->find("num_attention_heads");
     out.facts.heads = heads == model->end() ? 12 : whole(*heads, "num_attention_heads", who);
+    if (const auto found = model->find("hidden_size"); found != model->end()) {
+      const int64_t width = whole(*found, "hidden_size", who);
+      check(width % *out.facts.heads == 0, who, ": num_attention_heads ", *out.facts.heads,
+            " does not divide hidden_size ", width);
+    }
   }
+  out.claims =
+      kind->heads ? claims_of_vit(*model, type.starts_with("dinov2"), who) : claims_of_swin(*model, who);
   if (const auto labels = all.find("id2label"); labels != all.end())
     out.class_names = labels_of(*labels, who);
   return out;
@@ -89,6 +157,8 @@ std::array<float, 3> three(const json& list, const char* key, const std::string&
 HubConfig of_timm(const json& all, const std::string& who) {
   const auto architecture = all.at("architecture").get<std::string>();
   HubConfig out;
+  out.kind_field = "architecture";
+  out.kind = architecture;
   const bool clip = architecture.find("_clip_") != std::string::npos;
   // The names tell: vit_base_patch16_clip_224 is erf, vit_base_patch16_clip_quickgelu_224 is not.
   if (clip)
@@ -101,6 +171,9 @@ HubConfig of_timm(const json& all, const std::string& who) {
   const json& input = c.at("input_size");
   check(input.is_array() && input.size() == 3 && input[1] == input[2], who,
         ": input_size: expected [3, n, n]");
+  if (!architecture.starts_with("swin"))  // which takes pictures of any size
+    out.claims.push_back(
+        {"input_size", input.dump(), "image_size", std::to_string(whole(input[1], "input_size", who))});
   Preprocess p;
   p.size = static_cast<int>(std::min<int64_t>(whole(input[1], "input_size", who), 1 << 14));
   const auto mode = c.value("crop_mode", std::string("center"));
@@ -123,7 +196,48 @@ HubConfig of_timm(const json& all, const std::string& who) {
   return out;
 }
 
+// Whether a net is of the kind that a type of transformers' or an architecture of timm's names.
+bool is_of_kind(const TransformerConfig& config, const std::string& type) {
+  const auto* vit = std::get_if<VitConfig>(&config);
+  if (vit == nullptr || type.starts_with("swin")) return vit == nullptr && type.starts_with("swin");
+  if (type == "clip_vision_model") return vit->norm_pre;
+  if (type == "siglip_vision_model") return !vit->norm_pre && !vit->class_token;
+  if (type.starts_with("dinov2")) return vit->layer_scale;
+  const bool transformers =
+      std::any_of(kinds.begin(), kinds.end(), [&](const Kind& k) { return type == k.name; });
+  return !transformers || (!vit->norm_pre && !vit->layer_scale);
+}
+
 }  // namespace
+
+void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkpoint,
+                     const std::string& who) {
+  const std::string file = checkpoint.file.name.empty() ? "the checkpoint" : checkpoint.file.name;
+  // Of transformers' files a laboratory may lay its own beside: those of CLIP in OpenAI's names.
+  const auto in_transformers_names = [&] {
+    for (const Dialect& dialect : dialects())
+      if (dialect.naming.title == checkpoint.dialect)
+        return dialect.name.starts_with("hugging-face") ||
+               (dialect.name == "clip" && hub.kind == "clip_vision_model");
+    return false;
+  };
+  const bool same_program = hub.kind_field != "model_type" || !beside || in_transformers_names();
+  check(same_program && is_of_kind(checkpoint.config, hub.kind), who, ": ", hub.kind_field, " is ",
+        quote(hub.kind), ", but ", file, " is a ", checkpoint.dialect, ": ", describe(checkpoint.config),
+        "; give --backbone-config with its own config.json or the name of its family");
+  const json config = json::parse(config_to_json(checkpoint.config));
+  for (const Claim& claim : hub.claims) {
+    json told = json::parse(claim.value);
+    // What the first ViT has or has not is not named.
+    const json got = config.value(claim.key, claim.key == "registers" ? json(0) : json(true));
+    if (claim.key == "image_size") {  // of a picture that the patch does not divide, whole patches are seen
+      const auto patch = config.at("patch").get<int64_t>();
+      told = told.get<int64_t>() / patch * patch;
+    }
+    check(told == got, who, ": ", claim.field, " is ", claim.said, ", but ", file, " has ", claim.key, " ",
+          got.dump());
+  }
+}
 
 HubConfig hub_config_from_json(std::string_view words, const std::string& who) {
   try {

@@ -141,32 +141,45 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   HubConfig hub;
   Facts given = facts_from(hints.known);
   std::string preprocess;
+  const std::string family = hints.config.ends_with(".json") ? "" : hints.config;
+  std::string hub_path;
 #ifdef VITRINE_FILES
-  const std::string hub_path = hints.config.ends_with(".json") ? hints.config
-                               : hints.config.empty()          ? beside(source, "config.json")
-                                                               : "";
+  hub_path = hints.config.ends_with(".json") ? hints.config
+             : hints.config.empty()          ? beside(source, "config.json")
+                                             : "";
   if (!hub_path.empty()) {
     hub = hub_config_from_json(words_of(hub_path), hub_path);
     overlay(given, hub.facts);
     preprocess = hub.preprocess;
     out.told_by.push_back(hub_path);
   }
-  if (const std::string path = beside(source, "preprocessor_config.json");
-      hints.config.empty() && !path.empty()) {
+  // Beside the config.json that tells, if one does, wherever it lies.
+  if (const std::string path = beside(hub_path.empty() ? source : hub_path, "preprocessor_config.json");
+      (hints.config.empty() || !hub_path.empty()) && !path.empty()) {
     preprocess = to_json(preprocess_from_hugging_face(words_of(path)));
     out.told_by.push_back(path);
   }
 #else
   check(!hints.config.ends_with(".json"), "--backbone-config: this build reads no files; name a family");
 #endif
-  if (!hints.config.empty() && !hints.config.ends_with(".json")) {
-    overlay(given, facts_of_family(hints.config));
-    out.told_by.push_back("the family " + hints.config);
+  if (!family.empty()) {
+    overlay(given, facts_of_family(family));
+    out.told_by.push_back("the family " + family);
   }
   if (hints.heads != 0) given.heads = hints.heads;
 
   Checkpoint checkpoint = canonical_form(std::move(file), given);
-  TensorFile canonical = settled(checkpoint);
+  if (!hub_path.empty()) check_agreement(hub, hints.config.empty(), checkpoint, hub_path);
+  if (!family.empty()) {
+    const bool swin = std::holds_alternative<SwinConfig>(checkpoint.config);
+    check(is_swin_family(family) == swin, "--backbone-config: ", family, " is a family of ",
+          swin ? "ViTs" : "Swins", ", but ", source, " is a ", checkpoint.dialect);
+  }
+  TensorFile canonical = hints.only_look ? checkpoint.file : settled(checkpoint);
+  if (hints.only_look) {
+    out.unsettled = checkpoint.unsettled;
+    canonical.metadata["config"] = config_to_json(checkpoint.config);
+  }
   out.dialect = checkpoint.dialect;
   out.left_out = std::move(checkpoint.left_out);
   canonical.metadata["dialect"] = out.dialect;

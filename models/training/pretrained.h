@@ -21,33 +21,52 @@ struct BackboneHints {
   // The configuration that it had when a task was tuned on it and how its positions were resampled (tuned.h), if nobody
   // tells better.
   std::string known{}, known_positions{};
+  // What nobody tells is no error, but stands in Pretrained::unsettled; the net computes something else then.
+  bool only_look = false;
 };
 
 struct Pretrained {
   Backbone backbone;
-  std::string dialect;               // "ViT in Hugging Face's names"
-  std::vector<std::string> told_by;  // what beside the tensors told of it, "config.json" for example
-  std::vector<LeftOut> left_out;     // tensors that the net has no use for
-  std::string positions;             // "14 x 14, resampled to 24 x 24 as bicubic"; empty: a Swin
+  std::string dialect;                 // "ViT in Hugging Face's names"
+  std::vector<std::string> told_by;    // what beside the tensors told of it, "config.json" for example
+  std::vector<LeftOut> left_out;       // tensors that the net has no use for
+  std::string positions;               // "14 x 14, resampled to 24 x 24 as bicubic"; empty: a Swin
+  std::vector<Unsettled> unsettled{};  // with only_look: what nobody tells
 };
 
 // A backbone in whatever dialect (checkpoint.h: canonical_form), and from the folder of `source`, if they are there,
-// Hugging Face's config.json (or timm's) and preprocessor_config.json. `hints` go before what these tell. Its
+// Hugging Face's config.json (or timm's) and preprocessor_config.json, the latter from the folder of the config.json
+// that `hints` name, if they do. `hints` go before what these tell. Its
 // metadata then holds "dialect", "preprocess" if that is known (preprocess_of asks for it otherwise), and "class_names",
 // a JSON list, if config.json names the classes of its head. A ViT's says how its program resamples positions
 // ("positions") and, if they were resampled, how that was done ("resampled"). A Swin takes pictures of any size, so
 // `image_size` changes nothing of it. Files of Vitrine's own are complete: a config is refused.
 // Throws as canonical_form and make_backbone do, if anything is unsettled, and if a file that was named or stands beside
-// is not as it must be.
+// is not as it must be or contradicts the weights.
 Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints = {});
+
+// What a config.json says that the weights say as well.
+struct Claim {
+  std::string field, said;  // as it stands there: "mlp_ratio", "4"
+  std::string key, value;   // as config_to_json has it, as JSON: "mlp_width", "3072"
+};
 
 // What a config.json tells: of transformers (ViT, DeiT, ViT-MAE, ViT-MSN, DINOv2, CLIP, SigLIP, Swin) or of timm.
 struct HubConfig {
+  // "model_type", which is transformers' ("clip_vision_model", where only one tower of two is meant), or "architecture",
+  // which is timm's; and what it says.
+  std::string kind_field, kind;
   Facts facts;
+  std::vector<Claim> claims;
   std::string preprocess;                // as JSON (data/preprocess.h), if timm's tells it, else empty
   std::vector<std::string> class_names;  // by number; empty if it has none of its own
 };
 // Throws, beginning with `who`, for other models and malformed values.
 HubConfig hub_config_from_json(std::string_view json, const std::string& who);
+
+// Throws, naming the field, if the checkpoint is no net of such a kind, or if its shapes are not as a field has them. A
+// config.json that stands `beside` the file is of the program whose names the file has; one that a user names may be
+// another program's.
+void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkpoint, const std::string& who);
 
 }  // namespace vitrine

@@ -39,6 +39,14 @@ std::string exact(double value) {
   return digits;
 }
 
+// Of the settings that a checkpoint keeps; -1 if they tell none.
+int64_t epochs_of(const std::string& settings) {
+  const auto kept = nlohmann::json::parse(settings, nullptr, false);
+  return kept.is_object() && kept.contains("epochs") && kept["epochs"].is_number_integer()
+             ? kept["epochs"].get<int64_t>()
+             : -1;
+}
+
 // What a checkpoint keeps beside parameters and optimizer state.
 struct Progress {
   int64_t epoch = 0;     // epochs done
@@ -69,6 +77,10 @@ class Run {
     if (processes.count() > 1)
       check_same_run(processes, config, digest_of(data), backbone_identity_, start_digest_);
     steps_per_epoch_ = loader_.batches();
+    if (keeps_features(config)) {
+      features_ = data.kept.features ? data.kept.features : std::make_shared<KeptFeatures>(data.dataset);
+      features_->belong_to(backbone, data.dataset.get(), data.preprocess);
+    }
     if (config.balance_classes) loss_.class_weights = class_weights(data, model_->config().classes);
     loss_.smoothing = config.smoothing;
     if (backbone.on_device() && !keeps_features(config))
@@ -86,17 +98,21 @@ class Run {
     return std::make_unique<TunedModel>(backbone, config.model, config.seed, DType::f32, memory);
   }
   LoaderOptions loader_options(const Memory& memory) const {
-    LoaderOptions options{
-        .batch_size = config_.batch,
-        .shuffle = !config_.sequential,
-        .seed = config_.seed,
-        .augment = config_.augment,
-        .workers = config_.workers,
-        .max_bad = config_.max_bad,
-        .on_bad = hooks_.note,
-        .memory = memory,
-        .as_bytes = backbone_.on_device() && !keeps_features(config_),
-        .known = [this](int64_t sample) { return device_step_ != nullptr && device_step_->knows(sample); }};
+    LoaderOptions options{.batch_size = config_.batch,
+                          .shuffle = !config_.sequential,
+                          .seed = config_.seed,
+                          .augment = config_.augment,
+                          .workers = config_.workers,
+                          .max_bad = config_.max_bad,
+                          .on_bad = hooks_.note,
+                          .memory = memory,
+                          .as_bytes = backbone_.on_device() && !keeps_features(config_),
+                          .prepared = data_.kept.images,
+                          .known = [this](int64_t sample) {
+                            return features_ != nullptr
+                                       ? features_->has(sample)
+                                       : device_step_ != nullptr && device_step_->knows(sample);
+                          }};
     if (processes_.count() == 1) return options;
     options.known = nullptr;
     options.wanted = [this](int64_t row, int64_t rows) {
@@ -137,6 +153,8 @@ class Run {
   std::unique_ptr<TunedModel> model_;
   Optimizer optimizer_;
   std::unique_ptr<DeviceStep> device_step_;  // where the backbone is on a device; the loader asks it
+  std::shared_ptr<KeptFeatures>
+      features_;  // where only the head learns; see logits_of. The loader asks it, too
   Loader loader_;
   // Taken from the loader already, for a device brings it while it works; or what was thrown instead, which is of the
   // step to come.
@@ -144,7 +162,6 @@ class Run {
   std::exception_ptr ahead_failed_;
   int64_t position_ = 0;  // in the loader, of the batch that is worked on
   CrossEntropy loss_;
-  std::map<int64_t, Tensor> features_;  // by sample, each (1, D); see logits_of
   Progress progress_;
   int64_t steps_per_epoch_ = 0;
   double last_loss_ = 0;
@@ -152,21 +169,16 @@ class Run {
 };
 
 // The logits of a micro-batch's images. Where only the head learns and images never change, neither
-// do their features: they are computed once per image.
+// do their features: they are computed once per image, and a batch whose features are known has no images.
 Variable Run::logits_of(const Tensor& images, std::span<const int64_t> samples) {
   const Pass pass{.training = true,
                   .noise = {.seed = config_.seed,
                             .epoch = static_cast<uint32_t>(progress_.epoch),
                             .samples = {samples.begin(), samples.end()}},
                   .recompute = config_.recompute};
-  if (!keeps_features(config_)) return model_->logits(images, pass);
-  if (!std::ranges::all_of(samples, [&](int64_t i) { return features_.contains(i); })) {
-    const Tensor fresh = model_->features(images).value();
-    for (int64_t b = 0; b < fresh.dim(0); ++b) features_[samples[b]] = fresh.rows(b, b + 1).clone();
-  }
-  std::vector<Variable> rows;
-  for (const int64_t i : samples) rows.emplace_back(features_.at(i));
-  return model_->classify(concat(rows, 0), pass);
+  if (features_ == nullptr) return model_->logits(images, pass);
+  return model_->classify(
+      features_->rows(pass.noise.samples, [&] { return model_->features(images).value(); }), pass);
 }
 
 // What the mean of the loss divides by: the number of images, or the sum of their classes' weights.
@@ -229,13 +241,16 @@ void Run::step(const Batch& batch, double learning_rate) {
     return;
   }
   GradientSum gradient(model_->parameters(), processes_);
+  // What others saw; one process has it already.
+  const std::vector<Statistic> statistics =
+      processes_.count() > 1 ? model_->statistics() : std::vector<Statistic>();
   int64_t row = 0;  // in the images, which are only those of this process's micro-batches
   for (int64_t first = 0; first < parts; first += processes_.count()) {
     MessageWriter own;
     if (const int64_t part = first + processes_.rank(); part < parts) {
       const int64_t begin = begin_of(part), end = begin_of(part + 1), count = end - begin;
       const Variable logits =
-          logits_of(batch.images.rows(row, row + count),
+          logits_of(batch.images.defined() ? batch.images.rows(row, row + count) : Tensor(),
                     std::span(batch.samples).subspan(static_cast<size_t>(begin), static_cast<size_t>(count)));
       row += count;
       const Tensor labels = batch.labels.rows(begin, end);
@@ -244,17 +259,18 @@ void Run::step(const Batch& batch, double learning_rate) {
       if (std::isfinite(value))  // else the run ends below
         backward(parts == 1 ? loss : scale(loss, shares[static_cast<size_t>(part)]));
       own.put(DeviceStep::Part{value, count, count_hits(logits.value(), labels.data<int64_t>())});
-      for (const Statistic& s : model_->statistics()) own.put_all(s.seen.raw());
+      for (const Statistic& s : statistics) own.put_all(s.seen.data<float>());
     }
     size_t part = static_cast<size_t>(first);
     for (const Processes::Bytes& bytes : processes_.exchange(own.bytes())) {
       if (bytes.empty()) break;  // the last processes had none
-      MessageReader message(bytes);
-      const auto told = message.get<DeviceStep::Part>();
+      MessageReader reader(bytes);
+      const auto told = reader.get<DeviceStep::Part>();
       note_part(told.loss, shares[part++], told.images, told.hits);
-      // What a layer remembers of batches moves on by each micro-batch in its order, whoever saw it.
-      for (Statistic& s : model_->statistics())
-        std::ranges::copy(message.get_all<std::byte>(), s.seen.mutable_raw().begin());
+      for (const Statistic& s : statistics) {
+        Tensor seen = s.seen;
+        std::ranges::copy(reader.get_all<float>(), seen.mutable_data<float>().begin());
+      }
       model_->settle(told.images);
     }
     gradient.add();
@@ -310,7 +326,10 @@ void Run::restore(const TensorFile& state) {
   };
   check(entry("format") == "vitrine checkpoint 1", state.name, ": is not a checkpoint of this version");
   check(entry("config") == to_json(config_), "resume: the run in '", folder_,
-        "' has other settings: ", differences(entry("config"), to_json(config_)));
+        "' has other settings: ", differences(entry("config"), to_json(config_)),
+        epochs_of(entry("config")) == config_.epochs ? ""
+                                                     : "; a finished run is trained longer as a new one: "
+                                                       "--init its task.safetensors, with another --out");
   check(entry("data") == digest_of(data_), "resume: the run in '", folder_, "' was made on other data");
   check(entry("backbone") == backbone_identity_, "resume: the run in '", folder_,
         "' has another backbone, of identity ", entry("backbone").substr(0, 16), "..., but ",
@@ -428,6 +447,7 @@ TuneResult Run::result() {
   check_finite();
   TuneResult out;
   out.epochs = reports_;
+  for (const Parameter& p : model_->parameters().all()) out.trained_parameters += p.value.value().numel();
   TunedConfig model = model_->config();
   model.prompts.projection = 0;  // the file holds the product
   const auto resampled = backbone_.file.metadata.find("resampled");

@@ -12,6 +12,7 @@
 
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "models/training/kept_features.h"
 #include "models/training/processes.h"
 #include "models/tuned.h"
 #include "nn/optimizer.h"
@@ -61,12 +62,16 @@ struct TuneData {
   std::vector<int64_t> train, val;         // samples of `dataset`
   std::shared_ptr<const Dataset> val_set;  // where `val` points to, if not into `dataset`
   Preprocess preprocess;
+  Kept kept{};  // what runs on the same pictures of `dataset` share
 };
 
 struct Evaluation {
   double accuracy = 0, loss = 0;  // of `samples`; accuracy in [0, 1]
   int64_t samples = 0;
   std::vector<BadImage> bad;  // left out
+  // Further measures, see metrics.h.
+  double top5 = 0, mean_class_accuracy = 0;
+  std::optional<double> roc_auc;  // of two classes
 };
 
 struct EpochReport {
@@ -99,6 +104,7 @@ struct TuneResult {
   bool stopped = false;  // by the hook; the state is saved, there is no task yet
   Task task;
   std::vector<EpochReport> epochs;
+  int64_t trained_parameters = 0;  // scalars that the optimizer stepped
 };
 
 // Trains. `start`: a task to go on from instead of fresh prompts and head. `folder`: the run folder, which
@@ -111,12 +117,13 @@ TuneResult tune(const Backbone& backbone, const TuneData& data, const TuneConfig
 
 // Accuracy and mean cross entropy; `logits`, if given, receives (N, C) in the order of `samples`. Several processes
 // share the batches, and all have the result, whose bits do not depend on their number; `progress` is told of this
-// one's images.
+// one's images. `kept` is of
+// `dataset`; its features are used if the method keeps_features.
 Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch,
                     int workers, int64_t max_bad = 0, Tensor* logits = nullptr,
                     const std::function<void(int64_t done, int64_t all)>& progress = {},
-                    const Memory& memory = {}, Processes* processes = nullptr);
+                    const Memory& memory = {}, Processes* processes = nullptr, const Kept& kept = {});
 
 // The most that a run will have at once, tensors and frozen weights, to the byte where no workers load images
 // (they may be late) and each class of moment comes up.

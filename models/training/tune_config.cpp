@@ -39,6 +39,7 @@ std::string to_json(const TuneConfig& c) {
     j["prompt_variant"] = nlohmann::json::parse(variant);
   if (!c.device.empty()) j["device"] = c.device;
   if (c.tf32) j["tf32"] = true;
+  if (c.augment.shift) j["random_shift"] = true;
   return j.dump();
 }
 
@@ -49,7 +50,7 @@ int64_t images_at_once(const TuneConfig& config, int64_t samples) {
 }
 
 bool keeps_features(const TuneConfig& c) {
-  return keeps_features(c.model.method) && c.model.drop_path == 0 && !c.augment.flip && !c.augment.crop;
+  return keeps_features(c.model.method) && c.model.drop_path == 0 && !c.augment.changes_anything();
 }
 
 void check_config(const TuneConfig& c) {

@@ -139,6 +139,14 @@ def archive(name, obj, storages, more=()):
             file.writestr(zipfile.ZipInfo("archive/" + member), data)
 
 
+def protocol5():
+    """Beside the weights, values for which only newer protocols have opcodes, and a tensor, as ImageNet's recipe saves."""
+    model = collections.OrderedDict({"layer.weight": values(2, 3).float(), "layer.bias": values(3).half()})
+    torch.save({"state_dict": model, "best_acc1": torch.tensor(76.25), "tags": frozenset((1, 2)), "big": 1 << 3000,
+                "raw": bytearray(b"xyz")}, os.path.join(out, "protocol5.pth"), pickle_protocol=5)
+    expected("protocol5.pth", model)
+
+
 def torch_files():
     inner, whole = complete()
     torch.save(whole, os.path.join(out, "state.pth"))
@@ -149,6 +157,8 @@ def torch_files():
     repacked("state.pth", "deflated.pth", zipfile.ZIP_DEFLATED)
     for name in ("state.pth", "old.pth", "protocol4.pth", "old4.pth", "stored.pth", "deflated.pth"):
         expected(name, inner)
+
+    protocol5()
 
     class Block(torch.nn.Module):
         def __init__(self):

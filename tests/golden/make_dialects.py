@@ -255,6 +255,13 @@ def hugging_face():
                      prefixed(older, "deit.", {"head.": "cls_classifier.", "head_dist.": "distillation_classifier."}))
     remember("hf-deit.safetensors", c, heads=2, epsilon=1e-12, gelu="erf")
 
+    # DeiTForImageClassification has one head, on the class token: the other one is a token among many, as a register.
+    w, c = weights(dict(epsilon=1e-12, registers=1))
+    older = renamed(split_qkv(w, older_qkv), outside + [("reg_token", "embeddings.distillation_token")] +
+                    block_pairs(2, "encoder.layer.{}.", legacy))
+    save_safetensors("hf-deit-one-head.safetensors", prefixed(older, "deit.", {"head.": "classifier."}))
+    remember("hf-deit-one-head.safetensors", c, heads=2, epsilon=1e-12, gelu="erf")
+
     w, c = weights(dict(layer_scale=True, gated_mlp=True, classes=0))
     w.pop("head.weight"), w.pop("head.bias")
     names = {"norm1": "norm1", "norm2": "norm2", "attn.proj": "attention.output.dense", "ls1.gamma": "layer_scale1.lambda1",
@@ -316,8 +323,9 @@ def clip():
     w, c = weights(dict(head_bias=False))  # open_clip around one of timm's
     out = {"visual.trunk." + k: t for k, t in w.items() if not k.startswith("head.")}
     out["visual.head.proj.weight"] = w["head.weight"]
-    torch.save({"state_dict": {"module." + k: t for k, t in {**out, "logit_scale": rest(), "text.ln.weight": rest(4)}.items()}},
-               here / "open-clip-timm.pt", _use_new_zipfile_serialization=False)
+    out.update({"logit_scale": rest(), "text.ln_final.weight": rest(4), "text.transformer.resblocks.0.ln_1.weight": rest(4)})
+    torch.save({"state_dict": {"module." + k: t for k, t in out.items()}}, here / "open-clip-timm.pt",
+               _use_new_zipfile_serialization=False)
     remember("open-clip-timm.pt", c, heads=2)
 
 

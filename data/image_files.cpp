@@ -1,0 +1,93 @@
+#ifdef VITRINE_FILES
+
+#include "data/image_files.h"
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+
+#include "engine/check.h"
+#include "engine/file.h"
+#include "engine/text.h"
+
+namespace vitrine {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ImageFiles : public Dataset {
+ public:
+  ImageFiles(const std::string& who, const std::string& root, std::vector<std::string> paths,
+             std::vector<int64_t> labels, std::vector<std::string> class_names, const OpenOptions& options)
+      : Dataset(who, std::move(labels), std::move(class_names)),
+        root_(root),
+        paths_(std::move(paths)),
+        options_(options) {}
+
+  Image image(int64_t i) const override {
+    const std::string& path = paths_[checked(i)];
+    const std::vector<std::byte> file = read_file(path);
+    Image image = decode_image(file, path);
+    const int orientation = exif_orientation(file);
+    if (orientation == 1) return image;
+    if (options_.exif) return apply_orientation(image, orientation);
+    if (options_.note && !noted_.exchange(true))
+      options_.note(text(quote(path), " asks to be turned (EXIF orientation ", orientation,
+                         ") and is used as stored; so are all others like it"));
+    return image;
+  }
+  std::string name(int64_t i) const override { return paths_[checked(i)]; }
+  std::string mark(int64_t i) const override {
+    const fs::path path = paths_[checked(i)];
+    std::error_code ignored;
+    return text(path.lexically_relative(root_).string(), " ", fs::file_size(path, ignored));
+  }
+
+ private:
+  std::string root_;
+  std::vector<std::string> paths_;
+  OpenOptions options_;
+  mutable std::atomic<bool> noted_ = false;
+};
+
+}  // namespace
+
+DatasetPointer image_files(const std::string& who, const std::string& root, std::vector<std::string> paths,
+                           std::vector<int64_t> labels, std::vector<std::string> class_names,
+                           const OpenOptions& options) {
+  return std::make_shared<ImageFiles>(who, root, std::move(paths), std::move(labels), std::move(class_names),
+                                      options);
+}
+
+void check_stays_inside(std::string_view path, const std::string& who) {
+  const auto leaves = [](const fs::path& words) {
+    return words.is_absolute() || std::find(words.begin(), words.end(), "..") != words.end();
+  };
+  check(!path.empty() && path.find('\0') == std::string_view::npos && !leaves(path), who,
+        ": expected a path inside the data set, got ", quote(path));
+}
+
+std::string folder_with(const std::vector<std::string>& folders, const std::string& path,
+                        const std::string& who) {
+  std::string tried;
+  for (const std::string& folder : folders) {
+    std::error_code ignored;
+    if (fs::is_regular_file(fs::path(folder) / path, ignored)) return folder;
+    tried += text(tried.empty() ? "" : " nor in ", quote(folder));
+  }
+  fail(Fault::input, who, ": ", quote(path), " is a file neither in ", tried);
+}
+
+bool is_there(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+void check_is_file(const std::string& path, const std::string& who) {
+  std::error_code ignored;
+  check(fs::is_regular_file(path, ignored), who, ": ", quote(path), " is no file");
+}
+
+}  // namespace vitrine
+
+#endif

@@ -1,0 +1,296 @@
+#include "data/suite.h"
+
+#include <array>
+
+#include "engine/check.h"
+
+#ifdef VITRINE_FILES
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+
+#include "data/lines.h"
+#include "engine/text.h"
+
+// The parser is built right here, without its shared library, and to go no deeper than a suite does.
+#define TOML_HEADER_ONLY 1
+#define TOML_EXCEPTIONS 1
+#define TOML_MAX_NESTED_VALUES 8
+// Its assertions are within reach of malformed text: they stay, whatever the build, and are errors like any other.
+#undef NDEBUG
+#define TOML_ASSERT(condition) \
+  ((condition) ? static_cast<void>(0) : ::vitrine::fail(::vitrine::Fault::input, "unexpected text"))
+#include <toml++/toml.h>
+#endif
+
+namespace vitrine {
+namespace {
+
+constexpr std::array<std::string_view, 3> metric_names{"top1", "top5", "mean-class"};
+
+}  // namespace
+
+const char* name_of(Metric metric) { return metric_names[static_cast<size_t>(metric)].data(); }
+
+std::shared_ptr<const Dataset> open_dataset(const SuiteTask& task, Split split, const OpenOptions& options) {
+  auto dataset = open_dataset(task.data, split, options);
+  check(!task.classes || *task.classes == dataset->classes(), "suite: task '", task.name, "': expected ",
+        task.classes.value_or(0), " classes, ", task.data, " has ", dataset->classes());
+  return dataset;
+}
+
+#ifdef VITRINE_FILES
+
+namespace {
+
+constexpr int64_t most_bytes = 1 << 20, most_tasks = 1000;
+
+// The parser's tables of blanks beyond ASCII have holes where its behaviour is undefined (3.3.0). So it sees none of them:
+// bytes of 0x80 and more, and the tilde itself, go through it as a tilde and two letters.
+std::string as_ascii(std::string_view words) {
+  std::string out;
+  for (const char c : words) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80 && c != '~') {
+      out += c;
+      continue;
+    }
+    out += '~';
+    out += static_cast<char>('a' + (byte >> 4));
+    out += static_cast<char>('a' + (byte & 15));
+  }
+  return out;
+}
+
+std::string from_ascii(std::string_view words) {
+  const auto is_digit = [](char c) { return c >= 'a' && c <= 'p'; };
+  std::string out;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == '~' && i + 2 < words.size() && is_digit(words[i + 1]) && is_digit(words[i + 2])) {
+      out += static_cast<char>((words[i + 1] - 'a') << 4 | (words[i + 2] - 'a'));
+      i += 2;
+    } else {
+      out += words[i];
+    }
+  }
+  return out;
+}
+
+// A table whose keys are taken one by one; what is left over was not understood.
+class Table {
+ public:
+  Table(const toml::table& table, std::string who) : table_(table), who_(std::move(who)) {}
+
+  const std::string& who() const { return who_; }
+
+  // Throws for a key that is none of these.
+  template <size_t N>
+  void check_keys(const std::array<std::string_view, N>& known) const {
+    for (const auto& [key, value] : table_) {
+      if (std::find(known.begin(), known.end(), key.str()) != known.end()) continue;
+      const std::string own = from_ascii(key.str()), meant = nearest(own, known);
+      fail(Fault::input, who_, ", line ", value.source().begin.line, ": unknown key ", quote(own),
+           meant.empty() ? "" : text("; did you mean '", meant, "'?"));
+    }
+  }
+
+  const toml::node* find(std::string_view key) const { return table_.get(key); }
+
+  std::optional<std::string> words(std::string_view key) const {
+    const toml::node* node = find(key);
+    if (!node) return std::nullopt;
+    auto value = node->value_exact<std::string>();
+    check(value && !value->empty(), who_, ": expected '", key, "' to be words in quotes");
+    value = from_ascii(*value);
+    check(is_utf8(*value), who_, ": expected '", key, "' to be UTF-8, got ", quote(*value));
+    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+    check(value->size() <= 4096 && std::none_of(value->begin(), value->end(), is_control), who_,
+          ": expected '", key, "' to have at most 4096 bytes and no control characters, got ", quote(*value));
+    return value;
+  }
+
+  std::optional<int64_t> number(std::string_view key, int64_t least, int64_t most) const {
+    const toml::node* node = find(key);
+    if (!node) return std::nullopt;
+    const auto value = node->value_exact<int64_t>();
+    check(value && *value >= least && *value <= most, who_, ": expected '", key, "' to be a whole number of ",
+          least, " to ", most, value ? text(", got ", *value) : "");
+    return value;
+  }
+
+  // The place of the value among `names`, which come with a hint.
+  template <size_t N>
+  std::optional<size_t> choice(std::string_view key, const std::array<std::string_view, N>& names) const {
+    const auto value = words(key);
+    if (!value) return std::nullopt;
+    return place_of(key, *value, names);
+  }
+
+  template <size_t N>
+  size_t place_of(std::string_view key, std::string_view word,
+                  const std::array<std::string_view, N>& names) const {
+    const auto found = std::find(names.begin(), names.end(), word);
+    if (found == names.end()) {
+      std::string known;
+      for (const std::string_view name : names) known += text(known.empty() ? "" : ", ", name);
+      const std::string meant = nearest(word, names);
+      fail(Fault::input, who_, ": unknown ", key, " ", quote(word), "; known are ", known,
+           meant.empty() ? "" : text("; did you mean '", meant, "'?"));
+    }
+    return static_cast<size_t>(found - names.begin());
+  }
+
+ private:
+  const toml::table& table_;
+  std::string who_;
+};
+
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+bool is_letter_or_digit(char c) { return is_letter(c) || (c >= '0' && c <= '9'); }
+
+// The words with the environment's values in place of $NAME and ${NAME}.
+std::string expanded(std::string_view words, const std::string& who) {
+  std::string out;
+  for (size_t i = 0; i < words.size();) {
+    if (words[i] != '$') {
+      out += words[i++];
+      continue;
+    }
+    ++i;
+    if (i < words.size() && words[i] == '$') {
+      out += words[i++];
+      continue;
+    }
+    const bool braced = i < words.size() && words[i] == '{';
+    if (braced) ++i;
+    const size_t begin = i;
+    while (i < words.size() && is_letter_or_digit(words[i])) ++i;
+    const std::string name(words.substr(begin, i - begin));
+    check(!name.empty() && is_letter(name[0]) && (!braced || (i < words.size() && words[i] == '}')), who,
+          ": expected $NAME, ${NAME} or $$ in ", quote(words));
+    if (braced) ++i;
+    const char* value = std::getenv(name.c_str());
+    check(value != nullptr && *value != '\0', who, ": ", quote(words), " needs the environment variable ",
+          name, ", which is not set");
+    out += value;
+  }
+  return out;
+}
+
+// The data set that a suite in `folder` means.
+std::string data_of(std::string_view words, const std::string& folder, const std::string& who) {
+  const std::string spec = expanded(words, who);
+  const size_t colon = words.find(':');
+  const bool own_place = colon != std::string_view::npos && words.substr(colon + 1).starts_with('$') &&
+                         !words.substr(colon + 1).starts_with("$$");
+  try {
+    return spec_below(spec, own_place ? "" : folder);
+  } catch (const Error& error) {
+    fail(error.fault(), who, ": ", error.what());
+  }
+}
+
+Augment augment_of(const Table& table) {
+  Augment augment;
+  const toml::node* node = table.find("augment");
+  if (!node) return augment;
+  const toml::array* list = node->as_array();
+  check(list != nullptr, table.who(), ": expected 'augment' to be a list such as [\"flip\", \"crop\"]");
+  constexpr std::array<std::string_view, 3> names{"flip", "crop", "shift"};
+  const std::array<bool*, 3> flags{&augment.flip, &augment.crop, &augment.shift};
+  for (const toml::node& entry : *list) {
+    const auto word = entry.value_exact<std::string>();
+    check(word.has_value(), table.who(), ": expected 'augment' to be a list such as [\"flip\", \"crop\"]");
+    const size_t place = table.place_of("augment", from_ascii(*word), names);
+    check(!*flags[place], table.who(), ": ", quote(*word), " is twice in 'augment'");
+    *flags[place] = true;
+  }
+  check(!augment.crop || !augment.shift, table.who(), ": expected 'crop' or 'shift' in 'augment', got both");
+  return augment;
+}
+
+SuiteTask task_of(const toml::table& entry, size_t number, const std::string& folder,
+                  const std::string& file) {
+  const Table unnamed(entry, text(file, ": task ", number));
+  const auto name = unnamed.words("name");
+  check(name.has_value(), unnamed.who(), ": missing key 'name'");
+  check(name->size() <= 100, unnamed.who(), ": expected a name of at most 100 bytes, got ", quote(*name));
+  const Table table(entry, text(file, ": task ", quote(*name)));
+  constexpr std::array<std::string_view, 9> keys{"name",    "data",   "group",  "train_limit", "val",
+                                                 "classes", "metric", "resize", "augment"};
+  table.check_keys(keys);
+  const auto data = table.words("data");
+  check(data.has_value(), table.who(), ": missing key 'data'");
+  constexpr std::array<std::string_view, 3> resize_names{"own", "crop", "squash"};
+  constexpr int64_t most = int64_t{1} << 40;
+  SuiteTask task;
+  task.name = *name;
+  task.group = table.words("group").value_or("ungrouped");
+  task.data = data_of(*data, folder, table.who());
+  task.train_limit = table.number("train_limit", 1, most);
+  task.val = table.number("val", 1, most);
+  task.classes = table.number("classes", 1, 1 << 20);
+  check(!task.val || !task.train_limit || *task.val < *task.train_limit, table.who(),
+        ": expected 'val' to be less than 'train_limit', of which it is a part");
+  task.metric = static_cast<Metric>(table.choice("metric", metric_names).value_or(0));
+  task.resize = static_cast<ResizeMode>(table.choice("resize", resize_names).value_or(0));
+  task.augment = augment_of(table);
+  return task;
+}
+
+// A key of many parts nests as deep as it is long, and tables are destroyed by recursion.
+void check_depth(std::string_view words, const std::string& who) {
+  constexpr int64_t most_dots = 100;
+  for (const Line& line : lines_of(words))
+    check(std::count(line.words.begin(), line.words.end(), '.') <= most_dots, who, ", line ", line.number,
+          ": expected at most ", most_dots, " dots in a line");
+}
+
+}  // namespace
+
+Suite read_suite_text(std::string_view words, const std::string& folder, const std::string& who) {
+  check(static_cast<int64_t>(words.size()) <= most_bytes, who, ": expected at most ", most_bytes,
+        " bytes, got ", words.size());
+  check(is_utf8(words), who, ": expected UTF-8");
+  check_depth(words, who);
+  toml::table file;
+  try {
+    file = toml::parse(as_ascii(words));
+  } catch (const toml::parse_error& error) {
+    fail(Fault::input, who, ", line ", error.source().begin.line,
+         ": malformed TOML: ", from_ascii(error.description()));
+  } catch (const Error& error) {  // TOML_ASSERT
+    fail(Fault::input, who, ": malformed TOML: ", error.what());
+  }
+  const Table table(file, who);
+  table.check_keys(std::array<std::string_view, 2>{"name", "task"});
+  Suite suite;
+  const auto name = table.words("name");
+  check(name.has_value(), who, ": missing key 'name'");
+  suite.name = *name;
+  const toml::node* node = table.find("task");
+  const toml::array* tasks = node ? node->as_array() : nullptr;
+  check(tasks != nullptr && !tasks->empty(), who, ": expected at least one [[task]]");
+  check(static_cast<int64_t>(tasks->size()) <= most_tasks, who, ": expected at most ", most_tasks,
+        " tasks, got ", tasks->size());
+  std::set<std::string> names;
+  for (const toml::node& entry : *tasks) {
+    const toml::table* one = entry.as_table();
+    check(one != nullptr, who, ": expected 'task' to be tables: [[task]]");
+    suite.tasks.push_back(task_of(*one, suite.tasks.size() + 1, folder, who));
+    check(names.insert(suite.tasks.back().name).second, who, ": two tasks have the name ",
+          quote(suite.tasks.back().name));
+  }
+  return suite;
+}
+
+Suite read_suite(const std::string& path) {
+  const std::string who = text("suite ", quote(path));
+  return read_suite_text(read_text(path, most_bytes, "suite"),
+                         std::filesystem::path(path).parent_path().string(), who);
+}
+
+#endif
+
+}  // namespace vitrine

@@ -1,0 +1,117 @@
+// report.cpp: `vitrine report`. A run folder as a page of pictures.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "commands.h"
+#include "data/subset.h"
+#include "engine/file.h"
+#include "engine/text.h"
+#include "models/training/report.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+// The data that the pictures come from: as given, or else what the run was told.
+std::string data_of(const ReportOptions& o, const std::optional<RunRecord>& record) {
+  if (o.data) return *o.data;
+  return record ? record->data : "";
+}
+
+// Fills the findings; returns what the pictures are, for people.
+void look_at(const ReportOptions& o, const std::string& data, bool exif, const Task& task, Report& report,
+             Console& console) {
+  const Backbone opened = open_backbone_of(task, o.backbone, o.hints);
+  const Backbone backbone = placed(opened, o.place, task.config.method);
+  const Split split = o.split.value_or(usual_split(data));
+  std::shared_ptr<const Dataset> dataset;
+  try {
+    dataset =
+        open_dataset(data, split, {.exif = exif, .note = [&](const std::string& w) { console.note(w); }});
+  } catch (const Error& e) {
+    if (o.data) throw;
+    fail(e.fault(), e.what(), "; these are the data that the run was trained on, --data names another place");
+  }
+  check_classes(task, *dataset, data);
+  const TunedModel model(backbone, task, DType::f32, Memory{}, Use::prediction);
+  std::unique_ptr<TunedModel> in_memory;
+  if (backbone.on_device())
+    in_memory = std::make_unique<TunedModel>(opened, task, DType::f32, Memory{}, Use::prediction);
+  vitrine::ReportOptions options{.mistakes = o.images,
+                                 .attended = (o.images + 3) / 4,
+                                 .embedded = o.embedding,
+                                 .batch = o.batch,
+                                 .workers = o.workers,
+                                 .max_bad = o.max_bad};
+  std::string present;
+  double began = now();
+  report.findings = examine(
+      {model, dataset, all_samples(*dataset), preprocess_from_json(task.preprocess), in_memory.get()},
+      options, [&](const char* what, int64_t done, int64_t all) {
+        if (present != what) {
+          console.clear();
+          present = what;
+          began = now();
+        }
+        const bool pictures = present == "pictures";
+        console.progress(done, all, pictures ? static_cast<double>(done) / std::max(now() - began, 1e-9) : 0,
+                         what);
+      });
+  console.clear();
+  for (const std::string& message : report.findings->bad) console.note(message);
+  tell_notes(model.home(), console);
+  report.pictures = text(data, ", split ", name_of(split));
+}
+
+}  // namespace
+
+int report(const ReportOptions& o, Console& console) {
+  check(std::filesystem::is_directory(o.run), quote(o.run), " is not the folder of a run of vitrine tune");
+  Task task;
+  std::optional<RunRecord> record;
+  Report report = report_of_run(o.run, &task, &record);
+  report.version = VITRINE_VERSION;
+  const std::string path = o.out.value_or((std::filesystem::path(o.run) / "report.html").string());
+  prepare_output(path);
+  const std::string data = data_of(o, record);
+  if (data.empty()) {
+    report.without =
+        "The run does not tell which data it was trained on; with --data a report has pictures, too.";
+    console.note("the run does not tell its data: without --data SPEC the page has curves only");
+  } else {
+    look_at(o, data, o.exif || (!o.data && record->exif), task, report, console);
+  }
+  const std::string page = report_page(report);
+  write_file_atomically(path, std::as_bytes(std::span(page)));
+
+  console.item("Run", text(quote(o.run), ": ", method_text(task.config), ", ", task.config.classes,
+                           " classes; ", quote(task.backbone)));
+  nlohmann::ordered_json json{{"command", "report"}, {"run", o.run}, {"page", path}, {"bytes", page.size()}};
+  if (report.findings) {
+    const Findings& found = *report.findings;
+    const auto samples = static_cast<int64_t>(found.labels.size());
+    console.item("Data", report.pictures);
+    console.item(
+        "Accuracy",
+        fmt::format("{} of {}, loss {:.4f}{}", percent_text(found.accuracy), plural(samples, "image"),
+                    found.loss, found.bad.empty() ? "" : fmt::format("; {} damaged", found.bad.size())));
+    json.update({{"data", data},
+                 {"samples", samples},
+                 {"accuracy", found.accuracy},
+                 {"loss", found.loss},
+                 {"bad", found.bad.size()},
+                 {"mistakes", found.mistakes.size()},
+                 {"attention", found.attention.size()},
+                 {"attention_error", found.attention_error},
+                 {"embedding", found.embedding.labels.size()}});
+  }
+  console.item("Page", text(path, " (", bytes_text(page.size()), ")"));
+  console.result(json);
+  return 0;
+}
+
+}  // namespace vitrine::cli

@@ -1,0 +1,252 @@
+// sweep.cpp: `vitrine sweep`. Says what it is about to do, lets models/training/sweep.h do it, and says how it went.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "commands.h"
+#include "data/dataset.h"
+#include "engine/parallel.h"
+#include "engine/text.h"
+#include "models/methods.h"
+#include "models/training/sweep.h"
+#include "signals.h"
+
+namespace vitrine::cli {
+
+namespace {
+
+// The backbone as each method wants it (commands.h: placed): packed, or on a device in one precision or another. Placed
+// when it is first wanted; full tuning computes in f32, whatever precision was asked for.
+class Backbones {
+ public:
+  Backbones(const Backbone& opened, const Placement& place) : opened_(opened), place_(place) {}
+  Precision precision(Method method) const { return placement(method).precision(trains_inside(method)); }
+  const Backbone& of(Method method) const {
+    const auto [found, fresh] = placed_.try_emplace({precision(method), method == Method::full});
+    if (fresh) found->second = placed(opened_, placement(method), method);
+    return found->second;
+  }
+
+ private:
+  Placement placement(Method method) const {
+    Placement out = place_;
+    if (method == Method::full) out.given = Precision::f32;
+    return out;
+  }
+  const Backbone& opened_;
+  const Placement& place_;
+  mutable std::map<std::pair<Precision, bool>, Backbone> placed_;
+};
+
+// "synthetic:shapes" is the task shapes.
+SuiteTask task_of_data(const std::string& data) {
+  SuiteTask task;
+  std::string where = data.substr(data.find(':') + 1);
+  while (where.size() > 1 && where.back() == '/') where.pop_back();
+  task.name = where.substr(where.rfind('/') + 1);
+  task.group = "tasks";
+  task.data = data;
+  return task;
+}
+
+std::vector<SuiteTask> tasks_of(const SweepOptions& o) {
+  std::vector<SuiteTask> tasks;
+  if (o.suite) tasks = read_suite(*o.suite).tasks;
+  for (const std::string& data : o.data) tasks.push_back(task_of_data(data));
+  check(!tasks.empty(), "what is to be compared? --suite FILE names tasks, --data SPEC one of them");
+  if (!o.tasks.empty()) {
+    std::vector<std::string_view> names;
+    for (const SuiteTask& task : tasks) names.push_back(task.name);
+    for (const std::string& wanted : o.tasks) {
+      const std::string guess = nearest(wanted, names);
+      check(std::ranges::find(names, wanted) != names.end(), "--tasks: there is no task ", quote(wanted),
+            guess.empty() ? "" : text("; did you mean ", guess, "?"));
+    }
+    std::erase_if(
+        tasks, [&](const SuiteTask& task) { return std::ranges::find(o.tasks, task.name) == o.tasks.end(); });
+  }
+  for (const SuiteTask& task : tasks)
+    has_split(task.data, Split::train);  // an unknown scheme is an error now
+  return tasks;
+}
+
+std::string left_text(const SweepCounts& counts) {
+  if (counts.done == counts.runs) return "";
+  return counts.seconds_left < 0
+             ? ", how long they take is not known yet"
+             : text(", about ", time_text(counts.seconds_left), " of work for one process");
+}
+
+std::string counts_text(const SweepCounts& c) {
+  return text(count_text(c.done), " of ", plural(c.runs, "run"), " done", left_text(c));
+}
+
+// The different values of one setting on a grid, in its order: "learning rate 0.001, 0.003".
+std::string values_text(const Cell& cell, const char* one, const char* many,
+                        const std::function<double(const TuneConfig&)>& value) {
+  std::vector<double> values;
+  for (const auto& seeds : cell.finals)
+    if (const double v = value(seeds[0].config); std::ranges::find(values, v) == values.end())
+      values.push_back(v);
+  std::string out = values.size() == 1 ? one : many;
+  for (const double& v : values) out += fmt::format("{} {:g}", &v == values.data() ? "" : ",", v);
+  return out;
+}
+
+std::string grid_text(const Cell& cell) {
+  const TuneConfig& first = cell.finals[0][0].config;
+  std::string out = text(plural(static_cast<int64_t>(cell.finals.size()), "point"), ": ",
+                         first.optimizer.kind == OptimizerKind::sgd ? "SGD" : "AdamW", ", ");
+  out += values_text(cell, "learning rate", "learning rates",
+                     [](const TuneConfig& c) { return c.learning_rate; });
+  out += "; " + values_text(cell, "weight decay", "weight decays",
+                            [](const TuneConfig& c) { return c.optimizer.weight_decay; });
+  if (first.model.prompts.count > 0)
+    out += "; " + values_text(cell, "prompts", "prompts",
+                              [](const TuneConfig& c) { return static_cast<double>(c.model.prompts.count); });
+  out += "; " + values_text(cell, "batch", "batches",
+                            [](const TuneConfig& c) { return static_cast<double>(c.batch); });
+  return text(out, "; ", plural(first.epochs, "epoch"));
+}
+
+std::string run_text(const LedgerLine& l) {
+  std::string what =
+      fmt::format("{} on {}, lr {:g}, wd {:g}", l.form, l.task, l.learning_rate, l.weight_decay);
+  if (l.prompts > 0) what += text(", ", plural(l.prompts, "prompt"));
+  what += l.stage == Stage::search ? ": " : text(", seed ", l.seed, ": ");
+  if (!l.diverged.empty()) return what + "diverged";
+  if (!l.failed.empty()) return what + "failed: " + l.failed;
+  return text(what, l.stage == Stage::search ? "val " : "test ", percent_text(l.score), ", ",
+              time_text(l.seconds));
+}
+
+// The plan in words: each method's grid.
+void tell_plan(const SweepOptions& o, const PlanConfig& config, const Plan& plan, Console& console) {
+  std::set<std::string> groups;
+  for (const SuiteTask& task : config.tasks) groups.insert(task.group);
+  std::string names;
+  for (const SuiteTask& task : config.tasks) names += text(names.empty() ? "" : ", ", task.name);
+  console.item("Tasks", text(config.tasks.size(), " in ",
+                             plural(static_cast<int64_t>(groups.size()), "group"), ": ", names));
+  console.item("Recipe", text(o.recipe, ": ", preset_text(o.recipe)));
+  for (size_t m = 0; m < config.methods.size(); ++m)  // of the first task; the others have the same grids
+    console.item(m == 0 ? "Methods" : "", text(plan.cells[m].method, ": ", grid_text(plan.cells[m])));
+  console.item("Runs",
+               text(count_text(plan.search_runs + plan.final_runs), ": ", count_text(plan.search_runs),
+                    " to search settings, ", count_text(plan.final_runs), " to test them with ",
+                    plural(config.seeds, "seed"), " each"));
+}
+
+}  // namespace
+
+int sweep(const SweepOptions& o, Console& console) {
+  SweepConfig config;
+  PlanConfig& plan = config.plan;
+  plan.tasks = tasks_of(o);
+  plan.methods = o.methods;
+  plan.preset = o.recipe;
+  plan.changes = o.changes;
+  plan.seeds = o.seeds;
+  plan.data_seed = o.data_seed;
+  plan.train_sizes = o.train_sizes;
+  plan.workers = o.workers;
+  plan.max_bad = o.max_bad;
+
+  const Backbone opened = with_identity(open_backbone(o.backbone.value_or("builtin"), o.hints));
+  const Backbones backbones(opened, o.place);
+  config.backbone = [&](const TunedConfig& method) -> const Backbone& { return backbones.of(method.method); };
+  plan.net = with_classes(opened.config, 0);
+  plan.backbone_identity = opened.identity;
+  plan.precision = [&](const TunedConfig& method) { return backbones.precision(method.method); };
+  if (const Device* device = backbones.of(Method::linear).home.device(); device != nullptr) {
+    plan.device = device->kind();
+    plan.tf32 = device->options().tf32;
+  }
+  plan.preprocess = preprocess_of(opened, o.hints.image_size);
+
+  config.out = o.out;
+  config.version = VITRINE_VERSION;
+  config.cache = o.cache;
+  config.keep_tasks = o.keep_tasks;
+  config.retry_failed = o.retry;
+  config.part = o.part;
+  config.parts = o.parts;
+  const auto note = [&](const std::string& words) { console.note(words); };
+  config.open = {.exif = o.exif, .note = note};
+  for (const std::string& ledger : o.ledgers)
+    for (LedgerLine& line : read_ledger(ledger)) config.known.push_back(std::move(line));
+
+  console.item("Backbone", text(quote(opened.source), ": ", describe(plan.net), ", ",
+                                million_text(parameter_count(plan.net)), " parameters",
+                                place_text(o.place, Method::linear)));
+  tell_plan(o, plan, make_plan(plan), console);
+  nlohmann::ordered_json json{{"command", "sweep"}, {"folder", o.out}};
+  if (o.show_plan) {
+    const SweepCounts counts = sweep_counts(config);
+    console.item("Now", counts_text(counts));
+    json.update({{"runs", counts.runs}, {"done", counts.done}, {"seconds_left", counts.seconds_left}});
+    console.result(json);
+    return 0;
+  }
+
+  console.item("Folder", config.parts > 1
+                             ? text(o.out, ", as process ", config.part + 1, " of ", config.parts)
+                             : o.out);
+  SweepHooks hooks;
+  hooks.note = note;
+  hooks.stop = [] { return SignalGuard::caught(); };
+  hooks.began = [&](const SweepCounts& counts) { console.item("Now", counts_text(counts)); };
+  std::string doing;
+  hooks.run = [&](const Cell& cell, const PlannedRun& run, const SweepCounts& counts) {
+    doing = text(counts.done + 1, "/", counts.runs, "  ", run.method, " on ", cell.task.name);
+    console.clear();
+  };
+  hooks.step = [&](const StepReport& r) { console.progress(r.step, r.steps, r.images_per_second, doing); };
+  hooks.finished = [&](const LedgerLine& line, const SweepCounts& counts) {
+    console.clear();
+    console.line(text("[", counts.done, "/", counts.runs, "] ", run_text(line),
+                      counts.seconds_left >= 0 && counts.done < counts.runs
+                          ? text("; ", time_text(counts.seconds_left), " left")
+                          : ""));
+  };
+  hooks.waiting = [&](int64_t runs) {
+    console.clear();
+    console.note(text("waiting for ", plural(runs, "run"),
+                      " of other processes; what one that ends leaves "
+                      "undone is taken over"));
+  };
+  SweepResult result;
+  {
+    const SignalGuard guard;
+    result = vitrine::sweep(config, hooks);
+  }
+  console.clear();
+  json.update({{"ledger", result.ledger},
+               {"stopped", result.stopped},
+               {"runs", result.counts.runs},
+               {"done", result.counts.done},
+               {"diverged", result.counts.diverged},
+               {"failed", result.counts.failed},
+               {"failures", result.failures}});
+  if (result.stopped) {
+    console.line(text("Stopped: ", counts_text(result.counts), "; states are saved in ", o.out, "."));
+    console.line("The same command goes on from there.");
+    console.result(json);
+    return SignalGuard::exit_code();
+  }
+  console.item("Done",
+               text(counts_text(result.counts),
+                    result.counts.diverged > 0 ? text(", ", result.counts.diverged, " diverged") : ""));
+  console.item("Ledger", result.ledger);
+  console.command("Next", text("table ", shell_word(o.out)));
+  console.result(json);
+  if (result.failures.empty()) return 0;
+  for (const std::string& failure : result.failures) console.note(failure);
+  fail(Fault::input, plural(static_cast<int64_t>(result.failures.size()), "run or task", "runs or tasks"),
+       " failed; --retry does failed runs again");
+}
+
+}  // namespace vitrine::cli

@@ -1,0 +1,47 @@
+// kept_features.h: what runs on the same pictures can share: the pictures as they are prepared, and, where only a head
+// learns, what the frozen backbone makes of them.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "data/prepared.h"
+#include "models/backbone.h"
+
+namespace vitrine {
+
+// Features of the samples of one data set under one backbone, one preprocessing and no augmentation. A feature is
+// computed once, in whatever batch it came first: rows of a batch do not depend on each other, so these are the bits
+// that every later run would have got by itself. All functions may be called from several threads at once.
+class KeptFeatures {
+ public:
+  explicit KeptFeatures(std::shared_ptr<const Dataset> dataset);
+
+  // Throws unless these are of `dataset`, or if they were asked for with another backbone (by identity, precision or
+  // place) or preprocessing before.
+  void belong_to(const Backbone& backbone, const Dataset* dataset, const Preprocess& preprocess);
+  const Dataset& dataset() const { return *dataset_; }
+  bool has(int64_t sample) const;
+  // (B, D) of so many samples. `compute` is asked for all of them if one is missing.
+  Variable rows(const std::vector<int64_t>& samples, const std::function<Tensor()>& compute);
+  int64_t computed() const;  // how many went through the net
+
+ private:
+  std::shared_ptr<const Dataset> dataset_;
+  mutable std::mutex mutex_;  // guards what follows
+  std::string whose_;
+  std::map<int64_t, Tensor> rows_;  // each (1, D)
+  int64_t computed_ = 0;
+};
+
+// Each may be null: then nothing is shared.
+struct Kept {
+  std::shared_ptr<KeptFeatures> features{};
+  std::shared_ptr<PreparedImages> images{};
+};
+
+}  // namespace vitrine

@@ -1,0 +1,197 @@
+#include "models/training/ledger.h"
+
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/check.h"
+#include "engine/file.h"
+#include "engine/text.h"
+
+namespace vitrine {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int form_version = 1;
+
+// Takes the keys of an object one by one, and tells of what is missing, wrong or left.
+class Reader {
+ public:
+  Reader(const Json& json, std::string who) : json_(json), who_(std::move(who)) {
+    check(json.is_object(), who_, ": expected a JSON object");
+  }
+
+  std::string words(const char* key) {
+    const Json& value = at(key);
+    check(value.is_string(), who_, ": expected ", key, " to be a string");
+    return value.get<std::string>();
+  }
+  int64_t count(const char* key) {
+    const Json& value = at(key);
+    check(value.is_number_integer() && value.get<int64_t>() >= 0, who_, ": expected ", key,
+          " to be a whole number of at least 0, got ", value.dump());
+    return value.get<int64_t>();
+  }
+  uint64_t seed(const char* key) {
+    const Json& value = at(key);
+    check(value.is_number_unsigned(), who_, ": expected ", key, " to be a whole number of at least 0, got ",
+          value.dump());
+    return value.get<uint64_t>();
+  }
+  double number(const char* key, double low, double high) {
+    const Json& value = at(key);
+    check(value.is_number(), who_, ": expected ", key, " to be a number");
+    const auto number = value.get<double>();
+    check(std::isfinite(number) && number >= low && number <= high, who_, ": ", key, " is ", value.dump());
+    return number;
+  }
+  const Json& object(const char* key) {
+    const Json& value = at(key);
+    check(value.is_object(), who_, ": expected ", key, " to be an object");
+    return value;
+  }
+  bool has(const char* key) const { return json_.contains(key); }
+  void end() {
+    for (const auto& [key, unused] : json_.items())
+      check(taken_.contains(key), who_, ": unknown key ", quote(key));
+  }
+
+ private:
+  const Json& at(const char* key) {
+    check(json_.contains(key), who_, ": no ", key);
+    taken_.insert(key);
+    return json_.at(key);
+  }
+
+  const Json& json_;
+  std::string who_;
+  std::set<std::string> taken_;
+};
+
+}  // namespace
+
+std::string variant_words(const std::string& settings) {
+  std::string out;
+  const Json j = Json::parse(settings);
+  if (!j.contains("prompt_variant")) return out;
+  for (const auto& [key, value] : j.at("prompt_variant").items())
+    out += text(
+        out.empty() ? "" : ", ", key,
+        value.is_boolean() ? "" : text(" ", value.is_string() ? value.get<std::string>() : value.dump()));
+  return out;
+}
+
+const char* name_of(Stage stage) { return stage == Stage::search ? "search" : "final"; }
+
+std::string to_json(const LedgerLine& l) {
+  Json j{{"ledger", form_version}, {"run", l.run},       {"task", l.task},
+         {"group", l.group},       {"data", l.data},     {"metric", l.metric},
+         {"method", l.method},     {"form", l.form},     {"stage", name_of(l.stage)},
+         {"seed", l.seed},         {"recipe", l.recipe}, {"settings", Json::parse(l.settings)}};
+  if (l.complete()) {
+    j[l.stage == Stage::search ? "val" : "test"] = {
+        {"top1", l.accuracy}, {"score", l.score}, {"loss", l.loss}, {"images", l.asked_images}};
+    j["trained_parameters"] = l.trained_parameters;
+    j["stored_parameters"] = l.stored_parameters;
+  }
+  if (!l.diverged.empty()) j["diverged"] = l.diverged;
+  if (!l.failed.empty()) j["failed"] = l.failed;
+  j["train_images"] = l.train_images;
+  j["classes"] = l.classes;
+  j["backbone_parameters"] = l.backbone_parameters;
+  j["backbone"] = l.backbone;
+  j["net"] = l.net;
+  j["backbone_identity"] = l.backbone_identity;
+  j["data_digest"] = l.data_digest;
+  j["seconds"] = std::round(l.seconds * 1000) / 1000;
+  j["threads"] = l.threads;
+  j["version"] = l.version;
+  return j.dump();
+}
+
+LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) {
+  const Json parsed = Json::parse(json, nullptr, false);
+  Reader r(parsed, who);
+  const int64_t form = r.count("ledger");
+  check(form == form_version, who, ": is of form ", form, " of the ledger, this program knows ",
+        form_version);
+  LedgerLine l;
+  l.run = r.words("run");
+  check(!l.run.empty() && l.run.size() <= 64 &&
+            l.run.find_first_not_of("0123456789abcdef") == std::string::npos,
+        who, ": ", quote(l.run), " is no name of a run");
+  l.task = r.words("task");
+  l.group = r.words("group");
+  l.data = r.words("data");
+  l.metric = r.words("metric");
+  l.method = r.words("method");
+  l.form = r.words("form");
+  const std::string stage = r.words("stage");
+  check(stage == "search" || stage == "final", who, ": expected stage search or final, got ", quote(stage));
+  l.stage = stage == "search" ? Stage::search : Stage::final;
+  l.seed = r.seed("seed");
+  l.recipe = r.words("recipe");
+  const Json& settings = r.object("settings");
+  l.settings = settings.dump();
+  Reader s(settings, text(who, ": settings"));
+  l.learning_rate = s.number("learning_rate", 0, 1e9);
+  l.weight_decay = s.number("weight_decay", 0, 1e9);
+  l.prompts = s.count("prompts");
+  l.epochs = s.count("epochs");
+  l.batch = s.count("batch");
+  l.variant = variant_words(l.settings);
+  if (r.has("diverged")) l.diverged = r.words("diverged");
+  if (r.has("failed")) l.failed = r.words("failed");
+  if (l.complete()) {
+    const char* asked = l.stage == Stage::search ? "val" : "test";
+    Reader a(r.object(asked), text(who, ": ", asked));
+    l.accuracy = a.number("top1", 0, 1);
+    l.score = a.number("score", 0, 1);
+    l.loss = a.number("loss", 0, 1e30);
+    l.asked_images = a.count("images");
+    a.end();
+    l.trained_parameters = r.count("trained_parameters");
+    l.stored_parameters = r.count("stored_parameters");
+  }
+  l.train_images = r.count("train_images");
+  l.classes = r.count("classes");
+  l.backbone_parameters = r.count("backbone_parameters");
+  l.backbone = r.words("backbone");
+  l.net = r.words("net");
+  l.backbone_identity = r.words("backbone_identity");
+  l.data_digest = r.words("data_digest");
+  l.seconds = r.number("seconds", 0, 1e12);
+  l.threads = static_cast<int>(r.number("threads", 0, 1e6));
+  l.version = r.words("version");
+  r.end();
+  return l;
+}
+
+#ifdef VITRINE_FILES
+std::vector<LedgerLine> read_ledger(const std::string& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::vector<LedgerLine> lines;
+  std::map<std::string, std::string> seen;
+  int64_t number = 0;
+  for (size_t begin = 0; begin < all.size();) {
+    const size_t end = std::min(all.find('\n', begin), all.size());
+    const std::string_view line = all.substr(begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    LedgerLine read = ledger_line_from_json(line, text(path, ", line ", number));
+    const std::string form = to_json(read);
+    const auto [before, fresh] = seen.emplace(read.run, form);
+    check(fresh || before->second == form, path, ", line ", number, ": run ", read.run,
+          " stands there before with another result");
+    if (fresh) lines.push_back(std::move(read));
+  }
+  return lines;
+}
+#endif
+
+}  // namespace vitrine

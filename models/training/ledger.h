@@ -1,0 +1,61 @@
+// ledger.h: results of runs, one JSON object each: runs/NAME/result.json, and a line of ledger.jsonl.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace vitrine {
+
+enum class Stage { search, final };  // asked of val, or of test
+const char* name_of(Stage stage);
+
+struct LedgerLine {
+  std::string run;  // the name of its folder (plan.h)
+  std::string task, group, data, metric;
+  std::string method;    // the row of a table
+  std::string form;      // the method with its size: "adapter-64", or the same as `method`
+  std::string recipe;    // the preset that the settings came from
+  std::string settings;  // JSON: to_json(TuneConfig)
+  std::string
+      variant;  // what of the settings makes prompts unusual, in words: "location add"; empty: nothing
+  Stage stage = Stage::search;
+  uint64_t seed = 0;
+  // What of the settings decides a tie or makes a column.
+  double learning_rate = 0, weight_decay = 0;
+  int64_t prompts = 0, epochs = 0, batch = 0;
+  int64_t train_images = 0, asked_images = 0, classes = 0;
+  double accuracy = 0;  // share of the asked images that were named right ("top1")
+  double score = 0;     // the task's metric, in [0, 1]
+  double loss = 0;
+  int64_t trained_parameters = 0;
+  int64_t stored_parameters = 0;  // numbers in the task file
+  int64_t backbone_parameters = 0;
+  std::string backbone, net, backbone_identity;  // where it lies; its preset or a description; identity_of it
+  std::string data_digest;                       // of the pictures and labels
+  // What was thrown; both empty if the run came to its end: then the numbers above hold.
+  std::string diverged{}, failed{};
+  double seconds = 0;  // of training and of asking
+  int threads = 0;
+  std::string version;  // of the program
+
+  bool complete() const { return diverged.empty() && failed.empty(); }
+};
+
+// Of settings as JSON: {"prompt_variant": {"location": "add", "shared": true}} -> "location add, shared".
+std::string variant_words(const std::string& settings);
+
+// The form of a line; to_json gives one without a line break.
+std::string to_json(const LedgerLine& line);
+// Throws, beginning with `who`, for what is no such object: a missing or unknown key, a wrong type, a number that makes no
+// sense, another version of the form.
+LedgerLine ledger_line_from_json(std::string_view json, const std::string& who);
+
+#ifdef VITRINE_FILES
+// All lines of a ledger. Throws for a line that is wrong, naming file and line, and for a run that is there twice with
+// different results; equal lines count once.
+std::vector<LedgerLine> read_ledger(const std::string& path);
+#endif
+
+}  // namespace vitrine

@@ -1,0 +1,55 @@
+// pass_over.h: asking a model about every picture of a list: what evaluation and reports share.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "data/loader.h"
+#include "engine/check.h"
+#include "models/training/kept_features.h"
+#include "models/tuned.h"
+
+namespace vitrine {
+
+struct PassOver {
+  int64_t batch = 64;
+  int workers = 1;
+  int64_t max_bad = 0;
+  Memory memory{};
+  Kept kept{};  // of the data set; features that are there are not computed again
+};
+
+// Calls each(batch, features (B, D)) for the samples in their order, without augmentation and without a history; features
+// are where the model lives. Returns the damaged pictures that were left out; more than `max_bad` of them throw.
+inline std::vector<BadImage> pass_over(
+    const TunedModel& model, std::shared_ptr<const Dataset> dataset, const std::vector<int64_t>& samples,
+    const Preprocess& preprocess, const PassOver& how,
+    const std::function<void(const Batch& batch, const Variable& features)>& each) {
+  const bool on_device = model.home().device() != nullptr;
+  const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
+  KeptFeatures* const features = how.kept.features.get();
+  check(features == nullptr || &features->dataset() == dataset.get(), "the kept features are of other data");
+  Loader loader(std::move(dataset), samples, preprocess,
+                {.batch_size = how.batch,
+                 .workers = how.workers,
+                 .max_bad = how.max_bad,
+                 .cache_bytes = 0,
+                 .memory = how.memory,
+                 .as_bytes = on_device,
+                 .prepared = how.kept.images,
+                 .known = [features](int64_t sample) { return features && features->has(sample); }});
+  loader.start_epoch(0);
+  for (Batch batch; loader.next(batch);) {
+    const auto fresh = [&] {
+      const Tensor images = batch.pixels.defined()
+                                ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
+                                : batch.images;
+      return model.features(images, {.history = false});
+    };
+    each(batch, features ? features->rows(batch.samples, [&] { return fresh().value(); }) : fresh());
+  }
+  return loader.bad();
+}
+
+}  // namespace vitrine

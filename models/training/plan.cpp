@@ -1,0 +1,124 @@
+#include "models/training/plan.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/check.h"
+#include "engine/sha256.h"
+#include "engine/text.h"
+#include "models/training/sweep_data.h"
+
+namespace vitrine {
+
+namespace {
+
+constexpr int protocol_version = 1;
+
+// A place on a disk is no part of what a task is, its last name is: "vtab:/data/vtab-1k/cifar" -> "vtab:cifar".
+std::string data_name(const std::string& data) {
+  const size_t colon = data.find(':');
+  if (colon == std::string::npos) return data;
+  std::string where = data.substr(colon + 1);
+  while (!where.empty() && where.back() == '/') where.pop_back();
+  return data.substr(0, colon + 1) + where.substr(where.rfind('/') + 1);
+}
+
+nlohmann::json task_json(const SuiteTask& task, uint64_t data_seed) {
+  nlohmann::json j{{"name", task.name},
+                   {"data", data_name(task.data)},
+                   {"metric", name_of(task.metric)},
+                   {"data_seed", data_seed}};
+  if (task.train_limit) j["train_limit"] = *task.train_limit;
+  if (task.val) j["val"] = *task.val;
+  return j;
+}
+
+}  // namespace
+
+Plan make_plan(const PlanConfig& config) {
+  check(!config.tasks.empty(), "sweep: no tasks");
+  check(!config.methods.empty(), "sweep: no methods");
+  check(config.seeds >= 1 && config.seeds <= 1000, "sweep: expected 1 to 1000 seeds, got ", config.seeds);
+  std::set<std::string> names;
+  for (const SuiteTask& task : config.tasks) {
+    check(!task.name.empty() && is_utf8(task.name) && is_utf8(task.group) && is_utf8(task.data),
+          "sweep: the name, group and data of a task must be UTF-8, and the name not empty");
+    check(names.insert(text(task.group, "/", task.name)).second, "sweep: task ", quote(task.name),
+          " is there twice");
+  }
+  names.clear();
+  for (const std::string& method : config.methods)
+    check(names.insert(method).second, "sweep: method ", quote(method), " is there twice");
+
+  std::vector<SuiteTask> tasks;
+  for (const SuiteTask& task : config.tasks) {
+    if (config.train_sizes.empty()) tasks.push_back(task);
+    for (const int64_t size : config.train_sizes) {
+      tasks.push_back(task);
+      tasks.back().train_limit = size;
+    }
+  }
+
+  Plan plan;
+  std::set<std::string> runs;
+  for (const SuiteTask& task : tasks) {
+    for (const std::string& method : config.methods) {
+      Cell cell{.task = task, .method = method, .recipe = &recipe_of(config.preset, method)};
+      cell.preprocess = preprocess_for(task, *cell.recipe, config.preprocess);
+      std::vector<GridPoint> points = grid_of(*cell.recipe, method, config.changes, config.net);
+      // "mlp" is mlp-3; but where sizes are searched the row is that of the family.
+      if (std::ranges::all_of(points, [&](const GridPoint& p) { return p.method == points[0].method; }))
+        cell.method = points[0].method;
+      const auto run = [&](const GridPoint& point, Stage stage, uint64_t seed) {
+        PlannedRun out{.stage = stage, .method = point.method, .config = point.config};
+        out.config.seed = seed;
+        const nlohmann::json what{{"protocol", protocol_version},
+                                  {"backbone", config.backbone_identity},
+                                  {"task", task_json(task, config.data_seed)},
+                                  {"method", point.method},
+                                  {"settings", nlohmann::json::parse(to_json(out.config))},
+                                  {"preprocess", nlohmann::json::parse(to_json(cell.preprocess))},
+                                  {"stage", name_of(stage)}};
+        const std::string canonical = what.dump();  // keys are sorted
+        out.name = sha256_hex(std::as_bytes(std::span(canonical))).substr(0, 20);
+        check(runs.insert(out.name).second, "sweep: ", method, " on ", task.name,
+              " has the same runs as another method or task");
+        return out;
+      };
+      for (GridPoint& point : points) {
+        TuneConfig& c = point.config;
+        c.workers = config.workers;
+        c.max_bad = config.max_bad;
+        c.augment = task.augment;
+        c.device = config.device;
+        c.tf32 = config.tf32;
+        if (config.precision) c.precision = config.precision(c.model);
+        if (points.size() > 1) cell.search.push_back(run(point, Stage::search, 0));
+        std::vector<PlannedRun> seeds;
+        for (int64_t seed = 0; seed < config.seeds; ++seed)
+          seeds.push_back(run(point, Stage::final, static_cast<uint64_t>(seed)));
+        cell.finals.push_back(std::move(seeds));
+      }
+      plan.search_runs += static_cast<int64_t>(cell.search.size());
+      plan.final_runs += config.seeds;
+      plan.cells.push_back(std::move(cell));
+    }
+  }
+  return plan;
+}
+
+std::optional<size_t> winner(const std::vector<const LedgerLine*>& results) {
+  std::optional<size_t> best;
+  const auto better = [](const LedgerLine& a, const LedgerLine& b) {
+    if (a.score != b.score) return a.score > b.score;
+    if (a.learning_rate != b.learning_rate) return a.learning_rate < b.learning_rate;
+    if (a.weight_decay != b.weight_decay) return a.weight_decay < b.weight_decay;
+    return a.trained_parameters < b.trained_parameters;
+  };
+  for (size_t i = 0; i < results.size(); ++i)
+    if (results[i]->complete() && (!best || better(*results[i], *results[*best]))) best = i;
+  return best;
+}
+
+}  // namespace vitrine

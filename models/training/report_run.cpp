@@ -1,0 +1,86 @@
+// report_run.cpp: what a run's files tell of it, in words.
+#ifdef VITRINE_FILES
+
+#include <filesystem>
+
+#include "engine/check.h"
+#include "models/training/html.h"
+#include "models/training/report.h"
+
+namespace vitrine {
+
+namespace {
+
+int64_t stored_parameters(const Task& task) {
+  int64_t sum = 0;
+  for (const auto& [name, tensor] : task.tensors) sum += tensor.numel();
+  return sum;
+}
+
+std::string method_words(const Task& task) {
+  const int64_t count = task.config.prompts.count;
+  const std::string prompts = html::counted(count, "prompt");
+  switch (task.config.method) {
+    case Method::vpt_deep:
+      return text("vpt-deep: ", prompts, " for each block, and a head");
+    case Method::vpt_shallow:
+      return text("vpt-shallow: ", prompts, " before the first block, and a head");
+    case Method::linear:
+      return "linear: a head alone";
+    case Method::full:
+      return "full: all weights, and a head";
+    default:
+      return method_text(task.config) + (count > 0 ? text(" with ", prompts) : "");
+  }
+}
+
+std::string trained_words(const Task& task, const std::optional<RunRecord>& record) {
+  if (!record) return text(html::thousands(stored_parameters(task)), " parameters in the task file");
+  const auto share = static_cast<double>(record->trained_parameters) /
+                     static_cast<double>(std::max<int64_t>(record->backbone_parameters, 1));
+  return text(html::thousands(record->trained_parameters), " parameters, ", html::percent(share),
+              " of the backbone's ", html::thousands(record->backbone_parameters));
+}
+
+}  // namespace
+
+Report report_of_run(const std::string& folder, Task* task, std::optional<RunRecord>* record) {
+  const std::filesystem::path path(folder);
+  const Task read = task_from_file(load_safetensors((path / "task.safetensors").string()));
+  const std::optional<RunRecord> told = load_run_record(folder);
+  Report out;
+  out.title = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+  if (out.title.empty() || out.title == "." || out.title == "..") out.title = "Run";
+  out.class_names = read.class_names;
+  out.epochs = read_metrics(folder);
+  if (!read.settings.empty())
+    out.settings = words_of_json(read.settings, text(folder, ": settings of the task"));
+  const auto fact = [&](const char* name, std::string words) {
+    out.facts.emplace_back(name, std::move(words));
+  };
+  fact("Folder", folder);
+  fact("Method", method_words(read));
+  fact("Backbone",
+       text(read.backbone, read.backbone_config.empty()
+                               ? ""
+                               : ": " + describe(with_classes(config_from_json(read.backbone_config), 0))));
+  fact("Trained", trained_words(read, told));
+  fact("Classes", html::thousands(read.config.classes));
+  if (told) {
+    fact("Data",
+         text(told->data, ": ", html::counted(told->train_samples, "training picture"), ", ",
+              told->val_samples > 0 ? html::thousands(told->val_samples) : "none", " for validation"));
+    if (told->test_accuracy)
+      fact("Test",
+           text(html::percent(*told->test_accuracy), " of ", html::counted(told->test_samples, "picture"),
+                ", loss ", html::fixed(told->test_loss.value_or(0), 4), ", at the end of the run"));
+    fact("Computed", text(told->precision, " on ", told->device, ", Vitrine ", told->version));
+  }
+  if (task) *task = read;
+  if (record) *record = told;
+  return out;
+}
+
+}  // namespace vitrine
+
+#endif

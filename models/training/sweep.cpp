@@ -1,0 +1,296 @@
+#include "models/training/sweep.h"
+
+#ifdef VITRINE_FILES
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "engine/check.h"
+#include "engine/text.h"
+#include "models/training/sweep_run.h"
+
+namespace vitrine {
+
+namespace {
+
+// The items of a list from a share of it on, and then those before.
+template <class T>
+std::vector<T*> rotated(std::vector<T>& items, int part, int parts) {
+  std::vector<T*> out;
+  for (T& item : items) out.push_back(&item);
+  const auto begin =
+      static_cast<std::ptrdiff_t>(items.size() * static_cast<size_t>(part) / static_cast<size_t>(parts));
+  std::rotate(out.begin(), out.begin() + begin, out.end());
+  return out;
+}
+
+class Sweep {
+ public:
+  Sweep(const SweepConfig& config, const SweepHooks& hooks)
+      : config_(config), hooks_(hooks), plan_(make_plan(config.plan)), folder_(config.out, plan_) {
+    check(config.parts >= 1 && config.part >= 0 && config.part < config.parts, "sweep: part ", config.part,
+          " of ", config.parts, " makes no sense");
+    for (const LedgerLine& line : config.known) folder_.know(line);
+    if (config.retry_failed) folder_.forget_failed();
+  }
+
+  SweepCounts counts();
+  SweepResult run();
+
+ private:
+  std::optional<std::vector<PlannedRun>*> finals_of(Cell& cell);
+  int64_t undone(Cell& cell);
+  bool pass();
+  bool pass(Cell& cell);
+  void attempt(Cell& cell, PlannedRun& run);
+  SweepData& data_of(const Cell& cell);
+  double seconds_left();
+  bool stop() const { return hooks_.stop && hooks_.stop(); }
+
+  const SweepConfig& config_;
+  const SweepHooks& hooks_;
+  Plan plan_;
+  SweepFolder folder_;
+  std::map<std::string, std::string> unusable_;  // tasks, and why
+  const SuiteTask* opened_ = nullptr;            // whose data these are
+  std::string opened_as_;                        // prepared so
+  std::optional<SweepData> data_;
+  bool progressed_ = false;
+  int64_t busy_ = 0;  // runs of this pass that others do
+  int64_t features_computed_ = 0;
+};
+
+std::string place_of(const SuiteTask& task) {
+  return text(task.group, "/", task.name, "/", task.train_limit.value_or(-1));
+}
+
+// The final runs of a cell, if it is known which ones these are; null if no point of its grid came to its end.
+std::optional<std::vector<PlannedRun>*> Sweep::finals_of(Cell& cell) {
+  if (cell.search.empty()) return &cell.finals[0];
+  std::vector<const LedgerLine*> results;
+  for (const PlannedRun& run : cell.search) {
+    results.push_back(folder_.result(run.name));
+    if (results.back() == nullptr) return std::nullopt;
+  }
+  const std::optional<size_t> won = winner(results);
+  return won ? &cell.finals[*won] : nullptr;
+}
+
+int64_t Sweep::undone(Cell& cell) {
+  int64_t left = std::ranges::count_if(
+      cell.search, [&](const PlannedRun& run) { return folder_.result(run.name) == nullptr; });
+  const auto finals = finals_of(cell);
+  if (!finals) return left + static_cast<int64_t>(cell.finals[0].size());
+  if (*finals != nullptr)
+    left += std::ranges::count_if(**finals,
+                                  [&](const PlannedRun& run) { return folder_.result(run.name) == nullptr; });
+  return left;
+}
+
+SweepCounts Sweep::counts() {
+  SweepCounts out;
+  int64_t left = 0;
+  const auto add = [&](const PlannedRun& run) {
+    const LedgerLine* line = folder_.result(run.name);
+    if (line == nullptr) return;
+    out.diverged += !line->diverged.empty();
+    out.failed += !line->failed.empty();
+  };
+  for (Cell& cell : plan_.cells) {
+    out.runs += static_cast<int64_t>(cell.search.size());
+    const auto finals = finals_of(cell);
+    // Where nothing came to its end there is nothing to test.
+    if (!finals || *finals != nullptr) out.runs += static_cast<int64_t>(cell.finals[0].size());
+    for (const PlannedRun& run : cell.search) add(run);
+    if (finals && *finals != nullptr)
+      for (const PlannedRun& run : **finals) add(run);
+    left += undone(cell);
+  }
+  out.done = out.runs - left;
+  out.seconds_left = seconds_left();
+  return out;
+}
+
+// Each run that is left takes as long as those of its method in its stage did, or else as those of its method, or else as
+// all.
+double Sweep::seconds_left() {
+  struct Mean {
+    double sum = 0;
+    int64_t count = 0;
+    void add(double seconds) {
+      sum += seconds;
+      ++count;
+    }
+  };
+  std::map<std::pair<std::string, Stage>, Mean> of_stage;
+  std::map<std::string, Mean> of_method;
+  Mean of_all;
+  const auto see = [&](const Cell& cell, const PlannedRun& run) {
+    const LedgerLine* line = folder_.result(run.name);
+    if (line == nullptr || !line->failed.empty()) return;
+    of_stage[{cell.method, run.stage}].add(line->seconds);
+    of_method[cell.method].add(line->seconds);
+    of_all.add(line->seconds);
+  };
+  for (Cell& cell : plan_.cells) {
+    for (const PlannedRun& run : cell.search) see(cell, run);
+    if (const auto finals = finals_of(cell); finals && *finals != nullptr)
+      for (const PlannedRun& run : **finals) see(cell, run);
+  }
+  if (of_all.count == 0) return -1;
+  double seconds = 0;
+  for (Cell& cell : plan_.cells) {
+    const auto mean = [&](Stage stage) {
+      const Mean& stages = of_stage[{cell.method, stage}];
+      const Mean& methods = of_method[cell.method];
+      const Mean& m = stages.count > 0 ? stages : methods.count > 0 ? methods : of_all;
+      return m.sum / static_cast<double>(m.count);
+    };
+    const int64_t all = undone(cell), search = std::ranges::count_if(cell.search, [&](const PlannedRun&run) {
+                                        return folder_.result(run.name) == nullptr;
+                                      });
+    seconds += static_cast<double>(search) * mean(Stage::search) +
+               static_cast<double>(all - search) * mean(Stage::final);
+  }
+  return seconds;
+}
+
+SweepData& Sweep::data_of(const Cell& cell) {
+  const std::string as = to_json(cell.preprocess);
+  if (data_ && place_of(*opened_) == place_of(cell.task) && opened_as_ == as) return *data_;
+  if (data_) {
+    features_computed_ += data_->kept.features->computed() + data_->test_kept.features->computed();
+    data_.reset();  // before the next is opened: memory holds one task
+  }
+  SweepData fresh =
+      open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open);
+  // Results of other pictures must not stand beside those to come.
+  const auto compare = [&](const PlannedRun& run) {
+    const LedgerLine* line = folder_.result(run.name);
+    check(line == nullptr || line->data_digest == fresh.digest, "task ", quote(cell.task.name),
+          ": its pictures are not those of run ", run.name, ", which is done already");
+  };
+  for (const Cell& other : plan_.cells) {
+    if (place_of(other.task) != place_of(cell.task)) continue;
+    for (const PlannedRun& run : other.search) compare(run);
+    for (const auto& seeds : other.finals)
+      for (const PlannedRun& run : seeds) compare(run);
+  }
+  opened_ = &cell.task;
+  opened_as_ = as;
+  return data_.emplace(std::move(fresh));
+}
+
+// Does a run, unless it is done or somebody else does it.
+void Sweep::attempt(Cell& cell, PlannedRun& run) {
+  if (folder_.result(run.name) != nullptr) return;
+  const auto lock = folder_.take(run.name);
+  if (!lock) {
+    if (folder_.result(run.name) == nullptr) ++busy_;
+    return;
+  }
+  try {
+    data_of(cell);
+  } catch (const Error& e) {
+    unusable_.emplace(place_of(cell.task), e.what());
+    if (hooks_.note) hooks_.note(e.what());
+    return;
+  }
+  if (hooks_.run) hooks_.run(cell, run, counts());
+  const LedgerLine line = do_planned_run(config_, hooks_, folder_, *data_, cell, run);
+  folder_.finish(line, config_.keep_tasks);
+  progressed_ = true;
+  folder_.write_ledger(false);
+  if (hooks_.finished) hooks_.finished(line, counts());
+}
+
+// One way through a cell; false to stop.
+bool Sweep::pass(Cell& cell) {
+  const auto all_of = [&](std::vector<PlannedRun>& runs) {
+    for (PlannedRun* run : rotated(runs, config_.part, config_.parts)) {
+      if (unusable_.contains(place_of(cell.task))) return true;
+      if (stop()) return false;
+      attempt(cell, *run);
+    }
+    return true;
+  };
+  if (!all_of(cell.search)) return false;
+  const auto finals = finals_of(cell);
+  return !finals || *finals == nullptr || all_of(**finals);
+}
+
+bool Sweep::pass() {
+  progressed_ = false;
+  busy_ = 0;
+  for (Cell* cell : rotated(plan_.cells, config_.part, config_.parts))
+    if (!pass(*cell)) return false;
+  return true;
+}
+
+SweepResult Sweep::run() {
+  folder_.write_ledger(true);
+  if (hooks_.began) hooks_.began(counts());
+  SweepResult out;
+  try {
+    bool told = false;
+    while (true) {
+      if (!pass()) throw Stopped{};
+      if (progressed_) continue;  // a search may have ended elsewhere meanwhile
+      if (busy_ == 0) break;
+      if (!std::exchange(told, true) && hooks_.waiting) hooks_.waiting(busy_);
+      folder_.write_ledger(false);
+      const auto naps = static_cast<int64_t>(std::ceil(config_.poll_seconds / 0.05));
+      for (int64_t nap = 0; nap < naps; ++nap) {
+        if (stop()) throw Stopped{};
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      }
+    }
+  } catch (const Stopped&) {
+    out.stopped = true;
+  }
+  folder_.write_ledger(true);
+  out.counts = counts();
+  for (const auto& [task, why] : unusable_) out.failures.push_back(why);
+  const auto add = [&](const PlannedRun& run) {
+    const LedgerLine* line = folder_.result(run.name);
+    if (line != nullptr && !line->failed.empty())
+      out.failures.push_back(text(line->form, " on ", line->task, " (run ", line->run, "): ", line->failed));
+  };
+  for (Cell& cell : plan_.cells) {
+    for (const PlannedRun& run : cell.search) add(run);
+    if (const auto finals = finals_of(cell); finals && *finals != nullptr)
+      for (const PlannedRun& run : **finals) add(run);
+  }
+  out.ledger = folder_.ledger();
+  if (data_) features_computed_ += data_->kept.features->computed() + data_->test_kept.features->computed();
+  out.features_computed = features_computed_;
+  return out;
+}
+
+}  // namespace
+
+SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks) { return Sweep(config, hooks).run(); }
+
+SweepCounts sweep_counts(const SweepConfig& config) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(config.out + "/runs", ignored)) {
+    const Plan plan = make_plan(config.plan);
+    SweepCounts counts;
+    counts.runs = plan.search_runs + plan.final_runs;
+    return counts;
+  }
+  SweepConfig looking = config;
+  looking.known.clear();
+  looking.retry_failed = false;
+  const SweepHooks none;
+  return Sweep(looking, none).counts();
+}
+
+}  // namespace vitrine
+
+#endif

@@ -1,0 +1,66 @@
+// sweep.h: a comparison of methods on tasks, run by run (docs/comparison.md tells the protocol).
+#pragma once
+
+#ifdef VITRINE_FILES
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/training/plan.h"
+
+namespace vitrine {
+
+struct SweepConfig {
+  PlanConfig plan;
+  std::string out;  // the folder (sweep_folder.h)
+  // The backbone on which a configuration is tuned: the same for all, but on a device full tuning wants weights of its
+  // own there (backbone.h: on_device). All have the identity that the plan was made for.
+  std::function<const Backbone&(const TunedConfig&)> backbone;
+  std::string version;             // of the program, for the ledger
+  std::vector<LedgerLine> known;   // of other ledgers: runs of this plan among them are not done again
+  size_t cache = size_t{2} << 30;  // bytes of prepared pictures that are kept of the present task
+  bool keep_tasks = false;         // the task file of every run
+  bool retry_failed = false;       // runs that failed are done again
+  // Of several processes that share the folder this is number `part` of `parts`: it begins elsewhere in the plan than
+  // the others do. Which runs are done depends on locks alone.
+  int part = 0, parts = 1;
+  double poll_seconds = 1;  // how often is asked whether a run that somebody else does is done
+  OpenOptions open{};
+};
+
+struct SweepCounts {
+  int64_t runs = 0, done = 0;        // of the plan, by whatever process
+  int64_t diverged = 0, failed = 0;  // of those done
+  double seconds_left = -1;  // of work, told from the mean time of each method; -1: nothing was measured yet
+};
+
+struct SweepHooks {
+  std::function<void(const SweepCounts&)> began;
+  std::function<void(const Cell&, const PlannedRun&, const SweepCounts&)> run;  // is about to begin
+  std::function<void(const LedgerLine&, const SweepCounts&)> finished;          // here, not elsewhere
+  std::function<void(const StepReport&)> step;
+  std::function<void(const std::string&)> note;
+  std::function<void(int64_t runs)> waiting;  // others do all runs that are left now; told once
+  std::function<bool()> stop;                 // true: save and end
+};
+
+struct SweepResult {
+  bool stopped = false;  // by the hook; states are saved, and the same sweep goes on from there
+  SweepCounts counts;
+  std::vector<std::string> failures;  // of runs, and of tasks that could not be opened
+  std::string ledger;                 // its path
+  int64_t features_computed = 0;      // images that went through the net for features to keep, here
+};
+
+// Does what is left of the plan, beside other processes that do the same. A run that diverged is a result. A run that
+// failed otherwise is recorded, too, and the sweep goes on. Of a task whose pictures cannot be opened, or are not those
+// of results that are there already, no run is done. Throws for what concerns all runs.
+SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks = {});
+
+// The counts with which sweep would begin. Nothing is done or written.
+SweepCounts sweep_counts(const SweepConfig& config);
+
+}  // namespace vitrine
+
+#endif

@@ -1,0 +1,99 @@
+#include "models/training/sweep_data.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "data/joined.h"
+#include "data/subset.h"
+#include "engine/check.h"
+#include "engine/sha256.h"
+#include "engine/text.h"
+#include "models/training/tune_parts.h"
+
+namespace vitrine {
+
+namespace {
+
+constexpr int64_t usual_limit = 1000, val_share = 5;
+
+void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, const OpenOptions& open) {
+  const auto train = open_dataset(task.data, Split::train, open);
+  if (!has_split(task.data, Split::val)) {
+    out.learned = train;
+    const std::vector<int64_t> taken =
+        class_balanced(*train, task.train_limit.value_or(usual_limit), data_seed);
+    const auto count = static_cast<int64_t>(taken.size());
+    TrainVal parts = split_validation(taken, *train, task.val.value_or(count / val_share), data_seed);
+    out.train = std::move(parts.train);
+    out.val = std::move(parts.val);
+    return;
+  }
+  const auto val = open_dataset(task.data, Split::val, open);
+  check(!task.val || *task.val == val->size(), "expected ", task.val.value_or(0),
+        " images for validation, the data's own split has ", val->size());
+  out.learned = joined(train, val);
+  out.train = task.train_limit ? class_balanced(*train, *task.train_limit, data_seed) : all_samples(*train);
+  out.val.resize(static_cast<size_t>(val->size()));
+  std::iota(out.val.begin(), out.val.end(), train->size());
+}
+
+size_t pixels_of(int64_t images, const Preprocess& preprocess) {
+  const auto side = static_cast<size_t>(preprocess.size);
+  return static_cast<size_t>(images) * side * side * 3;
+}
+
+}  // namespace
+
+Preprocess preprocess_for(const SuiteTask& task, const Recipe& recipe, const Preprocess& of_backbone) {
+  Preprocess out = of_backbone;
+  if (task.resize != ResizeMode::own) {
+    out.squash = task.resize == ResizeMode::squash;
+    out.crop_squashed = false;
+  }
+  if (recipe.imagenet_statistics) {
+    out.mean = Preprocess{}.mean;
+    out.std = Preprocess{}.std;
+  }
+  return out;
+}
+
+std::vector<int64_t> SweepData::both() const {
+  std::vector<int64_t> all = train;
+  all.insert(all.end(), val.begin(), val.end());
+  std::ranges::sort(all);
+  return all;
+}
+
+SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_t data_seed, size_t cache,
+                    const OpenOptions& open) {
+  SweepData out;
+  out.preprocess = preprocess;
+  try {
+    check(has_split(task.data, Split::test), quote(task.data), " has no test split");
+    open_learned(out, task, data_seed, open);
+    check(!out.val.empty(), "no images are left for validation");
+    out.test = open_dataset(task.data, Split::test, open);
+    check(out.test->class_names() == out.learned->class_names(),
+          "the test split has other classes than the train split");
+    check(!task.classes || *task.classes == out.learned->classes(), "expected ", task.classes.value_or(0),
+          " classes, got ", out.learned->classes());
+  } catch (const Error& e) {
+    fail(e.fault(), "task ", quote(task.name), ": ", e.what());
+  }
+  const TuneData learned{
+      .dataset = out.learned, .train = out.train, .val = out.val, .val_set = {}, .preprocess = {}},
+      tested{
+          .dataset = out.test, .train = all_samples(*out.test), .val = {}, .val_set = {}, .preprocess = {}};
+  out.digest = Sha256().update(digest_of(learned)).update(digest_of(tested)).hex().substr(0, 20);
+
+  out.kept.features = std::make_shared<KeptFeatures>(out.learned);
+  out.test_kept.features = std::make_shared<KeptFeatures>(out.test);
+  if (out.learned->tensors().defined()) return out;
+  const size_t first =
+      std::min(cache, pixels_of(static_cast<int64_t>(out.train.size() + out.val.size()), preprocess));
+  out.kept.images = std::make_shared<PreparedImages>(out.learned, preprocess, first);
+  out.test_kept.images = std::make_shared<PreparedImages>(out.test, preprocess, cache - first);
+  return out;
+}
+
+}  // namespace vitrine

@@ -1,0 +1,289 @@
+// table_text.cpp: the tables as Markdown, CSV and JSON.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "engine/check.h"
+#include "models/training/table.h"
+
+namespace vitrine {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string fixed(double value, int digits) {
+  char out[64];
+  std::snprintf(out, sizeof out, "%.*f", digits, value);
+  return out;
+}
+
+// Three digits that count: 0.00097.
+std::string short_text(double value) {
+  char out[64];
+  std::snprintf(out, sizeof out, "%.3g", value);
+  return out;
+}
+
+std::string thousands(double value) {
+  std::string digits = fixed(std::round(value), 0);
+  for (auto place = static_cast<std::ptrdiff_t>(digits.size()) - 3; place > 0; place -= 3)
+    digits.insert(static_cast<size_t>(place), ",");
+  return digits;
+}
+
+// Names come from outside: nothing of them may end a cell.
+std::string in_cell(const std::string& words) {
+  std::string out;
+  for (const char c : words) {
+    if (c == '|') out += '\\';
+    out += c == '\n' || c == '\r' ? ' ' : c;
+  }
+  return out;
+}
+
+std::string cell_text(const TableCell& c, bool of_group) {
+  std::string out = c.mean ? fixed(*c.mean, 2) : c.diverged > 0 ? "diverged" : c.failed > 0 ? "failed" : "—";
+  if (!c.mean) return out;
+  if (c.deviation) out += text(" ± ", fixed(*c.deviation, 2));
+  if (c.wins) out += text(" (", *c.wins, ")");
+  if (of_group && c.tasks < c.all_tasks) out += text(" [", c.tasks, " of ", c.all_tasks, " tasks]");
+  if (c.diverged > 0) out += text(" [", c.diverged, " diverged]");
+  if (c.failed > 0) out += text(" [", c.failed, " failed]");
+  return out;
+}
+
+using Lines = std::vector<std::vector<std::string>>;
+
+std::string markdown(const Lines& lines) {
+  std::string out;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    out += "|";
+    for (const std::string& cell : lines[i]) out += text(" ", cell, " |");
+    out += "\n";
+    if (i > 0) continue;
+    out += "|";
+    for (size_t k = 0; k < lines[0].size(); ++k) out += k == 0 ? "---|" : "---:|";
+    out += "\n";
+  }
+  return out;
+}
+
+std::string csv(const Lines& lines) {
+  std::string out;
+  for (const auto& line : lines) {
+    for (size_t k = 0; k < line.size(); ++k) {
+      const bool quoted = line[k].find_first_of(",\"\n\r") != std::string::npos;
+      std::string cell = line[k];
+      for (size_t at = cell.find('"'); at != std::string::npos; at = cell.find('"', at + 2))
+        cell.insert(at, "\"");
+      out += text(k > 0 ? "," : "", quoted ? text('"', cell, '"') : cell);
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+std::string number_or_empty(const std::optional<double>& value) {
+  return value ? Json(*value).dump() : std::string();
+}
+
+std::string significance_text(const Significance& s) {
+  return text(s.label, " against ", s.against, ": better on ", s.better, " and worse on ", s.worse, " of ",
+              s.tasks, " tasks; Wilcoxon's signed-rank test (",
+              s.test.exact ? "exact" : "normal approximation", ", n = ", s.test.n,
+              ", W+ = ", fixed(s.test.positive, 1), "): p = ", short_text(s.test.two_sided),
+              " two-sided, p = ", short_text(s.test.greater), " that it is better.");
+}
+
+std::string warnings_text(const std::vector<std::string>& warnings) {
+  std::string out;
+  for (const std::string& warning : warnings) out += text("Note: ", in_cell(warning), ".\n");
+  return out.empty() ? out : text("\n", out);
+}
+
+std::string markdown(const Comparison& c) {
+  Lines first{{"method", "total params"}};
+  for (const std::string& group : c.groups) {
+    int tasks = 0;
+    for (const auto& task : c.tasks) tasks += task.first == group;
+    first[0].push_back(text(in_cell(group), " (", tasks, ")"));
+  }
+  first[0].insert(first[0].end(), {"mean of tasks", "mean of groups", "tuned", "of the backbone"});
+  bool paper = false;
+  for (const TableRow& row : c.rows) {
+    std::vector<std::string> line{in_cell(row.label), row.all.mean ? text(fixed(row.total, 2), "×") : "—"};
+    for (const TableCell& cell : row.groups) line.push_back(cell_text(cell, true));
+    line.push_back(cell_text(row.all, true));
+    line.push_back(row.mean_of_groups ? fixed(*row.mean_of_groups, 2) : "—");
+    line.push_back(row.all.mean ? thousands(row.tuned_parameters) : "—");
+    line.push_back(row.all.mean ? text(fixed(100 * row.tuned_share, 2), " %") : "—");
+    first.push_back(line);
+    if (row.paper_table.empty()) continue;
+    paper = true;
+    std::vector<std::string> theirs{text("*the paper, ", row.paper_table, "*"),
+                                    row.paper_total ? text("*", fixed(*row.paper_total, 2), "×*") : ""};
+    for (const TableCell& cell : row.groups)
+      theirs.push_back(!cell.paper ? ""
+                                   : text("*", fixed(*cell.paper, 2),
+                                          cell.paper_wins ? text(" (", *cell.paper_wins, ")") : "", "*"));
+    theirs.resize(first[0].size());
+    first.push_back(theirs);
+  }
+  Lines second{{"task"}};
+  for (const TableRow& row : c.rows) second[0].push_back(in_cell(row.label));
+  for (size_t t = 0; t < c.tasks.size(); ++t) {
+    second.push_back({text(in_cell(c.tasks[t].first), ": ", in_cell(c.tasks[t].second))});
+    for (const TableRow& row : c.rows)
+      second.back().push_back(
+          text(cell_text(row.tasks[t], false),
+               row.tasks[t].paper ? text(" *(", fixed(*row.tasks[t].paper, 1), ")*") : ""));
+  }
+  std::string out = markdown(first);
+  out +=
+      "\nTest scores in percent, mean ± standard deviation over seeds; in parentheses the number of tasks on "
+      "which a "
+      "method is better than full tuning. Total params: what must be stored for all tasks, as a multiple of "
+      "the "
+      "backbone.\n";
+  if (paper)
+    out +=
+        "In italics what the paper (arXiv 2203.12119) measured; its totals are of its own 24 or 19 tasks.\n";
+  out += text("\n", markdown(second));
+  if (!c.significance.empty()) out += "\n";
+  for (const Significance& s : c.significance) out += in_cell(significance_text(s)) + "\n\n";
+  while (out.ends_with("\n\n")) out.pop_back();
+  return out + warnings_text(c.warnings);
+}
+
+Json json_of(const TableCell& c) {
+  const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  Json out{{"mean", or_null(c.mean)}, {"deviation", or_null(c.deviation)}, {"seeds", c.seeds},
+           {"tasks", c.tasks},        {"all_tasks", c.all_tasks},          {"diverged", c.diverged},
+           {"failed", c.failed}};
+  if (c.wins) out["wins"] = *c.wins;
+  if (c.paper) out["paper"] = *c.paper;
+  if (c.paper_wins) out["paper_wins"] = *c.paper_wins;
+  return out;
+}
+
+std::string json(const Comparison& c) {
+  Json out{{"rows", Json::array()}, {"significance", Json::array()}, {"warnings", c.warnings}};
+  for (const TableRow& row : c.rows) {
+    Json r{{"label", row.label},
+           {"method", row.method},
+           {"net", row.net},
+           {"backbone_identity", row.backbone_identity},
+           {"tuned_parameters", row.tuned_parameters},
+           {"tuned_share", row.tuned_share},
+           {"total", row.total},
+           {"all", json_of(row.all)},
+           {"mean_of_groups", row.mean_of_groups ? Json(*row.mean_of_groups) : Json(nullptr)},
+           {"groups", Json::object()},
+           {"tasks", Json::array()}};
+    if (!row.paper_table.empty()) r["paper_table"] = row.paper_table;
+    if (row.paper_total) r["paper_total"] = *row.paper_total;
+    for (size_t g = 0; g < c.groups.size(); ++g) r["groups"][c.groups[g]] = json_of(row.groups[g]);
+    for (size_t t = 0; t < c.tasks.size(); ++t) {
+      Json task{{"group", c.tasks[t].first}, {"task", c.tasks[t].second}};
+      task.update(json_of(row.tasks[t]));
+      r["tasks"].push_back(std::move(task));
+    }
+    out["rows"].push_back(std::move(r));
+  }
+  for (const Significance& s : c.significance)
+    out["significance"].push_back({{"label", s.label},
+                                   {"against", s.against},
+                                   {"tasks", s.tasks},
+                                   {"better", s.better},
+                                   {"worse", s.worse},
+                                   {"n", s.test.n},
+                                   {"positive_ranks", s.test.positive},
+                                   {"p_two_sided", s.test.two_sided},
+                                   {"p_greater", s.test.greater},
+                                   {"exact", s.test.exact}});
+  return out.dump(2) + "\n";
+}
+
+std::vector<std::string> csv_of(const TableCell& c) {
+  return {number_or_empty(c.mean),    number_or_empty(c.deviation), std::to_string(c.seeds),
+          std::to_string(c.tasks),    std::to_string(c.all_tasks),  c.wins ? std::to_string(*c.wins) : "",
+          std::to_string(c.diverged), std::to_string(c.failed),     number_or_empty(c.paper)};
+}
+const std::vector<std::string> cell_columns{"mean", "deviation", "seeds",  "tasks", "all_tasks",
+                                            "wins", "diverged",  "failed", "paper"};
+
+template <class... Lists>
+std::vector<std::string> joined_lists(std::vector<std::string> first, const Lists&... others) {
+  (first.insert(first.end(), others.begin(), others.end()), ...);
+  return first;
+}
+
+std::string csv(const Comparison& c) {
+  Lines lines{joined_lists({"row", "net", "group", "task"}, cell_columns,
+                           std::vector<std::string>{"tuned_parameters", "total"})};
+  for (const TableRow& row : c.rows) {
+    const auto add = [&](const std::string& group, const std::string& task, const TableCell& cell) {
+      lines.push_back(
+          joined_lists({row.label, row.net, group, task}, csv_of(cell),
+                       std::vector<std::string>{Json(row.tuned_parameters).dump(), Json(row.total).dump()}));
+    };
+    add("", "", row.all);
+    for (size_t g = 0; g < c.groups.size(); ++g) add(c.groups[g], "", row.groups[g]);
+    for (size_t t = 0; t < c.tasks.size(); ++t) add(c.tasks[t].first, c.tasks[t].second, row.tasks[t]);
+  }
+  return csv(lines);
+}
+
+const char* words_of(By by) {
+  return by == By::train_size ? "training images" : by == By::backbone ? "backbone" : "prompts";
+}
+
+}  // namespace
+
+std::string table_text(const Comparison& c, TableFormat format) {
+  return format == TableFormat::markdown ? markdown(c) : format == TableFormat::csv ? csv(c) : json(c);
+}
+
+std::string table_text(const Series& s, TableFormat format) {
+  if (format == TableFormat::csv) {
+    Lines lines{joined_lists({"group", "row", words_of(s.by)}, cell_columns)};
+    for (const Series::Section& section : s.sections)
+      for (const Series::Row& row : section.rows)
+        for (size_t k = 0; k < s.columns.size(); ++k)
+          lines.push_back(joined_lists({section.group, row.label, s.columns[k]}, csv_of(row.cells[k])));
+    return csv(lines);
+  }
+  if (format == TableFormat::json) {
+    Json out{{"by", words_of(s.by)},
+             {"columns", s.columns},
+             {"sections", Json::array()},
+             {"warnings", s.warnings}};
+    for (const Series::Section& section : s.sections) {
+      Json rows = Json::array();
+      for (const Series::Row& row : section.rows) {
+        Json cells = Json::array();
+        for (const TableCell& cell : row.cells) cells.push_back(json_of(cell));
+        rows.push_back({{"label", row.label}, {"cells", std::move(cells)}});
+      }
+      out["sections"].push_back({{"group", section.group}, {"rows", std::move(rows)}});
+    }
+    return out.dump(2) + "\n";
+  }
+  std::string out;
+  for (const Series::Section& section : s.sections) {
+    Lines lines{joined_lists({text(in_cell(section.group), " by ", words_of(s.by))}, s.columns)};
+    for (const Series::Row& row : section.rows) {
+      lines.push_back({in_cell(row.label)});
+      for (const TableCell& cell : row.cells) lines.back().push_back(cell_text(cell, true));
+    }
+    out += text(out.empty() ? "" : "\n", markdown(lines));
+  }
+  out += s.by == By::prompts
+             ? "\nValidation scores of the search in percent, the best for each prompt length.\n"
+             : "\nTest scores in percent, mean ± standard deviation over seeds.\n";
+  return out + warnings_text(s.warnings);
+}
+
+}  // namespace vitrine

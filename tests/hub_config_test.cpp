@@ -1,0 +1,163 @@
+// hub_config_test.cpp: the config.json beside a checkpoint, and what it says against the weights.
+#include <nlohmann/json.hpp>
+
+#include "engine/containers/tensor_file.h"
+#include "models/training/pretrained.h"
+#include "tests/op_checks.h"
+
+using namespace vitrine;
+
+namespace {
+
+using Json = nlohmann::json;
+
+const Json vit{{"model_type", "vit"},      {"hidden_size", 16},       {"num_hidden_layers", 2},
+               {"num_attention_heads", 2}, {"intermediate_size", 24}, {"patch_size", 4},
+               {"image_size", 12},         {"hidden_act", "gelu"}};
+const Json swin{{"model_type", "swin"}, {"embed_dim", 8},  {"depths", {2, 2}}, {"num_heads", {2, 4}},
+                {"window_size", 4},     {"patch_size", 4}, {"mlp_ratio", 4.0}, {"image_size", 224}};
+
+// What is said against the file; empty if they agree. `beside`: the config.json lies in its folder.
+std::string contradiction(const std::string& file, Json config, bool beside = true) {
+  try {
+    const HubConfig hub = hub_config_from_json(config.dump(), "config.json");
+    Facts facts = hub.facts;
+    if (!facts.heads) facts.heads = 2;
+    TensorFile tensors = load_tensors(std::string(VITRINE_GOLDEN "/dialects/") + file);
+    tensors.name = file;
+    check_agreement(hub, beside, canonical_form(std::move(tensors), facts), "config.json");
+  } catch (const Error& e) {
+    CHECK(e.fault() == Fault::input);
+    return e.what();
+  }
+  return {};
+}
+
+Json with(Json config, const char* key, const Json& value) {
+  config[key] = value;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("config.json: what it says of a ViT's shapes must be so") {
+  const std::string file = "hf-vit.safetensors";
+  CHECK(contradiction(file, vit).empty());
+  CHECK(contradiction(file, {{"model_type", "vit"}, {"num_attention_heads", 2}})
+            .empty());  // it need not say much
+  CHECK(contradiction(file, with(vit, "image_size", 15))
+            .empty());  // the patch does not divide it: whole patches
+  CHECK(contradiction(file, with(vit, "image_size", {12, 12})).empty());
+  for (const auto& [field, value, rest] : std::vector<std::tuple<const char*, Json, const char*>>{
+           {"hidden_size", 768, "has width 16"},
+           {"num_hidden_layers", 12, "has depth 2"},
+           {"intermediate_size", 3072, "has mlp_width 24"},
+           {"patch_size", 32, "has patch 4"},
+           {"image_size", 224, "has image_size 12"},
+           {"image_size", 11, "has image_size 12"},
+           {"qkv_bias", false, "has qkv_bias true"}}) {
+    CAPTURE(field);
+    const std::string got = contradiction(file, with(vit, field, value));
+    CHECK(got.starts_with(text("config.json: ", field, " is ")));
+    CHECK(got.ends_with(text("but hf-vit.safetensors ", rest)));
+  }
+  CHECK(contradiction(file, with(vit, "hidden_size", 768)) ==
+        "config.json: hidden_size is 768, but hf-vit.safetensors has width 16");
+  CHECK(contradiction(file, with(vit, "image_size", {16, 64})) ==
+        "config.json: image_size is '[16,64]', but only squares are known");
+  CHECK(contradiction(file, with(vit, "num_attention_heads", 3)) ==
+        "config.json: num_attention_heads 3 does not divide hidden_size 16");
+  CHECK(contradiction(file, {{"model_type", "vit"}, {"num_attention_heads", 3}}) ==
+        "hf-vit.safetensors: 3 attention heads do not divide its width 16");
+  for (const Json& wrong : {Json("16"), Json(-1), Json(1.5), Json({1, 2, 3})})
+    for (const char* field : {"hidden_size", "image_size"})
+      CHECK_MESSAGE(contradiction(file, with(vit, field, wrong)).starts_with(text("config.json: ", field)),
+                    contradiction(file, with(vit, field, wrong)));
+}
+
+TEST_CASE("config.json: what it says of a Swin's shapes must be so") {
+  const std::string file = "hf-swin.safetensors";
+  CHECK(contradiction(file, swin).empty());  // a Swin takes pictures of any size
+  for (const auto& [field, value, rest] :
+       std::vector<std::tuple<const char*, Json, const char*>>{{"embed_dim", 96, "has width 8"},
+                                                               {"depths", {2, 2, 6, 2}, "has depths [2,2]"},
+                                                               {"num_heads", {3, 6}, "has heads [2,4]"},
+                                                               {"window_size", 7, "has window 4"},
+                                                               {"patch_size", 2, "has patch 4"},
+                                                               {"mlp_ratio", 2.0, "has mlp_ratio 4"}}) {
+    CAPTURE(field);
+    CHECK(contradiction(file, with(swin, field, value)).ends_with(text("but hf-swin.safetensors ", rest)));
+  }
+}
+
+TEST_CASE("config.json: it is of the net and of the program whose names the file has") {
+  const auto of = [](const char* type) { return Json{{"model_type", type}, {"num_attention_heads", 2}}; };
+  const std::string ask = "; give --backbone-config with its own config.json or the name of its family";
+  CHECK(contradiction("swin.pth", of("vit")) ==
+        "config.json: model_type is 'vit', but swin.pth is a Swin in its authors' names: Swin, width 8, "
+        "depths 2-2, "
+        "heads 2-4, window 4, patch 4, 32 pixels" +
+            ask);
+  CHECK(
+      contradiction("hf-vit.safetensors", of("swin")).starts_with("config.json: model_type is 'swin', but "));
+  CHECK(contradiction("swin.pth", of("swin")).starts_with("config.json: model_type is 'swin', but "));
+  CHECK(contradiction("timm.safetensors", of("vit")).starts_with("config.json: model_type is 'vit', but "));
+  // Named by a user, it may be another program's.
+  CHECK(contradiction("swin.pth", of("swin"), false).empty());
+  CHECK(contradiction("timm.safetensors", of("vit"), false).empty());
+  CHECK(
+      contradiction("timm.safetensors", with(of("vit"), "hidden_size", 8), false).ends_with("has width 16"));
+  CHECK(!contradiction("swin.pth", of("vit"), false).empty());
+
+  const Json clip{{"model_type", "clip"}, {"vision_config", of("clip_vision_model")}};
+  CHECK(contradiction("hf-clip.safetensors", clip).empty());
+  CHECK(contradiction("clip.pt", clip).empty());  // LAION's repositories hold both
+  CHECK(!contradiction("hf-siglip.safetensors", clip).empty());
+  const Json siglip{{"model_type", "siglip"}, {"vision_config", of("siglip_vision_model")}};
+  CHECK(contradiction("hf-siglip.safetensors", siglip).empty());
+  CHECK(!contradiction("hf-clip.safetensors", siglip).empty());
+  CHECK(!contradiction("clip.pt", siglip).empty());
+
+  const Json dinov2{{"model_type", "dinov2"}, {"hidden_size", 16},      {"num_attention_heads", 2},
+                    {"mlp_ratio", 2},         {"use_swiglu_ffn", true}, {"image_size", 12}};
+  CHECK(contradiction("hf-dinov2.safetensors", dinov2).empty());  // (2 16 2/3 + 7) / 8 8 = 24
+  CHECK(contradiction("hf-dinov2.safetensors", with(dinov2, "mlp_ratio", 4)) ==
+        "config.json: mlp_ratio is 4, but hf-dinov2.safetensors has mlp_width 24");
+  CHECK(contradiction("hf-dinov2.safetensors", with(dinov2, "num_register_tokens", 4)) ==
+        "config.json: num_register_tokens is 4, but hf-dinov2.safetensors has registers 0");
+  CHECK(contradiction("hf-dinov2.safetensors", with(dinov2, "qkv_bias", true)).empty());
+  CHECK(!contradiction("hf-dinov2.safetensors", of("vit")).empty());
+  CHECK(!contradiction("hf-vit.safetensors", of("dinov2")).empty());
+  CHECK(contradiction("hf-deit.safetensors", of("deit")).empty());
+}
+
+TEST_CASE("config.json: timm's, too, and families") {
+  const auto of = [](const char* architecture, int64_t size) {
+    return Json{
+        {"architecture", architecture},
+        {"pretrained_cfg", {{"input_size", {3, size, size}}, {"mean", {0, 0, 0}}, {"std", {1, 1, 1}}}}};
+  };
+  CHECK(contradiction("timm.safetensors", of("vit_tiny_patch4_12", 12)).empty());
+  CHECK(contradiction("timm.safetensors", of("vit_tiny_patch4_12", 16)) ==
+        "config.json: input_size is [3,16,16], but timm.safetensors has image_size 12");
+  CHECK(contradiction("timm-swin.safetensors", of("swin_tiny_patch4_window7_224", 224)).empty());
+  CHECK(contradiction("timm.safetensors", of("swin_tiny_patch4_window7_224", 12))
+            .starts_with(
+                "config.json: architecture is 'swin_tiny_patch4_window7_224', but timm.safetensors is"));
+  CHECK(!contradiction("timm-swin.safetensors", of("vit_tiny_patch4_12", 32)).empty());
+
+  const auto by_family = [](const std::string& file, const std::string& family) {
+    try {
+      make_pretrained(load_tensors(std::string(VITRINE_GOLDEN "/dialects/") + file), file,
+                      {.heads = 2, .config = family});
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  CHECK(by_family("swin.pth", "swin").empty());
+  CHECK(by_family("swin.pth", "deit") ==
+        "--backbone-config: deit is a family of ViTs, but swin.pth is a Swin in its authors' names");
+  CHECK(by_family("timm.safetensors", "timm-swin") ==
+        "--backbone-config: timm-swin is a family of Swins, but timm.safetensors is a ViT in timm's names");
+}

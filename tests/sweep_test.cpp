@@ -1,0 +1,643 @@
+// sweep_test.cpp: the protocol of a comparison: plans, searches, what runs share, and what a kill may not spoil
+// (tests/sweep_test.sh kills).
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "data/joined.h"
+#include "engine/file.h"
+#include "models/methods.h"
+#include "models/training/sweep.h"
+#include "models/training/sweep_data.h"
+#include "models/training/sweep_folder.h"
+#include "tune_runs.h"
+
+namespace vitrine::testing {
+
+namespace {
+
+SuiteTask task_of(const std::string& name, int64_t limit = 48) {
+  SuiteTask task;
+  task.name = name;
+  task.group = "made up";
+  task.data = "synthetic:" + name;
+  task.train_limit = limit;
+  return task;
+}
+
+// A sweep of the small net.
+struct Made {
+  Backbone backbone = with_identity(small_backbone());
+  SweepConfig config;
+  explicit Made(const std::string& folder) {
+    PlanConfig& plan = config.plan;
+    plan.tasks = {task_of("colors")};
+    plan.methods = {"linear"};
+    plan.seeds = 2;
+    plan.changes.learning_rates = {1e-2, 1e-1};
+    plan.changes.prompts = {2};
+    plan.changes.epochs = 2;
+    plan.net = backbone.config;
+    plan.backbone_identity = backbone.identity;
+    plan.preprocess = preprocess_of(backbone);
+    plan.workers = 0;
+    config.out = folder;
+    config.backbone = [this](const TunedConfig&) -> const Backbone& { return backbone; };
+    config.version = "test";
+    config.poll_seconds = 0.05;
+  }
+};
+
+std::string text_of(const std::string& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// All of a ledger but what a clock says.
+std::vector<std::string> without_times(const std::string& ledger) {
+  std::vector<std::string> out;
+  for (LedgerLine& line : read_ledger(ledger)) {
+    line.seconds = 0;
+    out.push_back(to_json(line));
+  }
+  return out;
+}
+
+LedgerLine line_of(double score, double rate, double decay = 0, int64_t trained = 10) {
+  LedgerLine line;
+  line.run = "0";
+  line.score = score;
+  line.learning_rate = rate;
+  line.weight_decay = decay;
+  line.trained_parameters = trained;
+  return line;
+}
+
+std::optional<size_t> winner_of(const std::vector<LedgerLine>& lines) {
+  std::vector<const LedgerLine*> pointers;
+  for (const LedgerLine& line : lines) pointers.push_back(&line);
+  return winner(pointers);
+}
+
+}  // namespace
+
+TEST_CASE("sweep: the greatest accuracy wins, then the smaller rate, decay and count, then the first") {
+  CHECK(winner_of({line_of(0.5, 1), line_of(0.6, 9), line_of(0.4, 0.1)}) == 1);
+  CHECK(winner_of({line_of(0.5, 2), line_of(0.5, 1), line_of(0.5, 3)}) == 1);
+  CHECK(winner_of({line_of(0.5, 1, 0.1), line_of(0.5, 1, 0.01), line_of(0.5, 1, 0.2)}) == 1);
+  CHECK(winner_of({line_of(0.5, 1, 0, 30), line_of(0.5, 1, 0, 20), line_of(0.5, 1, 0, 40)}) == 1);
+  CHECK(winner_of({line_of(0.5, 1), line_of(0.5, 1)}) == 0);
+  LedgerLine lost = line_of(0.9, 1);
+  lost.diverged = "the loss is not finite";
+  CHECK(winner_of({lost, line_of(0.1, 1)}) == 1);
+  CHECK(winner_of({lost, lost}) == std::nullopt);
+  CHECK(winner_of({}) == std::nullopt);
+}
+
+TEST_CASE("sweep: recipes are the paper's grids, with rates for the batch of each") {
+  const TransformerConfig vit = preset("vit-b16"), swin = preset("swin-b");
+  const auto grid = [](const char* name, const std::string& method, const TransformerConfig& net,
+                       const GridChanges& changes = {}) {
+    return grid_of(recipe_of(name, method), method, changes, net);
+  };
+  // 10 rates, 4 decays, and 6 lengths for a ViT, 4 for a Swin.
+  CHECK(grid("paper", "vpt-deep", vit).size() == 240);
+  CHECK(grid("paper", "vpt-deep", swin).size() == 160);
+  CHECK(grid("paper", "linear", vit).size() == 40);
+  CHECK(grid("paper", "full", vit).size() == 16);
+  for (const GridPoint& point : grid("paper", "vpt-deep", vit)) {
+    const TuneConfig& c = point.config;
+    CHECK(c.batch == (c.model.prompts.count < 100 ? 128 : 64));
+    const double base = c.learning_rate * 256 / static_cast<double>(c.batch);
+    const std::vector<double>& rates = recipe_of("paper", "vpt-deep").learning_rates;
+    CHECK(std::ranges::any_of(rates,
+                              [&](double rate) { return rate == doctest::Approx(base).epsilon(1e-12); }));
+    CHECK(c.model.prompts.dropout == 0.1);
+    CHECK(c.optimizer.kind == OptimizerKind::sgd);
+    CHECK(c.epochs == 100);
+    CHECK(c.warmup_epochs == 10);
+  }
+  CHECK(grid("paper", "vpt-shallow", vit)[0].config.model.prompts.dropout == 0);
+  CHECK(grid("paper", "vpt-deep", preset("vit-l16"))[0].config.epochs == 50);
+  // Parts of a batch that would not fit.
+  CHECK(grid("paper", "full", vit)[0].config.accumulate == 1);
+  CHECK(grid("retuned", "vpt-deep", vit)[0].config.learning_rate == 1e-3);
+  CHECK(grid("retuned", "vpt-deep", vit)[0].config.model.drop_path == 0.1);
+  CHECK(keeps_features(grid("retuned", "linear", vit)[0].config));
+  GridChanges changes;
+  changes.learning_rates = {0.5};
+  changes.prompts = {7};
+  changes.weight_decays = {0.25, 0.5};
+  changes.batch = 32;
+  const auto changed = grid("paper", "vpt-deep", vit, changes);
+  REQUIRE(changed.size() == 2);
+  CHECK(changed[0].config.learning_rate == 0.5);
+  CHECK(changed[1].config.optimizer.weight_decay == 0.5);
+  CHECK(changed[0].config.model.prompts.count == 7);
+  changes.learning_rates = {};
+  changes.base_learning_rates = {2};
+  CHECK(grid("quick", "vpt-deep", vit, changes)[0].config.learning_rate == 0.25);
+  changes.learning_rates = {1};
+  CHECK_THROWS_AS(grid("quick", "vpt-deep", vit, changes), Error);
+  changes.base_learning_rates = {};
+  changes.weight_decays = {1, 1};
+  CHECK_THROWS_WITH_AS(grid("quick", "linear", vit, changes), doctest::Contains("twice"), Error);
+  // Sizes are a part of the grid where a family is asked for.
+  const auto adapters = grid("paper", "adapter", vit);
+  CHECK(adapters.size() == 3 * 16);
+  CHECK(adapters[0].method == "adapter-8");
+  CHECK(adapters[47].method == "adapter-256");
+  CHECK(grid("paper", "adapter-64", vit).size() == 16);
+  CHECK(grid("quick", "mlp", vit)[0].method == "mlp-3");
+  CHECK_THROWS_WITH_AS(grid("quick", "cls", swin), doctest::Contains("class token"), Error);
+  GridChanges variant;
+  variant.variant.location = PromptLocation::add;
+  CHECK(grid("quick", "vpt-shallow", vit, variant).size() == 2);
+  CHECK(grid("quick", "vpt-shallow", vit, variant)[0].config.model.prompts.location == PromptLocation::add);
+  CHECK_THROWS_WITH_AS(recipe_of("papre", "linear"), doctest::Contains("did you mean paper"), Error);
+  for (const std::string_view name : preset_names())
+    for (const char* method : {"linear", "full", "vpt-shallow", "vpt-deep"})
+      CHECK(!grid(std::string(name).c_str(), method, vit).empty());
+}
+
+TEST_CASE("sweep: a run's name depends on all that its result depends on, and on nothing else") {
+  const Made made("unused");
+  PlanConfig plan = made.config.plan;
+  std::set<std::string> names;
+  const auto names_of = [](const PlanConfig& p) {
+    std::vector<std::string> out;
+    for (const Cell& cell : make_plan(p).cells) {
+      for (const PlannedRun& run : cell.search) out.push_back(run.name);
+      for (const auto& seeds : cell.finals)
+        for (const PlannedRun& run : seeds) out.push_back(run.name);
+    }
+    return out;
+  };
+  const std::vector<std::string> before = names_of(plan);
+  CHECK(before.size() == 6);  // two points, and two seeds of each
+  CHECK(std::set(before.begin(), before.end()).size() == 6);
+  const auto same = [&](auto change) {
+    PlanConfig other = plan;
+    change(other);
+    return names_of(other) == before;
+  };
+  CHECK(same([](PlanConfig& p) { p.workers = 3; }));
+  CHECK(same([](PlanConfig& p) { p.tasks[0].group = "renamed"; }));
+  const auto differs = [&](auto change) {
+    PlanConfig other = plan;
+    change(other);
+    for (const std::string& name : names_of(other))
+      if (std::ranges::find(before, name) != before.end()) return false;
+    return true;
+  };
+  CHECK(differs([](PlanConfig& p) { p.tasks[0].name = "other"; }));
+  CHECK(differs([](PlanConfig& p) { p.tasks[0].data = "synthetic:shapes"; }));
+  CHECK(differs([](PlanConfig& p) { p.tasks[0].train_limit = 40; }));
+  CHECK(differs([](PlanConfig& p) { p.tasks[0].val = 9; }));
+  CHECK(differs([](PlanConfig& p) { p.tasks[0].metric = Metric::top5; }));
+  CHECK(differs([](PlanConfig& p) { p.tasks[0].resize = ResizeMode::squash; }));
+  CHECK(differs([](PlanConfig& p) { p.tasks[0].augment.flip = true; }));
+  CHECK(differs([](PlanConfig& p) { p.backbone_identity = "another"; }));
+  CHECK(differs([](PlanConfig& p) { p.preprocess.mean[0] += 0.1F; }));
+  CHECK(differs([](PlanConfig& p) { p.precision = [](const TunedConfig&) { return Precision::bf16; }; }));
+  CHECK(differs([](PlanConfig& p) { p.device = "cuda"; }));
+  CHECK(differs([](PlanConfig& p) { p.data_seed = 1; }));
+  CHECK(differs([](PlanConfig& p) { p.changes.epochs = 3; }));
+  CHECK(differs([](PlanConfig& p) { p.changes.batch = 3; }));
+  CHECK(differs([](PlanConfig& p) { p.methods = {"vpt-deep"}; }));
+  // Where a folder lies is no part of a task; its last name is.
+  CHECK(!same([](PlanConfig& p) { p.tasks[0].data = "folder:/a/flowers"; }));
+  PlanConfig here = plan, there = plan;
+  here.tasks[0].data = "folder:/a/flowers";
+  there.tasks[0].data = "folder:b/c/flowers/";
+  CHECK(names_of(here) == names_of(there));
+  // The settings alone tell a retuned run from one of the paper.
+  CHECK(differs([](PlanConfig& p) { p.preset = "paper"; }));
+
+  // A row is named with its size, but where sizes are searched.
+  plan.methods = {"mlp", "adapter"};
+  CHECK(make_plan(plan).cells[0].method == "mlp-3");
+  PlanConfig sizes = plan;
+  sizes.preset = "paper";
+  CHECK(make_plan(sizes).cells[1].method == "adapter");
+  plan.methods = {"mlp", "mlp-3"};
+  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("same runs"), Error);
+  plan.methods = {"linear"};
+
+  plan.tasks.push_back(task_of("colors"));
+  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("twice"), Error);
+  plan.tasks[1].group = "another group";
+  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("same runs"), Error);
+  plan.tasks = {};
+  CHECK_THROWS_AS(make_plan(plan), Error);
+}
+
+TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is refused") {
+  LedgerLine line = line_of(0.5, 0.1, 0.01);
+  line.run = "0123456789abcdef0123";
+  line.settings = R"({"learning_rate":0.1,"weight_decay":0.01,"prompts":4,"epochs":2,"batch":8})";
+  line.prompts = 4;
+  line.epochs = 2;
+  line.batch = 8;
+  line.task = "a \"task\"";
+  line.seed = std::numeric_limits<uint64_t>::max();
+  line.seconds = 1.25;
+  line.accuracy = 0.25;
+  line.stage = Stage::final;
+  const std::string json = to_json(line);
+  CHECK(json.find('\n') == std::string::npos);
+  const LedgerLine back = ledger_line_from_json(json, "there");
+  CHECK(to_json(back) == json);
+  CHECK(back.seed == line.seed);
+  CHECK(back.prompts == 4);
+  line.diverged = "it did";
+  CHECK(to_json(ledger_line_from_json(to_json(line), "there")) == to_json(line));
+  // Each key is needed, and no other is taken.
+  const auto object = nlohmann::ordered_json::parse(json);
+  for (const auto& [key, unused] : object.items()) {
+    nlohmann::ordered_json less = object;
+    less.erase(key);
+    CHECK_THROWS_WITH_AS(ledger_line_from_json(less.dump(), "there"), doctest::Contains("there"), Error);
+  }
+  const auto refused = [&](const char* key, nlohmann::ordered_json value, const char* words) {
+    nlohmann::ordered_json other = object;
+    other[key] = std::move(value);
+    CHECK_THROWS_WITH_AS(ledger_line_from_json(other.dump(), "there"), doctest::Contains(words), Error);
+  };
+  refused("ledger", 2, "form 2");
+  refused("more", 1, "unknown key 'more'");
+  refused("run", "../up", "no name of a run");
+  refused("stage", "middle", "search or final");
+  refused("seed", -1, "whole number");
+  refused("test", {{"top1", 1.5}, {"score", 0}, {"loss", 0}, {"images", 1}}, "top1 is 1.5");
+  CHECK_THROWS_AS(ledger_line_from_json("{", "there"), Error);
+  CHECK_THROWS_AS(ledger_line_from_json("[]", "there"), Error);
+
+  const Folder folder("ledger");
+  const auto read = [&](const std::string& words) {
+    std::ofstream(folder.path + "/ledger.jsonl") << words;
+    return read_ledger(folder.path + "/ledger.jsonl");
+  };
+  CHECK(read(json + "\n\n" + json).size() == 1);
+  CHECK_THROWS_WITH_AS(read(json + "\nx\n"), doctest::Contains("line 2"), Error);
+  CHECK_THROWS_WITH_AS(read(json + "\n" + to_json(line) + "\n"), doctest::Contains("another result"), Error);
+}
+
+TEST_CASE("sweep: a task without val gets a stratified fifth of class-balanced images") {
+  const auto train = open_dataset("synthetic:colors", Split::train);
+  SuiteTask task = task_of("colors", 80);
+  const Preprocess preprocess = preprocess_of(small_backbone());
+  // A data set with its own val gives it, whatever the limit of train.
+  const SweepData own = open_task(task, preprocess, 0, 0);
+  CHECK(own.train == class_balanced(*train, 80, 0));
+  CHECK(own.val.size() == 200);
+  CHECK(own.both().size() == 280);
+  CHECK(own.learned->size() == 1200);
+  const auto val = open_dataset("synthetic:colors", Split::val);
+  for (size_t i = 0; i < own.val.size(); ++i) {
+    CHECK(own.val[i] == 1000 + static_cast<int64_t>(i));
+    REQUIRE(own.learned->image(own.val[i]).rgb == val->image(static_cast<int64_t>(i)).rgb);
+    REQUIRE(own.learned->label(own.val[i]) == val->label(static_cast<int64_t>(i)));
+  }
+  CHECK(own.learned->image(3).rgb == train->image(3).rgb);
+  CHECK_THROWS_AS(joined(train, open_dataset("synthetic:shapes", Split::val)), Error);
+  // The digest tells samples and seeds apart.
+  task.train_limit = 72;
+  CHECK(open_task(task, preprocess, 0, 0).digest != own.digest);
+  task.train_limit = 80;
+  CHECK(open_task(task, preprocess, 1, 0).digest != own.digest);
+  CHECK(open_task(task, preprocess, 0, 99).digest == own.digest);
+  task.classes = 9;
+  CHECK_THROWS_WITH_AS(open_task(task, preprocess, 0, 0), doctest::Contains("task 'colors': expected 9"),
+                       Error);
+  task.classes = 8;
+  task.val = 100;
+  CHECK_THROWS_WITH_AS(open_task(task, preprocess, 0, 0), doctest::Contains("own split has 200"), Error);
+}
+
+TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is computed once") {
+  const Backbone backbone = small_backbone();
+  TuneData data = small_data(backbone);
+  TuneConfig config = small_config();
+  config.model = method_from_text("linear");
+  config.model.paper_head = true;
+  config.augment = {};
+  config.keep_best = false;
+  REQUIRE(keeps_features(config));
+  data.val.clear();
+  const auto test = open_dataset("synthetic:colors", Split::test);
+  const std::vector<int64_t> asked{5, 3, 400, 77, 78, 79, 80};
+  const auto run = [&](const Kept& kept, const Kept& test_kept, uint64_t seed, double rate, int workers) {
+    TuneData own = data;
+    own.kept = kept;
+    TuneConfig c = config;
+    c.seed = seed;
+    c.learning_rate = rate;
+    c.workers = workers;
+    const TuneResult result = tune(backbone, own, c, "", false, {});
+    const TunedModel model(backbone, result.task);
+    Tensor logits;
+    evaluate(model, test, asked, data.preprocess, 3, workers, 0, &logits, {}, {}, nullptr, test_kept);
+    return digest(result.task) + sha256_hex(logits.raw());
+  };
+  const Kept kept{std::make_shared<KeptFeatures>(data.dataset),
+                  std::make_shared<PreparedImages>(data.dataset, data.preprocess, size_t{1} << 30)},
+      test_kept{std::make_shared<KeptFeatures>(test),
+                std::make_shared<PreparedImages>(test, data.preprocess, size_t{1} << 30)};
+  for (const int workers : {0, 2})
+    for (const uint64_t seed : {0, 1})
+      for (const double rate : {1e-2, 1e-1})
+        CHECK(run({}, {}, seed, rate, 0) == run(kept, test_kept, seed, rate, workers));
+  CHECK(kept.features->computed() == static_cast<int64_t>(data.train.size()));
+  CHECK(test_kept.features->computed() == static_cast<int64_t>(asked.size()));
+  CHECK(kept.images->decoded() == static_cast<int64_t>(data.train.size()));
+
+  // What else learns from features shares them.
+  config.model = method_from_text("mlp-2");
+  CHECK(run({}, {}, 1, 1e-2, 0) == run(kept, test_kept, 1, 1e-2, 0));
+  CHECK(kept.features->computed() == static_cast<int64_t>(data.train.size()));
+
+  // Where prompts learn, the pictures alone are shared; mirrored ones, too.
+  config.model = method_from_text("vpt-deep");
+  config.model.prompts.count = 2;
+  config.augment.flip = true;
+  REQUIRE(!keeps_features(config));
+  const Kept pictures{{}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, size_t{1} << 30)};
+  const Kept few{{}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, 5 * 32 * 32 * 3)};
+  const std::string alone = run({}, {}, 1, 1e-2, 0);
+  CHECK(alone == run(pictures, {}, 1, 1e-2, 0));
+  CHECK(alone == run(pictures, {}, 1, 1e-2, 2));
+  CHECK(pictures.images->decoded() == static_cast<int64_t>(data.train.size()));
+  CHECK(alone == run(few, {}, 1, 1e-2, 0));
+  CHECK(few.images->decoded() > static_cast<int64_t>(data.train.size()));
+
+  // They are of one data set, backbone and preprocessing.
+  Preprocess other = data.preprocess;
+  other.mean[0] += 0.1F;
+  CHECK_THROWS_AS(kept.features->belong_to(backbone, data.dataset.get(), other), Error);
+  CHECK_THROWS_AS(kept.features->belong_to(backbone, test.get(), data.preprocess), Error);
+  CHECK_THROWS_AS(kept.features->belong_to(with_precision(backbone, Precision::bf16), data.dataset.get(),
+                                           data.preprocess),
+                  Error);
+  CHECK_THROWS_AS(run({}, kept, 0, 1e-2, 0), Error);
+  CHECK_THROWS_AS(run({{}, test_kept.images}, {}, 0, 1e-2, 0), Error);
+}
+
+TEST_CASE("sweep: search, final runs and ledger; features go through the net once") {
+  const Folder folder("sweep");
+  Made made(folder.path);
+  made.config.plan.tasks = {task_of("colors"), task_of("stripes")};
+  made.config.plan.methods = {"linear", "vpt-deep"};
+  std::vector<std::string> done;
+  SweepHooks hooks;
+  hooks.finished = [&](const LedgerLine& line, const SweepCounts& counts) {
+    done.push_back(line.run);
+    CHECK(counts.done == static_cast<int64_t>(done.size()));
+    CHECK(counts.runs == 16);
+    CHECK(counts.seconds_left >= 0);
+  };
+  CHECK(sweep_counts(made.config).runs == 16);
+  const SweepResult result = sweep(made.config, hooks);
+  CHECK(done.size() == 16);
+  CHECK(result.counts.done == 16);
+  CHECK(result.failures.empty());
+  CHECK(!result.stopped);
+  // Of each task train, val and test once, not for each of its four linear runs.
+  CHECK(result.features_computed == 2 * (48 + 200 + 500));
+  const std::vector<LedgerLine> lines = read_ledger(result.ledger);
+  const std::vector<std::string> whole = without_times(result.ledger);
+  REQUIRE(lines.size() == 16);
+  std::vector<std::string> in_order;
+  for (const LedgerLine& line : lines) in_order.push_back(line.run);
+  CHECK(in_order == done);  // of one process, which goes through the plan
+  for (size_t cell = 0; cell < 4; ++cell) {
+    const LedgerLine* own = &lines[4 * cell];
+    CHECK(own[0].stage == Stage::search);
+    CHECK(own[1].stage == Stage::search);
+    CHECK(own[0].train_images == 48);
+    CHECK(own[0].asked_images == 200);
+    const bool second = own[1].score > own[0].score;
+    for (int seed = 0; seed < 2; ++seed) {
+      CHECK(own[2 + seed].stage == Stage::final);
+      CHECK(own[2 + seed].seed == static_cast<uint64_t>(seed));
+      CHECK(own[2 + seed].learning_rate == own[second].learning_rate);
+      CHECK(own[2 + seed].train_images == 248);
+      CHECK(own[2 + seed].asked_images == 500);
+    }
+  }
+  CHECK(lines[0].trained_parameters == 17 * 8);
+  CHECK(lines[4].trained_parameters == 17 * 8 + 3 * 2 * 16);
+  CHECK(lines[4].stored_parameters == lines[4].trained_parameters);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path))
+    CHECK_MESSAGE(!entry.path().string().ends_with(".safetensors"), entry.path().string());
+
+  // A run is what tune and evaluate make of the same settings.
+  {
+    const SweepData data = open_task(made.config.plan.tasks[0], made.config.plan.preprocess, 0, 0);
+    for (const size_t place : {0, 2, 4, 6}) {
+      const Plan plan = make_plan(made.config.plan);
+      const Cell& cell = plan.cells[place / 4];
+      TuneConfig c = place % 4 == 0 ? cell.search[0].config : cell.finals[0][0].config;
+      c.learning_rate = lines[place].learning_rate;
+      const TuneData own{
+          data.learned, place % 4 == 0 ? data.train : data.both(), {}, nullptr, data.preprocess, {}};
+      const TunedModel model(made.backbone, tune(made.backbone, own, c, "", false, {}).task);
+      const bool search = place % 4 == 0;
+      const Evaluation e = evaluate(model, search ? data.learned : data.test,
+                                    search ? data.val : all_samples(*data.test), data.preprocess, 64, 0);
+      CHECK(e.accuracy == lines[place].accuracy);
+      CHECK(e.loss == lines[place].loss);
+    }
+  }
+  // A second sweep does nothing, and other methods join.
+  {
+    done.clear();
+    const std::string before = text_of(result.ledger);
+    CHECK(sweep(made.config, {}).features_computed == 0);
+    CHECK(text_of(result.ledger) == before);
+    made.config.plan.methods = {"vpt-shallow"};
+    CHECK(sweep(made.config, {}).counts.done == 8);
+    CHECK(read_ledger(result.ledger).size() == 24);
+    made.config.plan.methods = {"linear", "vpt-deep"};
+  }
+  // A ledger stands for its runs.
+  {
+    const Folder other("sweep-seeded");
+    made.config.out = other.path;
+    made.config.known = lines;
+    made.config.known.resize(15);
+    done.clear();
+    hooks.finished = [&](const LedgerLine& line, const SweepCounts&) { done.push_back(line.run); };
+    sweep(made.config, hooks);
+    CHECK(done == std::vector<std::string>{lines[15].run});
+    CHECK(without_times(other.path + "/ledger.jsonl") == whole);
+  }
+  // Runs of other pictures are not added.
+  {
+    std::vector<LedgerLine> others = lines;
+    for (LedgerLine& line : others) line.data_digest = "other";
+    const Folder other("sweep-others");
+    made.config.out = other.path;
+    others.resize(1);
+    made.config.known = others;
+    const SweepResult mixed = sweep(made.config, {});
+    REQUIRE(mixed.failures.size() == 1);
+    CHECK(mixed.failures[0].find("its pictures are not those") != std::string::npos);
+    CHECK(mixed.counts.done == 1 + 8);
+  }
+}
+
+TEST_CASE("sweep: stopped after any step it goes on to the same ledger") {
+  const Folder whole_folder("sweep-whole"), folder("sweep-stopped");
+  Made made(whole_folder.path);
+  made.config.plan.methods = {"linear", "vpt-deep"};
+  made.config.plan.seeds = 1;
+  made.config.plan.changes.batch = 40;
+  const SweepResult whole = sweep(made.config, {});
+  CHECK(!whole.stopped);
+  made.config.out = folder.path;
+  int sessions = 0, finished = 0;
+  for (bool stopped = true; stopped; ++sessions) {
+    int steps = 0;
+    SweepHooks hooks;
+    hooks.step = [&](const StepReport&) { ++steps; };
+    hooks.finished = [&](const LedgerLine&, const SweepCounts&) { ++finished; };
+    // A head on kept features has no states between: it needs to be let run at last.
+    hooks.stop = [&] { return steps >= 2 + sessions; };
+    stopped = sweep(made.config, hooks).stopped;
+    REQUIRE(sessions < 100);
+  }
+  CHECK(sessions > 3);
+  CHECK(finished == 6);
+  CHECK(without_times(folder.path + "/ledger.jsonl") == without_times(whole.ledger));
+}
+
+TEST_CASE("sweep: several sweeps share a folder, and each run is done once") {
+  const Folder alone("sweep-alone"), folder("sweep-shared");
+  Made made(alone.path);
+  made.config.plan.tasks = {task_of("colors"), task_of("shapes")};
+  made.config.plan.changes.learning_rates = {1e-2, 2e-2, 1e-1};
+  sweep(made.config, {});
+  std::mutex mutex;
+  std::vector<std::string> done;
+  std::vector<std::thread> threads;
+  for (int part = 0; part < 3; ++part)
+    threads.emplace_back([&, part] {
+      Made own(folder.path);
+      own.config.plan = made.config.plan;
+      own.config.part = part;
+      own.config.parts = 3;
+      SweepHooks hooks;
+      hooks.finished = [&](const LedgerLine& line, const SweepCounts&) {
+        const std::lock_guard lock(mutex);
+        done.push_back(line.run);
+      };
+      const SweepResult result = sweep(own.config, hooks);
+      CHECK(result.counts.done == result.counts.runs);
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(done.size() == 10);
+  CHECK(std::set(done.begin(), done.end()).size() == 10);
+  CHECK(without_times(folder.path + "/ledger.jsonl") == without_times(alone.path + "/ledger.jsonl"));
+}
+
+TEST_CASE("sweep: who holds a run's lock is waited for, and taken over from") {
+  const Folder folder("sweep-lock");
+  Made made(folder.path);
+  const Plan plan = make_plan(made.config.plan);
+  SweepFolder shared(folder.path, plan);
+  auto lock = shared.take(plan.cells[0].search[0].name);
+  REQUIRE(lock != nullptr);
+  CHECK(shared.take(plan.cells[0].search[0].name) == nullptr);
+  SweepHooks hooks;
+  int64_t waited_for = 0;
+  hooks.waiting = [&](int64_t runs) {
+    waited_for = runs;
+    lock.reset();  // as if its owner had died
+  };
+  const SweepResult result = sweep(made.config, hooks);
+  CHECK(waited_for == 1);
+  CHECK(result.counts.done == 4);
+}
+
+TEST_CASE("sweep: what diverges is a result, what fails is told, and the sweep goes on") {
+  const Folder folder("sweep-diverged");
+  Made made(folder.path);
+  made.config.plan.methods = {"vpt-deep", "linear"};
+  SUBCASE("one point") {
+    made.config.plan.changes.learning_rates = {1e5};
+    made.config.plan.changes.weight_decays = {0, 1e5};  // each step makes weights 1e10 times as large
+    made.config.plan.changes.optimizer = OptimizerKind::sgd;
+    made.config.plan.methods = {"vpt-deep"};
+    const SweepResult result = sweep(made.config, {});
+    CHECK(result.counts.diverged == 1);
+    CHECK(result.counts.done == 4);
+    CHECK(result.failures.empty());
+    const auto lines = read_ledger(result.ledger);
+    CHECK(!lines[1].diverged.empty());
+    CHECK(lines[2].weight_decay == 0);
+  }
+  SUBCASE("all points") {
+    made.config.plan.changes.learning_rates = {1e4, 1e5};
+    made.config.plan.changes.weight_decays = {1e5};
+    made.config.plan.changes.optimizer = OptimizerKind::sgd;
+    made.config.plan.methods = {"vpt-deep"};
+    const SweepResult result = sweep(made.config, {});
+    CHECK(result.counts.diverged == 2);
+    CHECK(result.counts.done == result.counts.runs);  // there is nothing to test
+    CHECK(result.counts.runs == 2);
+  }
+  SUBCASE("a damaged picture") {
+    const std::string pictures = folder.path + "/pictures";
+    for (const char* split : {"train", "val", "test"})
+      for (int c = 0; c < 2; ++c) {
+        const std::string where = text(pictures, "/", split, "/", c);
+        std::filesystem::create_directories(where);
+        for (int i = 0; i < 3; ++i) {
+          // 1 x 1 BMP
+          std::vector<unsigned char> bmp(58, 0);
+          const unsigned char head[] = {'B', 'M', 58, 0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0,  40,
+                                        0,   0,   0,  1, 0, 0, 0, 1, 0, 0, 0,  1, 0, 24, 0};
+          std::ranges::copy(head, bmp.begin());
+          bmp[54] = static_cast<unsigned char>(80 * i + 40 * c);
+          std::ofstream(text(where, "/", i, ".bmp"), std::ios::binary)
+              .write(reinterpret_cast<const char*>(bmp.data()), static_cast<std::streamsize>(bmp.size()));
+        }
+      }
+    SuiteTask task = task_of("colors");
+    task.data = "folder:" + pictures;
+    task.name = "pictures";
+    task.train_limit.reset();
+    made.config.plan.tasks = {task, task_of("colors")};
+    made.config.plan.methods = {"vpt-deep"};
+    const std::string sound = text_of(pictures + "/test/0/1.bmp");
+    std::ofstream(pictures + "/test/0/1.bmp", std::ios::binary) << "BMx" << std::string(55, 'x');
+    SweepResult result = sweep(made.config, {});
+    CHECK(result.counts.failed == 2);  // both seeds; the search does not see the test
+    CHECK(result.failures.size() == 2);
+    CHECK(result.counts.done == 8);
+    CHECK(sweep(made.config, {}).failures.size() == 2);
+    std::ofstream(pictures + "/test/0/1.bmp", std::ios::binary | std::ios::trunc) << sound;
+    made.config.retry_failed = true;
+    result = sweep(made.config, {});
+    CHECK(result.failures.empty());
+    CHECK(result.counts.done == 8);
+  }
+  SUBCASE("a task that cannot be opened") {
+    SuiteTask lost = task_of("lost");
+    lost.data = "folder:" + folder.path + "/nowhere";
+    made.config.plan.tasks = {lost, task_of("colors")};
+    made.config.plan.methods = {"linear"};
+    const SweepResult result = sweep(made.config, {});
+    CHECK(result.failures.size() == 1);
+    CHECK(result.counts.done == 4);
+    CHECK(result.counts.runs == 8);
+  }
+}
+
+}  // namespace vitrine::testing

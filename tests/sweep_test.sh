@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# sweep_test.sh: vitrine sweep and vitrine table from outside: kills at any moment, processes that share a folder, what
+# diverges and what fails, and what both commands say.
+#
+#   tests/sweep_test.sh build/examples/vitrine
+set -u
+
+vitrine=$(realpath "${1:?usage: sweep_test.sh PROGRAM}")
+. "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/cases.sh"
+work=$(mktemp -d)
+trap '[[ -n ${KEEP:-} ]] || rm -rf "$work"' EXIT
+cd "$work" || exit 1
+export OMP_NUM_THREADS=1
+
+"$vitrine" pretrain --out tiny.safetensors --width 16 --depth 2 --heads 2 --patch 8 --steps 2 --batch 4 --warmup 1 --f32 \
+  >/dev/null 2>&1
+
+# A sweep of 15 runs, of one epoch each, into the folder $1. In the background with exec=exec, so that a signal meets the
+# program and not a shell around it.
+small() {
+  local out=$1
+  shift
+  ${exec:-} "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods linear,vpt-shallow,full --train-sizes 240 \
+    --epochs "${epochs:-1}" --batch 8 --lr 1e-3,1e-2 --prompts 2 --seeds "${seeds:-3}" --out "$out" "$@"
+}
+# What a ledger says without what a clock says.
+timeless() { sed -E 's/"seconds":[^,]*/"seconds":0/' "$1/ledger.jsonl"; }
+same_ledger() { diff <(timeless "$1") <(timeless "$2"); }
+same_table() { diff <("$vitrine" table "$1") <("$vitrine" table "$2"); }
+# says CODE REGEX COMMAND...: ends so, and a line of what it says matches.
+says() {
+  local code=$1 regex=$2 got printed
+  shift 2
+  printed=$("$@" 2>&1 </dev/null)
+  got=$?
+  echo "$printed"
+  if ((got != code)); then echo "expected exit code $code, got $got"; return 1; fi
+  grep -Eq -- "$regex" <<<"$printed" || { echo "no line matches $regex"; return 1; }
+}
+lines_are() { local n; n=$(wc -l <"$2"); [[ $n == "$1" ]] || { echo "expected $1 lines, got $n"; return 1; }; }
+fits() { "$vitrine" "$1" --help >help && (($(wc -l <help) <= 60)) && awk 'length > 100 { exit 1 }' help; }
+
+# --- what it says ---
+check_case "help of sweep fits a screen" fits sweep
+check_case "help of table fits a screen" fits table
+check_case "a plan is shown and nothing done" says 0 '^Runs  *15: 6 to search settings, 9 to test' small plan --show-plan
+check_case "no folder was made for it" test ! -e plan
+check_case "no tasks" says 1 'what is to be compared' "$vitrine" sweep --out x
+check_case "no folder" says 1 '--out' "$vitrine" sweep --data synthetic:colors
+check_case "an unknown recipe" says 1 'did you mean paper' small x --recipe papre
+check_case "an unknown method" says 1 'did you mean linear' "$vitrine" sweep --data synthetic:colors --methods linera --out x
+check_case "an unknown scheme" says 1 "synthetic" "$vitrine" sweep --data sinthetic:colors --out x
+check_case "an unknown task of a suite" says 1 'there is no task' small x --tasks shapes
+check_case "a part that is none" says 1 '--jobs-part' small x --jobs-part 4/3
+check_case "a rate twice" says 1 'twice' "$vitrine" sweep --data synthetic:colors --methods linear --lr 1,1 --out x
+check_case "a table of nothing" says 2 'cannot open' "$vitrine" table nowhere.jsonl
+check_case "a table of what is no ledger" says 1 'line 1' "$vitrine" table tiny.safetensors
+
+# --- undisturbed ---
+began=$(date +%s%N)
+check_case "a sweep" says 0 '^Done  *15 of 15' small whole
+took=$((($(date +%s%N) - began) / 1000000))
+check_case "its ledger has a line for each run" lines_are 15 whole/ledger.jsonl
+check_case "no weights are left behind" test -z "$(find whole -name '*.safetensors' -o -name state)"
+check_case "again nothing is done" says 0 '^Now  *15 of 15' small whole
+check_case "its table" says 0 '^\| vpt-shallow \| 1\.0' "$vitrine" table whole
+check_case "its table as JSON" says 0 '"mean_of_groups"' "$vitrine" table whole --format json
+check_case "its table by training images" says 0 '^\| tasks by training images \| 440 \|' "$vitrine" table whole --by train-size
+check_case "a table in a file" says 0 'table.md' "$vitrine" table whole/ledger.jsonl --out table.md
+check_case "that is the same" diff table.md <("$vitrine" table whole)
+check_case "tasks are kept if wanted" says 0 '^Done' small kept --keep-tasks
+check_case "one of each run" test "$(find kept/runs -name task.safetensors | wc -l)" = 15
+check_case "they change no result" same_ledger whole kept
+
+# --- kills ---
+killed=0
+for attempt in 1 2 3 4 5 6 7 8; do
+  exec=exec small hurt >hurt-$attempt.log 2>&1 &
+  victim=$!
+  # Somewhere in the time that the whole takes, the more the later the attempt: something is always left to kill.
+  sleep "$(awk -v t="$took" -v a=$attempt -v r=$RANDOM 'BEGIN { print t / 1000 * (0.05 + 0.25 * r / 32767) + 0.01 * a }')"
+  kill -9 $victim 2>/dev/null
+  wait $victim 2>/dev/null
+  [[ $? == 137 ]] && killed=$((killed + 1))
+done
+check_case "at least three kills hit" test $killed -ge 3
+check_case "after them the sweep is finished" says 0 '^Done  *15 of 15' small hurt
+check_case "its ledger is that of the undisturbed one" same_ledger whole hurt
+check_case "and so is its table" same_table whole hurt
+check_case "nothing is left of what was killed" test -z "$(find hurt -name state -o -name '.vitrine-*')"
+check_case "no run was done twice" test -z "$(cat hurt-*.log | grep -o '^\[[0-9]*/' | sort | uniq -d)"
+
+# --- a signal ---
+epochs=40 exec=exec small stopped >stopped.log 2>&1 &
+victim=$!
+until grep -q '^\[3/' stopped.log || ! kill -0 $victim 2>/dev/null; do sleep 0.05; done
+kill -INT $victim
+wait $victim
+check_case "Ctrl-C ends it with 130" test $? = 130
+check_case "and it says how to go on" grep -q 'The same command goes on' stopped.log
+longer() { epochs=40 small stopped; }
+check_case "which it does" says 0 '^Done  *15 of 15' longer
+
+# --- several processes ---
+for part in 1 2 3; do small shared --jobs-part $part/3 >shared-$part.log 2>&1 & done
+wait
+check_case "three processes end well" test "$(cat shared-*.log | grep -c '^Done  *15 of 15')" = 3
+check_case "and do each run once" test "$(cat shared-*.log | grep -c '^\[')" = 15
+check_case "to the same ledger" same_ledger whole shared
+SLURM_ARRAY_TASK_ID=12 SLURM_ARRAY_TASK_MIN=10 SLURM_ARRAY_TASK_COUNT=4 small whole >slurm.log 2>&1
+check_case "a job array tells the part" grep -q 'as process 3 of 4' slurm.log
+
+# One that is killed in a run that another waits for.
+one_run() {
+  ${exec:-} "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods full --lr 1e-3 --seeds 1 --batch 4 \
+    --epochs 100000 --out taken
+}
+exec=exec one_run >taken-1.log 2>&1 &
+victim=$!
+until compgen -G 'taken/runs/*/state/checkpoint-*' >/dev/null; do sleep 0.05; done
+exec=exec one_run >taken-2.log 2>&1 &
+waiting=$!
+until grep -q 'waiting for 1 run' taken-2.log; do sleep 0.05; done
+kill -9 $victim
+wait $victim 2>/dev/null
+until grep -q 'going on after step' taken-2.log || ! kill -0 $waiting 2>/dev/null; do sleep 0.05; done
+check_case "who waited takes over where the killed one was" grep -q 'going on after step' taken-2.log
+kill -INT $waiting
+wait $waiting
+
+# --- another ledger ---
+head -n 14 whole/ledger.jsonl >earlier.jsonl
+check_case "a ledger's runs are not done again" says 0 '^Now  *14 of 15' small seeded --ledger earlier.jsonl
+check_case "to the same ledger, too" same_ledger whole seeded
+sed 's/"seed":0/"seed":"none"/' whole/ledger.jsonl >wrong.jsonl
+check_case "a wrong ledger is refused" says 1 'wrong.jsonl, line [0-9]*: expected seed' small x --ledger wrong.jsonl
+
+# --- what goes wrong ---
+bad_rate() {
+  "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods vpt-deep --prompts 2 --optimizer sgd --lr 1e5 \
+    --wd 0,1e5 --epochs 1 --seeds 1 --out diverged
+}
+check_case "a point that diverges is a result" says 0 '^Done  *3 of 3 runs done, 1 diverged' bad_rate
+check_case "and stands in the ledger" grep -q '"diverged":"' diverged/ledger.jsonl
+mkdir -p pictures
+for split in train val test; do
+  for class in a b; do
+    mkdir -p pictures/$split/$class
+    for i in 1 2 3; do
+      # A bitmap of one pixel: two headers, and blue, green, red and a byte to fill up.
+      printf 'BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\1\0\0\0\1\0\0\0\1\0\x18\0\0\0\0\0\4\0\0\0%b%s%s\1\0' \
+        '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' $i $class >pictures/$split/$class/$i.bmp
+    done
+  done
+done
+cp pictures/test/a/1.bmp sound.bmp
+echo damaged >pictures/test/a/1.bmp
+pictures() {
+  "$vitrine" sweep --backbone tiny.safetensors --data folder:pictures --data synthetic:colors --methods linear --lr 1e-3 --epochs 1 \
+    --seeds "${seeds:-2}" --out failed "$@"
+}
+check_case "a damaged picture fails its runs, the sweep goes on" says 1 '^Done  *4 of 4' pictures
+check_case "and tells which" says 1 'linear on pictures .*1\.bmp' pictures
+check_case "the table shows it" says 0 'failed' "$vitrine" table failed
+cp sound.bmp pictures/test/a/1.bmp
+check_case "--retry does them again" says 0 '^Now  *2 of 4' pictures --retry
+check_case "and the table has them" says 0 '^\| tasks: pictures \| [0-9]' "$vitrine" table failed
+cp pictures/train/a/1.bmp pictures/train/a/4.bmp
+more_seeds() { seeds=3 pictures; }
+check_case "other pictures do not join" says 1 'its pictures are not those of run' more_seeds
+
+end_cases

@@ -1,0 +1,376 @@
+// table_test.cpp: tables, the paper's numbers and the signed-rank test against their definitions.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "engine/check.h"
+#include "engine/random.h"
+#include "models/training/paper_numbers.h"
+#include "models/training/statistics.h"
+#include "models/training/table.h"
+
+namespace vitrine::testing {
+
+namespace {
+
+// Ledger lines one after the other, each with a name of its own.
+struct Lines {
+  std::vector<LedgerLine> all;
+  LedgerLine& add(const std::string& method, const std::string& group, const std::string& task, double score,
+                  uint64_t seed = 0, Stage stage = Stage::final) {
+    LedgerLine line;
+    line.run = text(all.size());
+    line.task = task;
+    line.group = group;
+    line.data = "made up";
+    line.metric = "top1";
+    line.method = line.form = method;
+    line.recipe = "quick";
+    line.settings = "{}";
+    line.stage = stage;
+    line.seed = seed;
+    line.train_images = 1000;
+    line.score = score;
+    line.trained_parameters = line.stored_parameters = method == "full" ? 1100 : 50;
+    line.backbone_parameters = 1000;
+    line.net = "vit-b16";
+    line.backbone_identity = "0123456789abcdef";
+    line.version = "1";
+    all.push_back(line);
+    return all.back();
+  }
+};
+
+const TableRow& row_of(const Comparison& c, const std::string& label) {
+  const auto found = std::ranges::find(c.rows, label, &TableRow::label);
+  REQUIRE(found != c.rows.end());
+  return *found;
+}
+
+// p by going through all signs.
+std::pair<double, double> by_enumeration(const std::vector<double>& differences) {
+  std::vector<double> d;
+  std::ranges::copy_if(differences, std::back_inserter(d), [](double v) { return v != 0; });
+  const size_t n = d.size();
+  std::vector<double> ranks(n);
+  for (size_t i = 0; i < n; ++i) {
+    double below = 0, equal = 0;
+    for (size_t k = 0; k < n; ++k) {
+      below += std::fabs(d[k]) < std::fabs(d[i]);
+      equal += std::fabs(d[k]) == std::fabs(d[i]);
+    }
+    ranks[i] = below + (equal + 1) / 2;
+  }
+  double seen = 0;
+  for (size_t i = 0; i < n; ++i) seen += d[i] > 0 ? ranks[i] : 0;
+  double above = 0, under = 0;
+  for (size_t signs = 0; signs < size_t{1} << n; ++signs) {
+    double sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += (signs >> i & 1) != 0 ? ranks[i] : 0;
+    above += sum >= seen;
+    under += sum <= seen;
+  }
+  const double all = std::ldexp(1.0, static_cast<int>(n));
+  return {above / all, std::min(1.0, 2 * std::min(above, under) / all)};
+}
+
+}  // namespace
+
+TEST_CASE("table: the signed-rank test is what going through all signs gives") {
+  Random random(7, Purpose::init);
+  for (int n = 1; n <= 12; ++n)
+    for (int trial = 0; trial < 8; ++trial) {
+      std::vector<double> d;
+      for (int i = 0; i < n; ++i) {
+        // Every other trial from few values: ties and zeros.
+        const double v = random.uniform(-3, 5);
+        d.push_back(trial % 2 == 0 ? v : std::round(v));
+      }
+      const SignedRank test = signed_rank(d);
+      const auto [greater, two_sided] = by_enumeration(d);
+      CHECK(test.exact);
+      CHECK(test.greater == doctest::Approx(greater).epsilon(1e-12));
+      CHECK(test.two_sided == doctest::Approx(two_sided).epsilon(1e-12));
+    }
+  CHECK(signed_rank({}).two_sided == 1);
+  CHECK(signed_rank({0, 0}).n == 0);
+  // All of n positive: one of 2^n choices of signs.
+  CHECK(signed_rank({1, 2, 3, 4, 5}).greater == doctest::Approx(1.0 / 32));
+  // Beyond 25 the normal distribution: close to the exact value just below.
+  std::vector<double> many;
+  for (int i = 1; i <= 25; ++i) many.push_back(i % 3 == 0 ? -i : i);
+  const SignedRank exact = signed_rank(many);
+  CHECK(exact.exact);
+  many.push_back(1e-9);  // one more rank, the smallest
+  const SignedRank normal = signed_rank(many);
+  CHECK(!normal.exact);
+  CHECK(normal.greater == doctest::Approx(exact.greater).epsilon(0.15));
+  CHECK_THROWS_AS(signed_rank({1, std::nan("")}), Error);
+}
+
+TEST_CASE("table: means and deviations by their definitions") {
+  CHECK(mean_of({1, 2, 6}) == 3);
+  CHECK(deviation_of({1, 2, 6}) == doctest::Approx(std::sqrt((4 + 1 + 9) / 2.0)));
+  CHECK(deviation_of({4}) == 0);
+  CHECK_THROWS_AS(mean_of({}), Error);
+}
+
+TEST_CASE("table: the paper's tasks give the means and the wins of its table 1") {
+  int compared = 0;
+  const PaperRow* full = paper_row("vit-b16", "full");
+  REQUIRE(full != nullptr);
+  for (const PaperRow& row : paper_rows()) {
+    if (row.tasks.empty()) continue;
+    for (const PaperGroup& group : row.groups) {
+      std::vector<double> values;
+      int wins = 0, ties = 0;  // what looks equal as it is printed need not be
+      for (const std::string_view task : paper_tasks(group.group)) {
+        const auto value = paper_value(row, group.group, task);
+        if (!value) continue;
+        values.push_back(*value);
+        wins += *value > *paper_value(*full, group.group, task);
+        ties += *value == *paper_value(*full, group.group, task);
+      }
+      if (values.empty()) {
+        CHECK(group.group == "FGVC");  // the rows of table 13 alone
+        continue;
+      }
+      CHECK(values.size() == paper_tasks(group.group).size());
+      // Printed with one digit a task: the mean lies within half a digit, and a hundredth was rounded itself.
+      CHECK_MESSAGE(std::fabs(mean_of(values) - group.mean) <= 0.05 + 0.005 + 1e-9, std::string(row.method),
+                    " ", std::string(group.group));
+      if (group.wins)
+        CHECK_MESSAGE((wins <= *group.wins && *group.wins <= wins + ties), std::string(row.method), " ",
+                      std::string(group.group));
+      ++compared;
+    }
+  }
+  CHECK(compared == 4 + 3 + 3 + 4 + 4);
+  // The mean over the 19 tasks of VTAB that later work compares with.
+  const PaperRow* deep = paper_row("vit-b16", "vpt-deep");
+  double sum = 0;
+  int tasks = 0;
+  for (const std::string_view group : paper_groups()) {
+    if (group == "FGVC") continue;
+    for (const std::string_view task : paper_tasks(group)) {
+      sum += *paper_value(*deep, group, task);
+      ++tasks;
+    }
+  }
+  CHECK(tasks == 19);
+  CHECK(std::round(100 * sum / tasks) / 100 == doctest::Approx(69.43));
+}
+
+TEST_CASE("table: tasks and groups are known by their usual names") {
+  CHECK(paper_group("natural") == "Natural");
+  CHECK(paper_group("fgvc") == "FGVC");
+  CHECK(paper_group("other").empty());
+  CHECK(paper_task("Natural", "cifar100") == "cifar");
+  CHECK(paper_task("Natural", "vtab-cifar(num_classes=100)").empty());
+  CHECK(paper_task("Natural", "vtab-caltech101") == "caltech101");
+  CHECK(paper_task("Natural", "oxford_flowers102") == "flowers");
+  CHECK(paper_task("FGVC", "OxfordFlowers") == "flowers");
+  CHECK(paper_task("FGVC", "cifar").empty());
+  CHECK(paper_task("Structured", "dsprites_ori") == "dsprites-ori");
+  CHECK(paper_task("Structured", "smallnorb_azi") == "smallnorb-azi");
+  CHECK(paper_task("Structured", "clevr_count") == "clevr-count");
+  CHECK(paper_task("Specialized", "patch_camelyon") == "camelyon");
+  CHECK(paper_task("Specialized", "diabetic_retinopathy") == "retinopathy");
+  // Each name of its own is found as it is.
+  for (const std::string_view group : paper_groups())
+    for (const std::string_view task : paper_tasks(group)) CHECK(paper_task(group, task) == task);
+}
+
+TEST_CASE("table: total parameters are those of the paper for its heads and prompts") {
+  // ViT-B/16 and 24 tasks with the classes of spec: full tuning stores every task's weights and no backbone beside.
+  const int64_t backbone = 85'798'656, width = 768, blocks = 12;
+  const std::vector<int64_t> classes{200, 555, 102, 120, 196,  // FGVC
+                                     100, 102, 47,  102, 37,  10, 397, 2,  10, 45,
+                                     5,   8,   6,   6,   4,   16, 16,  18, 9};
+  Lines lines;
+  for (size_t t = 0; t < classes.size(); ++t) {
+    const int64_t head = (width + 1) * classes[t];
+    const auto add = [&](const char* method, int64_t stored) {
+      LedgerLine& line = lines.add(method, "all", text("task ", t), 0.5);
+      line.stored_parameters = line.trained_parameters = stored;
+      line.backbone_parameters = backbone;
+    };
+    add("full", backbone + head);
+    add("linear", head);
+    add("vpt-deep", head + blocks * width * 10);
+  }
+  const Comparison c = compare(lines.all);
+  const auto rounded = [&](const char* method) { return std::round(100 * row_of(c, method).total) / 100; };
+  CHECK(rounded("full") == paper_row("vit-b16", "full")->total);
+  CHECK(rounded("linear") == paper_row("vit-b16", "linear")->total);
+  const int64_t heads = std::accumulate(classes.begin(), classes.end(), int64_t{0}) * (width + 1);
+  CHECK(row_of(c, "vpt-deep").total ==
+        doctest::Approx(1 + static_cast<double>(heads + 24 * blocks * width * 10) / backbone));
+  CHECK(row_of(c, "vpt-deep").tuned_parameters == doctest::Approx(heads / 24.0 + blocks * width * 10));
+}
+
+TEST_CASE("table: means over seeds, tasks and groups, deviations, wins and what is missing") {
+  Lines lines;
+  // a: tasks of the first group with two seeds, one of the second with one.
+  lines.add("full", "one", "x", 0.50);
+  lines.add("full", "one", "y", 0.50);
+  lines.add("full", "two", "z", 0.90);
+  lines.add("vpt-deep", "one", "x", 0.60, 0);
+  lines.add("vpt-deep", "one", "x", 0.70, 1);
+  lines.add("vpt-deep", "one", "y", 0.30, 0);
+  lines.add("vpt-deep", "one", "y", 0.50, 1);
+  lines.add("vpt-deep", "two", "z", 0.95, 0);
+  lines.add("linear", "one", "x", 0.20);
+  lines.add("linear", "one", "y", 0, 0).diverged = "it did";
+  lines.add("bias", "two", "z", 0, 0, Stage::search).diverged = "it did";
+  const Comparison c = compare(lines.all);
+  CHECK(c.groups == std::vector<std::string>{"one", "two"});
+  const TableRow& deep = row_of(c, "vpt-deep");
+  CHECK(*deep.groups[0].mean == doctest::Approx((65.0 + 40.0) / 2));
+  // The group's mean of seed 0 is 45, of seed 1 60.
+  CHECK(*deep.groups[0].deviation == doctest::Approx(deviation_of({45, 60})));
+  CHECK(deep.groups[0].wins == 1);
+  CHECK(deep.groups[1].wins == 1);
+  CHECK(!deep.groups[1].deviation);
+  CHECK(*deep.all.mean == doctest::Approx((65.0 + 40.0 + 95.0) / 3));
+  CHECK(*deep.mean_of_groups == doctest::Approx((52.5 + 95.0) / 2));
+  CHECK(deep.all.seeds == 1);  // seed 1 lacks a task
+  CHECK(deep.total == doctest::Approx(1 + 3 * 0.05));
+  CHECK(row_of(c, "full").total == doctest::Approx(3.3));
+  CHECK(!row_of(c, "full").groups[0].wins);
+  const TableRow& linear = row_of(c, "linear");
+  CHECK(linear.groups[0].tasks == 1);
+  CHECK(linear.groups[0].all_tasks == 2);
+  CHECK(linear.groups[0].diverged == 1);
+  CHECK(!linear.groups[1].mean);
+  CHECK(row_of(c, "bias").tasks[2].diverged == 1);
+  REQUIRE(c.significance.size() == 1);
+  CHECK(c.significance[0].better == 2);
+  CHECK(c.significance[0].worse == 1);
+  CHECK(c.significance[0].test.two_sided == signed_rank({15, -10, 5}).two_sided);
+  CHECK(c.warnings.empty());
+
+  const std::string markdown = table_text(c, TableFormat::markdown);
+  CHECK(markdown.find("| vpt-deep | 1.15× | 52.50 ± 10.61 (1) | 95.00 (1) |") != std::string::npos);
+  CHECK(markdown.find("| linear | 1.05× | 20.00 (0) [1 of 2 tasks] [1 diverged] | — |") != std::string::npos);
+  CHECK(markdown.find("| one: y | 50.00 | 40.00 ± 14.14 | diverged | — |") != std::string::npos);
+  CHECK(markdown.find("better on 2 and worse on 1 of 3 tasks") != std::string::npos);
+  const auto json = nlohmann::json::parse(table_text(c, TableFormat::json));
+  CHECK(json["rows"].size() == 4);
+  CHECK(json["rows"][1]["groups"]["one"]["wins"] == 1);
+  CHECK(json["rows"][2]["groups"]["two"]["mean"].is_null());
+  const std::string csv = table_text(c, TableFormat::csv);
+  CHECK(std::ranges::count(csv, '\n') == 1 + 4 * (1 + 2 + 3));
+  CHECK(csv.starts_with("row,net,group,task,mean,"));
+}
+
+TEST_CASE("table: what must not be compared is told") {
+  Lines lines;
+  lines.add("linear", "one", "x", 0.5);
+  lines.add("linear", "one", "x", 0.7).backbone_identity = "fedcba9876543210";
+  Comparison c = compare(lines.all);
+  CHECK(c.rows.size() == 2);
+  REQUIRE(c.warnings.size() == 1);
+  CHECK(c.warnings[0].find("2 backbones") != std::string::npos);
+  CHECK(table_text(c, TableFormat::markdown).find("Note: the ledger has results of 2 backbones") !=
+        std::string::npos);
+  lines.all.resize(1);
+  lines.add("linear", "one", "x", 0.7).recipe = "paper";
+  c = compare(lines.all);
+  CHECK(c.rows[1].label == "linear, recipe paper");
+  CHECK(c.warnings.size() == 1);
+  lines.all.resize(1);
+  lines.add("linear", "one", "x", 0.7, 1).version = "2";
+  CHECK(compare(lines.all).warnings[0].find("2 versions") != std::string::npos);
+  lines.all.resize(1);
+  lines.add("linear", "one", "x", 0.7);
+  c = compare(lines.all);
+  CHECK(c.warnings[0].find("several results of one seed") != std::string::npos);
+  CHECK(*c.rows[0].all.mean == doctest::Approx(50));
+  lines.all.resize(1);
+  lines.add("linear", "one", "x", 0.7).train_images = 2000;
+  c = compare(lines.all);
+  CHECK(c.warnings[0].find("several numbers of training images") != std::string::npos);
+  CHECK(*c.rows[0].all.mean == doctest::Approx(70));
+  CHECK(compare({}).rows.empty());
+  // Names cannot break the table.
+  lines.all.clear();
+  lines.add("linear", "a|b\nc", "x,\"y\"", 0.5);
+  c = compare(lines.all);
+  CHECK(table_text(c, TableFormat::markdown).find("a\\|b c") != std::string::npos);
+  CHECK(table_text(c, TableFormat::csv).find("\"x,\"\"y\"\"\"") != std::string::npos);
+}
+
+TEST_CASE("table: the paper stands beside its own tasks and form of net") {
+  Lines lines;
+  for (const std::string_view task : paper_tasks("Natural")) {
+    lines.add("vpt-deep", "natural", std::string(task), 0.5);
+    lines.add("full", "natural", std::string(task), 0.5);
+  }
+  Comparison c = compare(lines.all);
+  const TableRow& deep = row_of(c, "vpt-deep");
+  CHECK(deep.groups[0].paper == 78.48);
+  CHECK(deep.groups[0].paper_wins == 6);
+  CHECK(deep.paper_total == 1.18);
+  CHECK(deep.tasks[0].paper == 78.8);
+  CHECK(deep.tasks[6].paper == 49.6);
+  const std::string markdown = table_text(c, TableFormat::markdown);
+  CHECK(markdown.find("| *the paper, table 1* | *1.18×* | *78.48 (6)* |") != std::string::npos);
+  CHECK(compare(lines.all, PaperRows::mae).rows[0].groups[0].paper == 36.02);
+  CHECK(compare(lines.all, PaperRows::moco_v3).rows[0].groups[0].paper == 70.27);
+  CHECK(!compare(lines.all, PaperRows::none).rows[0].groups[0].paper);
+  for (LedgerLine& line : lines.all) line.net = "swin-b";
+  CHECK(compare(lines.all).rows[0].groups[0].paper == 76.78);
+  for (LedgerLine& line : lines.all) line.net = "ViT, width 128";
+  CHECK(!compare(lines.all).rows[0].groups[0].paper);
+}
+
+TEST_CASE("table: columns by training images, prompts and backbone") {
+  Lines lines;
+  for (const int64_t size : {200, 50}) {
+    lines.add("linear", "one", "x", static_cast<double>(size) / 1000).train_images = size;
+    lines.add("linear", "two", "y", 0.5).train_images = size;
+  }
+  lines.add("full", "one", "x", 0.9).train_images = 50;
+  const Series sizes = series(lines.all, By::train_size);
+  CHECK(sizes.columns == std::vector<std::string>{"50", "200"});
+  REQUIRE(sizes.sections.size() == 3);
+  CHECK(*sizes.sections[0].rows[0].cells[0].mean == doctest::Approx(5));
+  CHECK(*sizes.sections[0].rows[0].cells[1].mean == doctest::Approx(20));
+  CHECK(!sizes.sections[0].rows[1].cells[1].mean);
+  CHECK(sizes.sections[2].group == "all tasks");
+  CHECK(*sizes.sections[2].rows[0].cells[0].mean == doctest::Approx((5.0 + 50) / 2));
+
+  lines.all.clear();
+  for (const int64_t prompts : {5, 1})
+    for (const double rate : {0.1, 0.2}) {
+      LedgerLine& line =
+          lines.add("vpt-deep", "one", "x", rate * static_cast<double>(prompts), 0, Stage::search);
+      line.prompts = prompts;
+    }
+  lines.add("vpt-deep", "one", "x", 0.99).prompts = 5;  // a test of one length alone
+  const Series lengths = series(lines.all, By::prompts);
+  CHECK(lengths.columns == std::vector<std::string>{"1", "5"});
+  CHECK(*lengths.sections[0].rows[0].cells[1].mean == doctest::Approx(100));
+  CHECK(*lengths.sections[0].rows[0].cells[0].mean == doctest::Approx(20));
+  CHECK(lengths.warnings.empty());
+
+  lines.all.clear();
+  lines.add("linear", "one", "x", 0.5);
+  LedgerLine& other = lines.add("linear", "one", "x", 0.6);
+  other.net = "vit-l16";
+  other.backbone_identity = "fe";
+  const Series nets = series(lines.all, By::backbone);
+  CHECK(nets.columns == std::vector<std::string>{"vit-b16", "vit-l16"});
+  CHECK(nets.sections[0].rows.size() == 1);
+  CHECK(*nets.sections[0].rows[0].cells[1].mean == doctest::Approx(60));
+  CHECK(table_text(nets, TableFormat::markdown).find("| linear | 50.00 | 60.00 |") != std::string::npos);
+  CHECK(std::ranges::count(table_text(nets, TableFormat::csv), '\n') == 3);
+  CHECK(nlohmann::json::parse(table_text(nets, TableFormat::json))["columns"].size() == 2);
+}
+
+}  // namespace vitrine::testing
