@@ -28,7 +28,7 @@ metrics() { sed 's/,"seconds".*//' "$1/metrics.jsonl"; }
 same_run() { cmp "$1/task.safetensors" "$2/task.safetensors" && diff <(metrics "$1") <(metrics "$2"); }
 
 refuses() { fails 1 'built without MPI; install libopenmpi-dev' env OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 "$vitrine" "${tune[@]}" --out refused; }
-if ! ldd "$vitrine" | grep -q libmpi; then
+if [[ $(ldd "$vitrine") != *libmpi* ]]; then
   check_case "a program without MPI refuses to be one of two" refuses
   check_case "it has made no folder" test ! -e refused
   skip_cases "several processes: this program was built without MPI"
@@ -56,6 +56,7 @@ check_case "VPT-deep with noise, clipping, class weights, the best epoch" \
   alike deep --val 10 --keep best --clip 1 --prompt-dropout 0.1 --drop-path 0.1 --flip --class-weights balanced
 check_case "VPT-deep through a projection, by SGD" alike projection --val 0 --prompt-projection 8 --optimizer sgd
 check_case "a linear head, whose features are kept" alike linear --val 0 --method linear
+check_case "a head of layers with batch normalisation" alike mlp --val 0 --method mlp-3
 check_case "all weights" alike full --val 0 --method full
 check_case "a Swin" alike swin --val 0 --backbone builtin-swin --clip 1
 

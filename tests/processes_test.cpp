@@ -121,10 +121,13 @@ Run run_on(int count, const Backbone& backbone, const TuneData& data, const Tune
   return runs[0];
 }
 
-TuneConfig config_of(Method method, int64_t accumulate) {
+TuneConfig config_of(const std::string& method, int64_t accumulate) {
   TuneConfig config = small_config();
-  config.model.method = method;
-  if (prompt_kind(method) == PromptKind::none) config.model.prompts = {};
+  const TunedConfig with_prompts = config.model;
+  config.model = method_from_text(method);
+  config.model.paper_head = true;
+  config.model.drop_path = with_prompts.drop_path;
+  if (prompt_kind(config.model.method) != PromptKind::none) config.model.prompts = with_prompts.prompts;
   config.epochs = 2;
   config.batch = 12;  // of 40 images: the last batch has 4
   config.accumulate = accumulate;
@@ -309,14 +312,16 @@ TEST_CASE("processes: a run on 2, 3 and 4 has the bits of one that accumulates, 
   for (const bool swin : {false, true}) {
     const Backbone backbone = swin ? small_swin() : small_backbone();
     const TuneData data = small_data(backbone);
-    for (const Method method : {Method::vpt_deep, Method::vpt_shallow, Method::linear, Method::full}) {
+    for (const std::string method :
+         {"vpt-deep", "vpt-shallow", "linear", "full", "partial-1", "mlp-3", "sidetune", "bias", "adapter-4",
+          "vpt-deep+bias", "lora-2", "ssf", "vpt-gated"}) {
       CAPTURE(swin);
-      CAPTURE(std::string(name_of(method)));
+      CAPTURE(method);
       const TuneConfig config = config_of(method, 4);
       const Folder alone("alone");
       const Run expected = run_on(0, backbone, data, config, alone.path);
       REQUIRE(expected.thrown.empty());
-      for (const int count : method == Method::vpt_deep ? std::vector{1, 2, 3, 4} : std::vector{3, 4}) {
+      for (const int count : method == "vpt-deep" ? std::vector{1, 2, 3, 4} : std::vector{swin ? 4 : 3}) {
         CAPTURE(count);
         const Folder folder("together");
         CHECK(run_on(count, backbone, data, config, folder.path) == expected);
@@ -329,15 +334,18 @@ TEST_CASE("processes: a run on 2, 3 and 4 has the bits of one that accumulates, 
 TEST_CASE("processes: a prompt projection, kept features, workers, more micro-batches than processes") {
   const Backbone backbone = small_backbone();
   const TuneData data = small_data(backbone);
-  TuneConfig projected = config_of(Method::vpt_deep, 5);
+  TuneConfig projected = config_of("vpt-deep", 5);
   projected.model.prompts.projection = 4;
   projected.workers = 2;
   projected.keep_best = false;
-  TuneConfig kept = config_of(Method::linear, 12);  // so many that the last batch has fewer images
+  TuneConfig kept = config_of("linear", 12);  // so many that the last batch has fewer images
   kept.model.drop_path = 0;
   kept.augment = {};
   REQUIRE(keeps_features(kept));
-  for (const TuneConfig& config : {projected, kept}) {
+  TuneConfig layers = kept;  // which remember what all micro-batches showed
+  layers.model = method_from_text("mlp-3");
+  REQUIRE(keeps_features(layers));
+  for (const TuneConfig& config : {projected, kept, layers}) {
     const Run expected = run_on(0, backbone, data, config);
     for (const int count : {2, 4}) CHECK(run_on(count, backbone, data, config) == expected);
   }
@@ -347,7 +355,7 @@ TEST_CASE(
     "processes: stopped by one of them and gone on with on any number, a run ends with the same bytes") {
   const Backbone backbone = small_backbone();
   const TuneData data = small_data(backbone);
-  const TuneConfig config = config_of(Method::vpt_deep, 4);
+  const TuneConfig config = config_of("vpt-deep", 4);
   const Folder whole("whole");
   const Run expected = run_on(0, backbone, data, config, whole.path);
   const int counts[] = {0, 4, 2, 3};
@@ -374,7 +382,7 @@ TEST_CASE("processes: damaged images are left out by all, or one too many ends a
   TuneData data = small_data(backbone);
   const std::set<int64_t> damaged{data.train[1], data.train[5], data.train[6], data.train[30], data.val[2]};
   data.dataset = std::make_shared<Damaged>(data.dataset, [=](int64_t i) { return damaged.contains(i); });
-  TuneConfig config = config_of(Method::vpt_deep, 4);
+  TuneConfig config = config_of("vpt-deep", 4);
   for (const int64_t max_bad : {4, 3, 1, 0}) {
     CAPTURE(max_bad);
     config.max_bad = max_bad;
@@ -399,7 +407,7 @@ TEST_CASE("processes: damaged images are left out by all, or one too many ends a
 TEST_CASE("processes: pictures that only one of them cannot read are left out by all, or end all") {
   const Backbone backbone = small_backbone();
   const TuneData data = small_data(backbone);
-  TuneConfig config = config_of(Method::vpt_deep, 4);
+  TuneConfig config = config_of("vpt-deep", 4);
   config.max_bad = 40;
   config.keep_best = false;
   for (const bool many : {false, true}) {
@@ -428,7 +436,7 @@ TEST_CASE("processes: pictures that only one of them cannot read are left out by
 TEST_CASE("processes: a loss that is not finite, and a class without images, end all with the words of one") {
   Backbone backbone = small_backbone();
   const TuneData data = small_data(backbone);
-  TuneConfig wild = config_of(Method::linear, 4);
+  TuneConfig wild = config_of("linear", 4);
   wild.optimizer = {.kind = OptimizerKind::sgd, .weight_decay = 1e5};
   wild.learning_rate = 1e5;
   wild.clip = 0;
@@ -438,7 +446,7 @@ TEST_CASE("processes: a loss that is not finite, and a class without images, end
   for (const int count : {2, 4}) CHECK(run_on(count, backbone, data, wild) == expected);
   TuneData fewer = data;
   std::erase_if(fewer.train, [&](int64_t i) { return data.dataset->label(i) == 1; });
-  CHECK(run_on(2, backbone, fewer, config_of(Method::linear, 2)).thrown.find("has no training images") !=
+  CHECK(run_on(2, backbone, fewer, config_of("linear", 2)).thrown.find("has no training images") !=
         std::string::npos);
 }
 
@@ -448,7 +456,7 @@ TEST_CASE("processes: what must be the same in all of them is asked before the f
   // Process 1 is called with something else.
   const auto refused = [&](const auto& change) {
     return in_processes(2, [&](Processes& processes) {
-      TuneConfig config = config_of(Method::vpt_deep, 2);
+      TuneConfig config = config_of("vpt-deep", 2);
       TuneData own = data;
       const Backbone* net = &backbone;
       if (processes.rank() == 1) change(config, own, net);
@@ -467,7 +475,7 @@ TEST_CASE("processes: what must be the same in all of them is asked before the f
   both(refused([](TuneConfig&, TuneData& d, const Backbone*&) { d.train.pop_back(); }), "other data");
   both(refused([&](TuneConfig&, TuneData&, const Backbone*& net) { net = &other; }), "another backbone");
   both(refused([](TuneConfig& c, TuneData&, const Backbone*&) { c.batch = 0; }), "(in process 1)");
-  const std::string too_few = run_on(3, backbone, data, config_of(Method::vpt_deep, 2)).thrown;
+  const std::string too_few = run_on(3, backbone, data, config_of("vpt-deep", 2)).thrown;
   CHECK(too_few.find("3 processes share the micro-batches of each step, but there are only 2") !=
         std::string::npos);
 }
@@ -478,7 +486,7 @@ TEST_CASE("processes: a full disk where the first one writes ends all") {
   const Folder folder("unwritable");
   // The name of the task file is taken by a folder: nothing can be written there after the last step.
   fs::create_directories(folder.path + "/task.safetensors/in the way");
-  const Run run = run_on(3, backbone, data, config_of(Method::vpt_deep, 3), folder.path, true);
+  const Run run = run_on(3, backbone, data, config_of("vpt-deep", 3), folder.path, true);
   CHECK(run.thrown.starts_with("2 "));
 }
 

@@ -292,7 +292,7 @@ void Run::check_finite() const {
 
 void Run::save() {
   check_finite();
-  check_same_parameters(processes_, model_->parameters(), optimizer_.steps());
+  check_same_parameters(processes_, *model_, optimizer_.steps());
 #ifdef VITRINE_FILES
   if (folder_.empty()) return;
   TensorFile state;

@@ -138,10 +138,11 @@ void check_same_run(Processes& processes, const TuneConfig& config, const std::s
   }
 }
 
-void check_same_parameters(Processes& processes, const Parameters& parameters, int64_t steps) {
+void check_same_parameters(Processes& processes, const TunedModel& model, int64_t steps) {
   if (processes.count() == 1) return;
   Sha256 hash;
-  for (const Parameter& p : parameters.all()) hash.update(p.value.value().raw());
+  for (const Parameter& p : model.parameters().all()) hash.update(p.value.value().raw());
+  for (const Statistic& s : model.statistics()) hash.update(s.value.raw());
   const std::string digest = hash.hex();
   const auto all = processes.exchange(std::as_bytes(std::span(digest)));
   for (size_t rank = 1; rank < all.size(); ++rank)

@@ -26,7 +26,7 @@ std::vector<BadImage> get_bad(MessageReader& message);
 // Throws, in all processes, unless all were called for the same run, on the same instruction set.
 void check_same_run(Processes& processes, const TuneConfig& config, const std::string& data,
                     const std::string& backbone, const std::string& start);
-// Throws unless the numbers that are trained are the same in all processes, to the last bit.
-void check_same_parameters(Processes& processes, const Parameters& parameters, int64_t steps);
+// Throws unless what is trained, and what layers remember of batches, is the same in all processes, to the last bit.
+void check_same_parameters(Processes& processes, const TunedModel& model, int64_t steps);
 
 }  // namespace vitrine
