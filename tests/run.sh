@@ -55,6 +55,7 @@ part "guided tours" shell_count tours
 part "include direction" shell_count "$root/tests/include_direction.sh"
 part "kernels without one wait" shell_count "$root/tests/mutants.sh" "$build"
 part "vitrine program" shell_count "$root/tests/cli_test.sh" "$build/examples/vitrine"
+part "sweep and table" shell_count "$root/tests/sweep_test.sh" "$build/examples/vitrine"
 part "several processes" shell_count "$root/tests/mpi_test.sh" "$build/examples/vitrine"
 part "report of a run" shell_count "$root/tests/report_test.sh" "$build/examples/vitrine"
 part "comparison with peers" shell_count "$root/tests/peers_test.sh"
