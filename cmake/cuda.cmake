@@ -1,7 +1,7 @@
 # cuda.cmake: VITRINE_CUDA: whether libvitrine_cuda is built, the device library for NVIDIA's GPUs. The engine opens it at
 # run time; nothing links it.
+set(found OFF)
 if(NOT DEFINED VITRINE_CUDA)
-  set(found OFF)
   if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CROSSCOMPILING AND NOT VITRINE_SANITIZE)
     include(CheckLanguage)
     check_language(CUDA)
@@ -12,8 +12,8 @@ if(NOT DEFINED VITRINE_CUDA)
       endif()
     endif()
   endif()
-  option(VITRINE_CUDA "Build libvitrine_cuda (needs nvcc 13.0 or newer, and cuBLAS)" ${found})
 endif()
+option(VITRINE_CUDA "Build libvitrine_cuda (needs nvcc 13.0 or newer, and cuBLAS)" ${found})
 if(VITRINE_CUDA)
   include(CheckLanguage)
   check_language(CUDA)

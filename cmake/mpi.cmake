@@ -1,13 +1,13 @@
 # mpi.cmake: VITRINE_MPI: whether vitrine_mpi is built, by which several processes work on one run. The library itself knows
 # nothing of MPI.
+set(found OFF)
 if(NOT DEFINED VITRINE_MPI)
-  set(found OFF)
   if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CROSSCOMPILING)
     find_package(MPI QUIET COMPONENTS C)
     set(found ${MPI_C_FOUND})
   endif()
-  option(VITRINE_MPI "Build vitrine_mpi, for several processes on one run (needs MPI)" ${found})
 endif()
+option(VITRINE_MPI "Build vitrine_mpi, for several processes on one run (needs MPI)" ${found})
 if(VITRINE_MPI)
   find_package(MPI REQUIRED COMPONENTS C)
   add_library(vitrine_mpi STATIC models/training/mpi/mpi_processes.cpp)
