@@ -20,11 +20,14 @@ std::vector<std::vector<int64_t>> by_class(const std::vector<int64_t>& indices, 
   std::vector<std::vector<int64_t>> members(static_cast<size_t>(dataset.classes()));
   for (const int64_t i : indices) members[static_cast<size_t>(dataset.label(i))].push_back(i);
   for (size_t c = 0; c < members.size(); ++c) {
-    check(!members[c].empty(), "subset: class ", quote(dataset.class_names()[c]), " has no sample");
     std::sort(members[c].begin(), members[c].end());
     Random(data_seed, Purpose::subset, 0, static_cast<uint32_t>(c), lane).shuffle(members[c]);
   }
   return members;
+}
+
+int64_t count_present(const std::vector<std::vector<int64_t>>& members) {
+  return std::count_if(members.begin(), members.end(), [](const auto& of) { return !of.empty(); });
 }
 
 std::vector<int64_t> shuffled_classes(const Dataset& dataset, uint64_t data_seed, Lane lane) {
@@ -43,9 +46,9 @@ std::vector<int64_t> all_samples(const Dataset& dataset) {
 }
 
 std::vector<int64_t> class_balanced(const Dataset& dataset, int64_t limit, uint64_t data_seed) {
-  check(limit >= dataset.classes(), "subset: expected a limit of at least one sample for each of the ",
-        dataset.classes(), " classes, got ", limit);
   const auto members = by_class(all_samples(dataset), dataset, data_seed, limit_samples);
+  check(limit >= count_present(members), "subset: expected a limit of at least one sample for each of the ",
+        count_present(members), " classes, got ", limit);
   if (limit >= dataset.size()) return all_samples(dataset);
   // Rounds: each gives one sample of every class that has more, in an order that only matters
   // in the last round.
@@ -65,8 +68,8 @@ TrainVal split_validation(const std::vector<int64_t>& indices, const Dataset& da
                           uint64_t data_seed) {
   const auto members = by_class(indices, dataset, data_seed, val_samples);
   const auto total = static_cast<int64_t>(indices.size());
-  check(val_count >= 0 && val_count <= total - dataset.classes(), "subset: cannot take ", val_count,
-        " validation samples from ", total, " and leave one of each of the ", dataset.classes(),
+  check(val_count >= 0 && val_count <= total - count_present(members), "subset: cannot take ", val_count,
+        " validation samples from ", total, " and leave one of each of the ", count_present(members),
         " classes for training");
 
   // Shares by largest remainders: the whole part first, then one more by falling remainder,
@@ -76,6 +79,7 @@ TrainVal split_validation(const std::vector<int64_t>& indices, const Dataset& da
   int64_t taken = 0;
   for (size_t c = 0; c < members.size(); ++c) {
     const auto count = static_cast<int64_t>(members[c].size());
+    if (count == 0) continue;
     const int64_t share = checked_multiply(val_count, count, "subset");
     take[c] = std::min(share / total, count - 1);
     remainder[c] = share % total;
