@@ -42,6 +42,9 @@ std::string packed_text(const BenchModel& o);  // in what form, if not as usual:
 // without MPI throws instead of letting each do the whole work for itself; only the first one does, which is enough to be
 // told, and the others get null.
 std::unique_ptr<Processes> start_processes();
+// The first thing that several of them say to each other. Throws, in all, unless all were called with the same command and
+// the same options, but for those that belong to a machine.
+void check_called_alike(Processes& processes, const Common& common);
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 
