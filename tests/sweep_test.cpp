@@ -266,6 +266,7 @@ TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is
   line.seed = std::numeric_limits<uint64_t>::max();
   line.seconds = 1.25;
   line.accuracy = 0.25;
+  line.backbone_parameters = 1;
   line.stage = Stage::final;
   const std::string json = to_json(line);
   CHECK(json.find('\n') == std::string::npos);
@@ -309,8 +310,38 @@ TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is
   refused("stage", "middle", "search or final");
   refused("seed", -1, "whole number");
   refused("test", {{"top1", 1.5}, {"score", 0}, {"loss", 0}, {"images", 1}}, "top1 is 1.5");
+  refused("backbone_parameters", 0, "backbone_parameters is 0");
+  refused("other_pictures", 1, "true or false");
   CHECK_THROWS_AS(ledger_line_from_json("{", "there"), Error);
   CHECK_THROWS_AS(ledger_line_from_json("[]", "there"), Error);
+  // What is wrong in the settings has its place, too, and nothing may be nested without end.
+  const auto with_settings = [&](const std::string& more) {
+    std::string words = json;
+    words.insert(words.find("\"learning_rate\""), more + ",");
+    return words;
+  };
+  CHECK_THROWS_WITH_AS(ledger_line_from_json(with_settings(R"("prompt_variant":3)"), "there"),
+                       doctest::Contains("there: settings: expected prompt_variant"), Error);
+  for (const char* key : {"x", "prompt_variant", "learning_rates"}) {
+    const std::string deep = text("\"", key, "\":", std::string(200'000, '['), std::string(200'000, ']'));
+    CHECK_THROWS_WITH_AS(ledger_line_from_json(with_settings(deep), "there"),
+                         doctest::Contains("there: is nested too deeply"), Error);
+  }
+  CHECK_THROWS_WITH_AS(variant_words(std::string(200'000, '[') + std::string(200'000, ']')),
+                       doctest::Contains("nested too deeply"), Error);
+  // Older versions wrote losses that count as diverged now; what is written can be read.
+  LedgerLine great = ledger_line_from_json(json, "there");
+  great.loss = 3.4e36;
+  const LedgerLine lost = ledger_line_from_json(to_json(great), "there");
+  CHECK(lost.diverged == too_great(great.loss));
+  CHECK(!lost.complete());
+  great.loss = greatest_loss;
+  CHECK(ledger_line_from_json(to_json(great), "there").complete());
+  great.other_pictures = true;
+  great.failed = "cannot read 'caf\xe9'";
+  const LedgerLine aside = ledger_line_from_json(to_json(great), "there");
+  CHECK(aside.other_pictures);
+  CHECK(aside.failed.starts_with("cannot read 'caf"));
 
   const Folder folder("ledger");
   const auto read = [&](const std::string& words) {

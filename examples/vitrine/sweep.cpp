@@ -156,6 +156,8 @@ int sweep(const SweepOptions& o, Console& console) {
   plan.max_bad = o.max_bad;
 
   const Backbone opened = with_identity(open_backbone(o.backbone.value_or("builtin"), o.hints));
+  check(is_utf8(opened.source), "the backbone's path ", quote(opened.source),
+        " is not UTF-8, as the ledger's text must be");
   const Backbones backbones(opened, o.place);
   config.backbone = [&](const TunedConfig& method) -> const Backbone& { return backbones.of(method.method); };
   plan.net = with_classes(opened.config, 0);

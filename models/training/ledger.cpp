@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -10,6 +11,7 @@
 #include "engine/file.h"
 #include "engine/text.h"
 #include "models/training/recipes.h"
+#include "models/training/shallow_json.h"
 
 namespace vitrine {
 
@@ -18,6 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int form_version = 1;
+constexpr int deepest = 4;  // a line, its settings, their prompt_variant, and a value there
 
 // Takes the keys of an object one by one, and tells of what is missing, wrong or left.
 class Reader {
@@ -55,6 +58,11 @@ class Reader {
     check(value.is_object(), who_, ": expected ", key, " to be an object");
     return value;
   }
+  bool yes(const char* key) {
+    const Json& value = at(key);
+    check(value.is_boolean(), who_, ": expected ", key, " to be true or false");
+    return value.get<bool>();
+  }
   bool has(const char* key) const { return json_.contains(key); }
   void end() {
     for (const auto& [key, unused] : json_.items())
@@ -75,18 +83,19 @@ class Reader {
 
 }  // namespace
 
-std::string variant_words(const std::string& settings, std::optional<double> usual_dropout) {
+std::string variant_words(const std::string& settings, std::optional<double> usual_dropout,
+                          const std::string& who) {
   std::string out;
-  const Json j = Json::parse(settings);
+  const Json j = shallow_object<Json>(settings, deepest, who);
   const auto add = [&](const std::string& words) { out += text(out.empty() ? "" : ", ", words); };
   if (j.contains("prompt_variant")) {
     const Json& variant = j.at("prompt_variant");
-    check(variant.is_object(), "ledger: expected prompt_variant to be an object, got ", variant.dump());
+    check(variant.is_object(), who, ": expected prompt_variant to be an object, got ", variant.dump());
     // Blocks [first, last), in people's numbers, which begin with 1.
     if (variant.contains("first") || variant.contains("last")) {
       const Json first = variant.value("first", Json(0)), last = variant.value("last", Json(0));
-      check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(),
-            "ledger: prompt_variant has no such blocks: ", variant.dump());
+      check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(), who,
+            ": prompt_variant has no such blocks: ", variant.dump());
       add(text("blocks ", first.get<int64_t>() + 1, "-", last == 0 ? "" : last.dump()));
     }
     for (const auto& [key, value] : variant.items()) {
@@ -96,8 +105,8 @@ std::string variant_words(const std::string& settings, std::optional<double> usu
     }
   }
   const Json projection = j.value("prompt_projection", Json(0)), dropout = j.value("prompt_dropout", Json(0));
-  check(projection.is_number_integer() && dropout.is_number(),
-        "ledger: expected numbers, got prompt_projection ", projection.dump(), " and prompt_dropout ",
+  check(projection.is_number_integer() && dropout.is_number(), who,
+        ": expected numbers, got prompt_projection ", projection.dump(), " and prompt_dropout ",
         dropout.dump());
   if (projection > 0) add(text("projection ", projection.dump()));
   if (usual_dropout && j.contains("prompt_dropout") && dropout.get<double>() != *usual_dropout)
@@ -117,6 +126,8 @@ std::optional<double> usual_dropout(const std::string& recipe, const std::string
   return recipe_of(recipe, method).prompt_dropout;
 }
 
+std::string too_great(double loss) { return text("the loss of the trained model is ", loss); }
+
 const char* name_of(Stage stage) { return stage == Stage::search ? "search" : "final"; }
 
 std::string to_json(const LedgerLine& l) {
@@ -124,6 +135,7 @@ std::string to_json(const LedgerLine& l) {
          {"group", l.group},       {"data", l.data},     {"metric", l.metric},
          {"method", l.method},     {"form", l.form},     {"stage", name_of(l.stage)},
          {"seed", l.seed},         {"recipe", l.recipe}, {"settings", Json::parse(l.settings)}};
+  if (l.other_pictures) j["other_pictures"] = true;
   if (l.complete()) {
     j[l.stage == Stage::search ? "val" : "test"] = {
         {"top1", l.accuracy}, {"score", l.score}, {"loss", l.loss}, {"images", l.asked_images}};
@@ -142,11 +154,12 @@ std::string to_json(const LedgerLine& l) {
   j["seconds"] = std::round(l.seconds * 1000) / 1000;
   j["threads"] = l.threads;
   j["version"] = l.version;
-  return j.dump();
+  // An error's words may have a file's name in them.
+  return j.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) {
-  const Json parsed = Json::parse(json, nullptr, false);
+  const Json parsed = shallow_object<Json>(json, deepest, who);
   Reader r(parsed, who);
   const int64_t form = r.count("ledger");
   check(form == form_version, who, ": is of form ", form, " of the ledger, this program knows ",
@@ -175,7 +188,8 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   l.prompts = s.count("prompts");
   l.epochs = s.count("epochs");
   l.batch = s.count("batch");
-  l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.form));
+  l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.form), text(who, ": settings"));
+  if (r.has("other_pictures")) l.other_pictures = r.yes("other_pictures");
   if (r.has("diverged")) l.diverged = r.words("diverged");
   if (r.has("failed")) l.failed = r.words("failed");
   if (l.complete()) {
@@ -183,15 +197,21 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
     Reader a(r.object(asked), text(who, ": ", asked));
     l.accuracy = a.number("top1", 0, 1);
     l.score = a.number("score", 0, 1);
-    l.loss = a.number("loss", 0, 1e30);
+    l.loss = a.number("loss", 0, std::numeric_limits<double>::max());
     l.asked_images = a.count("images");
     a.end();
     l.trained_parameters = r.count("trained_parameters");
     l.stored_parameters = r.count("stored_parameters");
+    if (l.loss > greatest_loss) {  // written by a version without that bound
+      l.diverged = too_great(l.loss);
+      l.accuracy = l.score = l.loss = 0;
+      l.asked_images = l.trained_parameters = l.stored_parameters = 0;
+    }
   }
   l.train_images = r.count("train_images");
   l.classes = r.count("classes");
   l.backbone_parameters = r.count("backbone_parameters");
+  check(l.backbone_parameters > 0, who, ": backbone_parameters is 0");
   l.backbone = r.words("backbone");
   l.net = r.words("net");
   l.backbone_identity = r.words("backbone_identity");
@@ -208,7 +228,7 @@ std::vector<LedgerLine> read_ledger(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
   const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::vector<LedgerLine> lines;
-  std::map<std::string, std::string> seen;
+  std::map<std::pair<std::string, std::string>, std::string> seen;  // by run and pictures
   int64_t number = 0;
   for (size_t begin = 0; begin < all.size();) {
     const size_t end = std::min(all.find('\n', begin), all.size());
@@ -218,7 +238,7 @@ std::vector<LedgerLine> read_ledger(const std::string& path) {
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     LedgerLine read = ledger_line_from_json(line, text(path, ", line ", number));
     const std::string form = to_json(read);
-    const auto [before, fresh] = seen.emplace(read.run, form);
+    const auto [before, fresh] = seen.emplace(std::pair(read.run, read.data_digest), form);
     check(fresh || before->second == form, path, ", line ", number, ": run ", read.run,
           " stands there before with another result");
     if (fresh) lines.push_back(std::move(read));

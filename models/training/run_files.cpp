@@ -12,6 +12,7 @@
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/text.h"
+#include "models/training/shallow_json.h"
 
 namespace vitrine {
 
@@ -31,18 +32,7 @@ std::optional<std::string> content_of(const std::string& path) {
 }
 
 // A flat object: what lies deep is not ours.
-Json object_of(std::string_view words, const std::string& who) {
-  try {
-    Json json = Json::parse(words, [&](int depth, Json::parse_event_t, const Json&) {
-      check(depth <= 2, who, ": is nested too deeply");
-      return true;
-    });
-    check(json.is_object(), who, ": expected a JSON object");
-    return json;
-  } catch (const nlohmann::json::exception& e) {
-    fail(Fault::input, who, ": ", e.what());
-  }
-}
+Json object_of(std::string_view words, const std::string& who) { return shallow_object<Json>(words, 2, who); }
 
 // The entries of an object, each of its type.
 class Entries {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <thread>
 #include <utility>
@@ -32,11 +31,14 @@ std::vector<T*> rotated(std::vector<T>& items, int part, int parts) {
 class Sweep {
  public:
   Sweep(const SweepConfig& config, const SweepHooks& hooks)
-      : config_(config), hooks_(hooks), plan_(make_plan(config.plan)), folder_(config.out, plan_) {
+      : config_(config),
+        hooks_(hooks),
+        plan_(make_plan(config.plan)),
+        folder_(config.out, plan_, hooks.note) {
     check(config.parts >= 1 && config.part >= 0 && config.part < config.parts, "sweep: part ", config.part,
           " of ", config.parts, " makes no sense");
-    for (const LedgerLine& line : config.known) folder_.know(line);
     if (config.retry_failed) folder_.forget_failed();
+    for (const LedgerLine& line : config.known) folder_.know(line);
   }
 
   SweepCounts counts();
@@ -49,6 +51,8 @@ class Sweep {
   bool pass(Cell& cell);
   void attempt(Cell& cell, PlannedRun& run);
   SweepData& data_of(const Cell& cell);
+  bool opens(const Cell& cell);
+  bool claimed(const Cell& cell) const;
   double seconds_left();
   bool stop() const { return hooks_.stop && hooks_.stop(); }
 
@@ -69,7 +73,8 @@ std::string place_of(const SuiteTask& task) {
   return text(task.group, "/", task.name, "/", task.train_limit.value_or(-1));
 }
 
-// The final runs of a cell, if it is known which ones these are; null if no point of its grid came to its end.
+// The final runs of a cell, if it is known which ones these are; null if a point of its grid failed (it might have won), or
+// all diverged.
 std::optional<std::vector<PlannedRun>*> Sweep::finals_of(Cell& cell) {
   if (cell.search.empty()) return &cell.finals[0];
   std::vector<const LedgerLine*> results;
@@ -77,7 +82,8 @@ std::optional<std::vector<PlannedRun>*> Sweep::finals_of(Cell& cell) {
     results.push_back(folder_.result(run.name));
     if (results.back() == nullptr) return std::nullopt;
   }
-  const std::optional<size_t> won = winner(results);
+  const bool failed = std::ranges::any_of(results, [](const LedgerLine* l) { return !l->failed.empty(); });
+  const std::optional<size_t> won = failed ? std::nullopt : winner(results);
   return won ? &cell.finals[*won] : nullptr;
 }
 
@@ -170,10 +176,14 @@ SweepData& Sweep::data_of(const Cell& cell) {
   SweepData fresh =
       open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open);
   // Results of other pictures must not stand beside those to come.
+  int64_t set_aside = 0;
   const auto compare = [&](const PlannedRun& run) {
-    const LedgerLine* line = folder_.result(run.name);
+    set_aside += folder_.settle(run.name, fresh.digest);
+    const LedgerLine* line = folder_.done(run.name);
     check(line == nullptr || line->data_digest == fresh.digest, "task ", quote(cell.task.name),
-          ": its pictures are not those of run ", run.name, ", which is done already");
+          ": its pictures are not those of run ", run.name,
+          ", which is done already; take another folder, or move ", quote(folder_.folder_of(run.name)),
+          " out of this one");
   };
   for (const Cell& other : plan_.cells) {
     if (place_of(other.task) != place_of(cell.task)) continue;
@@ -181,9 +191,27 @@ SweepData& Sweep::data_of(const Cell& cell) {
     for (const auto& seeds : other.finals)
       for (const PlannedRun& run : seeds) compare(run);
   }
+  if (set_aside > 0 && hooks_.note)
+    hooks_.note(
+        text("task ", quote(cell.task.name), ": ", set_aside, set_aside == 1 ? " run" : " runs",
+             " of the ledger had other pictures; kept there, they count for nothing, and are done again"));
   opened_ = &cell.task;
   opened_as_ = as;
   return data_.emplace(std::move(fresh));
+}
+
+// Opens the data of a cell; false, and told once, if that fails.
+bool Sweep::opens(const Cell& cell) {
+  if (unusable_.contains(place_of(cell.task))) return false;
+  try {
+    data_of(cell);
+    return true;
+  } catch (const Error& e) {
+    if (e.fault() == Fault::resources) throw;
+    unusable_.emplace(place_of(cell.task), e.what());
+    if (hooks_.note) hooks_.note(e.what());
+    return false;
+  }
 }
 
 // Does a run, unless it is done or somebody else does it.
@@ -194,23 +222,28 @@ void Sweep::attempt(Cell& cell, PlannedRun& run) {
     if (folder_.result(run.name) == nullptr) ++busy_;
     return;
   }
-  try {
-    data_of(cell);
-  } catch (const Error& e) {
-    unusable_.emplace(place_of(cell.task), e.what());
-    if (hooks_.note) hooks_.note(e.what());
-    return;
-  }
+  if (!opens(cell)) return;
   if (hooks_.run) hooks_.run(cell, run, counts());
   const LedgerLine line = do_planned_run(config_, hooks_, folder_, *data_, cell, run);
   folder_.finish(line, config_.keep_tasks);
   progressed_ = true;
-  folder_.write_ledger(false);
+  folder_.write_ledger_if_late();
   if (hooks_.finished) hooks_.finished(line, counts());
+}
+
+bool Sweep::claimed(const Cell& cell) const {
+  const auto one = [&](const PlannedRun& run) { return folder_.claimed(run.name); };
+  return std::ranges::any_of(cell.search, one) ||
+         std::ranges::any_of(cell.finals, [&](const auto& seeds) { return std::ranges::any_of(seeds, one); });
 }
 
 // One way through a cell; false to stop.
 bool Sweep::pass(Cell& cell) {
+  // What a ledger claims counts only of the same pictures.
+  if (claimed(cell)) {
+    if (stop()) return false;
+    if (!opens(cell)) return true;
+  }
   const auto all_of = [&](std::vector<PlannedRun>& runs) {
     for (PlannedRun* run : rotated(runs, config_.part, config_.parts)) {
       if (unusable_.contains(place_of(cell.task))) return true;
@@ -233,17 +266,17 @@ bool Sweep::pass() {
 }
 
 SweepResult Sweep::run() {
-  folder_.write_ledger(true);
-  if (hooks_.began) hooks_.began(counts());
   SweepResult out;
   try {
+    if (!folder_.write_ledger(hooks_.stop)) throw Stopped{};
+    if (hooks_.began) hooks_.began(counts());
     bool told = false;
     while (true) {
       if (!pass()) throw Stopped{};
       if (progressed_) continue;  // a search may have ended elsewhere meanwhile
       if (busy_ == 0) break;
       if (!std::exchange(told, true) && hooks_.waiting) hooks_.waiting(busy_);
-      folder_.write_ledger(false);
+      folder_.write_ledger_if_late();
       const auto naps = static_cast<int64_t>(std::ceil(config_.poll_seconds / 0.05));
       for (int64_t nap = 0; nap < naps; ++nap) {
         if (stop()) throw Stopped{};
@@ -252,8 +285,15 @@ SweepResult Sweep::run() {
     }
   } catch (const Stopped&) {
     out.stopped = true;
+  } catch (...) {
+    try {
+      folder_.write_ledger(hooks_.stop);
+    } catch (const Error&) {  // the first one is what counts
+    }
+    throw;
   }
-  folder_.write_ledger(true);
+  if (!folder_.write_ledger(hooks_.stop) && hooks_.note)
+    hooks_.note("the ledger is held by another process and was not written; whoever goes on here writes it");
   out.counts = counts();
   for (const auto& [task, why] : unusable_) out.failures.push_back(why);
   const auto add = [&](const PlannedRun& run) {
@@ -277,15 +317,7 @@ SweepResult Sweep::run() {
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks) { return Sweep(config, hooks).run(); }
 
 SweepCounts sweep_counts(const SweepConfig& config) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(config.out + "/runs", ignored)) {
-    const Plan plan = make_plan(config.plan);
-    SweepCounts counts;
-    counts.runs = plan.search_runs + plan.final_runs;
-    return counts;
-  }
   SweepConfig looking = config;
-  looking.known.clear();
   looking.retry_failed = false;
   const SweepHooks none;
   return Sweep(looking, none).counts();

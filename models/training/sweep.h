@@ -17,8 +17,10 @@ struct SweepConfig {
   // The backbone on which a configuration is tuned: the same for all, but on a device full tuning wants weights of its
   // own there (backbone.h: on_device). All have the identity that the plan was made for.
   std::function<const Backbone&(const TunedConfig&)> backbone;
-  std::string version;             // of the program, for the ledger
-  std::vector<LedgerLine> known;   // of other ledgers: runs of this plan among them are not done again
+  std::string version;  // of the program, for the ledger
+  // Of other ledgers: runs of this plan among them, if their pictures are the same, are not done again; all others are kept
+  // in this one's ledger.
+  std::vector<LedgerLine> known;
   size_t cache = size_t{2} << 30;  // bytes of prepared pictures that are kept of the present task
   bool keep_tasks = false;         // the task file of every run
   bool retry_failed = false;       // runs that failed are done again
@@ -53,9 +55,11 @@ struct SweepResult {
   int64_t features_computed = 0;      // images that went through the net for features to keep, here
 };
 
-// Does what is left of the plan, beside other processes that do the same. A run that diverged is a result. A run that
-// failed otherwise is recorded, too, and the sweep goes on. Of a task whose pictures cannot be opened, or are not those
-// of results that are there already, no run is done. Throws for what concerns all runs.
+// Does what is left of the plan, beside other processes that do the same. A run that diverged is a result. A run whose
+// input is wrong (a damaged picture) is recorded, too, and the sweep goes on; where a point of a grid failed so, nothing is
+// tested. Of a task whose pictures cannot be opened, or are not those of results that are there already, no run is done.
+// Throws for what concerns all runs, and for what the machine lacks (a full disk, too little memory): no result comes of
+// that, and the run is done another time.
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks = {});
 
 // The counts with which sweep would begin. Nothing is done or written.

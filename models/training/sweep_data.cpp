@@ -84,6 +84,11 @@ SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_
       .dataset = out.learned, .train = out.train, .val = out.val, .val_set = {}, .preprocess = {}},
       tested{
           .dataset = out.test, .train = all_samples(*out.test), .val = {}, .val_set = {}, .preprocess = {}};
+  if (open.note)
+    if (const std::string words = classes_without_images(
+            {.dataset = out.learned, .train = out.both(), .val = {}, .val_set = {}, .preprocess = {}});
+        !words.empty())
+      open.note(text("task ", quote(task.name), ": ", words));
   out.digest = Sha256().update(digest_of(learned)).update(digest_of(tested)).hex().substr(0, 20);
 
   out.kept.features = std::make_shared<KeptFeatures>(out.learned);
