@@ -7,6 +7,7 @@ set -u
 
 vitrine=$(realpath "${1:?usage: sweep_test.sh PROGRAM}")
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/cases.sh"
+studies=$(cd "$(dirname "${BASH_SOURCE[0]}")/../bench/studies" && pwd)
 work=$(mktemp -d)
 trap '[[ -n ${KEEP:-} ]] || rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -178,7 +179,6 @@ group = "drawn"
 data = "synthetic:colors"
 train_limit = 16
 TOML
-studies=$(cd "$(dirname "${BASH_SOURCE[0]}")/../bench/studies" && pwd)
 quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
 ablations() { DEPTH=2 LENGTHS=1,2 PROJECTIONS=4 DROPOUTS=0.5 MEMBERS=2 "$studies/ablations.sh" "$vitrine" suite.toml ablated "${quick[@]}"; }
 check_case "every ablation runs" ablations
@@ -188,10 +188,10 @@ for row in 'vpt-deep' 'vpt-shallow' 'vpt-deep (blocks 1-1)' 'vpt-deep (blocks 2-
   'vpt-deep (dropout 0.5)'; do
   check_case "a row of variants: $row" grep -Fq "| $row |" ablated/variants.md
 done
-check_case "lengths by columns" grep -Eq '^\| tasks by prompts \| 1 \| 2 ' ablated/by-prompts.md
+check_case "lengths by columns" grep -Eq '^\| drawn by prompts \| 1 \| 2 ' ablated/by-prompts.md
 check_case "an ensemble of two" grep -Eq '^\| colours \| 2 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|$' ablated/ensembles/ensembles.md
 check_case "the study of train sizes" "$studies/train-size.sh" "$vitrine" suite.toml sizes "${quick[@]}" --prompts 2
-check_case "has a column for each size" grep -Eq '^\| tasks by training images \| 250 \| ' sizes/by-train-size.md
+check_case "has a column for each size" grep -Eq '^\| drawn by training images \| 250 \| ' sizes/by-train-size.md
 check_case "the study of backbones" "$studies/backbones.sh" "$vitrine" suite.toml nets "tiny.safetensors" "${quick[@]:2}" --prompts 2
 check_case "has a table" test -s nets/by-backbone.md
 

@@ -100,7 +100,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.flag("--keep-tasks", "keep every run's task file", o.keep_tasks);
   add.words("--jobs-part", "I/N", "begin as the Ith of N processes [as a job array of SLURM tells]",
             [&o](const std::string& words) { read_part(words, o); });
-  add.words("--cache", "BYTES", "of prepared pictures that runs of a task share, such as 800M [2G]",
+  add.words("--cache", "BYTES", "of pictures, prepared and embedded, to share, such as 800M [2G]",
             [&o](const std::string& words) { o.cache = bytes("--cache", words); });
   add.count("--workers", "W", "threads that load images [1]", o.workers, 0, 256);
   add.common(o.common);

@@ -21,9 +21,11 @@ struct SweepConfig {
   // Of other ledgers: runs of this plan among them, if their pictures are the same, are not done again; all others are kept
   // in this one's ledger.
   std::vector<LedgerLine> known;
-  size_t cache = size_t{2} << 30;  // bytes of prepared pictures that are kept of the present task
-  bool keep_tasks = false;         // the task file of every run
-  bool retry_failed = false;       // runs that failed are done again
+  size_t cache =
+      size_t{2}
+      << 30;  // bytes of features and of prepared and embedded pictures that are kept of the present task
+  bool keep_tasks = false;    // the task file of every run
+  bool retry_failed = false;  // runs that failed are done again
   // Of several processes that share the folder this is number `part` of `parts`: it begins elsewhere in the plan than
   // the others do. Which runs are done depends on locks alone.
   int part = 0, parts = 1;
@@ -53,6 +55,7 @@ struct SweepResult {
   std::vector<std::string> failures;  // of runs, and of tasks that could not be opened
   std::string ledger;                 // its path
   int64_t features_computed = 0;      // images that went through the net for features to keep, here
+  int64_t embedded_computed = 0;      // and through its patch embedding alone
 };
 
 // Does what is left of the plan, beside other processes that do the same. A run that diverged is a result. A run whose

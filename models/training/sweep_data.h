@@ -27,8 +27,9 @@ struct SweepData {
 // Opens a task. A data set with a val of its own gives it; of train then train_limit images are taken, class-balanced,
 // if the task has a limit. From others train_limit images (1,000 if the task has none; all, if there are fewer) are
 // taken, and `val` of them, stratified (a fifth if the task does not say), are set apart. Up to `cache` bytes of
-// prepared pictures are kept. Throws, naming the task, if it lacks a test split or what it says of itself is not so.
+// prepared pictures are kept, and if they leave enough, the tokens that go into the first block, of `embedded` bytes for
+// each picture (0: none): of train and val all or none, of test as many as fit. Throws, naming the task, if it lacks a test split or what it says of itself is not so.
 SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_t data_seed, size_t cache,
-                    const OpenOptions& open = {});
+                    const OpenOptions& open = {}, size_t embedded = 0);
 
 }  // namespace vitrine
