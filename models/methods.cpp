@@ -128,6 +128,13 @@ TunedConfig method_from_text(const std::string& given) {
        guess.empty() ? "" : "; did you mean " + guess + "?");
 }
 
+TunedConfig for_classes(TunedConfig config, int64_t classes) {
+  config.classes = classes;
+  if (config.prompts.start == PromptStart::class_tokens && config.prompts.count == 0)
+    config.prompts.count = classes;
+  return config;
+}
+
 void check_method(const TunedConfig& config, const TransformerConfig& backbone) {
   const int64_t blocks = block_count(backbone);
   const bool numbered = known(config.method).size > 0;
@@ -142,6 +149,10 @@ void check_method(const TunedConfig& config, const TransformerConfig& backbone) 
     const auto* vit = std::get_if<VitConfig>(&backbone);
     check(vit && vit->class_token, "method cls: this backbone has no class token");
   }
+  if (config.prompts.start == PromptStart::class_tokens && config.classes > 0)
+    check(config.prompts.count == config.classes,
+          "prompts: those that start from class tokens are as many as there are classes, ", config.classes,
+          ", not ", config.prompts.count);
 }
 
 Scope backbone_scope(const TunedConfig& config, const TransformerConfig& backbone,

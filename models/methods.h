@@ -54,7 +54,11 @@ bool trains_inside(Method method);
 // Whether the features of an image stay what they are while the head learns.
 bool keeps_features(Method method);
 
-// Throws unless the method fits the backbone: its number, a class token to train, prompts where the net takes them.
+// The same for data of so many classes: prompts that start from class tokens are as many, unless their number is given.
+TunedConfig for_classes(TunedConfig config, int64_t classes);
+
+// Throws unless the method fits the backbone: its number, a class token to train, and prompts that start from class tokens
+// one for each class (where the classes are known).
 void check_method(const TunedConfig& config, const TransformerConfig& backbone);
 
 // Where weights may come from.

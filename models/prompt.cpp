@@ -54,6 +54,12 @@ void check_prompts(const PromptConfig& given, const PromptPlaces& places) {
   check(!c.gated || !deep, "prompts: only shallow ones have gates");
   check(c.location != PromptLocation::pixels || (!deep && c.projection == 0),
         "prompts: only shallow ones without projection can be pixels");
+  if (c.start == PromptStart::class_tokens) {
+    check(places.class_token, "prompts: this backbone has no class token for them to start from");
+    check(c.location == PromptLocation::prepend,
+          "prompts: those that start from class tokens stand beside the tokens, not ", name_of(c.location));
+    check(c.projection == 0, "prompts: those that start from class tokens have no projection");
+  }
   check(c.location != PromptLocation::add || (!c.gated && c.pooling != PromptPooling::prompts),
         "prompts: those that are added to tokens have no gates and cannot be pooled");
 }

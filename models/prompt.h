@@ -32,6 +32,15 @@ enum class PromptPooling {
   all        // both
 };
 
+// Where fresh prompts start (the paper's ablation of initialisation).
+enum class PromptStart {
+  random,
+  // At what the frozen net makes of the classes: prompt p of P, as many as classes, at the mean class token of class p's
+  // training images: deep ones of block i at the class token behind block i, shallow and shared ones behind the last block,
+  // before the final norm. (training/class_tokens.h, which has the images, sets them. A ViT with a class token alone.)
+  class_tokens
+};
+
 struct PromptConfig {
   PromptKind kind = PromptKind::none;
   int64_t count = 0;       // P; with `add` the number of tokens
@@ -43,6 +52,7 @@ struct PromptConfig {
   // its prompts lives on through the blocks behind it.
   int64_t first = 0, last = 0;
   bool shared = false;  // deep: the same prompts in all blocks (a Swin: of a stage)
+  PromptStart start = PromptStart::random;
   // Shallow: after block i the prompts are p + g_i (q - p), where it got p and gives q, and g_i = sigmoid(a learned
   // number, 0 at first). (After the gates of arXiv 2306.07050, without its temperatures.)
   bool gated = false;
@@ -56,8 +66,9 @@ struct PromptPlaces {
     int64_t layers, width;
   };
   std::vector<Group> groups;
-  int64_t patch = 16;  // its side, which the size of fresh prompts depends on
-  int64_t tokens = 0;  // of the first block; 0: it depends on the image (a Swin)
+  int64_t patch = 16;        // its side, which the size of fresh prompts depends on
+  int64_t tokens = 0;        // of the first block; 0: it depends on the image (a Swin)
+  bool class_token = false;  // whether one is among them
   int64_t blocks() const;
 };
 
@@ -70,11 +81,13 @@ PromptConfig settled(PromptConfig config, const PromptPlaces& places);
 std::string variant_to_json(const PromptConfig& config);
 // Throws, beginning with `who`, for what the former does not write.
 void set_variant(PromptConfig& config, const std::string& json, const std::string& who);
-// "prepend", "add", "pixels"; "backbone", "images", "prompts", "all". Reading throws for others.
+// "prepend", "add", "pixels"; "backbone", "images", "prompts", "all"; "random", "class-tokens". Reading throws for others.
 const char* name_of(PromptLocation location);
 const char* name_of(PromptPooling pooling);
+const char* name_of(PromptStart start);
 PromptLocation prompt_location_of(const std::string& name);
 PromptPooling prompt_pooling_of(const std::string& name);
+PromptStart prompt_start_of(const std::string& name);
 
 class Prompts {
  public:

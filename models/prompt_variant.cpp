@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::array<const char*, 3> locations{"prepend", "add", "pixels"};
 constexpr std::array<const char*, 4> poolings{"backbone", "images", "prompts", "all"};
+constexpr std::array<const char*, 2> starts{"random", "class-tokens"};
 
 template <class Kind, size_t n>
 Kind find(const std::array<const char*, n>& names, const std::string& name, const char* what) {
@@ -27,11 +28,15 @@ Kind find(const std::array<const char*, n>& names, const std::string& name, cons
 
 const char* name_of(PromptLocation location) { return locations[static_cast<size_t>(location)]; }
 const char* name_of(PromptPooling pooling) { return poolings[static_cast<size_t>(pooling)]; }
+const char* name_of(PromptStart start) { return starts[static_cast<size_t>(start)]; }
 PromptLocation prompt_location_of(const std::string& name) {
   return find<PromptLocation>(locations, name, "prompt location");
 }
 PromptPooling prompt_pooling_of(const std::string& name) {
   return find<PromptPooling>(poolings, name, "prompt pooling");
+}
+PromptStart prompt_start_of(const std::string& name) {
+  return find<PromptStart>(starts, name, "prompt init");
 }
 
 std::string variant_to_json(const PromptConfig& config) {
@@ -41,6 +46,7 @@ std::string variant_to_json(const PromptConfig& config) {
   if (config.first > 0) j["first"] = config.first;
   if (config.last > 0) j["last"] = config.last;
   if (config.shared) j["shared"] = true;
+  if (config.start != PromptStart::random) j["init"] = name_of(config.start);
   return j.empty() ? "" : j.dump();
 }
 
@@ -57,6 +63,8 @@ void set_variant(PromptConfig& config, const std::string& json, const std::strin
         config.location = prompt_location_of(value.get<std::string>());
       } else if (key == "pooling") {
         config.pooling = prompt_pooling_of(value.get<std::string>());
+      } else if (key == "init") {
+        config.start = prompt_start_of(value.get<std::string>());
       } else if (key == "shared") {
         config.shared = value.get<bool>();
       } else {

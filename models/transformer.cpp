@@ -1,5 +1,7 @@
 #include "models/transformer.h"
 
+#include <map>
+
 #include "models/config_json.h"
 
 namespace vitrine {
@@ -190,20 +192,50 @@ Variable Transformer::features(const Embedded& embedded, const Prompts& prompts,
   return std::get<Swin>(net_).features_behind(embedded.tokens, embedded.grid, prompts, pass);
 }
 
+std::vector<Transformer::Group> Transformer::groups_of(const std::vector<const Prompts*>& members) const {
+  const auto* vit = std::get_if<Vit>(&net_);
+  const auto key_of =
+      [&](const Prompts* prompts) -> int64_t {  // of a group that others may join; -1: of none
+    const PromptConfig& how = prompts->config();
+    if (how.kind == PromptKind::none) return 0;
+    const bool joins = vit != nullptr && prompts->deep() && how.location == PromptLocation::prepend &&
+                       how.pooling == PromptPooling::backbone && how.first == 0 &&
+                       how.last == vit->config().depth;
+    return joins ? how.count : -1;
+  };
+  std::vector<Group> groups;
+  std::map<int64_t, size_t> open;  // by their keys
+  for (size_t i = 0; i < members.size(); ++i) {
+    const int64_t key = key_of(members[i]);
+    if (const auto found = open.find(key); key >= 0 && found != open.end()) {
+      groups[found->second].members.push_back(i);
+      continue;
+    }
+    if (key >= 0) open[key] = groups.size();
+    groups.push_back({{i}, key == 0});
+  }
+  return groups;
+}
+
 Variable Transformer::features_of(const Embedded& embedded,
                                   const std::vector<const Prompts*>& members) const {
   check(!members.empty(), "transformer: no members");
-  const auto* vit = std::get_if<Vit>(&net_);
-  const bool together = vit != nullptr && std::ranges::all_of(members, [&](const Prompts* prompts) {
-                          const PromptConfig& how = prompts->config();
-                          return prompts->deep() && how.count == members[0]->config().count &&
-                                 how.location == PromptLocation::prepend &&
-                                 how.pooling == PromptPooling::backbone && how.first == 0 &&
-                                 how.last == vit->config().depth;
-                        });
-  if (together) return vit->features_of(embedded.tokens, members);
-  std::vector<Variable> parts;
-  for (const Prompts* prompts : members) parts.push_back(features(embedded, *prompts, {.history = false}));
+  const int64_t images = embedded.tokens.dim(0);
+  std::vector<Variable> parts(members.size());
+  for (const Group& group : groups_of(members)) {
+    if (group.same || group.members.size() == 1) {
+      const Variable features = this->features(embedded, *members[group.members[0]], {.history = false});
+      for (const size_t i : group.members) parts[i] = features;
+      continue;
+    }
+    std::vector<const Prompts*> own;
+    for (const size_t i : group.members) own.push_back(members[i]);
+    const Variable features = std::get<Vit>(net_).features_of(embedded.tokens, own);
+    for (size_t g = 0; g < own.size(); ++g) {
+      const auto begin = static_cast<int64_t>(g) * images;
+      parts[group.members[g]] = slice(features, 0, begin, begin + images);
+    }
+  }
   return concat(parts, 0);
 }
 

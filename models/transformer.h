@@ -56,9 +56,16 @@ class Transformer {
   // Its two halves: what is the same for all prompts, and the rest.
   Embedded embed(const Variable& images) const;
   Variable features(const Embedded& embedded, const Prompts& prompts, const Pass& pass) const;
-  // The features of several members, each under prompts of its own, without history: (E B, D), member after member. Where
-  // all have deep prompts of one count beside all of a ViT's blocks, they go through the net as one batch (vit.h), else
-  // one after the other.
+  // Members that go through the net as one: those without prompts, whose features are the same, and those with deep
+  // prompts of one count beside all of a ViT's blocks, which share the first block's queries, keys and values (vit.h).
+  // Every other one is a group of its own.
+  struct Group {
+    std::vector<size_t> members;
+    bool same = false;  // they have no prompts
+  };
+  std::vector<Group> groups_of(const std::vector<const Prompts*>& members) const;
+  // The features of several members, each under prompts of its own, without history: (E B, D), member after member, in
+  // one pass for each group.
   Variable features_of(const Embedded& embedded, const std::vector<const Prompts*>& members) const;
   // images -> logits (B, classes) of the backbone's own head; throws if it has none.
   Variable logits(const Variable& images) const;

@@ -50,7 +50,7 @@ struct VitConfig {
   int64_t pooled_tokens() const { return distillation_token ? 2 : 1; }
   int64_t feature_width() const { return width; }
   int64_t blocks() const { return depth; }
-  PromptPlaces prompt_places() const { return {{{"", depth, width}}, patch, tokens()}; }
+  PromptPlaces prompt_places() const { return {{{"", depth, width}}, patch, tokens(), class_token}; }
 };
 
 // Throws unless all sizes are positive, the patch divides the image, the heads divide the width, token pooling has its

@@ -216,6 +216,59 @@ expect 'VTAB lists: a missing picture is named before training' 1 "test.txt' lin
 expect 'a drawn task' 0 'val .* of 200 images.*; test .* of 100 images' tune --data 'mini:count?test=100' --train-limit 16 --epochs 1 --batch 8 --out drawn
 expect 'a drawn task: eval as JSON' 0 . "$vitrine" eval --task drawn/task.safetensors --data 'mini:count?test=40' --json
 json 'a drawn task: further measures' 'j["samples"] == 40 and 0 <= j["accuracy"] <= j["top5"] <= 1 and abs(j["mean_class_accuracy"] - j["accuracy"]) < 1e-9 and "roc_auc" not in j'
+
+# --- prompts that start from class tokens ---
+expect 'class tokens: as many prompts as classes' 0 "3 prompts for each of 2 blocks from the classes' class tokens" tune --data folder:pictures --prompt-init class-tokens --epochs 2 --batch 7 --out by-class
+expect 'class tokens: the task says so' 0 'class-tokens' cat by-class/task.safetensors
+expect 'class tokens: eval' 0 'Accuracy' "$vitrine" eval --task by-class/task.safetensors --data folder:pictures
+expect 'class tokens: other threads and limits' 0 . tune --data folder:pictures --prompt-init class-tokens --prompts 3 --epochs 2 --batch 7 --threads 1 --workers 0 --memory-limit 4M --out by-class-2
+same 'class tokens: the same bytes' by-class/task.safetensors by-class-2/task.safetensors
+expect 'class tokens: VPT-shallow' 0 'class tokens' tune --data folder:pictures --method vpt-shallow --prompt-init class-tokens --epochs 1 --out by-class-3
+expect 'class tokens: another number' 1 'as many as there are classes, 3, not 5' tune --data folder:pictures --prompt-init class-tokens --prompts 5 --out d3
+expect 'class tokens: pixels' 1 'beside the tokens, not pixels' tune --data folder:pictures --method vpt-shallow --prompt-init class-tokens --prompt-location pixels --out d3
+expect 'class tokens: added' 1 'beside the tokens, not add' tune --data folder:pictures --prompt-init class-tokens --prompt-location add --out d3
+expect 'class tokens: a projection' 1 'no projection' tune --data folder:pictures --prompt-init class-tokens --prompt-projection 4 --out d3
+expect 'class tokens: a Swin' 1 'no class token' "$vitrine" tune --backbone builtin-swin --data folder:pictures --prompt-init class-tokens --out d3
+expect 'class tokens: no prompts' 1 'linear has no prompts' tune --data folder:pictures --method linear --prompt-init class-tokens --out d3
+expect 'class tokens: an unknown start' 1 "prompt init: expected one of random, class-tokens, got 'zero'" tune --data folder:pictures --prompt-init zero --out d3
+expect 'class tokens: from a task' 1 'has its form of prompts' tune --data folder:pictures --prompt-init class-tokens --init by-class/task.safetensors --out d3
+
+# --- several tasks as one ensemble ---
+expect 'ensemble: members' 0 . tune --data folder:pictures --epochs 2 --batch 7 --seed 1 --prompts 3 --out member-1
+expect 'ensemble: members' 0 . tune --data folder:pictures --epochs 2 --batch 7 --seed 2 --prompts 3 --out member-2
+three=(--task by-class/task.safetensors --task member-1/task.safetensors --task member-2/task.safetensors)
+for member in by-class member-1 member-2; do
+  "$vitrine" eval --task $member/task.safetensors --data folder:pictures --json >$member.json 2>err
+done
+expect 'ensemble: eval' 0 '^Shared +the patch embedding, of 3 members the first block.s queries, keys and values: [0-9.]+ % of their work' "$vitrine" eval "${three[@]}" --data folder:pictures
+expect 'ensemble: each member' 0 "^Members +[0-9.]+ %, loss [0-9.]+: 'by-class/task.safetensors', vpt-deep" cat out
+expect 'ensemble: eval as JSON' 0 . "$vitrine" eval "${three[@]}" --data folder:pictures --json
+cp out ensemble.json
+expect 'ensemble: members score as they do alone' 0 . python3 -c '
+import json
+j = json.load(open("ensemble.json"))
+assert [m["task"] for m in j["members"]] == j["tasks"] and len(j["tasks"]) == 3 and 0 < j["shared_work"] < 1 and j["samples"] == 18
+for member in j["members"]:
+    alone = json.load(open(member["task"].split("/")[0] + ".json"))
+    assert alone["accuracy"] == member["accuracy"] and abs(alone["loss"] - member["loss"]) < 1e-5, (alone, member)'
+expect 'ensemble: logits' 0 . "$vitrine" eval "${three[@]}" --data folder:pictures --split train --logits-out together.safetensors --batch 5
+for member in by-class member-1 member-2; do
+  "$vitrine" predict --task $member/task.safetensors --json --top 3 pictures/train/red/00.png >$member-says.json 2>err
+done
+expect 'ensemble: predict' 0 . "$vitrine" predict "${three[@]}" --json --top 3 pictures/train/red/00.png
+expect 'ensemble: predict gives the mean of what each says' 0 . python3 -c '
+import json
+says = lambda name: {c["name"]: c["probability"] for c in json.load(open(name))["images"][0]["classes"]}
+one = [says(m + "-says.json") for m in ("by-class", "member-1", "member-2")]
+for name, p in says("out").items(): assert abs(p - sum(o[name] for o in one) / 3) < 1e-5, (name, p)'
+expect 'ensemble: logits never replace a member' 1 'is a file that is being read' "$vitrine" eval "${three[@]}" --data folder:pictures --logits-out ./member-2/task.safetensors
+expect 'ensemble: other classes' 1 "'drawn/task.safetensors' tells 8 classes apart, 'member-1/task.safetensors' 3" "$vitrine" eval --task member-1/task.safetensors --task drawn/task.safetensors --data folder:pictures
+expect 'ensemble: a net of its own' 0 . tune --data folder:pictures --method bias --epochs 1 --out of-bias
+expect 'ensemble: a net of its own is refused' 1 "'of-bias/task.safetensors' was tuned by bias" "$vitrine" predict --task member-1/task.safetensors --task of-bias/task.safetensors pictures/test/red/00.png
+expect 'ensemble: pictures prepared otherwise' 0 . tune --data folder:pictures --resize squash --epochs 1 --out squashed-member
+expect 'ensemble: pictures prepared otherwise are refused' 1 "'squashed-member/task.safetensors' was tuned on pictures prepared otherwise" "$vitrine" eval --task member-1/task.safetensors --task squashed-member/task.safetensors --data folder:pictures
+expect 'ensemble: another backbone' 0 . "$vitrine" tune --data folder:pictures --epochs 1 --batch 16 --out of-builtin
+expect 'ensemble: another backbone is refused' 1 "of-builtin/task.safetensors'" "$vitrine" eval --task member-1/task.safetensors --task of-builtin/task.safetensors --data folder:pictures
 expect 'an unknown drawn task' 1 "did you mean 'count'" tune --data mini:cuont --epochs 1 --out d3
 expect 'not enough memory' 4 '--memory-limit is' tune --data folder:pictures --memory-limit 100K --out d3
 number() { python3 -c "import json; j = json.load(open('out')); print($1)"; }

@@ -158,6 +158,32 @@ TEST_CASE("forecast_memory: batches larger than the data, and features of a batc
     }
 }
 
+TEST_CASE("forecast_memory: the pass in which class tokens are found, where it takes the most") {
+  const Backbone backbone = small_backbone();
+  const TuneData data = small_data(backbone);
+  TuneConfig config = small_config();
+  config.workers = 0;
+  config.model.prompts.start = PromptStart::class_tokens;
+  config.model.prompts.count = 0;
+  config.model = for_classes(config.model, data.dataset->classes());
+  for (const Method method : {Method::vpt_deep, Method::vpt_shallow})
+    for (const int64_t epochs : {0, 2})  // without steps there is nothing else
+      for (const int64_t batch : {1, 7, 32}) {
+        CAPTURE(name_of(method));
+        CAPTURE(epochs);
+        CAPTURE(batch);
+        config.model.method = method;
+        config.epochs = epochs;
+        config.warmup_epochs = 0;
+        config.batch = batch;
+        config.accumulate = batch == 7 ? 3 : 1;
+        const size_t measured = measured_peak(backbone, data, config),
+                     foretold = foretold_peak(backbone, data, config);
+        CHECK(measured <= foretold);
+        if (epochs > 0) CHECK(10 * foretold <= 11 * measured);
+      }
+}
+
 TEST_CASE("forecast_memory: what workers load ahead is in it") {
   const Backbone backbone = small_backbone();
   const TuneData data = small_data(backbone);

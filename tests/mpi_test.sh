@@ -55,6 +55,7 @@ alike() {
 check_case "VPT-deep with noise, clipping, class weights, the best epoch" \
   alike deep --val 10 --keep best --clip 1 --prompt-dropout 0.1 --drop-path 0.1 --flip --class-weights balanced
 check_case "VPT-deep through a projection, by SGD" alike projection --val 0 --prompt-projection 8 --optimizer sgd
+check_case "prompts that start from class tokens" alike tokens --val 0 --prompt-init class-tokens
 check_case "a linear head, whose features are kept" alike linear --val 0 --method linear
 check_case "a head of layers with batch normalisation" alike mlp --val 0 --method mlp-3
 check_case "all weights" alike full --val 0 --method full

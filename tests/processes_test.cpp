@@ -404,6 +404,26 @@ TEST_CASE("processes: damaged images are left out by all, or one too many ends a
   CHECK(run_on(3, backbone, data, config) == expected);
 }
 
+TEST_CASE("processes: class tokens from which prompts start are found together, to the same bits and words") {
+  const Backbone backbone = small_backbone();
+  TuneData data = small_data(backbone);
+  TuneConfig config = config_of("vpt-deep", 4);
+  config.model.prompts.start = PromptStart::class_tokens;
+  config.model.prompts.count = 0;
+  config.keep_best = false;
+  const std::set<int64_t> damaged{data.train[1], data.train[5], data.train[6], data.train[30]};
+  const auto whole = data.dataset;
+  for (const int64_t max_bad : {0, 2, 4}) {
+    CAPTURE(max_bad);
+    config.max_bad = max_bad;
+    if (max_bad > 0)
+      data.dataset = std::make_shared<Damaged>(whole, [=](int64_t i) { return damaged.contains(i); });
+    const Run expected = run_on(0, backbone, data, config);
+    CHECK(expected.thrown.empty() == (max_bad != 2));
+    for (const int count : {2, 3, 4}) CHECK(run_on(count, backbone, data, config) == expected);
+  }
+}
+
 TEST_CASE("processes: pictures that only one of them cannot read are left out by all, or end all") {
   const Backbone backbone = small_backbone();
   const TuneData data = small_data(backbone);

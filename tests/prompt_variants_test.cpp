@@ -184,6 +184,7 @@ TEST_CASE("gates: open they are VPT-shallow, shut they leave each block the firs
 TEST_CASE("variants are written and read again, and those that do not fit are refused") {
   for (const PromptConfig& config :
        {PromptConfig{}, PromptConfig{.location = PromptLocation::add, .pooling = PromptPooling::images},
+        PromptConfig{.start = PromptStart::class_tokens},
         PromptConfig{.pooling = PromptPooling::all, .first = 2, .last = 3, .shared = true}}) {
     const std::string json = variant_to_json(config);
     PromptConfig back;
@@ -192,7 +193,7 @@ TEST_CASE("variants are written and read again, and those that do not fit are re
   }
   PromptConfig unused;
   for (const char* wrong : {"", "[]", "{\"location\":\"above\"}", "{\"first\":-1}", "{\"first\":1.5}",
-                            "{\"shared\":1}", "{\"other\":1}", "{\"first\":[[[1]]]}"})
+                            "{\"shared\":1}", "{\"init\":\"zero\"}", "{\"other\":1}", "{\"first\":[[[1]]]}"})
     CHECK_THROWS_AS(set_variant(unused, wrong, "x"), Error);
   const auto refused = [](const PromptConfig& config, const PromptPlaces& places) {
     CHECK_THROWS_AS(check_prompts(config, places), Error);

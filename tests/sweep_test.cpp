@@ -155,10 +155,19 @@ TEST_CASE("sweep: recipes are the paper's grids, with rates for the batch of eac
   CHECK(grid("paper", "adapter-64", vit).size() == 16);
   CHECK(grid("quick", "mlp", vit)[0].method == "mlp-3");
   CHECK_THROWS_WITH_AS(grid("quick", "cls", swin), doctest::Contains("class token"), Error);
+  GridChanges projected;
+  projected.prompt_projection = 8;
+  CHECK(grid("paper", "vpt-deep", vit, projected)[0].config.model.prompts.projection == 8);
+  CHECK(grid("paper", "linear", vit, projected)[0].config.model.prompts.projection == 0);
   GridChanges variant;
   variant.variant.location = PromptLocation::add;
   CHECK(grid("quick", "vpt-shallow", vit, variant).size() == 2);
   CHECK(grid("quick", "vpt-shallow", vit, variant)[0].config.model.prompts.location == PromptLocation::add);
+  variant.variant = {.start = PromptStart::class_tokens};
+  CHECK(grid("paper", "vpt-deep", vit, variant).size() == 40);  // there are no lengths to try
+  CHECK_THROWS_WITH_AS(grid("paper", "vpt-deep", swin, variant), doctest::Contains("no class token"), Error);
+  variant.prompts = {10};
+  CHECK_THROWS_WITH_AS(grid("paper", "vpt-deep", vit, variant), doctest::Contains("no other lengths"), Error);
   CHECK_THROWS_WITH_AS(recipe_of("papre", "linear"), doctest::Contains("did you mean paper"), Error);
   for (const std::string_view name : preset_names())
     for (const char* method : {"linear", "full", "vpt-shallow", "vpt-deep"})
@@ -210,6 +219,15 @@ TEST_CASE("sweep: a run's name depends on all that its result depends on, and on
   CHECK(differs([](PlanConfig& p) { p.changes.epochs = 3; }));
   CHECK(differs([](PlanConfig& p) { p.changes.batch = 3; }));
   CHECK(differs([](PlanConfig& p) { p.methods = {"vpt-deep"}; }));
+  // How prompts start is told only where it is unusual: names of runs from before there was a choice stay.
+  CHECK(variant_to_json({.kind = PromptKind::deep, .count = 3}).empty());
+  PlanConfig prompted = plan, from_tokens = plan;
+  prompted.methods = from_tokens.methods = {"vpt-deep"};
+  from_tokens.changes.prompts = {};
+  from_tokens.changes.variant.start = PromptStart::class_tokens;
+  const std::vector<std::string> before_tokens = names_of(prompted);
+  for (const std::string& name : names_of(from_tokens))
+    CHECK(std::ranges::find(before_tokens, name) == before_tokens.end());
   // Where a folder lies is no part of a task; its last name is.
   CHECK(!same([](PlanConfig& p) { p.tasks[0].data = "folder:/a/flowers"; }));
   PlanConfig here = plan, there = plan;
@@ -261,6 +279,18 @@ TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is
   CHECK(variant_words(R"({"prompt_variant":{"first":1,"last":3,"shared":true}})") == "blocks 2-3, shared");
   CHECK(variant_words(R"({"prompt_variant":{"last":3}})") == "blocks 1-3");
   CHECK(variant_words(R"({"prompt_variant":{"location":"add"}})") == "location add");
+  CHECK(variant_words(R"({"prompt_variant":{"init":"class-tokens","last":3}})") ==
+        "blocks 1-3, init class-tokens");
+  CHECK(variant_words(R"({"prompt_projection":8,"prompt_variant":{"shared":true}})") ==
+        "shared, projection 8");
+  CHECK(variant_words(R"({"prompt_projection":0,"prompt_dropout":0.1})") == "");
+  CHECK(variant_words(R"({"prompt_dropout":0.1})", 0.1) == "");
+  CHECK(variant_words(R"({"prompt_dropout":0.1})", 0) == "dropout 0.1");
+  for (const std::string method : {"vpt-deep", "vpt-shallow"})
+    for (const std::string recipe : {"paper", "quick"})
+      CHECK(usual_dropout(recipe, method) == recipe_of(recipe, method).prompt_dropout);
+  CHECK(!usual_dropout("paper", "linear"));
+  CHECK(!usual_dropout("another", "vpt-deep"));
   // Each key is needed, and no other is taken.
   const auto object = nlohmann::ordered_json::parse(json);
   for (const auto& [key, unused] : object.items()) {
@@ -493,6 +523,33 @@ TEST_CASE("sweep: search, final runs and ledger; features go through the net onc
     REQUIRE(mixed.failures.size() == 1);
     CHECK(mixed.failures[0].find("its pictures are not those") != std::string::npos);
     CHECK(mixed.counts.done == 1 + 8);
+  }
+}
+
+TEST_CASE("sweep: prompts that start from class tokens are as many as each task has classes") {
+  const Folder folder("sweep-class-tokens");
+  Made made(folder.path);
+  made.config.plan.tasks = {task_of("colors"), task_of("stripes")};
+  made.config.plan.methods = {"vpt-deep"};
+  made.config.plan.changes.prompts = {};
+  made.config.plan.changes.variant.start = PromptStart::class_tokens;
+  made.config.plan.changes.learning_rates = {1e-2};
+  made.config.plan.seeds = 1;
+  const SweepResult result = sweep(made.config, {});
+  CHECK(result.failures.empty());
+  const std::vector<LedgerLine> lines = read_ledger(result.ledger);
+  REQUIRE(lines.size() == 2);
+  const Plan plan = make_plan(made.config.plan);
+  for (size_t i = 0; i < 2; ++i) {
+    const SweepData data = open_task(made.config.plan.tasks[i], made.config.plan.preprocess, 0, 0);
+    CHECK(lines[i].prompts == data.learned->classes());
+    CHECK(lines[i].variant == "init class-tokens");
+    // It is what tune makes of the same settings.
+    const TuneData own{data.learned, data.both(), {}, nullptr, data.preprocess, {}};
+    const TunedModel model(made.backbone,
+                           tune(made.backbone, own, plan.cells[i].finals[0][0].config, "", false, {}).task);
+    const Evaluation e = evaluate(model, data.test, all_samples(*data.test), data.preprocess, 64, 0);
+    CHECK(e.loss == lines[i].loss);
   }
 }
 

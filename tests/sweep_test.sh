@@ -169,4 +169,36 @@ cp pictures/train/a/1.bmp pictures/train/a/4.bmp
 more_seeds() { seeds=3 pictures; }
 check_case "other pictures do not join" says 1 'its pictures are not those of run' more_seeds
 
+# --- studies: the paper's figures and ablations, as scripts ---
+cat >suite.toml <<'TOML'
+name = "small"
+[[task]]
+name = "colours"
+group = "drawn"
+data = "synthetic:colors"
+train_limit = 16
+TOML
+studies=$(cd "$(dirname "${BASH_SOURCE[0]}")/../bench/studies" && pwd)
+quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
+ablations() { DEPTH=2 LENGTHS=1,2 PROJECTIONS=4 DROPOUTS=0.5 MEMBERS=2 "$studies/ablations.sh" "$vitrine" suite.toml ablated "${quick[@]}"; }
+check_case "every ablation runs" ablations
+for row in 'vpt-deep' 'vpt-shallow' 'vpt-deep (blocks 1-1)' 'vpt-deep (blocks 2-2)' 'vpt-deep (shared)' 'vpt-deep (location add)' \
+  'vpt-shallow (location add)' 'vpt-shallow (location pixels)' 'vpt-deep (pooling images)' 'vpt-deep (pooling prompts)' \
+  'vpt-deep (pooling all)' 'vpt-deep (init class-tokens)' 'vpt-shallow (init class-tokens)' 'vpt-deep (projection 4)' \
+  'vpt-deep (dropout 0.5)'; do
+  check_case "a row of variants: $row" grep -Fq "| $row |" ablated/variants.md
+done
+check_case "lengths by columns" grep -Eq '^\| tasks by prompts \| 1 \| 2 ' ablated/by-prompts.md
+check_case "an ensemble of two" grep -Eq '^\| colours \| 2 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|$' ablated/ensembles/ensembles.md
+check_case "the study of train sizes" "$studies/train-size.sh" "$vitrine" suite.toml sizes "${quick[@]}" --prompts 2
+check_case "has a column for each size" grep -Eq '^\| tasks by training images \| 250 \| ' sizes/by-train-size.md
+check_case "the study of backbones" "$studies/backbones.sh" "$vitrine" suite.toml nets "tiny.safetensors" "${quick[@]:2}" --prompts 2
+check_case "has a table" test -s nets/by-backbone.md
+
+# --- prompts that start from class tokens ---
+check_case "class tokens and lengths" says 1 'as many as a task has classes' "$vitrine" sweep --backbone tiny.safetensors \
+  --data synthetic:colors --methods vpt-deep --prompt-init class-tokens --prompts 3 --out x
+check_case "class tokens of a Swin" says 1 'no class token' "$vitrine" sweep --backbone builtin-swin --data synthetic:colors \
+  --methods vpt-deep --prompt-init class-tokens --out x
+
 end_cases

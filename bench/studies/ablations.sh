@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# ablations.sh: the paper's ablations of prompts: their length, the blocks that have them, where they meet the tokens, and
-# what is pooled. All in one folder: a variant is a row of its own.
+# ablations.sh: the paper's ablations of prompts: their length, the blocks that have them, sharing, where they meet the
+# tokens, how they start, what is pooled, projection, dropout, and ensembles. All in one folder: a variant is a row of its
+# own. (Ensembles are in OUT/ensembles.)
 #
 #   bench/studies/ablations.sh build/examples/vitrine suites/mini-vtab.toml OUT [options of vitrine sweep]
 #
-# For a ViT. DEPTH is its number of blocks (the built-in one's is 6), LENGTHS the prompt lengths.
+# For a ViT with a class token. DEPTH is its number of blocks (the built-in one's is 6), LENGTHS the prompt lengths,
+# PROJECTIONS the widths of projected prompts, DROPOUTS the shares that are left out, MEMBERS the seeds in an ensemble.
 set -euo pipefail
 vitrine=${1:?usage: ablations.sh VITRINE SUITE OUT [OPTIONS...]} suite=${2:?} out=${3:?}
 shift 3
@@ -18,5 +20,9 @@ study --methods vpt-deep --prompt-shared "$@"
 study --methods vpt-shallow,vpt-deep --prompt-location add "$@"
 study --methods vpt-shallow --prompt-location pixels "$@"
 for pooled in images prompts all; do study --methods vpt-deep --prompt-pooling "$pooled" "$@"; done
+study --methods vpt-shallow,vpt-deep --prompt-init class-tokens "$@"
+for width in ${PROJECTIONS:-8 32}; do study --methods vpt-deep --prompt-projection "$width" "$@"; done
+for share in ${DROPOUTS:-0 0.1 0.5}; do study --methods vpt-deep --prompt-dropout "$share" "$@"; done
+"$(dirname "${BASH_SOURCE[0]}")/ensembles.sh" "$vitrine" "$suite" "$out/ensembles" "$@"
 "$vitrine" table "$out" --by prompts --out "$out/by-prompts.md"
 "$vitrine" table "$out" --out "$out/variants.md"

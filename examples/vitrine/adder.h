@@ -96,6 +96,10 @@ class Adder {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->group(group_);
   }
+  CLI::Option* each(const std::string& name, const char* label, const char* what,
+                    std::vector<std::string>& field) {
+    return words_each(name, label, what, [&field](const std::string& words) { field.push_back(words); });
+  }
   template <class Field>
   CLI::Option* path(const std::string& name, const char* label, const char* what, Field& field) {
     return words(name, label, what, [&field](const std::string& words) { field = words; });

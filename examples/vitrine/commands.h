@@ -9,6 +9,7 @@
 
 #include "console.h"
 #include "engine/device.h"
+#include "models/ensemble.h"
 #include "models/training/processes.h"
 #include "models/tuned.h"
 #include "options.h"
@@ -64,6 +65,16 @@ std::shared_ptr<const Device> open_device(const Placement& place);
 // ", packed as bf16", ", in bf16 on cuda": where that is not f32 on the CPU.
 std::string place_text(const Placement& place, Method method = Method::linear);
 Task load_task(const std::string& path);
+// Tasks that are to be asked together, and their backbone. Throws, naming the file, if one is unlike the first.
+struct Members {
+  std::vector<std::string> files;
+  std::vector<Task> tasks;
+  Backbone backbone;
+};
+Members open_members(const std::vector<std::string>& files, const std::optional<std::string>& backbone,
+                     const BackboneHints& hints, const Placement& place);
+// What an ensemble computes only once: "the patch embedding, ...: 4.2 % of its members' work".
+std::string shared_text(const Ensemble& ensemble);
 bool is_task_file(const TensorFile& file);
 
 // Throws if a safetensors file is to be written under the name of another format.

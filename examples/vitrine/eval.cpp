@@ -12,10 +12,20 @@
 
 namespace vitrine::cli {
 
+namespace {
+
+std::string accuracy_text(const Evaluation& e) {
+  return fmt::format("{} of {}, loss {:.4f}{}", percent_text(e.accuracy), plural(e.samples, "image"), e.loss,
+                     e.bad.empty() ? "" : fmt::format("; {} damaged", e.bad.size()));
+}
+
+}  // namespace
+
 int eval(const EvalOptions& o, Console& console) {
   if (o.logits_out) check_safetensors_name("--logits-out", *o.logits_out);
-  const Task task = load_task(o.task);
-  const Backbone backbone = placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method);
+  const Members members = open_members(o.tasks, o.backbone, o.hints, o.place);
+  const Task& task = members.tasks[0];
+  const Backbone& backbone = members.backbone;
   const Split split = o.split.value_or(usual_split(o.data));
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   const bool exif = o.exif || preprocess.exif;
@@ -25,12 +35,19 @@ int eval(const EvalOptions& o, Console& console) {
   check_classes(task, *dataset, o.data);
   if (o.logits_out) {
     std::error_code ignored;
-    for (const std::string& input : {o.task, backbone.source})
+    std::vector<std::string> inputs = o.tasks;
+    inputs.push_back(backbone.source);
+    for (const std::string& input : inputs)
       check(!std::filesystem::equivalent(*o.logits_out, input, ignored),
             "--logits-out: ", quote(*o.logits_out), " is a file that is being read");
     prepare_output(*o.logits_out);
   }
-  const TunedModel model(backbone, task, DType::f32, Memory{}, Use::prediction);
+  std::unique_ptr<TunedModel> model;  // of one task, or ...
+  std::unique_ptr<Ensemble> ensemble;
+  if (o.tasks.size() == 1)
+    model = std::make_unique<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
+  else
+    ensemble = std::make_unique<Ensemble>(backbone, members.tasks, DType::f32, Memory{}, o.tasks);
 
   const auto samples = all_samples(*dataset);
   Tensor logits;
@@ -38,15 +55,22 @@ int eval(const EvalOptions& o, Console& console) {
   const auto since = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   };
-  const Evaluation result =
-      evaluate(model, dataset, samples, preprocess, o.batch, o.workers, o.max_bad,
-               o.logits_out ? &logits : nullptr, [&](int64_t done, int64_t all) {
-                 console.progress(done, all, static_cast<double>(done) / std::max(since(), 1e-9), "images");
-               });
+  const auto progress = [&](int64_t done, int64_t all) {
+    console.progress(done, all, static_cast<double>(done) / std::max(since(), 1e-9), "images");
+  };
+  Tensor* const wanted = o.logits_out ? &logits : nullptr;
+  EnsembleEvaluation found;
+  if (model)
+    found.together =
+        evaluate(*model, dataset, samples, preprocess, o.batch, o.workers, o.max_bad, wanted, progress);
+  else
+    found =
+        evaluate(*ensemble, dataset, samples, preprocess, o.batch, o.workers, o.max_bad, wanted, progress);
+  const Evaluation& result = found.together;
   console.clear();
   const double rate = static_cast<double>(result.samples) / std::max(since(), 1e-9);
   for (const BadImage& bad : result.bad) console.note(bad.message);
-  tell_notes(model.home(), console);
+  tell_notes(backbone.home, console);
   if (o.logits_out) {
     TensorFile file;
     file.tensors["logits"] = logits;
@@ -54,28 +78,48 @@ int eval(const EvalOptions& o, Console& console) {
     save_safetensors(*o.logits_out, file);
   }
 
-  console.item("Task", text(quote(o.task), ": ", method_text(task.config), ", ", task.config.classes,
-                            " classes; ", quote(backbone.source)));
+  if (model)
+    console.item("Task", text(quote(o.tasks[0]), ": ", method_text(task.config), ", ", task.config.classes,
+                              " classes; ", quote(backbone.source)));
+  else
+    console.item("Tasks", text(o.tasks.size(), " as one ensemble, ", task.config.classes, " classes; ",
+                               quote(backbone.source)));
   console.item("Data", text(quote(o.data), ", split ", name_of(split), exif ? exif_words : ""));
-  console.item(
-      "Accuracy",
-      fmt::format("{} of {}, loss {:.4f}{}", percent_text(result.accuracy), plural(result.samples, "image"),
-                  result.loss, result.bad.empty() ? "" : fmt::format("; {} damaged", result.bad.size())));
+  for (size_t i = 0; i < found.members.size(); ++i)
+    console.item(i == 0 ? "Members" : "",
+                 fmt::format("{}, loss {:.4f}: {}, {}", percent_text(found.members[i].accuracy),
+                             found.members[i].loss, quote(o.tasks[i]), method_text(members.tasks[i].config)));
+  console.item("Accuracy", accuracy_text(result));
   std::string measures = fmt::format("{} mean of the classes", percent_text(result.mean_class_accuracy));
   if (task.config.classes > 5)
     measures += fmt::format(", {} among the first five", percent_text(result.top5));
   if (result.roc_auc) measures += fmt::format(", area under the ROC curve {:.4f}", *result.roc_auc);
   console.item("Also", measures);
+  if (ensemble) console.item("Shared", shared_text(*ensemble));
   console.item("Speed", fmt::format("{:.0f} images/s", rate));
   if (o.logits_out) console.item("Logits", quote(*o.logits_out));
-  nlohmann::ordered_json json{{"command", "eval"},           {"task", o.task},
-                              {"backbone", backbone.source}, {"data", o.data},
-                              {"split", name_of(split)},     {"samples", result.samples},
-                              {"accuracy", result.accuracy}, {"loss", result.loss},
-                              {"bad", result.bad.size()},    {"images_per_second", rate}};
+  nlohmann::ordered_json json{{"command", "eval"}};
+  if (model)
+    json["task"] = o.tasks[0];
+  else
+    json["tasks"] = o.tasks;
+  json.update({{"backbone", backbone.source},
+               {"data", o.data},
+               {"split", name_of(split)},
+               {"samples", result.samples},
+               {"accuracy", result.accuracy},
+               {"loss", result.loss},
+               {"bad", result.bad.size()},
+               {"images_per_second", rate}});
   json["top5"] = result.top5;
   json["mean_class_accuracy"] = result.mean_class_accuracy;
   if (result.roc_auc) json["roc_auc"] = *result.roc_auc;
+  for (size_t i = 0; i < found.members.size(); ++i)
+    json["members"].push_back({{"task", o.tasks[i]},
+                               {"method", method_text(members.tasks[i].config)},
+                               {"accuracy", found.members[i].accuracy},
+                               {"loss", found.members[i].loss}});
+  if (ensemble) json["shared_work"] = ensemble->shared_work();
   if (o.logits_out) json["logits"] = *o.logits_out;
   console.result(json);
   return 0;

@@ -145,7 +145,9 @@ void add_tune(Adder& add, TuneOptions& o) {
 
 void add_eval(Adder& add, EvalOptions& o) {
   add.group("What");
-  add.path("--task", "FILE", "task file of vitrine tune (required)", o.task)->required();
+  add.each("--task", "FILE", "task file of vitrine tune (required); several are asked as an ensemble",
+           o.tasks)
+      ->required();
   add.path("--data", "SPEC", data_what, o.data)->required();
   add.one_of<Split>("--split", "S", "test, val, train, train_val or all [test if there is one]", o.split,
                     {{"test", Split::test},
@@ -163,14 +165,16 @@ void add_eval(Adder& add, EvalOptions& o) {
   add.path("--logits-out", "FILE", "safetensors with logits (N, C) and labels (N) in the data's order",
            o.logits_out)
       ->excludes(bad);
-  add.count("--batch", "B", "images at once [64]", o.batch, 1, 1 << 20);
+  add.count("--batch", "B", "images at once [64], of an ensemble for all members together", o.batch, 1,
+            1 << 20);
   add.count("--workers", "W", "threads that load images [1]", o.workers, 0, 256);
   add.common(o.common);
 }
 
 void add_predict(Adder& add, PredictOptions& o) {
   add.group("What");
-  add.path("--task", "FILE", "task file; without it the backbone's own head is used", o.task);
+  add.each("--task", "FILE", "task file [the backbone's own head]; several are asked as an ensemble",
+           o.tasks);
   add.path("--backbone", "FILE", task_backbone_what, o.backbone);
   add.path("--class-names", "FILE", "names of the backbone's classes: JSON list, JSON object or lines",
            o.class_names);
@@ -434,7 +438,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
                               add_table, &TableOptions::ledgers, nullptr, "FOLDER or LEDGER");
   if (name == "eval")
     return read<EvalOptions>(name, "eval --task FILE --data SPEC [options]",
-                             "The accuracy of a task on a data set.", words, add_eval);
+                             "The accuracy of a task, or of several together, on a data set.", words,
+                             add_eval);
   if (name == "predict")
     return read<PredictOptions>(name, "predict --task FILE IMAGE...  or  predict --backbone FILE IMAGE...",
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,

@@ -66,7 +66,8 @@ struct TuneOptions {
 struct EvalOptions {
   Common common;
   Placement place;
-  std::string task, data;
+  std::vector<std::string> tasks;  // several: an ensemble
+  std::string data;
   std::optional<std::string> backbone, logits_out;
   std::optional<Split> split;  // empty: test, or else val, or else train
   BackboneHints hints;
@@ -78,7 +79,8 @@ struct EvalOptions {
 struct PredictOptions {
   Common common;
   Placement place;
-  std::optional<std::string> task, backbone, class_names;
+  std::vector<std::string> tasks;  // several: an ensemble
+  std::optional<std::string> backbone, class_names;
   std::vector<std::string> images;
   BackboneHints hints;
   int64_t top = 5;

@@ -31,12 +31,6 @@ void add_numbers(Adder& add, const std::string& name, const char* what, std::vec
   });
 }
 
-// May be given several times.
-void add_each(Adder& add, const std::string& name, const char* label, const char* what,
-              std::vector<std::string>& field) {
-  add.words_each(name, label, what, [&field](const std::string& words) { field.push_back(words); });
-}
-
 // "3/8": the third of eight, counted from 1 as people do.
 void read_part(const std::string& words, SweepOptions& o) {
   const size_t slash = words.find('/');
@@ -64,8 +58,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
   read_job_array(o);
   add.group("What is compared");
   add.path("--suite", "FILE", "tasks and their groups, a TOML file", o.suite);
-  add_each(add, "--data", "SPEC", "a task by itself, as vitrine tune takes it; may stand several times",
-           o.data);
+  add.each("--data", "SPEC", "a task by itself, as vitrine tune takes it; may stand several times", o.data);
   add_list(add, "--tasks", "LIST", "only these of the suite, by name", o.tasks);
   add_list(add, "--methods", "LIST", "rows of the table [linear,vpt-shallow,vpt-deep,full]", o.methods);
   add.path("--backbone", "FILE", "a ViT's or Swin's file, builtin or builtin-swin [builtin]", o.backbone);
@@ -91,6 +84,8 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.count("--epochs", "E", "passes over the images", o.changes.epochs, 1, 1 << 20);
   add.count("--batch", "B", "images per step", o.changes.batch, 1, 1 << 20);
   add.number("--warmup", "E", "epochs of rising learning rate", o.changes.warmup, 0, 1 << 20);
+  add.count("--prompt-projection", "K", "train prompts of K numbers and a map to the backbone's width",
+            o.changes.prompt_projection, 1, 1 << 16);
   add.number("--prompt-dropout", "R", "share of prompt values left out in training", o.changes.prompt_dropout,
              0, 0.999999);
   add.number("--drop-path", "R", "how often the last block is left out in training", o.changes.drop_path, 0,
@@ -100,7 +95,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.group("The work");
   add.path("--out", "DIR", "its folder, which processes may share (required)", o.out)->required();
   add.flag("--show-plan", "say what would be run, and do nothing", o.show_plan);
-  add_each(add, "--ledger", "FILE", "results of another sweep; its runs are not done again", o.ledgers);
+  add.each("--ledger", "FILE", "results of another sweep; its runs are not done again", o.ledgers);
   add.flag("--retry", "do runs again that failed", o.retry);
   add.flag("--keep-tasks", "keep every run's task file", o.keep_tasks);
   add.words("--jobs-part", "I/N", "begin as the Ith of N processes [as a job array of SLURM tells]",

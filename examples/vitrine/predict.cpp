@@ -79,16 +79,23 @@ std::vector<std::string> read_names(const std::string& path) {
   return names;
 }
 
-Classifier by_task(const PredictOptions& o) {
+Classifier by_tasks(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
   check(o.hints.image_size == 0, "--image-size: a task's pictures have the size at which it was tuned");
-  const Task task = load_task(*o.task);
-  const Backbone backbone = placed(open_backbone_of(task, o.backbone, o.hints), o.place, task.config.method);
-  const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
+  const Members members = open_members(o.tasks, o.backbone, o.hints, o.place);
+  const Task& task = members.tasks[0];
+  const Backbone& backbone = members.backbone;
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
   check_image_size(backbone.config, preprocess.size);
-  return {[model](const Variable& images) { return model->logits(images, {.history = false}); }, preprocess,
-          task.class_names, backbone.home};
+  Classifier out{{}, preprocess, task.class_names, backbone.home};
+  if (o.tasks.size() > 1) {
+    const auto ensemble = std::make_shared<Ensemble>(backbone, members.tasks, DType::f32, Memory{}, o.tasks);
+    out.logits = [ensemble](const Variable& images) { return ensemble->logits(images); };
+  } else {
+    const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
+    out.logits = [model](const Variable& images) { return model->logits(images, {.history = false}); };
+  }
+  return out;
 }
 
 Classifier by_backbone(const PredictOptions& o) {
@@ -159,8 +166,8 @@ std::vector<Guess> best(std::span<const float> row, int64_t top) {
 }  // namespace
 
 int predict(const PredictOptions& o, Console& console) {
-  const Classifier model = o.task ? by_task(o) : by_backbone(o);
-  if (o.task && o.exif && !model.preprocess.exif) console.note(untold_exif);
+  const Classifier model = o.tasks.empty() ? by_backbone(o) : by_tasks(o);
+  if (!o.tasks.empty() && o.exif && !model.preprocess.exif) console.note(untold_exif);
   if (!model.note.empty()) console.note(model.note);
   int status = 0;
   bool said = false;

@@ -14,6 +14,7 @@
 #include "models/builtin.h"
 #endif
 #include "commands.h"
+#include "data/preprocess.h"
 #include "engine/containers/tensor_file.h"
 #include "engine/text.h"
 
@@ -103,6 +104,32 @@ std::string place_text(const Placement& place, Method method) {
 }
 
 Task load_task(const std::string& path) { return task_from_file(load_safetensors(path)); }
+
+Members open_members(const std::vector<std::string>& files, const std::optional<std::string>& backbone,
+                     const BackboneHints& hints, const Placement& place) {
+  Members out{.files = files, .tasks = {}, .backbone = {}};
+  for (const std::string& file : files) {
+    out.tasks.push_back(load_task(file));
+    const Task &first = out.tasks.front(), &task = out.tasks.back();
+    const std::string expected = to_json(preprocess_from_json(first.preprocess)),
+                      found = to_json(preprocess_from_json(task.preprocess));
+    check(found == expected, quote(file), " was tuned on pictures prepared otherwise than those of ",
+          quote(files[0]), ": ", found, ", not ", expected);
+  }
+  out.backbone = placed(open_backbone_of(out.tasks[0], backbone, hints), place, out.tasks[0].config.method);
+  return out;
+}
+
+std::string shared_text(const Ensemble& ensemble) {
+  std::string what = "the patch embedding";
+  for (const Transformer::Group& group : ensemble.groups()) {
+    const auto members = static_cast<int64_t>(group.members.size());
+    if (members < 2) continue;
+    what += text(", of ", members, " members ",
+                 group.same ? "all of the net" : "the first block's queries, keys and values");
+  }
+  return text(what, ": ", percent_text(ensemble.shared_work()), " of their work");
+}
 
 bool is_task_file(const TensorFile& file) {
   const auto format = file.metadata.find("format");

@@ -66,8 +66,10 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
     model.prompts.kind = kind;
     model.prompts.gated = gated;
     model.prompts.projection = o.prompt_projection.value_or(0);
-    // Those that are added to tokens are as many as these.
-    const int64_t usual = o.variant.location == PromptLocation::add ? 0 : defaults_of(model.method).prompts;
+    // Those that are added to tokens are as many as these; those that start from class tokens, as the classes.
+    const bool settled_later =
+        o.variant.location == PromptLocation::add || o.variant.start == PromptStart::class_tokens;
+    const int64_t usual = settled_later ? 0 : defaults_of(model.method).prompts;
     model.prompts.count = o.prompts.value_or(usual);
   }
   check(has_prompts(model.method) ||
@@ -76,8 +78,7 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
   if (o.prompt_dropout) model.prompts.dropout = *o.prompt_dropout;
   if (o.drop_path) model.drop_path = *o.drop_path;
   model.paper_head = o.paper_head.value_or(false);
-  model.classes = classes;
-  return model;
+  return for_classes(model, classes);
 }
 
 TuneConfig config_of(const TuneOptions& o, const TunedConfig& model, int processes) {
@@ -185,6 +186,7 @@ std::string prompts_text(const TunedConfig& model, const TransformerConfig& net)
                 prompts.last, " of ", blocks);
   if (prompts.gated) out += " with a gate in each block";
   if (prompts.projection > 0) out += text(" through ", prompts.projection, " dimensions");
+  if (prompts.start == PromptStart::class_tokens) out += " from the classes' class tokens";
   return out;
 }
 

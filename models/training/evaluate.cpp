@@ -23,7 +23,32 @@ struct Found {
   std::vector<BatchSum> batches{};
   std::vector<float> logits{};
   std::vector<BadImage> bad{};
+
+  // Logits (B, C) of a batch.
+  void add(const Tensor& y, const Tensor& labels, bool keep_logits) {
+    const int64_t n = y.dim(0);
+    batches.push_back({cross_entropy(y, labels).value().item() * static_cast<double>(n), n});
+    const auto rows = y.data<float>();
+    metrics.add(rows, labels.data<int64_t>());
+    if (keep_logits) logits.insert(logits.end(), rows.begin(), rows.end());
+  }
 };
+
+Evaluation evaluation_of(Found found) {
+  Evaluation out;
+  for (const BatchSum& batch : found.batches) {
+    out.loss += batch.loss;
+    out.samples += batch.images;
+  }
+  check(out.samples > 0, "evaluate: no image could be read");
+  out.accuracy = found.metrics.top1();
+  out.top5 = found.metrics.top5();
+  out.mean_class_accuracy = found.metrics.mean_class();
+  out.roc_auc = found.metrics.roc_auc();
+  out.loss /= static_cast<double>(out.samples);
+  out.bad = std::move(found.bad);
+  return out;
+}
 
 Found evaluate_here(const TunedModel& model, std::shared_ptr<const Dataset> dataset,
                     const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch_size,
@@ -32,19 +57,14 @@ Found evaluate_here(const TunedModel& model, std::shared_ptr<const Dataset> data
                     const Kept& kept) {
   Found out{.metrics = Metrics(model.config().classes)};
   int64_t done = 0;
-  out.bad = pass_over(
-      model, std::move(dataset), samples, preprocess,
-      {.batch = batch_size, .workers = workers, .max_bad = max_bad, .memory = memory, .kept = kept},
-      [&](const Batch& batch, const Variable& features) {
-        const Variable y = in_main_memory(model.classify(features).value());
-        const int64_t n = y.dim(0);
-        out.batches.push_back({cross_entropy(y, batch.labels).value().item() * static_cast<double>(n), n});
-        const auto rows = y.value().data<float>();
-        out.metrics.add(rows, batch.labels.data<int64_t>());
-        if (keep_logits) out.logits.insert(out.logits.end(), rows.begin(), rows.end());
-        done += n;
-        if (progress) progress(done, static_cast<int64_t>(samples.size()));
-      });
+  out.bad =
+      pass_over(model, std::move(dataset), samples, preprocess,
+                {.batch = batch_size, .workers = workers, .max_bad = max_bad, .memory = memory, .kept = kept},
+                [&](const Batch& batch, const Variable& features) {
+                  out.add(in_main_memory(model.classify(features).value()), batch.labels, keep_logits);
+                  done += batch.labels.dim(0);
+                  if (progress) progress(done, static_cast<int64_t>(samples.size()));
+                });
   return out;
 }
 
@@ -94,19 +114,40 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
       found = all_found(here, max_bad, *processes);
     });
   }
-  Evaluation out;
-  for (const BatchSum& batch : found.batches) {
-    out.loss += batch.loss;
-    out.samples += batch.images;
-  }
-  check(out.samples > 0, "evaluate: no image could be read");
-  out.accuracy = found.metrics.top1();
-  out.top5 = found.metrics.top5();
-  out.mean_class_accuracy = found.metrics.mean_class();
-  out.roc_auc = found.metrics.roc_auc();
-  out.loss /= static_cast<double>(out.samples);
-  out.bad = std::move(found.bad);
-  if (logits) *logits = Tensor::of<float>({out.samples, model.config().classes}, found.logits);
+  const std::vector<float> rows = std::move(found.logits);
+  Evaluation out = evaluation_of(std::move(found));
+  if (logits) *logits = Tensor::of<float>({out.samples, model.config().classes}, rows);
+  return out;
+}
+
+EnsembleEvaluation evaluate(const Ensemble& ensemble, std::shared_ptr<const Dataset> dataset,
+                            const std::vector<int64_t>& samples, const Preprocess& preprocess,
+                            int64_t batch_size, int workers, int64_t max_bad, Tensor* logits,
+                            const std::function<void(int64_t, int64_t)>& progress, const Memory& memory) {
+  const int64_t classes = ensemble.member(0).config().classes, count = static_cast<int64_t>(ensemble.size());
+  std::vector<Found> members(ensemble.size(), Found{.metrics = Metrics(classes)});
+  Found together{.metrics = Metrics(classes)};
+  int64_t done = 0;
+  together.bad = pass_images(
+      ensemble.member(0), std::move(dataset), samples, preprocess,
+      {.batch = std::max<int64_t>(batch_size / count, 1),
+       .workers = workers,
+       .max_bad = max_bad,
+       .memory = memory},
+      nullptr, [&](const Batch& batch, const std::function<Tensor()>& images) {
+        const Variable all = ensemble.member_logits(images());  // (E, B, C)
+        const Tensor y = in_main_memory(all.value());
+        const int64_t n = y.dim(1);
+        for (int64_t i = 0; i < count; ++i)
+          members[static_cast<size_t>(i)].add(y.rows(i, i + 1).reshape({n, classes}), batch.labels, false);
+        together.add(in_main_memory(Ensemble::together(all).value()), batch.labels, logits != nullptr);
+        done += n;
+        if (progress) progress(done, static_cast<int64_t>(samples.size()));
+      });
+  const std::vector<float> rows = std::move(together.logits);
+  EnsembleEvaluation out{.together = evaluation_of(std::move(together)), .members = {}};
+  for (Found& member : members) out.members.push_back(evaluation_of(std::move(member)));
+  if (logits) *logits = Tensor::of<float>({out.together.samples, classes}, rows);
   return out;
 }
 

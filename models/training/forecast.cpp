@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "models/training/class_tokens.h"
 #include "models/training/gradient_sum.h"
 #include "models/training/tune.h"
 
@@ -55,7 +56,7 @@ class Recorder {
 };
 
 // What a run is made of.
-enum Phase { a_step, validation, the_task, phases };
+enum Phase { the_start, a_step, validation, the_task, phases };
 using Series = std::array<std::vector<int64_t>, phases>;
 
 }  // namespace
@@ -119,6 +120,14 @@ struct MemoryPlanner::State {
     recorder.take();
     const auto count = static_cast<size_t>(images);
     const Tensor labels = Tensor::of<int64_t>({images}, std::vector<int64_t>(count, 0));
+    const PromptConfig& prompts = model->config().prompts;
+    if (prompts.kind != PromptKind::none && prompts.start == PromptStart::class_tokens) {
+      ClassTokens tokens(*model, recorder.memory());
+      tokens.add(blank.rows(0, images), labels.data<int64_t>());
+      const Tensor start = Tensor::zeros(model->parts().prompts.product().at("prompts").shape(), DType::f32,
+                                         recorder.memory());
+    }
+    finish(the_start);
     std::vector<Tensor> features;
     OneProcess alone;
     GradientSum gradient(model->parameters(), alone);
@@ -212,6 +221,7 @@ MemoryForecast MemoryPlanner::forecast(int64_t recompute, int64_t accumulate) {
   int64_t most = -1, slope = 0, loader = 0;
   for (int phase = 0; phase < phases; ++phase) {
     const int64_t batches = phase == a_step       ? s.loader_bytes(s.batch(), s.samples)
+                            : phase == the_start  ? s.loader_bytes(images, s.samples)
                             : phase == validation ? s.loader_bytes(images, s.validation_samples)
                                                   : 0;
     for (size_t t = 0; t < pair.one[phase].size(); ++t) {

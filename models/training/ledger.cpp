@@ -1,5 +1,6 @@
 #include "models/training/ledger.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -8,6 +9,7 @@
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/text.h"
+#include "models/training/recipes.h"
 
 namespace vitrine {
 
@@ -73,26 +75,46 @@ class Reader {
 
 }  // namespace
 
-std::string variant_words(const std::string& settings) {
+std::string variant_words(const std::string& settings, std::optional<double> usual_dropout) {
   std::string out;
   const Json j = Json::parse(settings);
-  if (!j.contains("prompt_variant")) return out;
-  const Json& variant = j.at("prompt_variant");
-  check(variant.is_object(), "ledger: expected prompt_variant to be an object, got ", variant.dump());
   const auto add = [&](const std::string& words) { out += text(out.empty() ? "" : ", ", words); };
-  // Blocks [first, last), in people's numbers, which begin with 1.
-  if (variant.contains("first") || variant.contains("last")) {
-    const Json first = variant.value("first", Json(0)), last = variant.value("last", Json(0));
-    check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(),
-          "ledger: prompt_variant has no such blocks: ", variant.dump());
-    add(text("blocks ", first.get<int64_t>() + 1, "-", last == 0 ? "" : last.dump()));
+  if (j.contains("prompt_variant")) {
+    const Json& variant = j.at("prompt_variant");
+    check(variant.is_object(), "ledger: expected prompt_variant to be an object, got ", variant.dump());
+    // Blocks [first, last), in people's numbers, which begin with 1.
+    if (variant.contains("first") || variant.contains("last")) {
+      const Json first = variant.value("first", Json(0)), last = variant.value("last", Json(0));
+      check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(),
+            "ledger: prompt_variant has no such blocks: ", variant.dump());
+      add(text("blocks ", first.get<int64_t>() + 1, "-", last == 0 ? "" : last.dump()));
+    }
+    for (const auto& [key, value] : variant.items()) {
+      if (key == "first" || key == "last") continue;
+      add(value.is_boolean() ? key
+                             : text(key, " ", value.is_string() ? value.get<std::string>() : value.dump()));
+    }
   }
-  for (const auto& [key, value] : variant.items()) {
-    if (key == "first" || key == "last") continue;
-    add(value.is_boolean() ? key
-                           : text(key, " ", value.is_string() ? value.get<std::string>() : value.dump()));
-  }
+  const Json projection = j.value("prompt_projection", Json(0)), dropout = j.value("prompt_dropout", Json(0));
+  check(projection.is_number_integer() && dropout.is_number(),
+        "ledger: expected numbers, got prompt_projection ", projection.dump(), " and prompt_dropout ",
+        dropout.dump());
+  if (projection > 0) add(text("projection ", projection.dump()));
+  if (usual_dropout && j.contains("prompt_dropout") && dropout.get<double>() != *usual_dropout)
+    add(text("dropout ", dropout.dump()));
   return out;
+}
+
+// Of a method with prompts under a recipe of this program.
+std::optional<double> usual_dropout(const std::string& recipe, const std::string& method) {
+  const std::vector<std::string_view> names = preset_names();
+  if (std::ranges::find(names, recipe) == names.end()) return {};
+  try {
+    if (method_from_text(method).prompts.kind == PromptKind::none) return {};
+  } catch (const Error&) {  // of another version
+    return {};
+  }
+  return recipe_of(recipe, method).prompt_dropout;
 }
 
 const char* name_of(Stage stage) { return stage == Stage::search ? "search" : "final"; }
@@ -153,7 +175,7 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   l.prompts = s.count("prompts");
   l.epochs = s.count("epochs");
   l.batch = s.count("batch");
-  l.variant = variant_words(l.settings);
+  l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.form));
   if (r.has("diverged")) l.diverged = r.words("diverged");
   if (r.has("failed")) l.failed = r.words("failed");
   if (l.complete()) {

@@ -19,7 +19,7 @@ struct LedgerLine {
   std::string recipe;    // the preset that the settings came from
   std::string settings;  // JSON: to_json(TuneConfig)
   std::string
-      variant;  // what of the settings makes prompts unusual, in words: "location add"; empty: nothing
+      variant;  // what of the settings makes prompts unusual, in words: "location add"; empty: nothing. Not written
   Stage stage = Stage::search;
   uint64_t seed = 0;
   // What of the settings decides a tie or makes a column.
@@ -43,8 +43,12 @@ struct LedgerLine {
   bool complete() const { return diverged.empty() && failed.empty(); }
 };
 
-// Of settings as JSON: {"prompt_variant": {"first": 1, "last": 3, "shared": true}} -> "blocks 2-3, shared".
-std::string variant_words(const std::string& settings);
+// Of settings as JSON: {"prompt_variant": {"first": 1, "last": 3, "shared": true}, "prompt_projection": 8} ->
+// "blocks 2-3, shared, projection 8". Dropout of prompts is told where it is not `usual_dropout`, that of the recipe.
+std::string variant_words(const std::string& settings, std::optional<double> usual_dropout = {});
+
+// The dropout of prompts that a recipe has for a method with prompts; none for others.
+std::optional<double> usual_dropout(const std::string& recipe, const std::string& method);
 
 // The form of a line; to_json gives one without a line break.
 std::string to_json(const LedgerLine& line);

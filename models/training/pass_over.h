@@ -20,16 +20,15 @@ struct PassOver {
   Kept kept{};  // of the data set; features that are there are not computed again
 };
 
-// Calls each(batch, features (B, D)) for the samples in their order, without augmentation and without a history; features
-// are where the model lives. Returns the damaged pictures that were left out; more than `max_bad` of them throw.
-inline std::vector<BadImage> pass_over(
+// Calls each(batch, images) for the samples in their order, without augmentation; images() gives (B, 3, H, W) where the model
+// lives. Pictures that `features` knows, if given, are not loaded. Returns the damaged pictures that were left out; more
+// than `max_bad` of them throw.
+inline std::vector<BadImage> pass_images(
     const TunedModel& model, std::shared_ptr<const Dataset> dataset, const std::vector<int64_t>& samples,
-    const Preprocess& preprocess, const PassOver& how,
-    const std::function<void(const Batch& batch, const Variable& features)>& each) {
+    const Preprocess& preprocess, const PassOver& how, const KeptFeatures* features,
+    const std::function<void(const Batch& batch, const std::function<Tensor()>& images)>& each) {
   const bool on_device = model.home().device() != nullptr;
   const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
-  KeptFeatures* const features = how.kept.features.get();
-  check(features == nullptr || &features->dataset() == dataset.get(), "the kept features are of other data");
   Loader loader(std::move(dataset), samples, preprocess,
                 {.batch_size = how.batch,
                  .workers = how.workers,
@@ -40,16 +39,28 @@ inline std::vector<BadImage> pass_over(
                  .prepared = how.kept.images,
                  .known = [features](int64_t sample) { return features && features->has(sample); }});
   loader.start_epoch(0);
-  for (Batch batch; loader.next(batch);) {
-    const auto fresh = [&] {
-      const Tensor images = batch.pixels.defined()
-                                ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
-                                : batch.images;
-      return model.features(images, {.history = false});
-    };
-    each(batch, features ? features->rows(batch.samples, [&] { return fresh().value(); }) : fresh());
-  }
+  for (Batch batch; loader.next(batch);)
+    each(batch, [&] {
+      return batch.pixels.defined() ? planes(batch.pixels.copied_to(model.home()), values, model.image_type())
+                                    : batch.images;
+    });
   return loader.bad();
+}
+
+// Calls each(batch, features (B, D)) for the samples in their order, without augmentation and without a history; features
+// are where the model lives. Returns the damaged pictures that were left out; more than `max_bad` of them throw.
+inline std::vector<BadImage> pass_over(
+    const TunedModel& model, std::shared_ptr<const Dataset> dataset, const std::vector<int64_t>& samples,
+    const Preprocess& preprocess, const PassOver& how,
+    const std::function<void(const Batch& batch, const Variable& features)>& each) {
+  KeptFeatures* const features = how.kept.features.get();
+  check(features == nullptr || &features->dataset() == dataset.get(), "the kept features are of other data");
+  return pass_images(
+      model, std::move(dataset), samples, preprocess, how, features,
+      [&](const Batch& batch, const std::function<Tensor()>& images) {
+        const auto fresh = [&] { return model.features(images(), {.history = false}); };
+        each(batch, features ? features->rows(batch.samples, [&] { return fresh().value(); }) : fresh());
+      });
 }
 
 }  // namespace vitrine

@@ -188,12 +188,22 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
       config.model.prompts = changes.variant;
       config.model.prompts.kind = kind;
       config.model.prompts.gated = gated;
+      config.model.prompts.projection = changes.prompt_projection.value_or(0);
     }
     if (prompted) config.model.prompts.dropout = changes.prompt_dropout.value_or(recipe.prompt_dropout);
     std::vector<int64_t> lengths{0};
-    // Prompts that are added to tokens are as many as these.
-    if (prompted && changes.variant.location != PromptLocation::add)
+    // Prompts that are added to tokens are as many as these; those that start from class tokens, as the classes.
+    const bool by_classes = changes.variant.start == PromptStart::class_tokens;
+    check(!prompted || !by_classes || changes.prompts.empty(),
+          "recipe: prompts that start from class tokens are as many as a task has classes; no other lengths "
+          "can be tried");
+    if (prompted && !by_classes && changes.variant.location != PromptLocation::add)
       lengths = chosen(changes.prompts, swin ? recipe.swin_prompts : recipe.prompts);
+    if (prompted) {
+      PromptConfig any = config.model.prompts;
+      any.count = by_classes ? 1 : lengths[0];
+      check_prompts(any, prompt_places(backbone));
+    }
     for (const int64_t prompts : lengths) {
       config.model.prompts.count = prompts;
       const BySize& usual =

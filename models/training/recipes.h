@@ -49,11 +49,11 @@ struct GridChanges {
   std::vector<double> base_learning_rates;  // for 256 images a step
   std::vector<double> weight_decays;
   std::vector<int64_t> prompts;
-  std::optional<int64_t> epochs, batch;
+  std::optional<int64_t> epochs, batch, prompt_projection;
   std::optional<double> warmup, prompt_dropout, drop_path;
   std::optional<OptimizerKind> optimizer;
   std::optional<bool> paper_head;
-  PromptConfig variant{};  // location, pooling, blocks and sharing, of methods with prompts (prompt.h)
+  PromptConfig variant{};  // location, pooling, blocks, sharing and start, of methods with prompts (prompt.h)
 };
 
 // One point of a grid.
@@ -62,8 +62,9 @@ struct GridPoint {
   TuneConfig config;   // seed 0; classes 0, which the data tell
 };
 
-// The grid of a method, in the order of sizes, prompts, learning rates and weight decays. Throws where check_config and
-// check_method do, for a method that is not known, and for two equal points.
+// The grid of a method, in the order of sizes, prompts, learning rates and weight decays. Prompts that start from class
+// tokens have the count 0, which the data settle (for_classes). Throws where check_config, check_method and check_prompts
+// do, for a method that is not known, and for two equal points.
 std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, const GridChanges& changes,
                                const TransformerConfig& backbone);
 

@@ -52,7 +52,7 @@ class OneRun {
         cell_(cell),
         run_(run),
         tuned_(run.config) {
-    tuned_.model.classes = data.learned->classes();
+    tuned_.model = for_classes(tuned_.model, data.learned->classes());
   }
   LedgerLine line();
 
@@ -146,7 +146,8 @@ LedgerLine OneRun::line() {
                   .form = run_.method,
                   .recipe = std::string(cell_.recipe->preset),
                   .settings = to_json(tuned_),
-                  .variant = variant_words(to_json(tuned_)),
+                  .variant = variant_words(to_json(tuned_),
+                                           usual_dropout(std::string(cell_.recipe->preset), run_.method)),
                   .stage = run_.stage,
                   .seed = tuned_.seed,
                   .learning_rate = tuned_.learning_rate,

@@ -17,6 +17,7 @@
 #include "engine/file.h"
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
+#include "models/training/class_tokens.h"
 #include "models/training/device_step.h"
 #include "models/training/gradient_sum.h"
 #include "models/training/hits.h"
@@ -88,6 +89,7 @@ class Run {
   }
 
   void restore(const TensorFile& state);
+  void begin();  // of fresh prompts, where nothing is restored
   bool train();  // false if stopped
   TuneResult result();
 
@@ -362,6 +364,12 @@ void Run::restore(const TensorFile& state) {
                      progress_.epoch == 1 ? " epoch" : " epochs", " done)"));
 }
 
+void Run::begin() {
+  const PromptConfig& prompts = model_->config().prompts;
+  if (prompts.kind != PromptKind::none && prompts.start == PromptStart::class_tokens)
+    start_from_class_tokens(*model_, data_, config_, processes_, memory_);
+}
+
 void Run::end_epoch(double seconds, int64_t samples_seen) {
   check(progress_.samples > 0, "tune: none of ", data_.train.size(), " training images could be read");
   if (!loader_.bad().empty()) check_every_class(data_, loader_.bad());
@@ -508,10 +516,12 @@ TuneResult tune_here(const Backbone& backbone, const TuneData& data, const TuneC
   check(folder.empty() && !resume, "tune: this build writes no files");
 #endif
   Run run(backbone, data, config, folder, hooks, start, memory, processes);
+  if (!state && resume && hooks.note)
+    hooks.note(text("no checkpoint in '", folder, "' yet: starting from the beginning"));
   if (state)
     run.restore(*std::exchange(state, std::nullopt));
-  else if (resume && hooks.note)
-    hooks.note(text("no checkpoint in '", folder, "' yet: starting from the beginning"));
+  else if (start == nullptr)
+    run.begin();
   if (!run.train()) return {.stopped = true, .task = {}, .epochs = {}};
   return run.result();
 }

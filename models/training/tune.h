@@ -12,6 +12,7 @@
 
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "models/ensemble.h"
 #include "models/training/kept_features.h"
 #include "models/training/processes.h"
 #include "models/tuned.h"
@@ -124,6 +125,18 @@ Evaluation evaluate(const TunedModel& model, std::shared_ptr<const Dataset> data
                     int workers, int64_t max_bad = 0, Tensor* logits = nullptr,
                     const std::function<void(int64_t done, int64_t all)>& progress = {},
                     const Memory& memory = {}, Processes* processes = nullptr, const Kept& kept = {});
+
+// Several tasks asked together (ensemble.h), and each member by itself, in one pass: `batch` pictures are divided among the
+// members, which go through the net beside each other. `logits` are those of the ensemble.
+struct EnsembleEvaluation {
+  Evaluation together;
+  std::vector<Evaluation> members;  // `bad` stands in `together`
+};
+EnsembleEvaluation evaluate(const Ensemble& ensemble, std::shared_ptr<const Dataset> dataset,
+                            const std::vector<int64_t>& samples, const Preprocess& preprocess, int64_t batch,
+                            int workers, int64_t max_bad = 0, Tensor* logits = nullptr,
+                            const std::function<void(int64_t done, int64_t all)>& progress = {},
+                            const Memory& memory = {});
 
 // The most that a run will have at once, tensors and frozen weights, to the byte where no workers load images
 // (they may be late) and each class of moment comes up.

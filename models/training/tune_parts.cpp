@@ -82,7 +82,8 @@ TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const Tu
     check(start->class_names == data.dataset->class_names(),
           "tune: the classes of the task to start from are not those of the data");
   }
-  if (config.model.classes == 0) config.model.classes = data.dataset->classes();
+  config.model =
+      for_classes(config.model, config.model.classes == 0 ? data.dataset->classes() : config.model.classes);
   check(config.model.classes == data.dataset->classes(), "tune: the model has ", config.model.classes,
         " classes, the data ", data.dataset->classes());
   check_config(config);
