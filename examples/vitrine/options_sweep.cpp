@@ -110,8 +110,9 @@ void add_table(Adder& add, TableOptions& o) {
   add.group("Options");
   add.one_of<By>("--by", "WHAT", "columns by train-size, backbone or prompts, not groups", o.by,
                  {{"train-size", By::train_size}, {"backbone", By::backbone}, {"prompts", By::prompts}});
+  add.flag("--runs", "no table: every run with its settings, score and the name of its folder", o.runs);
   add.one_of<TableFormat>(
-      "--format", "F", "markdown, csv or json [markdown]", o.format,
+      "--format", "F", "markdown, csv or json [as FILE ends, or else markdown]", o.format,
       {{"markdown", TableFormat::markdown}, {"csv", TableFormat::csv}, {"json", TableFormat::json}});
   add.one_of<PaperRows>("--paper", "ROWS",
                         "the paper's beside: own (of its form), mae, moco-v3 or none [own]", o.paper,
@@ -119,7 +120,7 @@ void add_table(Adder& add, TableOptions& o) {
                          {"mae", PaperRows::mae},
                          {"moco-v3", PaperRows::moco_v3},
                          {"none", PaperRows::none}});
-  add.path("--out", "FILE", "write it there [standard output]", o.out);
+  add.path("--out", "FILE", "write it there: x.md, x.csv or x.json [standard output]", o.out);
   add.common(o.common);
 }
 
