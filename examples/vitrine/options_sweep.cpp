@@ -64,7 +64,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.path("--backbone", "FILE", "a ViT's or Swin's file, builtin or builtin-swin [builtin]", o.backbone);
   add.hints(o.hints, "side in pixels of the squares that the net sees [as it was trained]");
   add.placement(o.place);
-  add.counts("--train-sizes", "LIST", "each task with so many training images, one after the other",
+  add.counts("--train-sizes", "LIST", "each task with so many images to learn from, val among them",
              o.train_sizes, most);
   add.seed("--data-seed", "which images are taken and split off [0]", o.data_seed);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
@@ -93,8 +93,8 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.one_of<bool>("--head-init", "paper|zero", "how the head starts", o.changes.paper_head,
                    {{"paper", true}, {"zero", false}});
   add.group("The work");
-  add.path("--out", "DIR", "its folder, which processes may share (required)", o.out)->required();
-  add.flag("--show-plan", "say what would be run, and do nothing", o.show_plan);
+  add.path("--out", "DIR", "its folder, which processes may share; a sweep there goes on (required)", o.out);
+  add.flag("--show-plan", "open the tasks, say what would be run, and do nothing", o.show_plan);
   add.each("--ledger", "FILE", "results of another sweep; its runs are not done again", o.ledgers);
   add.flag("--retry", "do runs again that failed", o.retry);
   add.flag("--keep-tasks", "keep every run's task file", o.keep_tasks);

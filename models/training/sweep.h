@@ -4,10 +4,12 @@
 #ifdef VITRINE_FILES
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/training/plan.h"
+#include "models/training/sweep_data.h"
 
 namespace vitrine {
 
@@ -36,6 +38,7 @@ struct SweepCounts {
 };
 
 struct SweepHooks {
+  std::function<void(const TaskFacts&)> task;  // one with runs to do, before any of them begins
   std::function<void(const SweepCounts&)> began;
   std::function<void(const Cell&, const PlannedRun&, const SweepCounts&)> run;  // is about to begin
   std::function<void(const LedgerLine&, const SweepCounts&)> finished;          // here, not elsewhere
@@ -53,10 +56,20 @@ struct SweepResult {
   int64_t features_computed = 0;      // images that went through the net for features to keep, here
 };
 
-// Does what is left of the plan, beside other processes that do the same. A run that diverged is a result. A run that
-// failed otherwise is recorded, too, and the sweep goes on. Of a task whose pictures cannot be opened, or are not those
-// of results that are there already, no run is done. Throws for what concerns all runs.
+// Does what is left of the plan, beside other processes that do the same. First all tasks with runs to do are opened: of
+// one whose pictures cannot be opened, or are not those of results that are there already, no run is done, which a note
+// and the ledger say. A run that diverged is a result. A run that failed otherwise is recorded, too, and the sweep goes
+// on. Throws for what concerns all runs.
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks = {});
+
+// The tasks of a plan, each opened and closed again: what it looks like, or why it cannot be opened. With train_sizes a
+// task is there for each of them.
+struct TaskLook {
+  SuiteTask task;
+  std::optional<TaskFacts> facts;
+  std::string problem;
+};
+std::vector<TaskLook> look_at_tasks(const PlanConfig& plan, const OpenOptions& open = {});
 
 // The counts with which sweep would begin. Nothing is done or written.
 SweepCounts sweep_counts(const SweepConfig& config);

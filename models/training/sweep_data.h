@@ -18,17 +18,33 @@ struct SweepData {
   std::vector<int64_t> train, val;         // of `learned`, ascending
   std::shared_ptr<const Dataset> test;
   Preprocess preprocess;
-  std::string digest;  // of samples, labels and marks; not of how they are prepared
+  std::string digest;   // of samples, labels and marks; not of how they are prepared
+  int64_t offered = 0;  // images of train, and of a val of its own, from which these were taken
   Kept kept, test_kept;
 
   std::vector<int64_t> both() const;  // train and val, ascending
 };
 
-// Opens a task. A data set with a val of its own gives it; of train then train_limit images are taken, class-balanced,
-// if the task has a limit. From others train_limit images (1,000 if the task has none; all, if there are fewer) are
-// taken, and `val` of them, stratified (a fifth if the task does not say), are set apart. Up to `cache` bytes of
+// Whether a task's data has a val of its own; false, too, if that cannot be told yet.
+bool has_own_val(const SuiteTask& task);
+
+// Opens a task. Its final runs learn from `train` and `val` together, which are train_limit images in all, if the task has
+// a limit. A data set with a val of its own gives `val` of it (all of it; with a limit, a fifth of that), spread over the
+// classes, and of its train, class-balanced, what the limit leaves (all of it without a limit). From others train_limit
+// images (1,000 if the task has none; all, if there are fewer) are taken, class-balanced, and `val` of them, stratified
+// (a fifth if the task does not say), are set apart. Up to `cache` bytes of
 // prepared pictures are kept. Throws, naming the task, if it lacks a test split or what it says of itself is not so.
 SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_t data_seed, size_t cache,
                     const OpenOptions& open = {});
+
+// What a task looks like, for people; nothing is kept open.
+struct TaskFacts {
+  SuiteTask task;
+  int64_t train = 0, val = 0, test = 0,
+          classes = 0;  // images that search learns from, that it asks, that are tested
+  int64_t offered = 0;  // images of train, and of val, that the data have
+  std::string digest;   // as in SweepData
+};
+TaskFacts facts_of(const SuiteTask& task, const SweepData& data);
 
 }  // namespace vitrine

@@ -118,6 +118,27 @@ void SweepFolder::read_others() {
   if (problem) fail(Fault::output, "cannot read folder ", quote(path_ + "/runs"), ": ", problem.message());
 }
 
+void SweepFolder::write_plan(const LedgerPlan& plan) {
+  make_folder(path_ + "/plans");
+  const std::string path = text(path_, "/plans/", plan.name(), ".json");
+  write_text(path, to_json(plan) + "\n");
+}
+
+std::vector<std::string> SweepFolder::plans() const {
+  std::map<std::string, std::string> lines;  // by name
+  std::error_code problem;
+  for (const auto& entry : fs::directory_iterator(path_ + "/plans", problem)) {
+    const std::string path = entry.path().string();
+    if (entry.path().extension() != ".json") continue;
+    const std::vector<std::byte> bytes = read_file(path);
+    lines[path] =
+        to_json(ledger_plan_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
+  }
+  std::vector<std::string> out;
+  for (auto& [path, line] : lines) out.push_back(std::move(line));
+  return out;
+}
+
 void SweepFolder::write_ledger(bool wanted_now) {
   constexpr double share = 20;  // of the time between two writings, one part is spent on writing
   const double began = now();
@@ -146,6 +167,7 @@ void SweepFolder::write_ledger(bool wanted_now) {
                     l->weight_decay, l->train_images, l->seed, l->run);
   });
   for (const LedgerLine* line : others) all += to_json(*line) + "\n";
+  for (const std::string& plan : plans()) all += plan + "\n";
   remove_temporaries(path_);
   write_text(ledger(), all);
   late_ = false;

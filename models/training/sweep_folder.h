@@ -4,7 +4,8 @@
 //   runs/NAME/state/       its run folder (tune.h) while it is done
 //   runs/NAME/result.json  written at once or not at all: then the run is done
 //   runs/NAME/task.safetensors  if tasks are kept
-//   ledger.jsonl           all results
+//   plans/NAME.json        what a sweep set out to do, and which tasks it could not open
+//   ledger.jsonl           all results, and the plans
 #pragma once
 
 #ifdef VITRINE_FILES
@@ -12,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/file.h"
 #include "models/training/plan.h"
@@ -37,13 +39,16 @@ class SweepFolder {
   void finish(const LedgerLine& line, bool keep_task);
 
   std::string ledger() const { return path_ + "/ledger.jsonl"; }
-  // Makes the ledger anew: results of the plan in its order, then those of other plans in this folder, sorted. Unless
-  // `now` it is put off when writing would take much of the time.
+  // Keeps what a plan wants beside the results, in place of what was said of it before.
+  void write_plan(const LedgerPlan& plan);
+  // Makes the ledger anew: results of the plan in its order, then those of other plans in this folder, sorted, then all
+  // plans. Unless `now` it is put off when writing would take much of the time.
   void write_ledger(bool now);
 
  private:
   std::string folder_of(const std::string& run) const { return path_ + "/runs/" + run; }
   void read_others();
+  std::vector<std::string> plans() const;  // their lines
 
   std::string path_;
   const Plan& plan_;
