@@ -99,10 +99,14 @@ std::string SweepFolder::state_folder(const std::string& run) const {
 }
 
 void SweepFolder::finish(const LedgerLine& line, bool keep_task) {
-  const std::string folder = folder_of(line.run), task = folder + "/state/task.safetensors";
+  const std::string folder = folder_of(line.run);
   std::error_code problem;
-  if (keep_task && fs::exists(task, problem)) fs::rename(task, folder + "/task.safetensors", problem);
-  if (problem) fail(Fault::output, "cannot rename ", quote(task), ": ", problem.message());
+  if (keep_task)
+    for (const char* name : {"task.safetensors", "metrics.jsonl", "run.json"}) {
+      const std::string from = text(folder, "/state/", name);
+      if (fs::exists(from, problem)) fs::rename(from, text(folder, "/", name), problem);
+      if (problem) fail(Fault::output, "cannot rename ", quote(from), ": ", problem.message());
+    }
   write_text(folder + "/result.json", to_json(line) + "\n");
   remove_all(folder + "/state");
   results_[line.run] = line;

@@ -3,7 +3,7 @@
 //   runs/NAME/lock         held by who does the run
 //   runs/NAME/state/       its run folder (tune.h) while it is done
 //   runs/NAME/result.json  written at once or not at all: then the run is done
-//   runs/NAME/task.safetensors  if tasks are kept
+//   runs/NAME/task.safetensors, metrics.jsonl, run.json  if tasks are kept
 //   plans/NAME.json        what a sweep set out to do, and which tasks it could not open
 //   ledger.jsonl           all results, and the plans
 #pragma once
@@ -35,7 +35,8 @@ class SweepFolder {
   // The lock of a run that is to be done; null if somebody else has it or it is done.
   std::unique_ptr<const FileLock> take(const std::string& run);
   std::string state_folder(const std::string& run) const;  // made if need be
-  // Writes the result and removes what the run needed on the way; with `keep_task` its task file moves up.
+  // Writes the result and removes what the run needed on the way; with `keep_task` its task file moves up, with
+  // its metrics and its record, so that there can be a report of it.
   void finish(const LedgerLine& line, bool keep_task);
 
   std::string ledger() const { return path_ + "/ledger.jsonl"; }

@@ -15,6 +15,7 @@
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
 #include "models/training/metrics.h"
+#include "models/training/run_files.h"
 
 namespace vitrine {
 
@@ -61,6 +62,7 @@ class OneRun {
   void keep_all_features();
   TuneResult train(LedgerLine& line);
   void ask(const Task& task, LedgerLine& line);
+  void save_record(const LedgerLine& line) const;
   // A model has no hook to stop while it is asked.
   std::function<void(int64_t, int64_t)> asking() const {
     return [this](int64_t, int64_t) {
@@ -134,6 +136,27 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
   line.seconds += seconds_since(began);
 }
 
+// For a report of the run.
+void OneRun::save_record(const LedgerLine& line) const {
+  RunRecord record{.version = line.version,
+                   .data = with_absolute_place(line.data),
+                   .exif = data_.preprocess.exif,
+                   .device = tuned_.device.empty() ? "cpu" : tuned_.device,
+                   .precision = name_of(tuned_.precision),
+                   .train_samples = line.train_images,
+                   .trained_parameters = line.trained_parameters,
+                   .backbone_parameters = line.backbone_parameters};
+  if (run_.stage == Stage::final) {
+    record.test_accuracy = line.accuracy;
+    record.test_loss = line.loss;
+    record.test_samples = line.asked_images;
+  }
+  if (cell_.task.train_limit) record.choice = text("train_limit ", *cell_.task.train_limit);
+  if (config_.plan.data_seed != 0)
+    record.choice += text(record.choice.empty() ? "" : ", ", "data_seed ", config_.plan.data_seed);
+  save_run_record(folder_.state_folder(run_.name), record);
+}
+
 LedgerLine OneRun::line() {
   const TransformerConfig net = with_classes(backbone().config, 0);
   const std::string preset = preset_name(net);
@@ -174,6 +197,7 @@ LedgerLine OneRun::line() {
   try {
     const TuneResult result = train(line);
     ask(result.task, line);
+    if (config_.keep_tasks) save_record(line);
   } catch (const Error& e) {
     without_numbers();
     (e.fault() == Fault::diverged ? line.diverged : line.failed) = e.what();
