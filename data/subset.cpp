@@ -12,7 +12,7 @@ namespace vitrine {
 namespace {
 
 // The random streams of the two drawings and of their ties.
-enum Lane : uint32_t { limit_samples, limit_ties, val_samples, val_ties };
+enum Lane : uint32_t { limit_samples, limit_ties, val_samples, val_ties, spread_samples, spread_ties };
 
 // The samples of each class, in a random order of their own.
 std::vector<std::vector<int64_t>> by_class(const std::vector<int64_t>& indices, const Dataset& dataset,
@@ -37,6 +37,21 @@ std::vector<int64_t> shuffled_classes(const Dataset& dataset, uint64_t data_seed
   return order;
 }
 
+// Each round gives one sample of every class that has more, in an order that only matters in the last round. There are
+// at least `limit` samples.
+std::vector<int64_t> in_rounds(const std::vector<std::vector<int64_t>>& members,
+                               const std::vector<int64_t>& order, int64_t limit) {
+  std::vector<int64_t> chosen;
+  for (size_t round = 0; static_cast<int64_t>(chosen.size()) < limit; ++round)
+    for (const int64_t c : order) {
+      const auto& samples = members[static_cast<size_t>(c)];
+      if (round < samples.size() && static_cast<int64_t>(chosen.size()) < limit)
+        chosen.push_back(samples[round]);
+    }
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
 }  // namespace
 
 std::vector<int64_t> all_samples(const Dataset& dataset) {
@@ -50,18 +65,14 @@ std::vector<int64_t> class_balanced(const Dataset& dataset, int64_t limit, uint6
   check(limit >= count_present(members), "subset: expected a limit of at least one sample for each of the ",
         count_present(members), " classes, got ", limit);
   if (limit >= dataset.size()) return all_samples(dataset);
-  // Rounds: each gives one sample of every class that has more, in an order that only matters
-  // in the last round.
-  std::vector<int64_t> chosen;
-  const auto order = shuffled_classes(dataset, data_seed, limit_ties);
-  for (size_t round = 0; static_cast<int64_t>(chosen.size()) < limit; ++round)
-    for (const int64_t c : order) {
-      const auto& samples = members[static_cast<size_t>(c)];
-      if (round < samples.size() && static_cast<int64_t>(chosen.size()) < limit)
-        chosen.push_back(samples[round]);
-    }
-  std::sort(chosen.begin(), chosen.end());
-  return chosen;
+  return in_rounds(members, shuffled_classes(dataset, data_seed, limit_ties), limit);
+}
+
+std::vector<int64_t> spread_over_classes(const Dataset& dataset, int64_t count, uint64_t data_seed) {
+  check(count >= 0, "subset: cannot take ", count, " samples");
+  if (count >= dataset.size()) return all_samples(dataset);
+  return in_rounds(by_class(all_samples(dataset), dataset, data_seed, spread_samples),
+                   shuffled_classes(dataset, data_seed, spread_ties), count);
 }
 
 TrainVal split_validation(const std::vector<int64_t>& indices, const Dataset& dataset, int64_t val_count,

@@ -16,6 +16,10 @@ std::vector<int64_t> all_samples(const Dataset& dataset);
 // without samples gives none. Throws if there are more classes with samples than `limit`.
 std::vector<int64_t> class_balanced(const Dataset& dataset, int64_t limit, uint64_t data_seed);
 
+// The same where some classes may be left without a sample: `count` may be smaller than their number, and a class may have
+// none to begin with.
+std::vector<int64_t> spread_over_classes(const Dataset& dataset, int64_t count, uint64_t data_seed);
+
 struct TrainVal {
   std::vector<int64_t> train;
   std::vector<int64_t> val;

@@ -82,7 +82,7 @@ bool is_task_file(const TensorFile& file);
 
 // Throws if a safetensors file is to be written under the name of another format.
 void check_safetensors_name(const char* option, const std::string& path);
-// Makes the folder of a file that is written later, and throws now if the file cannot be written then.
+// Throws now if a file cannot be written later, be it that its folder is missing.
 void prepare_output(const std::string& path);
 // The split that a task is asked about if nobody says which: test if there is one, or else val, or else train.
 Split usual_split(const std::string& spec);

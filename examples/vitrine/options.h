@@ -191,7 +191,8 @@ struct TableOptions {
   Common common;
   std::vector<std::string> ledgers;  // or folders of sweeps
   std::optional<By> by;
-  TableFormat format = TableFormat::markdown;
+  bool runs = false;                  // a list of runs instead
+  std::optional<TableFormat> format;  // empty: as the name of `out` ends, or else Markdown
   PaperRows paper = PaperRows::of_form;
   std::optional<std::string> out;
 };

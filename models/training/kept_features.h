@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -36,7 +35,15 @@ class KeptFeatures {
   std::shared_ptr<const Dataset> dataset_;
   mutable std::mutex mutex_;  // guards what follows
   std::string whose_;
-  std::map<int64_t, Tensor> rows_;  // each (1, ...)
+  struct Place {
+    int32_t block = -1, row = 0;
+  };
+  bool kept(int64_t sample) const {
+    return !places_.empty() && places_[static_cast<size_t>(sample)].block >= 0;
+  }
+  void keep(const std::vector<int64_t>& samples, const Tensor& fresh);
+  std::vector<Place> places_;   // of each sample; empty before the first
+  std::vector<Tensor> blocks_;  // each (rows, ...)
   size_t limit_, bytes_ = 0;
   int64_t computed_ = 0;
 };

@@ -9,6 +9,7 @@
 
 #include "engine/check.h"
 #include "engine/file.h"
+#include "engine/sha256.h"
 #include "engine/text.h"
 #include "models/training/recipes.h"
 #include "models/training/shallow_json.h"
@@ -21,6 +22,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int form_version = 1;
 constexpr int deepest = 4;  // a line, its settings, their prompt_variant, and a value there
+constexpr std::string_view plan_begins = R"({"ledger":1,"plan":)";
 
 // Takes the keys of an object one by one, and tells of what is missing, wrong or left.
 class Reader {
@@ -62,6 +64,11 @@ class Reader {
     const Json& value = at(key);
     check(value.is_boolean(), who_, ": expected ", key, " to be true or false");
     return value.get<bool>();
+  }
+  const Json& list(const char* key) {
+    const Json& value = at(key);
+    check(value.is_array(), who_, ": expected ", key, " to be a list");
+    return value;
   }
   bool has(const char* key) const { return json_.contains(key); }
   void end() {
@@ -223,8 +230,67 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   return l;
 }
 
+std::string to_json(const LedgerPlan& plan) {
+  Json tasks = Json::array(), methods = Json::array();
+  for (const LedgerPlan::Task& t : plan.tasks) {
+    tasks.push_back({{"task", t.task}, {"group", t.group}, {"metric", t.metric}});
+    if (!t.failed.empty()) tasks.back()["failed"] = t.failed;
+  }
+  for (const LedgerPlan::Method& m : plan.methods)
+    methods.push_back({{"method", m.method}, {"recipe", m.recipe}, {"settings", Json::parse(m.settings)}});
+  return Json{{"ledger", form_version},
+              {"plan",
+               {{"net", plan.net},
+                {"backbone_identity", plan.backbone_identity},
+                {"seeds", plan.seeds},
+                {"train_sizes", plan.train_sizes},
+                {"tasks", std::move(tasks)},
+                {"methods", std::move(methods)}}}}
+      .dump();
+}
+
+std::string LedgerPlan::name() const {
+  LedgerPlan bare = *this;
+  for (Task& task : bare.tasks) task.failed.clear();
+  const std::string words = to_json(bare);
+  return sha256_hex(std::as_bytes(std::span(words))).substr(0, 20);
+}
+
+LedgerPlan ledger_plan_from_json(std::string_view json, const std::string& who) {
+  const Json parsed = shallow_object<Json>(json, deepest + 3, who);  // settings stand deeper here
+  Reader line(parsed, who);
+  const int64_t form = line.count("ledger");
+  check(form == form_version, who, ": is of form ", form, " of the ledger, this program knows ",
+        form_version);
+  const std::string whose = text(who, ": plan");
+  Reader r(line.object("plan"), whose);
+  line.end();
+  LedgerPlan plan;
+  plan.net = r.words("net");
+  plan.backbone_identity = r.words("backbone_identity");
+  plan.seeds = r.count("seeds");
+  for (const Json& size : r.list("train_sizes")) {
+    check(size.is_number_integer(), whose, ": expected train_sizes to be whole numbers, got ", size.dump());
+    plan.train_sizes.push_back(size.get<int64_t>());
+  }
+  for (const Json& one : r.list("tasks")) {
+    Reader t(one, text(whose, ": a task"));
+    LedgerPlan::Task task{t.words("task"), t.words("group"), t.words("metric")};
+    if (t.has("failed")) task.failed = t.words("failed");
+    t.end();
+    plan.tasks.push_back(std::move(task));
+  }
+  for (const Json& one : r.list("methods")) {
+    Reader m(one, text(whose, ": a method"));
+    plan.methods.push_back({m.words("method"), m.words("recipe"), m.object("settings").dump()});
+    m.end();
+  }
+  r.end();
+  return plan;
+}
+
 #ifdef VITRINE_FILES
-std::vector<LedgerLine> read_ledger(const std::string& path) {
+std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerPlan>* plans) {
   const std::vector<std::byte> bytes = read_file(path);
   const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::vector<LedgerLine> lines;
@@ -236,6 +302,11 @@ std::vector<LedgerLine> read_ledger(const std::string& path) {
     begin = end + 1;
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (line.starts_with(plan_begins)) {
+      LedgerPlan plan = ledger_plan_from_json(line, text(path, ", line ", number));
+      if (plans != nullptr) plans->push_back(std::move(plan));
+      continue;
+    }
     LedgerLine read = ledger_line_from_json(line, text(path, ", line ", number));
     const std::string form = to_json(read);
     const auto [before, fresh] = seen.emplace(std::pair(read.run, read.data_digest), form);

@@ -64,10 +64,32 @@ std::string to_json(const LedgerLine& line);
 // sense, another version of the form.
 LedgerLine ledger_line_from_json(std::string_view json, const std::string& who);
 
+// What a sweep set out to do, which is a line of the ledger as well: so a table can say what is missing.
+struct LedgerPlan {
+  struct Task {
+    std::string task, group, metric;
+    std::string failed{};  // why it could not be opened when a sweep looked at it last
+  };
+  struct Method {
+    std::string method, recipe,
+        settings;  // as in LedgerLine; the settings are those of one point of its grid
+  };
+  std::string net, backbone_identity;
+  int64_t seeds = 0;
+  std::vector<int64_t> train_sizes{};
+  std::vector<Task> tasks{};
+  std::vector<Method> methods{};
+
+  // Of its file (sweep_folder.h): a digest of all but what failed.
+  std::string name() const;
+};
+std::string to_json(const LedgerPlan& plan);
+LedgerPlan ledger_plan_from_json(std::string_view json, const std::string& who);
+
 #ifdef VITRINE_FILES
 // All lines of a ledger. Throws for a line that is wrong, naming file and line, and for a run that is there twice with
-// different results of the same pictures; equal lines count once.
-std::vector<LedgerLine> read_ledger(const std::string& path);
+// different results of the same pictures; equal lines count once. Plans go into `plans`, if somebody wants them.
+std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerPlan>* plans = nullptr);
 #endif
 
 }  // namespace vitrine

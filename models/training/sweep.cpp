@@ -6,11 +6,13 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <set>
 #include <thread>
 #include <utility>
 
 #include "engine/check.h"
 #include "engine/text.h"
+#include "models/training/sweep_data.h"
 #include "models/training/sweep_run.h"
 
 namespace vitrine {
@@ -51,8 +53,10 @@ class Sweep {
   bool pass(Cell& cell);
   void attempt(Cell& cell, PlannedRun& run);
   SweepData& data_of(const Cell& cell);
-  bool opens(const Cell& cell);
   bool claimed(const Cell& cell) const;
+  void check_known(const Cell& cell, const std::string& digest);
+  void look_at_tasks();
+  double work_of(const Cell& cell, Stage stage) const;
   double seconds_left();
   bool stop() const { return hooks_.stop && hooks_.stop(); }
 
@@ -61,6 +65,8 @@ class Sweep {
   Plan plan_;
   SweepFolder folder_;
   std::map<std::string, std::string> unusable_;  // tasks, and why
+  std::map<std::string, TaskFacts> facts_;       // of those that were opened
+  std::set<std::string> done_here_;              // runs
   const SuiteTask* opened_ = nullptr;            // whose data these are
   std::string opened_as_;                        // prepared so
   std::optional<SweepData> data_;
@@ -128,14 +134,29 @@ SweepCounts Sweep::counts() {
   return out;
 }
 
-// Each run that is left takes as long as those of its method in its stage did, or else as those of its method, or else as
-// all.
+// Images that a run goes through: in training, epoch by epoch, and when it is asked.
+double images_of(int64_t train, int64_t epochs, int64_t asked) {
+  return static_cast<double>(train * std::max<int64_t>(epochs, 1) + asked);
+}
+
+double Sweep::work_of(const Cell& cell, Stage stage) const {
+  const auto found = facts_.find(place_of(cell.task));
+  if (found == facts_.end()) return 0;
+  const TaskFacts& f = found->second;
+  const int64_t epochs = cell.finals[0][0].config.epochs;
+  return stage == Stage::search ? images_of(f.train, epochs, f.val)
+                                : images_of(f.train + f.val, epochs, f.test);
+}
+
+// Each run that is left takes as long for an image as those of its method in its stage did, or else as those of its method,
+// or else as all. Where nothing is known of a task, it is as large as the others are in the mean.
 double Sweep::seconds_left() {
   struct Mean {
-    double sum = 0;
+    double seconds = 0, images = 0;
     int64_t count = 0;
-    void add(double seconds) {
-      sum += seconds;
+    void add(const LedgerLine& l) {
+      seconds += l.seconds;
+      images += images_of(l.train_images, l.epochs, l.asked_images);
       ++count;
     }
   };
@@ -144,10 +165,10 @@ double Sweep::seconds_left() {
   Mean of_all;
   const auto see = [&](const Cell& cell, const PlannedRun& run) {
     const LedgerLine* line = folder_.result(run.name);
-    if (line == nullptr || !line->failed.empty()) return;
-    of_stage[{cell.method, run.stage}].add(line->seconds);
-    of_method[cell.method].add(line->seconds);
-    of_all.add(line->seconds);
+    if (line == nullptr || !line->complete()) return;
+    of_stage[{cell.method, run.stage}].add(*line);
+    of_method[cell.method].add(*line);
+    of_all.add(*line);
   };
   for (Cell& cell : plan_.cells) {
     for (const PlannedRun& run : cell.search) see(cell, run);
@@ -157,37 +178,30 @@ double Sweep::seconds_left() {
   if (of_all.count == 0) return -1;
   double seconds = 0;
   for (Cell& cell : plan_.cells) {
-    const auto mean = [&](Stage stage) {
+    const auto expected = [&](Stage stage) {
       const Mean& stages = of_stage[{cell.method, stage}];
       const Mean& methods = of_method[cell.method];
       const Mean& m = stages.count > 0 ? stages : methods.count > 0 ? methods : of_all;
-      return m.sum / static_cast<double>(m.count);
+      const double images = work_of(cell, stage);
+      return images > 0 && m.images > 0 ? m.seconds * images / m.images
+                                        : m.seconds / static_cast<double>(m.count);
     };
     const int64_t all = undone(cell), search = std::ranges::count_if(cell.search, [&](const PlannedRun&run) {
                                         return folder_.result(run.name) == nullptr;
                                       });
-    seconds += static_cast<double>(search) * mean(Stage::search) +
-               static_cast<double>(all - search) * mean(Stage::final);
+    seconds += static_cast<double>(search) * expected(Stage::search) +
+               static_cast<double>(all - search) * expected(Stage::final);
   }
   return seconds;
 }
 
-SweepData& Sweep::data_of(const Cell& cell) {
-  const std::string as = to_json(cell.preprocess);
-  if (data_ && place_of(*opened_) == place_of(cell.task) && opened_as_ == as) return *data_;
-  if (data_) {
-    count_computed();
-    data_.reset();  // before the next is opened: memory holds one task
-  }
-  SweepData fresh =
-      open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open,
-                config_.plan.device.empty() ? embedded_bytes(config_.plan.net, cell.preprocess.size) : 0);
-  // Results of other pictures must not stand beside those to come.
+// What ledgers claim becomes results if it is of these pictures. Results of others must not stand beside those to come.
+void Sweep::check_known(const Cell& cell, const std::string& digest) {
   int64_t set_aside = 0;
   const auto compare = [&](const PlannedRun& run) {
-    set_aside += folder_.settle(run.name, fresh.digest);
+    set_aside += folder_.settle(run.name, digest);
     const LedgerLine* line = folder_.done(run.name);
-    check(line == nullptr || line->data_digest == fresh.digest, "task ", quote(cell.task.name),
+    check(line == nullptr || line->data_digest == digest, "task ", quote(cell.task.name),
           ": its pictures are not those of run ", run.name,
           ", which is done already; take another folder, or move ", quote(folder_.folder_of(run.name)),
           " out of this one");
@@ -202,23 +216,54 @@ SweepData& Sweep::data_of(const Cell& cell) {
     hooks_.note(
         text("task ", quote(cell.task.name), ": ", set_aside, set_aside == 1 ? " run" : " runs",
              " of the ledger had other pictures; kept there, they count for nothing, and are done again"));
+}
+
+// Opens each task that has runs to do, or results that were only claimed so far, so that what is wrong with one is told before hours of work and not after them.
+void Sweep::look_at_tasks() {
+  std::set<std::string> seen;
+  LedgerPlan record = ledger_plan(config_.plan, plan_);
+  for (Cell& cell : plan_.cells) {
+    const std::string place = place_of(cell.task);
+    if ((undone(cell) == 0 && !claimed(cell)) || !seen.insert(place).second) continue;
+    try {
+      const TaskFacts facts =
+          facts_of(cell.task, open_task(cell.task, cell.preprocess, config_.plan.data_seed, 0, config_.open));
+      check_known(cell, facts.digest);
+      facts_.emplace(place, facts);
+      if (hooks_.task) hooks_.task(facts);
+      if (!facts.lacking.empty() && hooks_.note)
+        hooks_.note(text("task ", quote(cell.task.name), ": ", facts.lacking));
+    } catch (const Error& e) {
+      if (e.fault() == Fault::resources) throw;
+      const std::string why = e.what();
+      const bool told =
+          std::ranges::any_of(unusable_, [&](const auto& other) { return other.second == why; });
+      unusable_.emplace(place, why);
+      const std::string begin = text("task ", quote(cell.task.name), ": ");
+      for (LedgerPlan::Task& task : record.tasks)
+        if (task.task == cell.task.name && task.group == cell.task.group)
+          task.failed = why.starts_with(begin) ? why.substr(begin.size()) : why;
+      if (hooks_.note && !told) hooks_.note(text(why, "; the other tasks are done without it"));
+    }
+  }
+  folder_.write_plan(record);
+}
+
+SweepData& Sweep::data_of(const Cell& cell) {
+  const std::string as = to_json(cell.preprocess);
+  if (data_ && place_of(*opened_) == place_of(cell.task) && opened_as_ == as) return *data_;
+  if (data_) {
+    count_computed();
+    data_.reset();  // before the next is opened: memory holds one task
+  }
+  SweepData fresh =
+      open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open,
+                config_.plan.device.empty() ? embedded_bytes(config_.plan.net, cell.preprocess.size) : 0,
+                static_cast<size_t>(feature_width(config_.plan.net)) * sizeof(float));
+  check_known(cell, fresh.digest);
   opened_ = &cell.task;
   opened_as_ = as;
   return data_.emplace(std::move(fresh));
-}
-
-// Opens the data of a cell; false, and told once, if that fails.
-bool Sweep::opens(const Cell& cell) {
-  if (unusable_.contains(place_of(cell.task))) return false;
-  try {
-    data_of(cell);
-    return true;
-  } catch (const Error& e) {
-    if (e.fault() == Fault::resources) throw;
-    unusable_.emplace(place_of(cell.task), e.what());
-    if (hooks_.note) hooks_.note(e.what());
-    return false;
-  }
 }
 
 // Does a run, unless it is done or somebody else does it.
@@ -229,10 +274,18 @@ void Sweep::attempt(Cell& cell, PlannedRun& run) {
     if (folder_.result(run.name) == nullptr) ++busy_;
     return;
   }
-  if (!opens(cell)) return;
+  try {
+    data_of(cell);
+  } catch (const Error& e) {
+    if (e.fault() == Fault::resources) throw;
+    unusable_.emplace(place_of(cell.task), e.what());
+    if (hooks_.note) hooks_.note(e.what());
+    return;
+  }
   if (hooks_.run) hooks_.run(cell, run, counts());
   const LedgerLine line = do_planned_run(config_, hooks_, folder_, *data_, cell, run);
   folder_.finish(line, config_.keep_tasks);
+  done_here_.insert(run.name);
   progressed_ = true;
   folder_.write_ledger_if_late();
   if (hooks_.finished) hooks_.finished(line, counts());
@@ -246,11 +299,9 @@ bool Sweep::claimed(const Cell& cell) const {
 
 // One way through a cell; false to stop.
 bool Sweep::pass(Cell& cell) {
-  // What a ledger claims counts only of the same pictures.
-  if (claimed(cell)) {
-    if (stop()) return false;
-    if (!opens(cell)) return true;
-  }
+  // What another process did not settle.
+  if (const auto facts = facts_.find(place_of(cell.task)); facts != facts_.end() && claimed(cell))
+    check_known(cell, facts->second.digest);
   const auto all_of = [&](std::vector<PlannedRun>& runs) {
     for (PlannedRun* run : rotated(runs, config_.part, config_.parts)) {
       if (unusable_.contains(place_of(cell.task))) return true;
@@ -275,6 +326,7 @@ bool Sweep::pass() {
 SweepResult Sweep::run() {
   SweepResult out;
   try {
+    look_at_tasks();
     if (!folder_.write_ledger(hooks_.stop)) throw Stopped{};
     if (hooks_.began) hooks_.began(counts());
     bool told = false;
@@ -302,11 +354,14 @@ SweepResult Sweep::run() {
   if (!folder_.write_ledger(hooks_.stop) && hooks_.note)
     hooks_.note("the ledger is held by another process and was not written; whoever goes on here writes it");
   out.counts = counts();
-  for (const auto& [task, why] : unusable_) out.failures.push_back(why);
+  for (const auto& [task, why] : unusable_)
+    if (std::ranges::find(out.failures, why) == out.failures.end()) out.failures.push_back(why);
   const auto add = [&](const PlannedRun& run) {
     const LedgerLine* line = folder_.result(run.name);
     if (line != nullptr && !line->failed.empty())
-      out.failures.push_back(text(line->form, " on ", line->task, " (run ", line->run, "): ", line->failed));
+      out.failures.push_back(text(line->form, " on ", line->task, " (run ", line->run,
+                                  done_here_.contains(run.name) ? "" : ", of an earlier sweep",
+                                  "): ", line->failed));
   };
   for (Cell& cell : plan_.cells) {
     for (const PlannedRun& run : cell.search) add(run);
@@ -323,6 +378,22 @@ SweepResult Sweep::run() {
 }  // namespace
 
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks) { return Sweep(config, hooks).run(); }
+
+std::vector<TaskLook> look_at_tasks(const PlanConfig& config, const OpenOptions& open) {
+  std::vector<TaskLook> out;
+  std::set<std::string> seen;
+  for (const Cell& cell : make_plan(config).cells) {
+    if (!seen.insert(place_of(cell.task)).second) continue;
+    TaskLook look{cell.task, {}, {}};
+    try {
+      look.facts = facts_of(cell.task, open_task(cell.task, cell.preprocess, config.data_seed, 0, open));
+    } catch (const Error& e) {
+      look.problem = e.what();
+    }
+    out.push_back(std::move(look));
+  }
+  return out;
+}
 
 SweepCounts sweep_counts(const SweepConfig& config) {
   SweepConfig looking = config;

@@ -4,10 +4,12 @@
 #ifdef VITRINE_FILES
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/training/plan.h"
+#include "models/training/sweep_data.h"
 
 namespace vitrine {
 
@@ -40,6 +42,7 @@ struct SweepCounts {
 };
 
 struct SweepHooks {
+  std::function<void(const TaskFacts&)> task;  // one with runs to do, before any of them begins
   std::function<void(const SweepCounts&)> began;
   std::function<void(const Cell&, const PlannedRun&, const SweepCounts&)> run;  // is about to begin
   std::function<void(const LedgerLine&, const SweepCounts&)> finished;          // here, not elsewhere
@@ -58,12 +61,21 @@ struct SweepResult {
   int64_t embedded_computed = 0;      // and through its patch embedding alone
 };
 
-// Does what is left of the plan, beside other processes that do the same. A run that diverged is a result. A run whose
-// input is wrong (a damaged picture) is recorded, too, and the sweep goes on; where a point of a grid failed so, nothing is
-// tested. Of a task whose pictures cannot be opened, or are not those of results that are there already, no run is done.
-// Throws for what concerns all runs, and for what the machine lacks (a full disk, too little memory): no result comes of
-// that, and the run is done another time.
+// Does what is left of the plan, beside other processes that do the same. First all tasks with runs to do are opened: of
+// one whose pictures cannot be opened, or are not those of results that are there already, no run is done, which a note
+// and the ledger say. A run that diverged is a result. A run whose input is wrong (a damaged picture) is recorded, too, and
+// the sweep goes on; where a point of a grid failed so, nothing is tested. Throws for what concerns all runs, and for what
+// the machine lacks (a full disk, too little memory): no result comes of that, and the run is done another time.
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks = {});
+
+// The tasks of a plan, each opened and closed again: what it looks like, or why it cannot be opened. With train_sizes a
+// task is there for each of them.
+struct TaskLook {
+  SuiteTask task;
+  std::optional<TaskFacts> facts;
+  std::string problem;
+};
+std::vector<TaskLook> look_at_tasks(const PlanConfig& plan, const OpenOptions& open = {});
 
 // The counts with which sweep would begin. Nothing is done or written.
 SweepCounts sweep_counts(const SweepConfig& config);

@@ -169,12 +169,15 @@ std::string SweepFolder::state_folder(const std::string& run) const {
 }
 
 void SweepFolder::finish(const LedgerLine& line, bool keep_task) {
-  const std::string folder = folder_of(line.run), task = folder + "/state/task.safetensors",
-                    words = to_json(line);
+  const std::string folder = folder_of(line.run), words = to_json(line);
   ledger_line_from_json(words, folder + "/result.json");  // what is written can be read
   std::error_code problem;
-  if (keep_task && fs::exists(task, problem)) fs::rename(task, folder + "/task.safetensors", problem);
-  if (problem) fail(Fault::output, "cannot rename ", quote(task), ": ", problem.message());
+  if (keep_task)
+    for (const char* name : {"task.safetensors", "metrics.jsonl", "run.json"}) {
+      const std::string from = text(folder, "/state/", name);
+      if (fs::exists(from, problem)) fs::rename(from, text(folder, "/", name), problem);
+      if (problem) fail(Fault::output, "cannot rename ", quote(from), ": ", problem.message());
+    }
   write_text(folder + "/result.json", words + "\n");
   remove_all(folder + "/state");
   results_[line.run] = line;
@@ -194,7 +197,32 @@ void SweepFolder::read_others() {
 void SweepFolder::read_ledger_file() {
   std::error_code ignored;
   if (!fs::exists(ledger(), ignored)) return;
-  for (LedgerLine& line : read_ledger(ledger())) absorb(std::move(line));
+  std::vector<LedgerPlan> plans;
+  for (LedgerLine& line : read_ledger(ledger(), &plans)) absorb(std::move(line));
+  for (const LedgerPlan& plan : plans) plans_[plan.name()] = to_json(plan);
+}
+
+void SweepFolder::write_plan(const LedgerPlan& plan) {
+  make_folder(path_ + "/plans");
+  write_text(text(path_, "/plans/", plan.name(), ".json"), to_json(plan) + "\n");
+}
+
+// Those of plans/ tell more than what the ledger said of them before.
+void SweepFolder::read_plans() {
+  std::error_code problem;
+  if (!fs::exists(path_ + "/plans", problem)) return;
+  for (const auto& entry : fs::directory_iterator(path_ + "/plans", problem)) {
+    const std::string path = entry.path().string();
+    if (entry.path().extension() != ".json") continue;
+    try {
+      const std::vector<std::byte> bytes = read_file(path);
+      plans_[entry.path().stem().string()] =
+          to_json(ledger_plan_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
+    } catch (const Error& e) {
+      if (unreadable_.insert(path).second && note_) note_(text(e.what(), "; it is left out"));
+    }
+  }
+  if (problem) fail(Fault::output, "cannot read folder ", quote(path_ + "/plans"), ": ", problem.message());
 }
 
 bool SweepFolder::write_ledger(const std::function<bool()>& stop) {
@@ -229,6 +257,7 @@ void SweepFolder::write_locked() {
   std::erase_if(results_, [](const auto& item) { return !item.second.failed.empty(); });
   read_others();
   read_ledger_file();
+  read_plans();
   std::string all;
   const auto add = [&](const std::string& run, const Cell& cell) {
     const LedgerLine* line = result(run);
@@ -257,6 +286,7 @@ void SweepFolder::write_locked() {
                     l->weight_decay, l->train_images, l->seed, l->run, l->data_digest);
   });
   for (const LedgerLine* line : others) all += to_json(*line) + "\n";
+  for (const auto& [name, plan] : plans_) all += plan + "\n";
   remove_temporaries(path_);
   write_text(ledger(), all);
   late_ = false;

@@ -3,8 +3,9 @@
 //   runs/NAME/lock         held by who does the run
 //   runs/NAME/state/       its run folder (tune.h) while it is done
 //   runs/NAME/result.json  written at once or not at all: then the run is done
-//   runs/NAME/task.safetensors  if tasks are kept
-//   ledger.jsonl           all results: those of runs/, and whatever else stood there before
+//   runs/NAME/task.safetensors, metrics.jsonl, run.json  if tasks are kept
+//   plans/NAME.json        what a sweep set out to do, and which tasks it could not open
+//   ledger.jsonl           all results and the plans: those of these folders, and whatever else stood there before
 //
 // A line of a ledger whose run has no folder here (the folder is a copy of its ledger alone, or the line came from another
 // ledger) is a claim: the run counts as done, but whether it saw the same pictures is known only when those are opened.
@@ -20,6 +21,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/file.h"
 #include "models/training/plan.h"
@@ -51,11 +53,15 @@ class SweepFolder {
   std::unique_ptr<const FileLock> take(const std::string& run);
   std::string folder_of(const std::string& run) const { return path_ + "/runs/" + run; }
   std::string state_folder(const std::string& run) const;  // made if need be
-  // Writes the result and removes what the run needed on the way; with `keep_task` its task file moves up.
+  // Writes the result and removes what the run needed on the way; with `keep_task` its task file moves up, with
+  // its metrics and its record, so that there can be a report of it.
   void finish(const LedgerLine& line, bool keep_task);
 
   std::string ledger() const { return path_ + "/ledger.jsonl"; }
-  // Makes the ledger anew: results of the plan in its order, then all other lines, sorted. True if it was written.
+  // Keeps what a plan wants beside the results, in place of what was said of it before.
+  void write_plan(const LedgerPlan& plan);
+  // Makes the ledger anew: results of the plan in its order, then all other lines, sorted, then all plans. True if it was
+  // written.
   bool write_ledger(const std::function<bool()>& stop = {});
   // The same unless writing would take much of the time, or another process writes at this moment.
   void write_ledger_if_late();
@@ -65,6 +71,7 @@ class SweepFolder {
   LedgerLine read_result(const std::string& run) const;
   void read_others();
   void read_ledger_file();
+  void read_plans();
   void absorb(LedgerLine line);
   void write_locked();
 
@@ -75,9 +82,10 @@ class SweepFolder {
   std::map<std::string, LedgerLine> results_;                        // of runs/
   std::map<std::string, std::map<std::string, LedgerLine>> claims_;  // by run and digest
   std::map<Key, LedgerLine> rest_;                                   // lines that are kept, no more
-  std::set<std::string> unreadable_;                                 // results of other plans, told once
-  double written_ = -1e9, took_ = 0;                                 // of a steady clock, in seconds
-  bool late_ = false;                                                // the ledger lacks a result
+  std::map<std::string, std::string> plans_;                         // lines by name
+  std::set<std::string> unreadable_;  // results of other plans, and plans, told once
+  double written_ = -1e9, took_ = 0;  // of a steady clock, in seconds
+  bool late_ = false;                 // the ledger lacks a result
 };
 
 }  // namespace vitrine

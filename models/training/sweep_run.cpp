@@ -56,6 +56,7 @@ class OneRun {
   void keep_all_features();
   TuneResult train(LedgerLine& line);
   void ask(const Task& task, LedgerLine& line);
+  void save_record(const LedgerLine& line) const;
   // A model has no hook to stop while it is asked.
   std::function<void(int64_t, int64_t)> asking() const {
     return [this](int64_t, int64_t) {
@@ -135,6 +136,27 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
   line.seconds += seconds_since(began);
 }
 
+// For a report of the run.
+void OneRun::save_record(const LedgerLine& line) const {
+  RunRecord record{.version = line.version,
+                   .data = with_absolute_place(line.data),
+                   .exif = data_.preprocess.exif,
+                   .device = tuned_.device.empty() ? "cpu" : tuned_.device,
+                   .precision = name_of(tuned_.precision),
+                   .train_samples = line.train_images,
+                   .trained_parameters = line.trained_parameters,
+                   .backbone_parameters = line.backbone_parameters};
+  if (run_.stage == Stage::final) {
+    record.test_accuracy = line.accuracy;
+    record.test_loss = line.loss;
+    record.test_samples = line.asked_images;
+  }
+  if (cell_.task.train_limit) record.choice = text("train_limit ", *cell_.task.train_limit);
+  if (config_.plan.data_seed != 0)
+    record.choice += text(record.choice.empty() ? "" : ", ", "data_seed ", config_.plan.data_seed);
+  save_run_record(folder_.state_folder(run_.name), record);
+}
+
 LedgerLine OneRun::line() {
   check(is_utf8(backbone().source), "sweep: the backbone's path ", quote(backbone().source),
         " is not UTF-8, as the ledger's text must be");
@@ -177,6 +199,7 @@ LedgerLine OneRun::line() {
   try {
     const TuneResult result = train(line);
     ask(result.task, line);
+    if (config_.keep_tasks) save_record(line);
   } catch (const Error& e) {
     // What the machine lacks says nothing of the run, which is done another time.
     if (e.fault() == Fault::output || e.fault() == Fault::resources)
