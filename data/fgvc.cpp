@@ -61,7 +61,7 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool key(string_t& words) override {
     check_stays_inside(words, who_);
-    check(seen_.insert(words).second, who_, ": ", quote(words), " appears twice");
+    check(seen_.insert(one_spelling(words)).second, who_, ": ", quote(words), " appears twice");
     key_ = std::move(words);
     return true;
   }

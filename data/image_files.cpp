@@ -67,6 +67,8 @@ void check_stays_inside(std::string_view path, const std::string& who) {
         ": expected a path inside the data set, got ", quote(path));
 }
 
+std::string one_spelling(const std::string& path) { return fs::path(path).lexically_normal().string(); }
+
 std::string folder_with(const std::vector<std::string>& folders, const std::string& path,
                         const std::string& who) {
   std::string tried;

@@ -20,6 +20,9 @@ DatasetPointer image_files(const std::string& who, const std::string& root, std:
 // and has no `..` and no NUL.
 void check_stays_inside(std::string_view path, const std::string& who);
 
+// One spelling of a path for all of them: "./a//b.png" is "a/b.png".
+std::string one_spelling(const std::string& path);
+
 // The first of `folders` in which a file of this name is; throws, naming them all, if it is in none.
 std::string folder_with(const std::vector<std::string>& folders, const std::string& path,
                         const std::string& who);

@@ -253,6 +253,8 @@ Suite read_suite_text(std::string_view words, const std::string& folder, const s
   check(static_cast<int64_t>(words.size()) <= most_bytes, who, ": expected at most ", most_bytes,
         " bytes, got ", words.size());
   check(is_utf8(words), who, ": expected UTF-8");
+  constexpr std::string_view mark = "\xEF\xBB\xBF";  // of the byte order, as some editors begin a file
+  if (words.starts_with(mark)) words.remove_prefix(mark.size());
   check_depth(words, who);
   toml::table file;
   try {

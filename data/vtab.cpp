@@ -60,7 +60,7 @@ std::optional<List> read_list(const fs::path& folder, const char* name) {
   for (const Line& line : lines_of(words)) {
     const std::string who = line_of(list, line.number);
     Entry entry = entry_of(line, who);
-    const auto [first, is_new] = lines.emplace(entry.path, line.number);
+    const auto [first, is_new] = lines.emplace(one_spelling(entry.path), line.number);
     check(is_new, who, ": ", quote(entry.path), " is already on line ", first->second);
     list.greatest = std::max(list.greatest, entry.label);
     list.entries.push_back(std::move(entry));

@@ -165,6 +165,18 @@ Scope backbone_scope(const TunedConfig& config, const TransformerConfig& backbon
       .with(additions_of(config));
 }
 
+bool keeps_embedding(const TunedConfig& config, const TransformerConfig& backbone) {
+  if (config.method == Method::sidetune) return false;
+  bool learns = false;
+  const Scope constant([](const Wanted&) { return Variable(); }), learning([&](const Wanted&weight) {
+    learns = learns || weight.block < 0;
+    return Variable();
+  });
+  const Transformer unused(with_classes(backbone, 0),
+                           backbone_scope(config, backbone, {constant, learning, learning}));
+  return !learns;
+}
+
 VitConfig side_config(const TransformerConfig& backbone) {
   VitConfig side;
   side.image_size = image_size(backbone);

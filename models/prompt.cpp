@@ -41,6 +41,12 @@ void check_prompts(const PromptConfig& given, const PromptPlaces& places) {
   const bool deep = c.kind == PromptKind::deep, whole = c.first == 0 && c.last == places.blocks();
   check(c.location == PromptLocation::prepend || places.tokens > 0,
         "prompts: a Swin takes them beside its tokens alone");
+  if (c.start == PromptStart::class_tokens) {
+    check(places.class_token, "prompts: this backbone has no class token for them to start from");
+    check(c.location == PromptLocation::prepend,
+          "prompts: those that start from class tokens stand beside the tokens, not ", name_of(c.location));
+    check(c.projection == 0, "prompts: those that start from class tokens have no projection");
+  }
   check(c.location != PromptLocation::add || c.count == places.tokens, "prompts: ", places.tokens,
         " tokens take as many prompts that are added to them, not ", c.count);
   check(c.count > 0 && c.count <= 1 << 16, "prompts: expected 1 to 65536, got ", c.count);
@@ -54,12 +60,6 @@ void check_prompts(const PromptConfig& given, const PromptPlaces& places) {
   check(!c.gated || !deep, "prompts: only shallow ones have gates");
   check(c.location != PromptLocation::pixels || (!deep && c.projection == 0),
         "prompts: only shallow ones without projection can be pixels");
-  if (c.start == PromptStart::class_tokens) {
-    check(places.class_token, "prompts: this backbone has no class token for them to start from");
-    check(c.location == PromptLocation::prepend,
-          "prompts: those that start from class tokens stand beside the tokens, not ", name_of(c.location));
-    check(c.projection == 0, "prompts: those that start from class tokens have no projection");
-  }
   check(c.location != PromptLocation::add || (!c.gated && c.pooling != PromptPooling::prompts),
         "prompts: those that are added to tokens have no gates and cannot be pooled");
 }

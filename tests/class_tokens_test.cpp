@@ -181,8 +181,21 @@ TEST_CASE("class tokens: damaged pictures have no part in a mean; what does not 
   empty.dataset = std::make_shared<Damaged>(
       sound.dataset, [&](int64_t i) { return sound.dataset->label(i) == first_class; });
   config.max_bad = 40;
-  CHECK_THROWS_WITH_AS(start_of(backbone, empty, config), doctest::Contains("no undamaged training images"),
-                       Error);
+  // A class without any keeps the prompt that it came with; the others are what they were.
+  {
+    const Tensor some = start_of(backbone, empty, config), all = start_of(backbone, sound, config);
+    TunedConfig fresh = config.model;
+    fresh = for_classes(fresh, sound.dataset->classes());
+    const TunedModel came(backbone, fresh, config.seed);
+    const Tensor own = came.task_tensors().at("prompts");
+    const int64_t classes = sound.dataset->classes(), width = 16;
+    REQUIRE(some.numel() == own.numel());
+    for (int64_t i = 0; i < some.numel(); ++i) {
+      const bool lacks = i / width % classes == first_class;
+      const auto at = static_cast<size_t>(i);
+      CHECK(some.data<float>()[at] == (lacks ? own : all).data<float>()[at]);
+    }
+  }
 
   const auto refused = [&](const Backbone& net, auto change, const char* words) {
     TuneConfig wrong = config_of("vpt-deep");

@@ -117,6 +117,8 @@ TEST_CASE("vtab: what lists may hold, and what they may not") {
   CHECK(says(refused(std::string("train800/0.png 1\na\0b 1", 22)), "line 2: expected a path inside"));
   CHECK(says(refused("train800/0.png 1\ntrain800/1.png 1\ntrain800/0.png 2"),
              "line 3: 'train800/0.png' is already on line 1"));
+  for (const std::string other : {"./train800/0.png", "train800//0.png", "train800/./0.png"})
+    CHECK(says(refused("train800/0.png 1\n" + other + " 1"), "line 2: '" + other + "' is already on line 1"));
   CHECK(says(refused("train800/0.png 1\ntrain800/9.png 1"), "train800/9.png' is no file"));
   CHECK(says(refused("train800/0.png 1\ntrain800 1"), "train800' is no file"));
   CHECK(says(refused("train800/9.png 1"), "line 1: 'train800/9.png' is a file neither in '"));
@@ -189,6 +191,8 @@ TEST_CASE("fgvc: what is no object of paths and classes is refused by name") {
         says(refused("{\"c/1.png\": 9, \"a/1.png\": " + value + "}"), "'a/1.png': expected a whole number"));
   CHECK(says(refused("{\"a/1.png\": 3, \"a/1.png\": 3}"), "'a/1.png' appears twice"));
   CHECK(says(refused("{\"a/1.png\": 3, \"a\\/1.png\": 4}"), "appears twice"));
+  for (const std::string other : {"./a/1.png", "a//1.png", "a/./1.png"})
+    CHECK(says(refused("{\"a/1.png\": 3, \"" + other + "\": 3}"), "'" + other + "' appears twice"));
   for (const std::string path : {"/etc/passwd", "../outside.png", "", "a/../../outside.png", "a\\u0000b"})
     CHECK(says(refused("{\"a/1.png\": 3, \"" + path + "\": 4}"), "expected a path inside the data set"));
   CHECK(says(refused("{\"a/1.png\": 3, \"a/9.png\": 4}"), "a/9.png' is no file"));

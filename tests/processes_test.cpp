@@ -167,6 +167,44 @@ TEST_CASE("processes: everybody gets everybody's bytes, in the order of ranks") 
   }
 }
 
+TEST_CASE("processes: one that comes to its end before the others ends all, and they may go on after it") {
+  for (const int early : {0, 1, 2})
+    for (const bool inner : {false, true}) {
+      CAPTURE(early);
+      CAPTURE(inner);
+      std::vector<int> after(3, 0);
+      const auto thrown = in_processes(3, [&](Processes& processes) {
+        const auto exchanges = [&] {
+          if (processes.rank() == early) return;
+          for (int i = 0; i < 3; ++i) processes.exchange(bytes_of("x"));
+        };
+        std::string caught;
+        try {
+          processes.together([&] {
+            if (inner)
+              processes.together(exchanges);
+            else
+              exchanges();
+          });
+        } catch (const Error& error) {
+          caught = error.what();
+        }
+        // Nobody is left alone.
+        processes.together([&] {
+          after[static_cast<size_t>(processes.rank())] =
+              static_cast<int>(processes.exchange(bytes_of("y")).size());
+        });
+        check(caught.empty(), caught);
+      });
+      const std::string expected = text("1 process ", early, " of 3 is done, or elsewhere, where process ",
+                                        early == 0 ? 1 : 0, " goes on");
+      for (size_t rank = 0; rank < 3; ++rank) {
+        CHECK_MESSAGE(thrown[rank].find(expected.substr(2)) != std::string::npos, thrown[rank]);
+        CHECK(after[rank] == 3);
+      }
+    }
+}
+
 TEST_CASE("processes: what one throws anywhere, all throw, and they may go on after it") {
   for (const int fails_in :
        {0, 1, 2, 3}) {  // before, between and after the exchanges of the inner body, or outside of it
@@ -453,7 +491,8 @@ TEST_CASE("processes: pictures that only one of them cannot read are left out by
   }
 }
 
-TEST_CASE("processes: a loss that is not finite, and a class without images, end all with the words of one") {
+TEST_CASE(
+    "processes: a loss that is not finite ends all with the words of one; a class without images ends none") {
   Backbone backbone = small_backbone();
   const TuneData data = small_data(backbone);
   TuneConfig wild = config_of("linear", 4);
@@ -466,8 +505,9 @@ TEST_CASE("processes: a loss that is not finite, and a class without images, end
   for (const int count : {2, 4}) CHECK(run_on(count, backbone, data, wild) == expected);
   TuneData fewer = data;
   std::erase_if(fewer.train, [&](int64_t i) { return data.dataset->label(i) == 1; });
-  CHECK(run_on(2, backbone, fewer, config_of("linear", 2)).thrown.find("has no training images") !=
-        std::string::npos);
+  const Run alone = run_on(0, backbone, fewer, config_of("linear", 2));
+  CHECK(alone.notes.starts_with("1 of 8 classes has no training images"));
+  CHECK(run_on(2, backbone, fewer, config_of("linear", 2)) == alone);
 }
 
 TEST_CASE("processes: what must be the same in all of them is asked before the first step") {
@@ -495,6 +535,13 @@ TEST_CASE("processes: what must be the same in all of them is asked before the f
   both(refused([](TuneConfig&, TuneData& d, const Backbone*&) { d.train.pop_back(); }), "other data");
   both(refused([&](TuneConfig&, TuneData&, const Backbone*& net) { net = &other; }), "another backbone");
   both(refused([](TuneConfig& c, TuneData&, const Backbone*&) { c.batch = 0; }), "(in process 1)");
+  const Folder folder("resumed-in-one");
+  const auto resumed = in_processes(2, [&](Processes& processes) {
+    TuneHooks hooks;
+    hooks.processes = &processes;
+    tune(backbone, data, config_of("vpt-deep", 2), folder.path, processes.rank() == 1, hooks);
+  });
+  both(resumed, "process 1 of 2 and process 0: only one of them is to resume");
   const std::string too_few = run_on(3, backbone, data, config_of("vpt-deep", 2)).thrown;
   CHECK(too_few.find("3 processes share the micro-batches of each step, but there are only 2") !=
         std::string::npos);

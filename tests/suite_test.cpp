@@ -91,6 +91,13 @@ TEST_CASE("suites: what is given, and what is taken for granted") {
   CHECK(read_suite_text(start + "augment = [\"shift\"]", "").tasks[0].augment.shift);
 }
 
+TEST_CASE("suites: a byte order mark at the beginning is passed over") {
+  const Suite suite = read_suite_text("\xEF\xBB\xBF" + start, "/suites");
+  CHECK(suite.name == "x");
+  CHECK(suite.tasks.size() == 1);
+  CHECK(says(refused(start + "\xEF\xBB\xBF"), "malformed TOML"));
+}
+
 TEST_CASE("suites: places and the environment") {
   const Environment absolute("VITRINE_TEST_A", "/data"), relative("VITRINE_TEST_B", "here"),
       empty("VITRINE_TEST_C", "");

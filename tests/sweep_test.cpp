@@ -10,11 +10,13 @@
 #include <thread>
 
 #include "data/joined.h"
+#include "data/subset.h"
 #include "engine/file.h"
 #include "models/methods.h"
 #include "models/training/sweep.h"
 #include "models/training/sweep_data.h"
 #include "models/training/sweep_folder.h"
+#include "models/training/table.h"
 #include "tune_runs.h"
 
 namespace vitrine::testing {
@@ -244,13 +246,14 @@ TEST_CASE("sweep: a run's name depends on all that its result depends on, and on
   sizes.preset = "paper";
   CHECK(make_plan(sizes).cells[1].method == "adapter");
   plan.methods = {"mlp", "mlp-3"};
-  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("same runs"), Error);
+  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("methods 'mlp' and 'mlp-3' are the same here"),
+                       Error);
   plan.methods = {"linear"};
 
   plan.tasks.push_back(task_of("colors"));
   CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("twice"), Error);
   plan.tasks[1].group = "another group";
-  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("same runs"), Error);
+  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("tasks 'colors' and 'colors' are the same"), Error);
   plan.tasks = {};
   CHECK_THROWS_AS(make_plan(plan), Error);
 }
@@ -266,6 +269,7 @@ TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is
   line.seed = std::numeric_limits<uint64_t>::max();
   line.seconds = 1.25;
   line.accuracy = 0.25;
+  line.backbone_parameters = 1;
   line.stage = Stage::final;
   const std::string json = to_json(line);
   CHECK(json.find('\n') == std::string::npos);
@@ -309,8 +313,38 @@ TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is
   refused("stage", "middle", "search or final");
   refused("seed", -1, "whole number");
   refused("test", {{"top1", 1.5}, {"score", 0}, {"loss", 0}, {"images", 1}}, "top1 is 1.5");
+  refused("backbone_parameters", 0, "backbone_parameters is 0");
+  refused("other_pictures", 1, "true or false");
   CHECK_THROWS_AS(ledger_line_from_json("{", "there"), Error);
   CHECK_THROWS_AS(ledger_line_from_json("[]", "there"), Error);
+  // What is wrong in the settings has its place, too, and nothing may be nested without end.
+  const auto with_settings = [&](const std::string& more) {
+    std::string words = json;
+    words.insert(words.find("\"learning_rate\""), more + ",");
+    return words;
+  };
+  CHECK_THROWS_WITH_AS(ledger_line_from_json(with_settings(R"("prompt_variant":3)"), "there"),
+                       doctest::Contains("there: settings: expected prompt_variant"), Error);
+  for (const char* key : {"x", "prompt_variant", "learning_rates"}) {
+    const std::string deep = text("\"", key, "\":", std::string(200'000, '['), std::string(200'000, ']'));
+    CHECK_THROWS_WITH_AS(ledger_line_from_json(with_settings(deep), "there"),
+                         doctest::Contains("there: is nested too deeply"), Error);
+  }
+  CHECK_THROWS_WITH_AS(variant_words(std::string(200'000, '[') + std::string(200'000, ']')),
+                       doctest::Contains("nested too deeply"), Error);
+  // Older versions wrote losses that count as diverged now; what is written can be read.
+  LedgerLine great = ledger_line_from_json(json, "there");
+  great.loss = 3.4e36;
+  const LedgerLine lost = ledger_line_from_json(to_json(great), "there");
+  CHECK(lost.diverged == too_great(great.loss));
+  CHECK(!lost.complete());
+  great.loss = greatest_loss;
+  CHECK(ledger_line_from_json(to_json(great), "there").complete());
+  great.other_pictures = true;
+  great.failed = "cannot read 'caf\xe9'";
+  const LedgerLine aside = ledger_line_from_json(to_json(great), "there");
+  CHECK(aside.other_pictures);
+  CHECK(aside.failed.starts_with("cannot read 'caf"));
 
   const Folder folder("ledger");
   const auto read = [&](const std::string& words) {
@@ -322,36 +356,106 @@ TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is
   CHECK_THROWS_WITH_AS(read(json + "\n" + to_json(line) + "\n"), doctest::Contains("another result"), Error);
 }
 
-TEST_CASE("sweep: a task without val gets a stratified fifth of class-balanced images") {
-  const auto train = open_dataset("synthetic:colors", Split::train);
+TEST_CASE("sweep: a task learns from as many images as its limit says, val among them") {
+  const auto train = open_dataset("synthetic:colors", Split::train),
+             val = open_dataset("synthetic:colors", Split::val);
   SuiteTask task = task_of("colors", 80);
   const Preprocess preprocess = preprocess_of(small_backbone());
-  // A data set with its own val gives it, whatever the limit of train.
-  const SweepData own = open_task(task, preprocess, 0, 0);
-  CHECK(own.train == class_balanced(*train, 80, 0));
-  CHECK(own.val.size() == 200);
-  CHECK(own.both().size() == 280);
-  CHECK(own.learned->size() == 1200);
-  const auto val = open_dataset("synthetic:colors", Split::val);
-  for (size_t i = 0; i < own.val.size(); ++i) {
-    CHECK(own.val[i] == 1000 + static_cast<int64_t>(i));
-    REQUIRE(own.learned->image(own.val[i]).rgb == val->image(static_cast<int64_t>(i)).rgb);
-    REQUIRE(own.learned->label(own.val[i]) == val->label(static_cast<int64_t>(i)));
+  REQUIRE(has_own_val(task));
+  // Without a limit train and val are taken as the data have them.
+  task.train_limit.reset();
+  const SweepData whole = open_task(task, preprocess, 0, 0);
+  CHECK(whole.train == all_samples(*train));
+  CHECK(whole.val.size() == static_cast<size_t>(val->size()));
+  CHECK(whole.both() == all_samples(*whole.learned));
+  CHECK(whole.learned->size() == train->size() + val->size());
+  for (int64_t i = 0; i < val->size(); ++i) {
+    CHECK(whole.val[static_cast<size_t>(i)] == train->size() + i);
+    REQUIRE(whole.learned->image(train->size() + i).rgb == val->image(i).rgb);
+    REQUIRE(whole.learned->label(train->size() + i) == val->label(i));
   }
-  CHECK(own.learned->image(3).rgb == train->image(3).rgb);
+  CHECK(whole.learned->image(3).rgb == train->image(3).rgb);
   CHECK_THROWS_AS(joined(train, open_dataset("synthetic:shapes", Split::val)), Error);
+  // With one they are so many together, a fifth of them val.
+  for (const int64_t limit : {16, 80, 500, 1100}) {
+    task.train_limit = limit;
+    const SweepData own = open_task(task, preprocess, 0, 0);
+    CHECK(static_cast<int64_t>(own.both().size()) == limit);
+    const int64_t fifth = std::min(limit / 5, val->size());
+    CHECK(static_cast<int64_t>(own.val.size()) == std::max(fifth, limit - train->size()));
+    if (limit - fifth < train->size()) CHECK(own.train == class_balanced(*train, limit - fifth, 0));
+    for (const int64_t i : own.val) CHECK(i >= train->size());
+    CHECK(std::set(own.val.begin(), own.val.end()).size() == own.val.size());
+    CHECK(facts_of(task, own).train + facts_of(task, own).val == limit);
+    CHECK(facts_of(task, own).offered == train->size() + val->size());
+  }
+  task.train_limit = 5000;
+  CHECK(open_task(task, preprocess, 0, 0).digest == whole.digest);
+  task.train_limit = 8;
+  CHECK_THROWS_WITH_AS(open_task(task, preprocess, 0, 0), doctest::Contains("each of 8 classes"), Error);
   // The digest tells samples and seeds apart.
+  task.train_limit = 80;
+  const SweepData own = open_task(task, preprocess, 0, 0);
   task.train_limit = 72;
   CHECK(open_task(task, preprocess, 0, 0).digest != own.digest);
   task.train_limit = 80;
   CHECK(open_task(task, preprocess, 1, 0).digest != own.digest);
   CHECK(open_task(task, preprocess, 0, 99).digest == own.digest);
+  // `val` says how many of them it is.
+  task.val = 30;
+  CHECK(open_task(task, preprocess, 0, 0).val.size() == 30);
+  CHECK(open_task(task, preprocess, 0, 0).train.size() == 50);
+  task.train_limit.reset();
+  CHECK(open_task(task, preprocess, 0, 0).val.size() == 30);
+  CHECK(open_task(task, preprocess, 0, 0).train.size() == static_cast<size_t>(train->size()));
+  task.val = 201;
+  CHECK_THROWS_WITH_AS(open_task(task, preprocess, 0, 0), doctest::Contains("at most 200 images"), Error);
+  task.val.reset();
   task.classes = 9;
   CHECK_THROWS_WITH_AS(open_task(task, preprocess, 0, 0), doctest::Contains("task 'colors': expected 9"),
                        Error);
-  task.classes = 8;
-  task.val = 100;
-  CHECK_THROWS_WITH_AS(open_task(task, preprocess, 0, 0), doctest::Contains("own split has 200"), Error);
+}
+
+TEST_CASE("sweep: val of few images has as many of each class as can be, and classes may be without") {
+  const auto val = open_dataset("synthetic:colors", Split::val);
+  for (const int64_t count : {0, 3, 8, 21, 200, 300}) {
+    const std::vector<int64_t> some = spread_over_classes(*val, count, 5);
+    CHECK(static_cast<int64_t>(some.size()) == std::min(count, val->size()));
+    CHECK(std::ranges::is_sorted(some));
+    std::vector<int64_t> counts(static_cast<size_t>(val->classes()));
+    for (const int64_t i : some) ++counts[val->label(i)];
+    CHECK(std::ranges::max(counts) - std::ranges::min(counts) <= 1);
+  }
+  CHECK(spread_over_classes(*val, 3, 5) != spread_over_classes(*val, 3, 6));
+}
+
+TEST_CASE("sweep: names of runs from before limits were of train and val stay where they mean the same") {
+  const Made made("unused");
+  const auto old_name = [&](const SuiteTask& task) {
+    PlanConfig plan = made.config.plan;
+    plan.tasks = {task};
+    const Cell cell = make_plan(plan).cells[0];
+    nlohmann::json j{{"name", task.name}, {"data", task.data}, {"metric", "top1"}, {"data_seed", 0}};
+    if (task.train_limit) j["train_limit"] = *task.train_limit;
+    if (task.val) j["val"] = *task.val;
+    const nlohmann::json what{{"protocol", 1},
+                              {"backbone", plan.backbone_identity},
+                              {"task", j},
+                              {"method", "linear"},
+                              {"settings", nlohmann::json::parse(to_json(cell.search[0].config))},
+                              {"preprocess", nlohmann::json::parse(to_json(cell.preprocess))},
+                              {"stage", "search"}};
+    const std::string canonical = what.dump();
+    return std::pair(cell.search[0].name, sha256_hex(std::as_bytes(std::span(canonical))).substr(0, 20));
+  };
+  SuiteTask own = task_of("colors"), none = task_of("colors");
+  none.data = "fashion-mnist:mnist";
+  none.val = 8;
+  REQUIRE(!has_own_val(none));
+  CHECK(old_name(none).first == old_name(none).second);
+  CHECK(old_name(own).first != old_name(own).second);
+  own.train_limit.reset();
+  CHECK(old_name(own).first == old_name(own).second);
 }
 
 TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is computed once") {
@@ -380,8 +484,10 @@ TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is
     return digest(result.task) + sha256_hex(logits.raw());
   };
   const Kept kept{std::make_shared<KeptFeatures>(data.dataset),
+                  {},
                   std::make_shared<PreparedImages>(data.dataset, data.preprocess, size_t{1} << 30)},
       test_kept{std::make_shared<KeptFeatures>(test),
+                {},
                 std::make_shared<PreparedImages>(test, data.preprocess, size_t{1} << 30)};
   for (const int workers : {0, 2})
     for (const uint64_t seed : {0, 1})
@@ -401,14 +507,65 @@ TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is
   config.model.prompts.count = 2;
   config.augment.flip = true;
   REQUIRE(!keeps_features(config));
-  const Kept pictures{{}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, size_t{1} << 30)};
-  const Kept few{{}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, 5 * 32 * 32 * 3)};
+  const Kept pictures{
+      {}, {}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, size_t{1} << 30)};
+  const Kept few{{}, {}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, 5 * 32 * 32 * 3)};
   const std::string alone = run({}, {}, 1, 1e-2, 0);
   CHECK(alone == run(pictures, {}, 1, 1e-2, 0));
   CHECK(alone == run(pictures, {}, 1, 1e-2, 2));
   CHECK(pictures.images->decoded() == static_cast<int64_t>(data.train.size()));
   CHECK(alone == run(few, {}, 1, 1e-2, 0));
   CHECK(few.images->decoded() > static_cast<int64_t>(data.train.size()));
+
+  // What goes into the first block, of each method that leaves it as it is; in a store of some pictures only, too.
+  config.augment = {};
+  const Backbone swin = small_swin();
+  for (const bool is_swin : {false, true})
+    for (const std::string method :
+         {"vpt-deep", "vpt-shallow", "vpt-gated", "partial-1", "partial-3", "adapter-4", "lora-2", "bias",
+          "full", "ssf", "vpt-deep+bias", "sidetune", "cls"}) {
+      if (is_swin && method == "cls") continue;
+      CAPTURE(is_swin);
+      CAPTURE(method);
+      const Backbone& net = is_swin ? swin : backbone;
+      config.model = method_from_text(method);
+      if (config.model.prompts.kind != PromptKind::none) config.model.prompts.count = 2;
+      config.model.drop_path = 0.1;
+      const bool keeps = keeps_embedding(config, net);
+      CHECK(keeps == std::set<std::string>{"vpt-deep", "vpt-shallow", "vpt-gated", "partial-1", "partial-3",
+                                           "adapter-4", "lora-2"}
+                         .contains(method));
+      const auto of = [&](const Kept& own, const Kept& test_own) {
+        TuneData shared = data;
+        shared.kept = own;
+        const Task task = tune(net, shared, config, "", false, {}).task;
+        Tensor logits;
+        evaluate(TunedModel(net, task, DType::f32, {}, Use::prediction), test, asked, data.preprocess, 3, 1,
+                 0, &logits, {}, {}, nullptr, test_own);
+        return digest(task) + sha256_hex(logits.raw());
+      };
+      const size_t one = embedded_bytes(net.config, 32);
+      for (const size_t most : {size_t{1000} * one, 5 * one + 1}) {
+        const Kept own{{}, std::make_shared<KeptEmbedded>(data.dataset, most), {}},
+            test_own{{}, keeps ? std::make_shared<KeptEmbedded>(test, most) : nullptr, {}};
+        const std::string apart = of({}, {});
+        CHECK(of(own, test_own) == apart);
+        CHECK(of(own, test_own) == apart);
+        if (!keeps) {
+          CHECK(own.embedded->computed() == 0);
+        } else if (most > 6 * one) {
+          CHECK(own.embedded->computed() == static_cast<int64_t>(data.train.size()));
+          CHECK(test_own.embedded->computed() == static_cast<int64_t>(asked.size()));
+        } else {
+          CHECK(own.embedded->computed() > static_cast<int64_t>(data.train.size()));
+        }
+      }
+      // Pictures that are mirrored now and then are no longer what they were.
+      TuneConfig mirrored = config;
+      mirrored.augment.flip = true;
+      CHECK(!keeps_embedding(mirrored, net));
+    }
+  config.model = method_from_text("vpt-deep");
 
   // They are of one data set, backbone and preprocessing.
   Preprocess other = data.preprocess;
@@ -419,7 +576,7 @@ TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is
                                            data.preprocess),
                   Error);
   CHECK_THROWS_AS(run({}, kept, 0, 1e-2, 0), Error);
-  CHECK_THROWS_AS(run({{}, test_kept.images}, {}, 0, 1e-2, 0), Error);
+  CHECK_THROWS_AS(run({{}, {}, test_kept.images}, {}, 0, 1e-2, 0), Error);
 }
 
 TEST_CASE("sweep: search, final runs and ledger; features go through the net once") {
@@ -441,8 +598,9 @@ TEST_CASE("sweep: search, final runs and ledger; features go through the net onc
   CHECK(result.counts.done == 16);
   CHECK(result.failures.empty());
   CHECK(!result.stopped);
-  // Of each task train, val and test once, not for each of its four linear runs.
-  CHECK(result.features_computed == 2 * (48 + 200 + 500));
+  // Of each task train, val and test once, not for each of its four linear runs, nor in each epoch of the others.
+  CHECK(result.features_computed == 2 * (48 + 500));
+  CHECK(result.embedded_computed == 2 * (48 + 500));
   const std::vector<LedgerLine> lines = read_ledger(result.ledger);
   const std::vector<std::string> whole = without_times(result.ledger);
   REQUIRE(lines.size() == 16);
@@ -453,14 +611,14 @@ TEST_CASE("sweep: search, final runs and ledger; features go through the net onc
     const LedgerLine* own = &lines[4 * cell];
     CHECK(own[0].stage == Stage::search);
     CHECK(own[1].stage == Stage::search);
-    CHECK(own[0].train_images == 48);
-    CHECK(own[0].asked_images == 200);
+    CHECK(own[0].train_images == 48 - 48 / 5);
+    CHECK(own[0].asked_images == 48 / 5);
     const bool second = own[1].score > own[0].score;
     for (int seed = 0; seed < 2; ++seed) {
       CHECK(own[2 + seed].stage == Stage::final);
       CHECK(own[2 + seed].seed == static_cast<uint64_t>(seed));
       CHECK(own[2 + seed].learning_rate == own[second].learning_rate);
-      CHECK(own[2 + seed].train_images == 248);
+      CHECK(own[2 + seed].train_images == 48);
       CHECK(own[2 + seed].asked_images == 500);
     }
   }
@@ -551,6 +709,28 @@ TEST_CASE("sweep: prompts that start from class tokens are as many as each task 
     const Evaluation e = evaluate(model, data.test, all_samples(*data.test), data.preprocess, 64, 0);
     CHECK(e.loss == lines[i].loss);
   }
+}
+
+TEST_CASE("sweep: embedded pictures are kept where they fit beside the prepared ones, and change no result") {
+  const Folder whole("sweep-cache");
+  Made made(whole.path);
+  made.config.plan.methods = {"vpt-deep"};
+  const size_t pictures = (48 + 200 + 500) * 32 * 32 * 3, one = embedded_bytes(made.config.plan.net, 32);
+  const SweepResult all = sweep(made.config, {});
+  CHECK(all.embedded_computed == 48 + 200 + 500);
+  const std::vector<std::string> expected = without_times(all.ledger);
+  const auto with_cache = [&](size_t cache) {
+    const Folder folder("sweep-less-cache");
+    made.config.out = folder.path;
+    made.config.cache = cache;
+    const SweepResult result = sweep(made.config, {});
+    CHECK(without_times(result.ledger) == expected);
+    return result.embedded_computed;
+  };
+  CHECK(with_cache(pictures + (48 + 200) * one - 1) == 0);
+  CHECK(with_cache(pictures + (48 + 200) * one) == 48 + 200);
+  CHECK(with_cache(pictures + (48 + 200 + 500) * one) == 48 + 200 + 500);
+  CHECK(with_cache(0) == 0);
 }
 
 TEST_CASE("sweep: stopped after any step it goes on to the same ledger") {
@@ -682,7 +862,10 @@ TEST_CASE("sweep: what diverges is a result, what fails is told, and the sweep g
     CHECK(result.counts.failed == 2);  // both seeds; the search does not see the test
     CHECK(result.failures.size() == 2);
     CHECK(result.counts.done == 8);
-    CHECK(sweep(made.config, {}).failures.size() == 2);
+    CHECK(result.failures[0].find("earlier") == std::string::npos);
+    result = sweep(made.config, {});
+    REQUIRE(result.failures.size() == 2);
+    CHECK(result.failures[0].find("of an earlier sweep") != std::string::npos);
     std::ofstream(pictures + "/test/0/1.bmp", std::ios::binary | std::ios::trunc) << sound;
     made.config.retry_failed = true;
     result = sweep(made.config, {});
@@ -694,10 +877,49 @@ TEST_CASE("sweep: what diverges is a result, what fails is told, and the sweep g
     lost.data = "folder:" + folder.path + "/nowhere";
     made.config.plan.tasks = {lost, task_of("colors")};
     made.config.plan.methods = {"linear"};
-    const SweepResult result = sweep(made.config, {});
+    std::vector<std::string> seen;
+    SweepHooks hooks;
+    hooks.note = [&](const std::string& words) { seen.push_back(words); };
+    hooks.task = [&](const TaskFacts& facts) { seen.push_back("task " + facts.task.name); };
+    hooks.began = [&](const SweepCounts&) { seen.push_back("began"); };
+    hooks.run = [&](const Cell&, const PlannedRun&, const SweepCounts&) { seen.push_back("run"); };
+    SweepResult result = sweep(made.config, hooks);
     CHECK(result.failures.size() == 1);
     CHECK(result.counts.done == 4);
     CHECK(result.counts.runs == 8);
+    // It is told before anything is run, and the ledger knows.
+    REQUIRE(seen.size() == 3 + 4);
+    CHECK(seen[0].find("task 'lost'") != std::string::npos);
+    CHECK(seen[1] == "task colors");
+    CHECK(seen[2] == "began");
+    const std::vector<TaskLook> looks = look_at_tasks(made.config.plan);
+    REQUIRE(looks.size() == 2);
+    CHECK(!looks[0].facts);
+    CHECK(looks[0].problem.find("task 'lost'") != std::string::npos);
+    CHECK(looks[1].facts->test == 500);
+    CHECK(looks[1].facts->classes == 8);
+    std::vector<LedgerPlan> plans;
+    const std::vector<LedgerLine> lines = read_ledger(result.ledger, &plans);
+    REQUIRE(plans.size() == 1);
+    CHECK(plans[0].tasks[0].failed.find("nowhere") != std::string::npos);
+    CHECK(plans[0].tasks[0].failed.find("task 'lost'") == std::string::npos);  // which the line says itself
+    CHECK(plans[0].tasks[1].failed.empty());
+    Comparison table = compare(lines, PaperRows::none, plans);
+    REQUIRE(table.rows.size() == 1);  // that of the plan is that of its results
+    CHECK(table.rows[0].all.tasks == 1);
+    CHECK(table.rows[0].all.all_tasks == 2);
+    // Once it can be opened it failed no longer.
+    made.config.plan.tasks[0].data = "synthetic:stripes";
+    made.config.plan.tasks[0].train_limit = 48;
+    result = sweep(made.config, {});
+    CHECK(result.failures.empty());
+    plans.clear();
+    const std::vector<LedgerLine> all = read_ledger(result.ledger, &plans);
+    REQUIRE(plans.size() == 1);
+    CHECK(plans[0].tasks[0].failed.empty());
+    table = compare(all, PaperRows::none, plans);
+    CHECK(table.rows[0].all.tasks == 2);
+    CHECK(table.warnings.empty());
   }
 }
 

@@ -7,6 +7,7 @@ set -u
 
 vitrine=$(realpath "${1:?usage: sweep_test.sh PROGRAM}")
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/cases.sh"
+studies=$(cd "$(dirname "${BASH_SOURCE[0]}")/../bench/studies" && pwd)
 work=$(mktemp -d)
 trap '[[ -n ${KEEP:-} ]] || rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -47,6 +48,13 @@ check_case "a plan is shown and nothing done" says 0 '^Runs  *15: 6 to search se
 check_case "no folder was made for it" test ! -e plan
 check_case "no tasks" says 1 'what is to be compared' "$vitrine" sweep --out x
 check_case "no folder" says 1 '--out' "$vitrine" sweep --data synthetic:colors
+check_case "nothing at all" says 1 'what is to be compared' "$vitrine" sweep
+check_case "a plan needs no folder" says 0 '^Images  *colors: 1,200 images to learn from, 200 of them .* 8 classes' "$vitrine" sweep --data synthetic:colors --show-plan
+check_case "a plan with a task that is not there" says 1 "folder:nix" "$vitrine" sweep --data synthetic:colors --data folder:nix --show-plan
+check_case "lengths of prompts without prompts" says 1 'none of the methods has prompts' "$vitrine" sweep --data synthetic:colors --methods linear --prompts 5 --out x
+check_case "a method twice under two names" says 1 "'adapter' and 'adapter-8' are the same here" "$vitrine" sweep --data synthetic:colors --methods adapter,adapter-8 --out x
+check_case "a task twice" says 1 'a suite .* different names' "$vitrine" sweep --data folder:a/v --data folder:b/v --out x
+check_case "sizes that are searched" says 0 'adapter-8, adapter-64, adapter-256' "$vitrine" sweep --data synthetic:colors --methods adapter --recipe paper --show-plan
 check_case "an unknown recipe" says 1 'did you mean paper' small x --recipe papre
 check_case "an unknown method" says 1 'did you mean linear' "$vitrine" sweep --data synthetic:colors --methods linera --out x
 check_case "an unknown scheme" says 1 "synthetic" "$vitrine" sweep --data sinthetic:colors --out x
@@ -54,18 +62,27 @@ check_case "an unknown task of a suite" says 1 'there is no task' small x --task
 check_case "a part that is none" says 1 '--jobs-part' small x --jobs-part 4/3
 check_case "a rate twice" says 1 'twice' "$vitrine" sweep --data synthetic:colors --methods linear --lr 1,1 --out x
 check_case "a table of nothing" says 2 'cannot open' "$vitrine" table nowhere.jsonl
+mkdir -p bare
+check_case "a table of a folder that is no sweep's" says 1 "is not the folder of a vitrine sweep" "$vitrine" table bare
 check_case "a table of what is no ledger" says 1 'line 1' "$vitrine" table tiny.safetensors
 
 # --- undisturbed ---
 began=$(date +%s%N)
 check_case "a sweep" says 0 '^Done  *15 of 15' small whole
 took=$((($(date +%s%N) - began) / 1000000))
-check_case "its ledger has a line for each run" lines_are 15 whole/ledger.jsonl
+check_case "its ledger has a line for each run and one for the plan" lines_are 16 whole/ledger.jsonl
 check_case "no weights are left behind" test -z "$(find whole -name '*.safetensors' -o -name state)"
 check_case "again nothing is done" says 0 '^Now  *15 of 15' small whole
 check_case "its table" says 0 '^\| vpt-shallow \| 1\.0' "$vitrine" table whole
 check_case "its table as JSON" says 0 '"mean_of_groups"' "$vitrine" table whole --format json
-check_case "its table by training images" says 0 '^\| tasks by training images \| 440 \|' "$vitrine" table whole --by train-size
+check_case "its table by training images" says 0 '^\| tasks by training images \| 240 \|' "$vitrine" table whole --by train-size
+check_case "--json has the table" says 0 '"table": *\{"rows":\[\{"label":"linear"' "$vitrine" table whole --json
+check_case "a file's name tells the format" says 0 'x.csv' "$vitrine" table whole --out x.csv
+check_case "which is CSV" grep -q '^linear,' x.csv
+check_case "a name that tells none" says 1 'which format' "$vitrine" table whole --out x.xls
+check_case "a folder that is not there is made by nobody" says 2 "there is no folder 'nowhere'" "$vitrine" table whole --out nowhere/x.csv
+check_case "nor is it made" test ! -e nowhere
+check_case "a list of runs" says 0 '^\| [0-9a-f]{20} \| colors \| vpt-shallow \| final \| 2 \|' "$vitrine" table whole --runs
 check_case "a table in a file" says 0 'table.md' "$vitrine" table whole/ledger.jsonl --out table.md
 check_case "that is the same" diff table.md <("$vitrine" table whole)
 check_case "tasks are kept if wanted" says 0 '^Done' small kept --keep-tasks
@@ -136,6 +153,24 @@ sed 's/"seed":0/"seed":"none"/' whole/ledger.jsonl >wrong.jsonl
 check_case "a wrong ledger is refused" says 1 'wrong.jsonl, line [0-9]*: expected seed' small x --ledger wrong.jsonl
 
 # --- what goes wrong ---
+# A cell of the table is of one set of settings, whatever command came last.
+one_rate() { "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods linear --lr 0.003 --out mixed "$@"; }
+one_rate --epochs 1 --seeds 2 >/dev/null 2>&1
+one_rate --epochs 3 --seeds 1 >/dev/null 2>&1
+"$vitrine" table mixed | sort >mixed-1
+one_rate --epochs 1 --seeds 2 >/dev/null 2>&1
+"$vitrine" table mixed | sort >mixed-2
+check_case "settings are told apart" test "$(grep -cE '^\| linear \(epochs [13]\) ' mixed-1)" = 2
+check_case "the numbers of a row do not depend on the last command" diff <(grep '^| linear' mixed-1) <(grep '^| linear' mixed-2)
+
+# A task that cannot be opened: told before the first run, shown in the table, and the others are done.
+lost() { "$vitrine" sweep --backbone tiny.safetensors --data folder:lost --data synthetic:colors --methods linear --lr 1e-3 --epochs 1 --seeds 1 --out lost.out "$@"; }
+check_case "a task that cannot be opened" says 1 '1 task could not be opened' lost
+check_case "is told before any run" test "$(lost --retry 2>&1 | grep -nE "task 'lost'|^Now" | head -1 | grep -c lost)" = 1
+check_case "and stands in the table" says 0 '^\| tasks: lost \| failed' "$vitrine" table lost.out
+check_case "with the reason" says 0 'task lost could not be opened' "$vitrine" table lost.out
+check_case "the mean says over how many" says 0 '^\| linear .*\[1 of 2 tasks\]' "$vitrine" table lost.out
+
 bad_rate() {
   "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods vpt-deep --prompts 2 --optimizer sgd --lr 1e5 \
     --wd 0,1e5 --epochs 1 --seeds 1 --out diverged
@@ -161,6 +196,8 @@ pictures() {
 }
 check_case "a damaged picture fails its runs, the sweep goes on" says 1 '^Done  *4 of 4' pictures
 check_case "and tells which" says 1 'linear on pictures .*1\.bmp' pictures
+check_case "what failed before is told as that" says 1 'of an earlier sweep.*1\.bmp' pictures
+check_case "and counted" says 1 '^Now  *4 of 4 runs done, 2 failed' pictures
 check_case "the table shows it" says 0 'failed' "$vitrine" table failed
 cp sound.bmp pictures/test/a/1.bmp
 check_case "--retry does them again" says 0 '^Now  *2 of 4' pictures --retry
@@ -178,7 +215,6 @@ group = "drawn"
 data = "synthetic:colors"
 train_limit = 16
 TOML
-studies=$(cd "$(dirname "${BASH_SOURCE[0]}")/../bench/studies" && pwd)
 quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
 ablations() { DEPTH=2 LENGTHS=1,2 PROJECTIONS=4 DROPOUTS=0.5 MEMBERS=2 "$studies/ablations.sh" "$vitrine" suite.toml ablated "${quick[@]}"; }
 check_case "every ablation runs" ablations
@@ -188,10 +224,10 @@ for row in 'vpt-deep' 'vpt-shallow' 'vpt-deep (blocks 1-1)' 'vpt-deep (blocks 2-
   'vpt-deep (dropout 0.5)'; do
   check_case "a row of variants: $row" grep -Fq "| $row |" ablated/variants.md
 done
-check_case "lengths by columns" grep -Eq '^\| tasks by prompts \| 1 \| 2 ' ablated/by-prompts.md
+check_case "lengths by columns" grep -Eq '^\| drawn by prompts \| 1 \| 2 ' ablated/by-prompts.md
 check_case "an ensemble of two" grep -Eq '^\| colours \| 2 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|$' ablated/ensembles/ensembles.md
 check_case "the study of train sizes" "$studies/train-size.sh" "$vitrine" suite.toml sizes "${quick[@]}" --prompts 2
-check_case "has a column for each size" grep -Eq '^\| tasks by training images \| 250 \| ' sizes/by-train-size.md
+check_case "has a column for each size" grep -Eq '^\| [a-z]+ by training images \| 50 \| 100 \| 200 \| 400 \| 800 \|$' sizes/by-train-size.md
 check_case "the study of backbones" "$studies/backbones.sh" "$vitrine" suite.toml nets "tiny.safetensors" "${quick[@]:2}" --prompts 2
 check_case "has a table" test -s nets/by-backbone.md
 

@@ -9,6 +9,7 @@
 
 #include "engine/check.h"
 #include "engine/random.h"
+#include "models/training/ledger.h"
 #include "models/training/paper_numbers.h"
 #include "models/training/statistics.h"
 #include "models/training/table.h"
@@ -302,6 +303,9 @@ TEST_CASE("table: what must not be compared is told") {
   c = compare(lines.all);
   CHECK(c.warnings[0].find("several results of one seed") != std::string::npos);
   CHECK(*c.rows[0].all.mean == doctest::Approx(50));
+  std::swap(lines.all[0], lines.all[1]);
+  CHECK(*compare(lines.all).rows[0].all.mean == doctest::Approx(50));  // whatever the order
+  std::swap(lines.all[0], lines.all[1]);
   lines.all.resize(1);
   lines.add("linear", "one", "x", 0.7).train_images = 2000;
   c = compare(lines.all);
@@ -314,6 +318,163 @@ TEST_CASE("table: what must not be compared is told") {
   c = compare(lines.all);
   CHECK(table_text(c, TableFormat::markdown).find("a\\|b c") != std::string::npos);
   CHECK(table_text(c, TableFormat::csv).find("\"x,\"\"y\"\"\"") != std::string::npos);
+}
+
+TEST_CASE("table: a cell is of one set of settings, in whatever order the lines stand") {
+  Lines lines;
+  const auto with = [](LedgerLine& line, int64_t epochs, double rate) -> LedgerLine& {
+    line.settings = text(R"({"warmup_epochs":)", epochs / 10, "}");
+    line.epochs = epochs;
+    line.learning_rate = rate;
+    return line;
+  };
+  // Two seeds of one epoch, and one of thirty: no mean is taken over them.
+  with(lines.add("linear", "one", "x", 0.2, 0), 1, 0.003);
+  with(lines.add("linear", "one", "x", 0.3, 1), 1, 0.003);
+  with(lines.add("linear", "one", "x", 0.8, 0), 30, 0.003);
+  const auto check_epochs = [&] {
+    const Comparison c = compare(lines.all);
+    REQUIRE(c.rows.size() == 2);
+    CHECK(*row_of(c, "linear (epochs 1)").all.mean == doctest::Approx(25));
+    CHECK(row_of(c, "linear (epochs 1)").all.seeds == 2);
+    CHECK(*row_of(c, "linear (epochs 30)").all.mean == doctest::Approx(80));
+    REQUIRE(c.warnings.size() == 1);
+    CHECK(c.warnings[0] == "linear was run with several settings (epochs); each has a row of its own");
+    const Series s = series(lines.all, By::train_size);
+    REQUIRE(s.sections[0].rows.size() == 2);
+    for (const Series::Row& row : s.sections[0].rows)
+      CHECK(*row.cells[0].mean == doctest::Approx(row.label == "linear (epochs 1)" ? 25 : 80));
+  };
+  check_epochs();
+  std::ranges::reverse(lines.all);
+  check_epochs();
+
+  // Rates that nobody searched: rows of their own, but only where a task has several.
+  lines.all.clear();
+  with(lines.add("linear", "one", "x", 0.2), 1, 0.1);
+  with(lines.add("linear", "one", "y", 0.4), 1, 0.2);
+  CHECK(*row_of(compare(lines.all), "linear").all.mean == doctest::Approx(30));
+  with(lines.add("linear", "one", "x", 0.9, 1), 1, 0.2);
+  Comparison c = compare(lines.all);
+  CHECK(*row_of(c, "linear (learning rate 0.1)").all.mean == doctest::Approx(20));
+  CHECK(*row_of(c, "linear (learning rate 0.2)").all.mean == doctest::Approx((90.0 + 40) / 2));
+
+  // What a search tried: the best on val counts, and the test of another is left out, however good.
+  lines.all.clear();
+  with(lines.add("linear", "one", "x", 0.6, 0, Stage::search), 1, 0.1);
+  with(lines.add("linear", "one", "x", 0.7, 0, Stage::search), 1, 0.2);
+  with(lines.add("linear", "one", "x", 0.9, 0), 1, 0.1);
+  with(lines.add("linear", "one", "x", 0.3, 0), 1, 0.2);
+  for (int turn = 0; turn < 4; ++turn) {
+    std::ranges::rotate(lines.all, lines.all.begin() + 1);
+    c = compare(lines.all);
+    REQUIRE(c.rows.size() == 1);
+    CHECK(*c.rows[0].all.mean == doctest::Approx(30));
+    CHECK(c.warnings[0].find("not the best on val are left out") != std::string::npos);
+  }
+  // Beside them a rate that the search did not try.
+  with(lines.add("linear", "one", "x", 0.5), 1, 0.4);
+  c = compare(lines.all);
+  CHECK(*row_of(c, "linear").all.mean == doctest::Approx(30));
+  CHECK(*row_of(c, "linear (learning rate 0.4)").all.mean == doctest::Approx(50));
+
+  // Full tuning with the same settings is the one to be better than.
+  lines.all.clear();
+  for (const int64_t epochs : {1, 30}) {
+    with(lines.add("full", "one", "x", epochs == 1 ? 0.5 : 0.9), epochs, 0.1);
+    with(lines.add("linear", "one", "x", 0.7), epochs, 0.1);
+  }
+  c = compare(lines.all);
+  CHECK(row_of(c, "linear (epochs 1)").groups[0].wins == 1);
+  CHECK(row_of(c, "linear (epochs 30)").groups[0].wins == 0);
+
+  // The paper's grid has other batches for many prompts, which is no other protocol; --batch is one.
+  lines.all.clear();
+  for (const int64_t prompts : {10, 100}) {
+    LedgerLine& line = with(lines.add("vpt-deep", "one", text("p", prompts), 0.5), 100, 0.1);
+    line.recipe = "paper";
+    line.prompts = prompts;
+    line.batch = prompts < 100 ? 128 : 64;
+  }
+  CHECK(compare(lines.all).rows.size() == 1);
+  lines.all[0].batch = 32;
+  CHECK(compare(lines.all).rows.size() == 1);
+  lines.all.push_back(lines.all[0]);
+  lines.all.back().run = "another";
+  lines.all.back().batch = 128;
+  CHECK(compare(lines.all).rows.size() == 3);
+
+  // The same task asked or prepared otherwise is another one.
+  lines.all.clear();
+  lines.add("linear", "one", "x", 0.2, 0);
+  lines.add("linear", "one", "x", 0.6, 1).metric = "top5";
+  c = compare(lines.all);
+  CHECK(c.tasks == std::vector<std::pair<std::string, std::string>>{{"one", "x (metric top1)"},
+                                                                    {"one", "x (metric top5)"}});
+  CHECK(*c.rows[0].tasks[0].mean == doctest::Approx(20));
+  lines.all[1].metric = "top1";
+  lines.all[1].settings = R"({"flip":true})";
+  lines.all[0].settings = R"({"flip":false})";
+  CHECK(compare(lines.all).tasks[1].second == "x (flip true)");
+  lines.all[1].settings = "{}";
+  lines.all[0].settings = "{}";
+  lines.all[0].data_digest = "0123456789";
+  lines.all[1].data_digest = "9876543210";
+  CHECK(compare(lines.all).tasks[1].second == "x (pictures 987654)");
+}
+
+TEST_CASE("table: what a plan has and the ledger lacks is told") {
+  LedgerPlan plan{.net = "vit-b16", .backbone_identity = "0123456789abcdef", .seeds = 2};
+  plan.train_sizes = {50, 100};
+  plan.tasks = {{"x", "one", "top1"}, {"y", "one", "top1"}, {"z", "two", "top1", "no such folder"}};
+  plan.methods = {{"linear", "quick", "{}"}, {"full", "quick", "{}"}};
+  const LedgerPlan back = ledger_plan_from_json(to_json(plan), "there");
+  CHECK(to_json(back) == to_json(plan));
+  CHECK(back.name() == plan.name());
+  plan.tasks[2].failed.clear();
+  CHECK(back.name() == plan.name());  // what failed is no part of a plan
+  plan.seeds = 3;
+  CHECK(back.name() != plan.name());
+  plan.seeds = 2;
+  for (const char* wrong : {"{", R"({"ledger":1,"plan":{}})", R"({"ledger":1,"plan":{"net":1}})"})
+    CHECK_THROWS_WITH_AS(ledger_plan_from_json(wrong, "there"), doctest::Contains("there"), Error);
+
+  Lines lines;
+  lines.add("linear", "one", "x", 0.5, 0);
+  lines.add("linear", "one", "x", 0.6, 1);
+  Comparison c = compare(lines.all, PaperRows::none, {plan});
+  REQUIRE(c.tasks.size() == 3);
+  CHECK(c.rows.size() == 2);
+  CHECK(row_of(c, "linear").all.tasks == 1);
+  CHECK(row_of(c, "linear").all.all_tasks == 3);
+  CHECK(!row_of(c, "full").all.mean);
+  CHECK(c.warnings == std::vector<std::string>{
+                          "5 of 6 planned results are missing: linear on y, linear on z, full on x, full "
+                          "on y and 1 more"});
+  CHECK(table_text(c, TableFormat::markdown).find("[1 of 3 tasks]") != std::string::npos);
+  CHECK(series(lines.all, By::train_size, {plan}).sections.back().rows[0].cells[0].all_tasks == 3);
+  lines.all.pop_back();
+  c = compare(lines.all, PaperRows::none, {plan});
+  CHECK(c.warnings.back() == "1 of 6 planned results have fewer seeds than planned");
+  // A task that could not be opened.
+  c = compare(lines.all, PaperRows::none, {back});
+  CHECK(c.warnings[0] == "task z could not be opened: no such folder");
+  CHECK(row_of(c, "linear").tasks[2].failed == 1);
+  CHECK(table_text(c, TableFormat::markdown).find("| two: z | failed | failed |") != std::string::npos);
+  // With results it does not matter that it could not be opened later.
+  lines.add("linear", "two", "z", 0.7, 0);
+  CHECK(row_of(compare(lines.all, PaperRows::none, {back}), "linear").tasks[2].failed == 0);
+  // A plan with other settings has a row of its own; one of a row that was split has none beside it.
+  LedgerPlan longer = plan;
+  longer.methods = {{"linear", "quick", R"({"epochs":30})"}};
+  CHECK(row_of(compare(lines.all, PaperRows::none, {plan, longer}), "linear (epochs 30)").all.tasks == 0);
+  for (LedgerLine& line : lines.all) line.learning_rate = 0.1;
+  lines.add("linear", "one", "x", 0.7, 0).learning_rate = 0.2;
+  CHECK(compare(lines.all, PaperRows::none, {plan}).rows.size() == 3);
+  // Nothing was run yet.
+  c = compare({}, PaperRows::none, {plan});
+  CHECK(c.rows.size() == 2);
+  CHECK(c.warnings[0].starts_with("6 of 6 planned results are missing"));
 }
 
 TEST_CASE("table: the paper stands beside its own tasks and form of net") {

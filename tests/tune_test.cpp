@@ -1,6 +1,8 @@
 // tune_test.cpp: the training loop: the same bits for any number of threads and after any stop, and what it refuses.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -8,6 +10,7 @@
 #include "engine/file.h"
 #include "engine/parallel.h"
 #include "models/training/checkpoint.h"
+#include "models/training/tune_parts.h"
 #include "tests/tune_runs.h"
 
 using namespace vitrine;
@@ -220,12 +223,33 @@ TEST_CASE("tune: weights that became infinite are never saved") {
   CHECK_FALSE(fs::exists(folder.path + "/task.safetensors"));
 }
 
-TEST_CASE("tune: a class without images is refused, also when all of them are damaged") {
+TEST_CASE("tune: a class without images is told and learned around, also when all of them are damaged") {
   const Backbone backbone = small_backbone();
   TuneData data = small_data(backbone);
   std::erase_if(data.train, [&](int64_t i) { return data.dataset->label(i) == 1; });
-  CHECK_THROWS_WITH_AS(tune(backbone, data, small_config(), "", false, {}),
-                       doctest::Contains("has no training images"), Error);
+  std::vector<std::string> notes;
+  TuneHooks hooks;
+  hooks.note = [&](const std::string& words) { notes.push_back(words); };
+  TuneConfig balanced = small_config();
+  balanced.balance_classes = true;
+  balanced.smoothing = 0.1;
+  const Tensor weights = class_weights(data, 8);
+  for (int64_t c = 0; c < 8; ++c) {
+    const auto count =
+        std::ranges::count_if(data.train, [&](int64_t i) { return data.dataset->label(i) == c; });
+    CHECK(weights.data<float>()[static_cast<size_t>(c)] == (c == 1 ? 0 : 1 / static_cast<float>(count)));
+  }
+  for (const TuneConfig& c : {small_config(), balanced}) {
+    notes.clear();
+    const TuneResult result = tune(backbone, data, c, "", false, hooks);
+    CHECK(notes == std::vector<std::string>{text("1 of 8 classes has no training images: '",
+                                                 data.dataset->class_names()[1], "'")});
+    for (const auto& [name, tensor] : result.task.tensors)
+      for (const float v : tensor.data<float>()) CHECK(std::isfinite(v));
+    for (const EpochReport& r : result.epochs) CHECK(std::isfinite(r.loss));
+    // Images of that class may be asked, and count as all others.
+    CHECK(result.epochs.back().val->mean_class_accuracy >= 0);
+  }
 
   data = small_data(backbone);
   data.dataset = std::make_shared<Damaged>(
@@ -234,8 +258,12 @@ TEST_CASE("tune: a class without images is refused, also when all of them are da
   TuneConfig config = small_config();
   config.keep_best = false;
   config.max_bad = 1000;
-  CHECK_THROWS_WITH_AS(tune(backbone, data, config, "", false, {}),
-                       doctest::Contains("has no undamaged training images"), Error);
+  notes.clear();
+  tune(backbone, data, config, "", false, hooks);
+  // Once, not after each epoch.
+  CHECK(std::ranges::count_if(notes, [](const std::string& n) {
+          return n.starts_with("1 of 8 classes has no undamaged training images");
+        }) == 1);
 }
 
 TEST_CASE("tune: it learns, and a task can be gone on from") {

@@ -3,7 +3,7 @@
 #
 #   bench/studies/train-size.sh build/examples/vitrine suites/mini-vtab.toml OUT [options of vitrine sweep]
 #
-# Several of it may run on one OUT. Tasks with a val of their own keep all of it, so the final runs have as many images more.
+# Several of it may run on one OUT. The final runs learn from so many images in all; a fifth of them chose the settings.
 set -euo pipefail
 vitrine=${1:?usage: train-size.sh VITRINE SUITE OUT [OPTIONS...]} suite=${2:?} out=${3:?}
 shift 3

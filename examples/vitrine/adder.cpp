@@ -57,7 +57,7 @@ void Adder::prompt_variant(PromptConfig& variant) {
         [&variant](const std::string& given) { variant.pooling = prompt_pooling_of(given); });
   words("--prompt-blocks", "A-B", "vpt-deep of a ViT: blocks A to B alone, counted from 1 [all]",
         [&variant](const std::string& given) { read_blocks(given, variant); });
-  words("--prompt-init", "I", "how prompts start: random, or class-tokens, a prompt for each class [random]",
+  words("--prompt-init", "I", "how they start: random, or class-tokens, one for each class [random]",
         [&variant](const std::string& given) { variant.start = prompt_start_of(given); });
   flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", variant.shared);
 }

@@ -42,6 +42,9 @@ std::string packed_text(const BenchModel& o);  // in what form, if not as usual:
 // without MPI throws instead of letting each do the whole work for itself; only the first one does, which is enough to be
 // told, and the others get null.
 std::unique_ptr<Processes> start_processes();
+// The first thing that several of them say to each other. Throws, in all, unless all were called with the same command and
+// the same options, but for those that belong to a machine.
+void check_called_alike(Processes& processes, const Common& common);
 
 // --- shared.cpp --------------------------------------------------------------------------------------------
 
@@ -79,7 +82,7 @@ bool is_task_file(const TensorFile& file);
 
 // Throws if a safetensors file is to be written under the name of another format.
 void check_safetensors_name(const char* option, const std::string& path);
-// Makes the folder of a file that is written later, and throws now if the file cannot be written then.
+// Throws now if a file cannot be written later, be it that its folder is missing.
 void prepare_output(const std::string& path);
 // The split that a task is asked about if nobody says which: test if there is one, or else val, or else train.
 Split usual_split(const std::string& spec);

@@ -69,6 +69,7 @@ struct Runner {
   }
   template <class Options>
   int operator()(const Options& options) const {
+    if (processes.count() > 1) check_called_alike(processes, options.common);
     if (options.common.threads)
       set_thread_count(*options.common.threads);
     else if (processes.count() > 1 && std::getenv("OMP_NUM_THREADS") == nullptr)
@@ -98,7 +99,7 @@ int tell(const Processes* processes, const std::string& command, std::string_vie
 
 int main(int argc, const char* const* argv) {
   hold_standard_streams();
-  ignore_broken_pipes();
+  take_errors_not_signals();
   set_thread_count(std::min(thread_count(), most_threads));
   std::string command;
   // The last to go, for it waits for the others of them: they end when the first one has said what there is to say.

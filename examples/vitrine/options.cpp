@@ -348,6 +348,7 @@ Request read(const std::string& command, const std::string& usage, const char* w
         : one ? text("one ", positional)
               : "options only",
         ", got ", positionals.empty() ? "none" : quote(positionals[one && positionals.size() > 1 ? 1 : 0]));
+  if (!positionals.empty()) options.common.given[positional] = positionals;
   if (many) options.*many = std::move(positionals);
   if (one) options.*one = positionals[0];
   try {
@@ -355,6 +356,8 @@ Request read(const std::string& command, const std::string& usage, const char* w
   } catch (const CLI::ParseError& e) {
     fail(Fault::input, e.what());
   }
+  for (const CLI::Option* option : app.get_options())
+    if (option->count() > 0) options.common.given[option->get_name()] = option->results();
   return options;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -23,6 +24,7 @@ struct Common {
   std::optional<std::string> instructions;
   bool json = false;   // one JSON object on standard output, everything else on standard error
   bool quiet = false;  // nothing is said at all: another process of the same run speaks
+  std::map<std::string, std::vector<std::string>> given{};  // words on the command line, by option
 };
 
 // Where a net computes, and in what numbers.
@@ -189,7 +191,8 @@ struct TableOptions {
   Common common;
   std::vector<std::string> ledgers;  // or folders of sweeps
   std::optional<By> by;
-  TableFormat format = TableFormat::markdown;
+  bool runs = false;                  // a list of runs instead
+  std::optional<TableFormat> format;  // empty: as the name of `out` ends, or else Markdown
   PaperRows paper = PaperRows::of_form;
   std::optional<std::string> out;
 };

@@ -64,7 +64,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.path("--backbone", "FILE", "a ViT's or Swin's file, builtin or builtin-swin [builtin]", o.backbone);
   add.hints(o.hints, "side in pixels of the squares that the net sees [as it was trained]");
   add.placement(o.place);
-  add.counts("--train-sizes", "LIST", "each task with so many training images, one after the other",
+  add.counts("--train-sizes", "LIST", "each task with so many images to learn from, val among them",
              o.train_sizes, most);
   add.seed("--data-seed", "which images are taken and split off [0]", o.data_seed);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
@@ -93,14 +93,14 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.one_of<bool>("--head-init", "paper|zero", "how the head starts", o.changes.paper_head,
                    {{"paper", true}, {"zero", false}});
   add.group("The work");
-  add.path("--out", "DIR", "its folder, which processes may share (required)", o.out)->required();
-  add.flag("--show-plan", "say what would be run, and do nothing", o.show_plan);
+  add.path("--out", "DIR", "its folder, which processes may share; a sweep there goes on (required)", o.out);
+  add.flag("--show-plan", "open the tasks, say what would be run, and do nothing", o.show_plan);
   add.each("--ledger", "FILE", "results of another sweep; its runs are not done again", o.ledgers);
   add.flag("--retry", "do runs again that failed", o.retry);
   add.flag("--keep-tasks", "keep every run's task file", o.keep_tasks);
   add.words("--jobs-part", "I/N", "begin as the Ith of N processes [as a job array of SLURM tells]",
             [&o](const std::string& words) { read_part(words, o); });
-  add.words("--cache", "BYTES", "of prepared pictures that runs of a task share, such as 800M [2G]",
+  add.words("--cache", "BYTES", "of pictures, prepared and embedded, to share, such as 800M [2G]",
             [&o](const std::string& words) { o.cache = bytes("--cache", words); });
   add.count("--workers", "W", "threads that load images [1]", o.workers, 0, 256);
   add.common(o.common);
@@ -110,8 +110,9 @@ void add_table(Adder& add, TableOptions& o) {
   add.group("Options");
   add.one_of<By>("--by", "WHAT", "columns by train-size, backbone or prompts, not groups", o.by,
                  {{"train-size", By::train_size}, {"backbone", By::backbone}, {"prompts", By::prompts}});
+  add.flag("--runs", "no table: every run with its settings, score and the name of its folder", o.runs);
   add.one_of<TableFormat>(
-      "--format", "F", "markdown, csv or json [markdown]", o.format,
+      "--format", "F", "markdown, csv or json [as FILE ends, or else markdown]", o.format,
       {{"markdown", TableFormat::markdown}, {"csv", TableFormat::csv}, {"json", TableFormat::json}});
   add.one_of<PaperRows>("--paper", "ROWS",
                         "the paper's beside: own (of its form), mae, moco-v3 or none [own]", o.paper,
@@ -119,7 +120,7 @@ void add_table(Adder& add, TableOptions& o) {
                          {"mae", PaperRows::mae},
                          {"moco-v3", PaperRows::moco_v3},
                          {"none", PaperRows::none}});
-  add.path("--out", "FILE", "write it there [standard output]", o.out);
+  add.path("--out", "FILE", "write it there: x.md, x.csv or x.json [standard output]", o.out);
   add.common(o.common);
 }
 

@@ -67,10 +67,31 @@ void look_at(const ReportOptions& o, const std::string& data, bool exif, const T
   report.pictures = text(data, ", split ", name_of(split));
 }
 
+// Says what a folder without a task is.
+void check_run(const std::string& run, const std::string& program) {
+  namespace fs = std::filesystem;
+  check(fs::is_directory(run), quote(run), " is not the folder of a run of vitrine tune");
+  const auto has = [&](const char* name) {
+    std::error_code ignored;
+    return fs::exists(fs::path(run) / name, ignored);
+  };
+  if (has("task.safetensors")) return;
+  check(!has("ledger.jsonl"), quote(run),
+        " is the folder of a sweep, and a report is of one run: of a folder in ",
+        quote((fs::path(run) / "runs").string()), ", if the sweep had --keep-tasks; ", program, " table ",
+        shell_word(run), " --runs tells which is which");
+  check(!has("result.json"), quote(run),
+        " is a run of a sweep that did not keep its task file; a sweep with --keep-tasks in another folder "
+        "does");
+  check(!has("metrics.jsonl"), quote(run),
+        " is a run that has not come to its end: it has no task.safetensors; vitrine tune --resume goes on "
+        "with it");
+}
+
 }  // namespace
 
 int report(const ReportOptions& o, Console& console) {
-  check(std::filesystem::is_directory(o.run), quote(o.run), " is not the folder of a run of vitrine tune");
+  check_run(o.run, o.common.program);
   Task task;
   std::optional<RunRecord> record;
   Report report = report_of_run(o.run, &task, &record);

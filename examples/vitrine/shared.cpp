@@ -148,7 +148,9 @@ void prepare_output(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path parent = fs::path(path).parent_path();
   std::error_code problem;
-  if (!parent.empty()) fs::create_directories(parent, problem);
+  // A folder that is not there is a slip of the hand more often than a wish.
+  if (std::error_code ignored; !parent.empty() && !fs::is_directory(parent, ignored))
+    fail(Fault::output, "cannot write ", quote(path), ": there is no folder ", quote(parent.string()));
   if (!problem && (fs::is_directory(path) || !fs::path(path).has_filename()))
     problem = std::make_error_code(std::errc::is_a_directory);
   if (!problem && ::access(parent.empty() ? "." : parent.c_str(), W_OK) != 0)

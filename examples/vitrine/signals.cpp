@@ -43,6 +43,9 @@ SignalGuard::~SignalGuard() {
 bool SignalGuard::caught() { return received != 0; }
 int SignalGuard::exit_code() { return 128 + received; }
 
-void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+void take_errors_not_signals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
 
 }  // namespace vitrine::cli

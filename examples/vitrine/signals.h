@@ -16,8 +16,8 @@ class SignalGuard {
   static int exit_code();  // 130 after SIGINT, 143 after SIGTERM
 };
 
-// A reader of our output that goes away shall be an error of writing (console.h), not the
-// end of a training run.
-void ignore_broken_pipes();
+// A reader of our output that goes away (console.h), or a file that grows beyond what the shell allows, shall be an error of
+// writing and not the end of the program.
+void take_errors_not_signals();
 
 }  // namespace vitrine::cli

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "commands.h"
 #include "data/dataset.h"
@@ -77,11 +78,14 @@ std::string left_text(const SweepCounts& counts) {
   if (counts.done == counts.runs) return "";
   return counts.seconds_left < 0
              ? ", how long they take is not known yet"
-             : text(", about ", time_text(counts.seconds_left), " of work for one process");
+             : text(", about ", time_text(counts.seconds_left), " of work left for one process");
 }
 
 std::string counts_text(const SweepCounts& c) {
-  return text(count_text(c.done), " of ", plural(c.runs, "run"), " done", left_text(c));
+  std::string how;
+  if (c.diverged > 0) how += text(", ", c.diverged, " diverged");
+  if (c.failed > 0) how += text(", ", c.failed, " failed");
+  return text(count_text(c.done), " of ", plural(c.runs, "run"), " done", how, left_text(c));
 }
 
 // The different values of one setting on a grid, in its order: "learning rate 0.001, 0.003".
@@ -98,8 +102,15 @@ std::string values_text(const Cell& cell, const char* one, const char* many,
 
 std::string grid_text(const Cell& cell) {
   const TuneConfig& first = cell.finals[0][0].config;
-  std::string out = text(plural(static_cast<int64_t>(cell.finals.size()), "point"), ": ",
-                         first.optimizer.kind == OptimizerKind::sgd ? "SGD" : "AdamW", ", ");
+  std::vector<std::string> forms;  // sizes, where they are searched
+  for (const auto& seeds : cell.finals)
+    if (std::ranges::find(forms, seeds[0].method) == forms.end()) forms.push_back(seeds[0].method);
+  std::string sizes;
+  if (forms.size() > 1)
+    for (const std::string& form : forms) sizes += text(sizes.empty() ? "" : ", ", form);
+  std::string out =
+      text(plural(static_cast<int64_t>(cell.finals.size()), "point"), ": ", sizes, sizes.empty() ? "" : "; ",
+           first.optimizer.kind == OptimizerKind::sgd ? "SGD" : "AdamW", ", ");
   out += values_text(cell, "learning rate", "learning rates",
                      [](const TuneConfig& c) { return c.learning_rate; });
   out += "; " + values_text(cell, "weight decay", "weight decays",
@@ -112,15 +123,25 @@ std::string grid_text(const Cell& cell) {
   return text(out, "; ", plural(first.epochs, "epoch"));
 }
 
-std::string run_text(const LedgerLine& l) {
-  std::string what =
-      fmt::format("{} on {}, lr {:g}, wd {:g}", l.form, l.task, l.learning_rate, l.weight_decay);
+// `sized`: the same task is there with several numbers of images.
+std::string run_text(const LedgerLine& l, bool sized) {
+  std::string what = fmt::format(
+      "{}{} on {}{}, lr {:g}, wd {:g}", l.form, l.variant.empty() ? "" : text(" (", l.variant, ")"), l.task,
+      sized ? text(", ", plural(l.train_images, "image")) : "", l.learning_rate, l.weight_decay);
   if (l.prompts > 0) what += text(", ", plural(l.prompts, "prompt"));
   what += l.stage == Stage::search ? ": " : text(", seed ", l.seed, ": ");
   if (!l.diverged.empty()) return what + "diverged";
   if (!l.failed.empty()) return what + "failed: " + l.failed;
   return text(what, l.stage == Stage::search ? "val " : "test ", percent_text(l.score), ", ",
               time_text(l.seconds));
+}
+
+// "flowers: 1,000 of 5,000 images to learn from, 200 of them to choose settings; 500 to test; 5 classes"
+std::string task_text(const TaskFacts& f) {
+  const int64_t all = f.train + f.val;
+  return text(f.task.name, ": ", count_text(all), f.offered > all ? text(" of ", count_text(f.offered)) : "",
+              " images to learn from, ", count_text(f.val), " of them to choose settings; ",
+              count_text(f.test), " to test; ", plural(f.classes, "class", "classes"));
 }
 
 // The plan in words: each method's grid.
@@ -140,12 +161,67 @@ void tell_plan(const SweepOptions& o, const PlanConfig& config, const Plan& plan
                     plural(config.seeds, "seed"), " each"));
 }
 
+// Options of prompts that no method has would do nothing.
+void check_prompt_options(const SweepOptions& o) {
+  const GridChanges& c = o.changes;
+  if (c.prompts.empty() && !c.prompt_projection && !c.prompt_dropout && variant_to_json(c.variant).empty())
+    return;
+  check(std::ranges::any_of(o.methods,
+                            [](const std::string& method) {
+                              return method_from_text(method).prompts.kind != PromptKind::none;
+                            }),
+        "--prompts and --prompt-...: none of the methods has prompts");
+}
+
+nlohmann::ordered_json json_of(const TaskLook& look) {
+  nlohmann::ordered_json json{{"task", look.task.name}};
+  if (look.facts)
+    json.update({{"train_images", look.facts->train + look.facts->val},
+                 {"val_images", look.facts->val},
+                 {"test_images", look.facts->test},
+                 {"classes", look.facts->classes}});
+  else
+    json["problem"] = look.problem;
+  return json;
+}
+
+// Opens all tasks and does nothing else.
+int show_plan(const SweepConfig& config, Console& console) {
+  std::string label = "Images";
+  int64_t wrong = 0;
+  nlohmann::ordered_json tasks = nlohmann::ordered_json::array();
+  for (const TaskLook& look : look_at_tasks(config.plan, config.open)) {
+    console.item(std::exchange(label, "").c_str(), look.facts ? task_text(*look.facts) : look.problem);
+    wrong += !look.facts;
+    tasks.push_back(json_of(look));
+  }
+  SweepCounts counts;
+  if (config.out.empty()) {
+    const Plan plan = make_plan(config.plan);
+    counts.runs = plan.search_runs + plan.final_runs;
+  } else {
+    counts = sweep_counts(config);
+  }
+  console.item("Now", counts_text(counts));
+  console.result({{"command", "sweep"},
+                  {"folder", config.out},
+                  {"tasks", tasks},
+                  {"runs", counts.runs},
+                  {"done", counts.done},
+                  {"seconds_left", counts.seconds_left}});
+  check(wrong == 0, plural(wrong, "task"), " cannot be opened; a sweep would leave ",
+        wrong == 1 ? "it" : "them", " out");
+  return 0;
+}
+
 }  // namespace
 
 int sweep(const SweepOptions& o, Console& console) {
   SweepConfig config;
   PlanConfig& plan = config.plan;
   plan.tasks = tasks_of(o);
+  check_prompt_options(o);
+  check(!o.out.empty() || o.show_plan, "--out is required: the folder of the sweep");
   plan.methods = o.methods;
   plan.preset = o.recipe;
   plan.changes = o.changes;
@@ -156,6 +232,8 @@ int sweep(const SweepOptions& o, Console& console) {
   plan.max_bad = o.max_bad;
 
   const Backbone opened = with_identity(open_backbone(o.backbone.value_or("builtin"), o.hints));
+  check(is_utf8(opened.source), "the backbone's path ", quote(opened.source),
+        " is not UTF-8, as the ledger's text must be");
   const Backbones backbones(opened, o.place);
   config.backbone = [&](const TunedConfig& method) -> const Backbone& { return backbones.of(method.method); };
   plan.net = with_classes(opened.config, 0);
@@ -185,13 +263,7 @@ int sweep(const SweepOptions& o, Console& console) {
                                 place_text(o.place, Method::linear)));
   tell_plan(o, plan, make_plan(plan), console);
   nlohmann::ordered_json json{{"command", "sweep"}, {"folder", o.out}};
-  if (o.show_plan) {
-    const SweepCounts counts = sweep_counts(config);
-    console.item("Now", counts_text(counts));
-    json.update({{"runs", counts.runs}, {"done", counts.done}, {"seconds_left", counts.seconds_left}});
-    console.result(json);
-    return 0;
-  }
+  if (o.show_plan) return show_plan(config, console);
 
   console.item("Folder", config.parts > 1
                              ? text(o.out, ", as process ", config.part + 1, " of ", config.parts)
@@ -199,6 +271,10 @@ int sweep(const SweepOptions& o, Console& console) {
   SweepHooks hooks;
   hooks.note = note;
   hooks.stop = [] { return SignalGuard::caught(); };
+  std::string images = "Images";
+  hooks.task = [&](const TaskFacts& facts) {
+    console.item(std::exchange(images, "").c_str(), task_text(facts));
+  };
   hooks.began = [&](const SweepCounts& counts) { console.item("Now", counts_text(counts)); };
   std::string doing;
   hooks.run = [&](const Cell& cell, const PlannedRun& run, const SweepCounts& counts) {
@@ -208,7 +284,7 @@ int sweep(const SweepOptions& o, Console& console) {
   hooks.step = [&](const StepReport& r) { console.progress(r.step, r.steps, r.images_per_second, doing); };
   hooks.finished = [&](const LedgerLine& line, const SweepCounts& counts) {
     console.clear();
-    console.line(text("[", counts.done, "/", counts.runs, "] ", run_text(line),
+    console.line(text("[", counts.done, "/", counts.runs, "] ", run_text(line, plan.train_sizes.size() > 1),
                       counts.seconds_left >= 0 && counts.done < counts.runs
                           ? text("; ", time_text(counts.seconds_left), " left")
                           : ""));
@@ -238,16 +314,17 @@ int sweep(const SweepOptions& o, Console& console) {
     console.result(json);
     return SignalGuard::exit_code();
   }
-  console.item("Done",
-               text(counts_text(result.counts),
-                    result.counts.diverged > 0 ? text(", ", result.counts.diverged, " diverged") : ""));
+  console.item("Done", counts_text(result.counts));
   console.item("Ledger", result.ledger);
   console.command("Next", text("table ", shell_word(o.out)));
   console.result(json);
   if (result.failures.empty()) return 0;
   for (const std::string& failure : result.failures) console.note(failure);
-  fail(Fault::input, plural(static_cast<int64_t>(result.failures.size()), "run or task", "runs or tasks"),
-       " failed; --retry does failed runs again");
+  const int64_t failed = result.counts.failed, tasks = static_cast<int64_t>(result.failures.size()) - failed;
+  fail(Fault::input, failed > 0 ? text(plural(failed, "run"), " failed") : "",
+       failed > 0 && tasks > 0 ? ", " : "",
+       tasks > 0 ? text(plural(tasks, "task"), " could not be opened") : "",
+       failed > 0 ? "; --retry does failed runs again" : "");
 }
 
 }  // namespace vitrine::cli

@@ -145,13 +145,31 @@ void make_folder(const std::string& folder) {
   if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
 }
 
+// The name of data in that of a folder: "mini:position" -> "mini-position", "folder:/a/flowers" -> "flowers".
+std::string data_word(const std::string& data) {
+  const std::string scheme = data.substr(0, data.find(':'));
+  std::string name = data.substr(std::min(data.size(), scheme.size() + 1));
+  name = name.substr(0, name.find('?'));
+  while (!name.empty() && name.back() == '/') name.pop_back();
+  const bool drawn = name.find('/') == std::string::npos && (scheme == "mini" || scheme == "synthetic");
+  name = name.substr(name.rfind('/') + 1);
+  std::string out = drawn || name.empty() || name == "." || name == ".." ? text(scheme, "-", name) : name;
+  for (char& c : out) {
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+    if (!plain) c = '-';
+  }
+  while (!out.empty() && (out.back() == '-' || out.back() == '.')) out.pop_back();
+  constexpr size_t longest = 40;
+  return out.substr(0, longest);
+}
+
 // --out, or the first free runs/DATA-METHOD-n, which is made at once, lest another run take it, too.
 std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
   if (o.out) return *o.out;
   make_folder("runs");
   for (int n = 1;; ++n) {
-    const std::string folder =
-        text("runs/", o.data.substr(0, o.data.find(':')), "-", method_text(model), "-", n);
+    const std::string folder = text("runs/", data_word(o.data), "-", method_text(model), "-", n);
     std::error_code problem;
     if (fs::create_directory(folder, problem)) return folder;
     if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
@@ -159,6 +177,16 @@ std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
 }
 
 // --- words -------------------------------------------------------------------------------------------------
+
+// The options by which images were chosen, as they would be given again.
+std::string choice_text(const TuneOptions& o) {
+  std::string out;
+  const auto add = [&](const std::string& words) { out += text(out.empty() ? "" : " ", words); };
+  if (o.train_limit) add(text("--train-limit ", *o.train_limit));
+  if (o.val) add(text("--val ", *o.val));
+  if (o.data_seed != 0) add(text("--data-seed ", o.data_seed));
+  return out;
+}
 
 // The net for the pictures of this run: a Swin takes them as they are.
 TransformerConfig seen_at(TransformerConfig net, int64_t side) {
@@ -187,6 +215,9 @@ std::string prompts_text(const TunedConfig& model, const TransformerConfig& net)
   if (prompts.gated) out += " with a gate in each block";
   if (prompts.projection > 0) out += text(" through ", prompts.projection, " dimensions");
   if (prompts.start == PromptStart::class_tokens) out += " from the classes' class tokens";
+  if (prompts.pooling == PromptPooling::images) out += ", the head sees the mean of the patches";
+  if (prompts.pooling == PromptPooling::prompts) out += ", the head sees the mean of the prompts";
+  if (prompts.pooling == PromptPooling::all) out += ", the head sees the mean of patches and prompts";
   return out;
 }
 
@@ -435,7 +466,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
     }
   }
   RunRecord record{.version = VITRINE_VERSION,
-                   .data = o.data,
+                   .data = with_absolute_place(o.data),
                    .exif = open.exif,
                    .device = o.place.device,
                    .precision = name_of(opened.precision),
@@ -457,6 +488,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
     record.test_samples = test.samples;
     accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
   }
+  record.choice = choice_text(o);
   save_run_record(folder, record);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   json["seconds"] = seconds;
@@ -467,8 +499,11 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   console.item("Time", text(time_text(seconds), ", at most ", bytes_text(peak_of(backbone, pool)),
                             " in tensors", backbone.on_device() ? text(" on ", o.place.device) : "",
                             rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
-  console.item("Files", text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
-                             (fs::path(folder) / "metrics.jsonl").string()));
+  console.item(
+      "Files",
+      text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
+           (fs::path(folder) / "metrics.jsonl").string(), ", ", (fs::path(folder) / "run.json").string(),
+           o.tensorboard ? text(", ", (fs::path(folder) / "events.out.tfevents.*").string()) : ""));
   // As it was trained: packed in the same precision; the task remembers its backbone.
   const std::string from = text(o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
                                 o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
@@ -479,6 +514,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   console.command("", text("eval --task ", shell_word(task_path), from, " --data ", other_pictures(o.data)));
   console.command("", text("report ", shell_word(folder), from));
   console.command("", text("inspect ", shell_word(task_path)));
+  if (o.tensorboard) console.item("", text("tensorboard --logdir ", shell_word(folder)));
   console.result(json);
   return 0;
 }

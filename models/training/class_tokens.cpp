@@ -66,7 +66,7 @@ void start_from_class_tokens(TunedModel& model, const TuneData& data, const Tune
                        .workers = config.workers,
                        .max_bad = count == 1 ? config.max_bad : std::max(config.max_bad, all),
                        .memory = memory,
-                       .kept = {.features = nullptr, .images = data.kept.images}};
+                       .kept = {.features = nullptr, .embedded = nullptr, .images = data.kept.images}};
     bad = pass_images(model, data.dataset, samples, data.preprocess, how, nullptr,
                       [&](const Batch& batch, const std::function<Tensor()>& images) {
                         tokens.add(images(), batch.labels.data<int64_t>());
@@ -88,12 +88,13 @@ void start_from_class_tokens(TunedModel& model, const TuneData& data, const Tune
                     [&](const BadImage& image) { return std::ranges::find(data.train, image.sample); });
   if (const auto most = static_cast<size_t>(config.max_bad); bad.size() > most)
     fail_for(bad[most], config.max_bad);
-  check_every_class(data, bad);
   // (L, P, D) deep or (P, D)
   const auto prompts = std::ranges::find(model.parameters().all(), "prompts", &Parameter::name);
   check(prompts != model.parameters().all().end(), "class tokens: this model has no prompts");
   Tensor start = Tensor::zeros(prompts->value.shape(), DType::f32, memory);
   const auto values = start.mutable_data<float>();
+  // A class that no image shows has no tokens: its prompt stays as it came.
+  std::ranges::copy(in_main_memory(prompts->value.value()).data<float>(), values.begin());
   const auto width = static_cast<size_t>(start.shape().dim(start.shape().rank() - 1));
   for (int64_t label = 0; label < classes; ++label) {
     const std::vector<float> mean = readers[static_cast<size_t>(label % count)].get_all<float>();

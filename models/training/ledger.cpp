@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "engine/check.h"
 #include "engine/file.h"
+#include "engine/sha256.h"
 #include "engine/text.h"
 #include "models/training/recipes.h"
+#include "models/training/shallow_json.h"
 
 namespace vitrine {
 
@@ -18,6 +21,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int form_version = 1;
+constexpr int deepest = 4;  // a line, its settings, their prompt_variant, and a value there
+constexpr std::string_view plan_begins = R"({"ledger":1,"plan":)";
 
 // Takes the keys of an object one by one, and tells of what is missing, wrong or left.
 class Reader {
@@ -55,6 +60,16 @@ class Reader {
     check(value.is_object(), who_, ": expected ", key, " to be an object");
     return value;
   }
+  bool yes(const char* key) {
+    const Json& value = at(key);
+    check(value.is_boolean(), who_, ": expected ", key, " to be true or false");
+    return value.get<bool>();
+  }
+  const Json& list(const char* key) {
+    const Json& value = at(key);
+    check(value.is_array(), who_, ": expected ", key, " to be a list");
+    return value;
+  }
   bool has(const char* key) const { return json_.contains(key); }
   void end() {
     for (const auto& [key, unused] : json_.items())
@@ -75,18 +90,19 @@ class Reader {
 
 }  // namespace
 
-std::string variant_words(const std::string& settings, std::optional<double> usual_dropout) {
+std::string variant_words(const std::string& settings, std::optional<double> usual_dropout,
+                          const std::string& who) {
   std::string out;
-  const Json j = Json::parse(settings);
+  const Json j = shallow_object<Json>(settings, deepest, who);
   const auto add = [&](const std::string& words) { out += text(out.empty() ? "" : ", ", words); };
   if (j.contains("prompt_variant")) {
     const Json& variant = j.at("prompt_variant");
-    check(variant.is_object(), "ledger: expected prompt_variant to be an object, got ", variant.dump());
+    check(variant.is_object(), who, ": expected prompt_variant to be an object, got ", variant.dump());
     // Blocks [first, last), in people's numbers, which begin with 1.
     if (variant.contains("first") || variant.contains("last")) {
       const Json first = variant.value("first", Json(0)), last = variant.value("last", Json(0));
-      check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(),
-            "ledger: prompt_variant has no such blocks: ", variant.dump());
+      check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(), who,
+            ": prompt_variant has no such blocks: ", variant.dump());
       add(text("blocks ", first.get<int64_t>() + 1, "-", last == 0 ? "" : last.dump()));
     }
     for (const auto& [key, value] : variant.items()) {
@@ -96,8 +112,8 @@ std::string variant_words(const std::string& settings, std::optional<double> usu
     }
   }
   const Json projection = j.value("prompt_projection", Json(0)), dropout = j.value("prompt_dropout", Json(0));
-  check(projection.is_number_integer() && dropout.is_number(),
-        "ledger: expected numbers, got prompt_projection ", projection.dump(), " and prompt_dropout ",
+  check(projection.is_number_integer() && dropout.is_number(), who,
+        ": expected numbers, got prompt_projection ", projection.dump(), " and prompt_dropout ",
         dropout.dump());
   if (projection > 0) add(text("projection ", projection.dump()));
   if (usual_dropout && j.contains("prompt_dropout") && dropout.get<double>() != *usual_dropout)
@@ -117,6 +133,8 @@ std::optional<double> usual_dropout(const std::string& recipe, const std::string
   return recipe_of(recipe, method).prompt_dropout;
 }
 
+std::string too_great(double loss) { return text("the loss of the trained model is ", loss); }
+
 const char* name_of(Stage stage) { return stage == Stage::search ? "search" : "final"; }
 
 std::string to_json(const LedgerLine& l) {
@@ -124,6 +142,7 @@ std::string to_json(const LedgerLine& l) {
          {"group", l.group},       {"data", l.data},     {"metric", l.metric},
          {"method", l.method},     {"form", l.form},     {"stage", name_of(l.stage)},
          {"seed", l.seed},         {"recipe", l.recipe}, {"settings", Json::parse(l.settings)}};
+  if (l.other_pictures) j["other_pictures"] = true;
   if (l.complete()) {
     j[l.stage == Stage::search ? "val" : "test"] = {
         {"top1", l.accuracy}, {"score", l.score}, {"loss", l.loss}, {"images", l.asked_images}};
@@ -142,11 +161,12 @@ std::string to_json(const LedgerLine& l) {
   j["seconds"] = std::round(l.seconds * 1000) / 1000;
   j["threads"] = l.threads;
   j["version"] = l.version;
-  return j.dump();
+  // An error's words may have a file's name in them.
+  return j.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) {
-  const Json parsed = Json::parse(json, nullptr, false);
+  const Json parsed = shallow_object<Json>(json, deepest, who);
   Reader r(parsed, who);
   const int64_t form = r.count("ledger");
   check(form == form_version, who, ": is of form ", form, " of the ledger, this program knows ",
@@ -175,7 +195,8 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   l.prompts = s.count("prompts");
   l.epochs = s.count("epochs");
   l.batch = s.count("batch");
-  l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.form));
+  l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.form), text(who, ": settings"));
+  if (r.has("other_pictures")) l.other_pictures = r.yes("other_pictures");
   if (r.has("diverged")) l.diverged = r.words("diverged");
   if (r.has("failed")) l.failed = r.words("failed");
   if (l.complete()) {
@@ -183,15 +204,21 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
     Reader a(r.object(asked), text(who, ": ", asked));
     l.accuracy = a.number("top1", 0, 1);
     l.score = a.number("score", 0, 1);
-    l.loss = a.number("loss", 0, 1e30);
+    l.loss = a.number("loss", 0, std::numeric_limits<double>::max());
     l.asked_images = a.count("images");
     a.end();
     l.trained_parameters = r.count("trained_parameters");
     l.stored_parameters = r.count("stored_parameters");
+    if (l.loss > greatest_loss) {  // written by a version without that bound
+      l.diverged = too_great(l.loss);
+      l.accuracy = l.score = l.loss = 0;
+      l.asked_images = l.trained_parameters = l.stored_parameters = 0;
+    }
   }
   l.train_images = r.count("train_images");
   l.classes = r.count("classes");
   l.backbone_parameters = r.count("backbone_parameters");
+  check(l.backbone_parameters > 0, who, ": backbone_parameters is 0");
   l.backbone = r.words("backbone");
   l.net = r.words("net");
   l.backbone_identity = r.words("backbone_identity");
@@ -203,12 +230,71 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   return l;
 }
 
+std::string to_json(const LedgerPlan& plan) {
+  Json tasks = Json::array(), methods = Json::array();
+  for (const LedgerPlan::Task& t : plan.tasks) {
+    tasks.push_back({{"task", t.task}, {"group", t.group}, {"metric", t.metric}});
+    if (!t.failed.empty()) tasks.back()["failed"] = t.failed;
+  }
+  for (const LedgerPlan::Method& m : plan.methods)
+    methods.push_back({{"method", m.method}, {"recipe", m.recipe}, {"settings", Json::parse(m.settings)}});
+  return Json{{"ledger", form_version},
+              {"plan",
+               {{"net", plan.net},
+                {"backbone_identity", plan.backbone_identity},
+                {"seeds", plan.seeds},
+                {"train_sizes", plan.train_sizes},
+                {"tasks", std::move(tasks)},
+                {"methods", std::move(methods)}}}}
+      .dump();
+}
+
+std::string LedgerPlan::name() const {
+  LedgerPlan bare = *this;
+  for (Task& task : bare.tasks) task.failed.clear();
+  const std::string words = to_json(bare);
+  return sha256_hex(std::as_bytes(std::span(words))).substr(0, 20);
+}
+
+LedgerPlan ledger_plan_from_json(std::string_view json, const std::string& who) {
+  const Json parsed = shallow_object<Json>(json, deepest + 3, who);  // settings stand deeper here
+  Reader line(parsed, who);
+  const int64_t form = line.count("ledger");
+  check(form == form_version, who, ": is of form ", form, " of the ledger, this program knows ",
+        form_version);
+  const std::string whose = text(who, ": plan");
+  Reader r(line.object("plan"), whose);
+  line.end();
+  LedgerPlan plan;
+  plan.net = r.words("net");
+  plan.backbone_identity = r.words("backbone_identity");
+  plan.seeds = r.count("seeds");
+  for (const Json& size : r.list("train_sizes")) {
+    check(size.is_number_integer(), whose, ": expected train_sizes to be whole numbers, got ", size.dump());
+    plan.train_sizes.push_back(size.get<int64_t>());
+  }
+  for (const Json& one : r.list("tasks")) {
+    Reader t(one, text(whose, ": a task"));
+    LedgerPlan::Task task{t.words("task"), t.words("group"), t.words("metric")};
+    if (t.has("failed")) task.failed = t.words("failed");
+    t.end();
+    plan.tasks.push_back(std::move(task));
+  }
+  for (const Json& one : r.list("methods")) {
+    Reader m(one, text(whose, ": a method"));
+    plan.methods.push_back({m.words("method"), m.words("recipe"), m.object("settings").dump()});
+    m.end();
+  }
+  r.end();
+  return plan;
+}
+
 #ifdef VITRINE_FILES
-std::vector<LedgerLine> read_ledger(const std::string& path) {
+std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerPlan>* plans) {
   const std::vector<std::byte> bytes = read_file(path);
   const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::vector<LedgerLine> lines;
-  std::map<std::string, std::string> seen;
+  std::map<std::pair<std::string, std::string>, std::string> seen;  // by run and pictures
   int64_t number = 0;
   for (size_t begin = 0; begin < all.size();) {
     const size_t end = std::min(all.find('\n', begin), all.size());
@@ -216,9 +302,14 @@ std::vector<LedgerLine> read_ledger(const std::string& path) {
     begin = end + 1;
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (line.starts_with(plan_begins)) {
+      LedgerPlan plan = ledger_plan_from_json(line, text(path, ", line ", number));
+      if (plans != nullptr) plans->push_back(std::move(plan));
+      continue;
+    }
     LedgerLine read = ledger_line_from_json(line, text(path, ", line ", number));
     const std::string form = to_json(read);
-    const auto [before, fresh] = seen.emplace(read.run, form);
+    const auto [before, fresh] = seen.emplace(std::pair(read.run, read.data_digest), form);
     check(fresh || before->second == form, path, ", line ", number, ": run ", read.run,
           " stands there before with another result");
     if (fresh) lines.push_back(std::move(read));

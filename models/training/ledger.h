@@ -11,6 +11,10 @@ namespace vitrine {
 enum class Stage { search, final };  // asked of val, or of test
 const char* name_of(Stage stage);
 
+// A run whose loss is greater, or not finite, counts as diverged.
+inline constexpr double greatest_loss = 1e30;
+std::string too_great(double loss);  // why, in words
+
 struct LedgerLine {
   std::string run;  // the name of its folder (plan.h)
   std::string task, group, data, metric;
@@ -36,6 +40,8 @@ struct LedgerLine {
   std::string data_digest;                       // of the pictures and labels
   // What was thrown; both empty if the run came to its end: then the numbers above hold.
   std::string diverged{}, failed{};
+  // The sweep whose ledger it stands in has other pictures for this task: it is kept, and counts nowhere.
+  bool other_pictures = false;
   double seconds = 0;  // of training and of asking
   int threads = 0;
   std::string version;  // of the program
@@ -45,7 +51,9 @@ struct LedgerLine {
 
 // Of settings as JSON: {"prompt_variant": {"first": 1, "last": 3, "shared": true}, "prompt_projection": 8} ->
 // "blocks 2-3, shared, projection 8". Dropout of prompts is told where it is not `usual_dropout`, that of the recipe.
-std::string variant_words(const std::string& settings, std::optional<double> usual_dropout = {});
+// Throws, beginning with `who`, for what no settings are.
+std::string variant_words(const std::string& settings, std::optional<double> usual_dropout = {},
+                          const std::string& who = "ledger");
 
 // The dropout of prompts that a recipe has for a method with prompts; none for others.
 std::optional<double> usual_dropout(const std::string& recipe, const std::string& method);
@@ -56,10 +64,32 @@ std::string to_json(const LedgerLine& line);
 // sense, another version of the form.
 LedgerLine ledger_line_from_json(std::string_view json, const std::string& who);
 
+// What a sweep set out to do, which is a line of the ledger as well: so a table can say what is missing.
+struct LedgerPlan {
+  struct Task {
+    std::string task, group, metric;
+    std::string failed{};  // why it could not be opened when a sweep looked at it last
+  };
+  struct Method {
+    std::string method, recipe,
+        settings;  // as in LedgerLine; the settings are those of one point of its grid
+  };
+  std::string net, backbone_identity;
+  int64_t seeds = 0;
+  std::vector<int64_t> train_sizes{};
+  std::vector<Task> tasks{};
+  std::vector<Method> methods{};
+
+  // Of its file (sweep_folder.h): a digest of all but what failed.
+  std::string name() const;
+};
+std::string to_json(const LedgerPlan& plan);
+LedgerPlan ledger_plan_from_json(std::string_view json, const std::string& who);
+
 #ifdef VITRINE_FILES
 // All lines of a ledger. Throws for a line that is wrong, naming file and line, and for a run that is there twice with
-// different results; equal lines count once.
-std::vector<LedgerLine> read_ledger(const std::string& path);
+// different results of the same pictures; equal lines count once. Plans go into `plans`, if somebody wants them.
+std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerPlan>* plans = nullptr);
 #endif
 
 }  // namespace vitrine

@@ -1,6 +1,7 @@
 #include "models/training/plan.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -31,6 +32,8 @@ nlohmann::json task_json(const SuiteTask& task, uint64_t data_seed) {
                    {"data_seed", data_seed}};
   if (task.train_limit) j["train_limit"] = *task.train_limit;
   if (task.val) j["val"] = *task.val;
+  // Before this was told, a limit was one of train alone, and all of val came on top.
+  if (task.train_limit && has_own_val(task)) j["limit"] = "train and val";
   return j;
 }
 
@@ -45,7 +48,7 @@ Plan make_plan(const PlanConfig& config) {
     check(!task.name.empty() && is_utf8(task.name) && is_utf8(task.group) && is_utf8(task.data),
           "sweep: the name, group and data of a task must be UTF-8, and the name not empty");
     check(names.insert(text(task.group, "/", task.name)).second, "sweep: task ", quote(task.name),
-          " is there twice");
+          " is there twice; a suite (--suite FILE) can give its tasks different names");
   }
   names.clear();
   for (const std::string& method : config.methods)
@@ -61,7 +64,7 @@ Plan make_plan(const PlanConfig& config) {
   }
 
   Plan plan;
-  std::set<std::string> runs;
+  std::map<std::string, std::pair<std::string, std::string>> runs;  // and the method and task that have it
   for (const SuiteTask& task : tasks) {
     for (const std::string& method : config.methods) {
       Cell cell{.task = task, .method = method, .recipe = &recipe_of(config.preset, method)};
@@ -82,8 +85,12 @@ Plan make_plan(const PlanConfig& config) {
                                   {"stage", name_of(stage)}};
         const std::string canonical = what.dump();  // keys are sorted
         out.name = sha256_hex(std::as_bytes(std::span(canonical))).substr(0, 20);
-        check(runs.insert(out.name).second, "sweep: ", method, " on ", task.name,
-              " has the same runs as another method or task");
+        const auto [found, fresh] = runs.emplace(out.name, std::pair(method, task.name));
+        const auto& [other, place] = found->second;
+        check(fresh || other == method, "sweep: methods ", quote(other), " and ", quote(method),
+              " are the same here: ", point.method, " with the same settings; leave one of them out");
+        check(fresh, "sweep: tasks ", quote(place), " and ", quote(task.name),
+              " are the same: one name and the same data; a suite can give them different names");
         return out;
       };
       for (GridPoint& point : points) {
@@ -106,6 +113,25 @@ Plan make_plan(const PlanConfig& config) {
     }
   }
   return plan;
+}
+
+LedgerPlan ledger_plan(const PlanConfig& config, const Plan& plan) {
+  const TransformerConfig net = with_classes(config.net, 0);
+  const std::string preset = preset_name(net);
+  LedgerPlan out{.net = preset.empty() ? describe(net) : preset,
+                 .backbone_identity = config.backbone_identity,
+                 .seeds = config.seeds,
+                 .train_sizes = config.train_sizes};
+  for (const SuiteTask& task : config.tasks)
+    out.tasks.push_back({task.name, task.group, name_of(task.metric)});
+  std::set<std::string> seen;
+  for (const Cell& cell : plan.cells) {
+    if (!seen.insert(cell.method).second) continue;
+    TuneConfig settings = cell.finals[0][0].config;
+    settings.augment = {};  // which belongs to the tasks
+    out.methods.push_back({cell.method, std::string(cell.recipe->preset), to_json(settings)});
+  }
+  return out;
 }
 
 std::optional<size_t> winner(const std::vector<const LedgerLine*>& results) {

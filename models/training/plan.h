@@ -23,7 +23,7 @@ struct PlanConfig {
   int64_t seeds = 3;  // 0, 1, ...
   uint64_t data_seed = 0;
   std::vector<int64_t>
-      train_sizes{};  // each task with so many training images, in place of the task's own limit
+      train_sizes{};  // each task with so many images in all, in place of its own train_limit (sweep_data.h)
   int workers = 1;    // of loaders; changes no bit
   int64_t max_bad = 0;
   // The backbone, by what runs depend on.
@@ -63,6 +63,9 @@ struct Plan {
 // Throws for no tasks, no methods, a task or a method named twice, two tasks whose runs would be the same, and where
 // grid_of does.
 Plan make_plan(const PlanConfig& config);
+
+// What the ledger says of a plan.
+LedgerPlan ledger_plan(const PlanConfig& config, const Plan& plan);
 
 // The point whose search run won: the greatest accuracy (of the last epoch, which is all that was asked); of equals the
 // smaller learning rate, then the smaller weight decay, then the fewer trained parameters, then the first. Runs that

@@ -22,9 +22,10 @@ namespace {
 
 using Bytes = Processes::Bytes;
 
-// The last bytes of what is sent: of an error its fault and the depth of the body that it ends, else zeros.
+// The last bytes of what is sent: of an error its fault, of a body that has come to its end that it has; and how many bodies
+// have begun, one in the other.
 struct Ending {
-  uint8_t fault = 0, depth = 0;
+  uint8_t fault = 0, ended = 0, depth = 0;
 };
 
 // As an Error, which can be sent.
@@ -52,12 +53,14 @@ void Processes::together(const std::function<void()>& body) {
   const int depth = ++depth_;
   try {
     body();
-    exchange({});
+    if (failure_) throw Error(*failure_);
+    send({}, 0, true);
   } catch (...) {
     if (!failure_ && !broken_) {
       try {
         const Error error = error_of(std::current_exception());
-        send(std::as_bytes(std::span(std::string_view(error.what()))), static_cast<uint8_t>(error.fault()));
+        send(std::as_bytes(std::span(std::string_view(error.what()))), static_cast<uint8_t>(error.fault()),
+             true);
       } catch (...) {  // this one, or that of a process before it; or nobody could be told
       }
     }
@@ -77,14 +80,13 @@ std::vector<Bytes> Processes::exchange(std::span<const std::byte> own) {
   if (count() == 1) return {Bytes(own.begin(), own.end())};
   check(depth_ > 0, "processes: they exchange only inside together()");
   if (failure_) throw Error(*failure_);
-  return send(own, 0);
+  return send(own, 0, false);
 }
 
-std::vector<Bytes> Processes::send(std::span<const std::byte> own, uint8_t fault) {
+std::vector<Bytes> Processes::send(std::span<const std::byte> own, uint8_t fault, bool ended) {
   Bytes message(own.begin(), own.end());
-  const Ending ending{fault, static_cast<uint8_t>(depth_)};
-  message.push_back(std::byte{ending.fault});
-  message.push_back(std::byte{ending.depth});
+  for (const uint8_t byte : {fault, static_cast<uint8_t>(ended), static_cast<uint8_t>(depth_)})
+    message.push_back(std::byte{byte});
   std::vector<Bytes> all;
   try {
     all = gather(message);
@@ -92,10 +94,12 @@ std::vector<Bytes> Processes::send(std::span<const std::byte> own, uint8_t fault
     broken_ = true;
     throw;
   }
+  std::vector<Ending> endings;
   for (size_t rank = 0; rank < all.size(); ++rank) {
     Bytes& bytes = all[rank];
-    const Ending told{std::to_integer<uint8_t>(bytes.end()[-2]), std::to_integer<uint8_t>(bytes.end()[-1])};
-    bytes.resize(bytes.size() - 2);
+    const auto byte = [&](int from_end) { return std::to_integer<uint8_t>(bytes.end()[-from_end]); };
+    const Ending& told = endings.emplace_back(Ending{byte(3), byte(2), byte(1)});
+    bytes.resize(bytes.size() - 3);
     if (told.fault == 0) continue;
     if (!failure_) {
       std::string words(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -105,6 +109,19 @@ std::vector<Bytes> Processes::send(std::span<const std::byte> own, uint8_t fault
       failed_depth_ = told.depth;
     }
     failed_depth_ = std::min<int>(failed_depth_, told.depth);
+  }
+  if (!failure_) {
+    // Who has come to the end of a body where others have not is in another program than they are, and would leave them
+    // alone: all end here.
+    for (size_t rank = 1; rank < endings.size() && !failure_; ++rank) {
+      const Ending &first = endings[0], &other = endings[rank];
+      if (other.ended == first.ended && other.depth == first.depth) continue;
+      failure_.emplace(Fault::input, text("process ", first.ended ? 0 : rank, " of ", endings.size(),
+                                          " is done, or elsewhere, where process ", first.ended ? rank : 0,
+                                          " goes on: all processes must be called with the same words"));
+    }
+    for (const Ending& one : endings)
+      failed_depth_ = &one == endings.data() ? one.depth : std::min<int>(failed_depth_, one.depth);
   }
   if (failure_) throw Error(*failure_);
   return all;

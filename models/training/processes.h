@@ -9,7 +9,8 @@
 //
 // There is one way in which they meet, exchange(), and all of them come to the same exchanges in the same order. A process
 // that fails comes to the next one with its error in place of its bytes, and then the error is thrown in all of them: so
-// none waits for one that is gone, wherever that failed. A process that is killed takes no part in this; who started it
+// none waits for one that is gone, wherever that failed. The end of a body is such a meeting, too: where one process ends
+// while another goes on, both get an error. A process that is killed takes no part in this; who started it
 // (mpirun) ends the others.
 #pragma once
 
@@ -55,7 +56,7 @@ class Processes {
   virtual std::vector<Bytes> gather(std::span<const std::byte> own) = 0;
 
  private:
-  std::vector<Bytes> send(std::span<const std::byte> own, uint8_t fault);
+  std::vector<Bytes> send(std::span<const std::byte> own, uint8_t fault, bool ended);
 
   int depth_ = 0;                 // bodies begun, one in the other
   std::optional<Error> failure_;  // of any process, until they come out of the body that it ends,

@@ -2,9 +2,12 @@
 #ifdef VITRINE_FILES
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "engine/check.h"
+#include "engine/file.h"
 #include "models/training/html.h"
+#include "models/training/ledger.h"
 #include "models/training/report.h"
 
 namespace vitrine {
@@ -42,15 +45,61 @@ std::string trained_words(const Task& task, const std::optional<RunRecord>& reco
               " of the backbone's ", html::thousands(record->backbone_parameters));
 }
 
+// "32 x 32 pixels: the shorter side resized to 36, the middle cut out; bicubic"
+std::string prepared_words(const Preprocess& p) {
+  std::string how = text("the shorter side resized to ", p.resize, ", the middle cut out");
+  if (p.squash) how = "squashed";
+  if (p.squash && p.crop_squashed)
+    how = text("squashed to ", p.resize, " x ", p.resize, ", the middle cut out");
+  const auto three = [](const std::array<float, 3>& v) { return text(v[0], " ", v[1], " ", v[2]); };
+  return text(p.size, " x ", p.size, " pixels: ", how, "; ", name_of(p.filter), "; mean ", three(p.mean),
+              ", deviation ", three(p.std), p.exif ? "; turned as their EXIF block asks" : "");
+}
+
+// A run of a sweep (sweep_folder.h) is told by its result; null for others.
+std::optional<LedgerLine> result_of(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "result.json";
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return std::nullopt;
+  const std::vector<std::byte> bytes = read_file(path.string());
+  return ledger_line_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string());
+}
+
+// As the record of a run whose sweep wrote none.
+RunRecord record_of(const LedgerLine& l, const Task& task) {
+  RunRecord out{.version = l.version,
+                .data = l.data,
+                .exif = preprocess_from_json(task.preprocess).exif,
+                .device = "?",
+                .precision = "?",
+                .train_samples = l.train_images,
+                .trained_parameters = l.trained_parameters,
+                .backbone_parameters = l.backbone_parameters};
+  const nlohmann::json settings = nlohmann::json::parse(l.settings);
+  out.device = settings.value("device", std::string("cpu"));
+  out.precision = settings.value("precision", std::string("f32"));
+  if (l.stage == Stage::final) {
+    out.test_accuracy = l.accuracy;
+    out.test_loss = l.loss;
+    out.test_samples = l.asked_images;
+  }
+  return out;
+}
+
 }  // namespace
 
 Report report_of_run(const std::string& folder, Task* task, std::optional<RunRecord>* record) {
   const std::filesystem::path path(folder);
   const Task read = task_from_file(load_safetensors((path / "task.safetensors").string()));
-  const std::optional<RunRecord> told = load_run_record(folder);
+  const std::optional<LedgerLine> result = result_of(path);
+  std::optional<RunRecord> told = load_run_record(folder);
+  if (!told && result) told = record_of(*result, read);
   Report out;
   out.title = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
   if (out.title.empty() || out.title == "." || out.title == "..") out.title = "Run";
+  if (result)
+    out.title = text(result->form, " on ", result->task, result->stage == Stage::search ? ", a search" : "",
+                     ", seed ", result->seed);
   out.class_names = read.class_names;
   out.epochs = read_metrics(folder);
   if (!read.settings.empty())
@@ -66,10 +115,11 @@ Report report_of_run(const std::string& folder, Task* task, std::optional<RunRec
                                : ": " + describe(with_classes(config_from_json(read.backbone_config), 0))));
   fact("Trained", trained_words(read, told));
   fact("Classes", html::thousands(read.config.classes));
+  fact("Pictures", prepared_words(preprocess_from_json(read.preprocess)));
   if (told) {
-    fact("Data",
-         text(told->data, ": ", html::counted(told->train_samples, "training picture"), ", ",
-              told->val_samples > 0 ? html::thousands(told->val_samples) : "none", " for validation"));
+    fact("Data", text(told->data, ": ", html::counted(told->train_samples, "training picture"), ", ",
+                      told->val_samples > 0 ? html::thousands(told->val_samples) : "none", " for validation",
+                      told->choice.empty() ? "" : text("; ", told->choice)));
     if (told->test_accuracy)
       fact("Test",
            text(html::percent(*told->test_accuracy), " of ", html::counted(told->test_samples, "picture"),

@@ -9,9 +9,11 @@
 #include <span>
 #include <string_view>
 
+#include "data/dataset.h"
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/text.h"
+#include "models/training/shallow_json.h"
 
 namespace vitrine {
 
@@ -31,18 +33,7 @@ std::optional<std::string> content_of(const std::string& path) {
 }
 
 // A flat object: what lies deep is not ours.
-Json object_of(std::string_view words, const std::string& who) {
-  try {
-    Json json = Json::parse(words, [&](int depth, Json::parse_event_t, const Json&) {
-      check(depth <= 2, who, ": is nested too deeply");
-      return true;
-    });
-    check(json.is_object(), who, ": expected a JSON object");
-    return json;
-  } catch (const nlohmann::json::exception& e) {
-    fail(Fault::input, who, ": ", e.what());
-  }
-}
+Json object_of(std::string_view words, const std::string& who) { return shallow_object<Json>(words, 2, who); }
 
 // The entries of an object, each of its type.
 class Entries {
@@ -114,6 +105,12 @@ std::vector<EpochLine> read_metrics(const std::string& folder) {
   return out;
 }
 
+std::string with_absolute_place(const std::string& data) {
+  std::error_code problem;
+  const std::filesystem::path here = std::filesystem::current_path(problem);
+  return problem ? data : spec_below(data, here.string());
+}
+
 void save_run_record(const std::string& folder, const RunRecord& r) {
   Json json{{"format", "vitrine run 1"},
             {"version", r.version},
@@ -130,6 +127,7 @@ void save_run_record(const std::string& folder, const RunRecord& r) {
     json["test_loss"] = r.test_loss.value_or(0);
     json["test_samples"] = r.test_samples;
   }
+  if (!r.choice.empty()) json["choice"] = r.choice;
   // A path may hold anything; what is no UTF-8 is replaced, and then opens nothing.
   const std::string words = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   write_file_atomically(path_in(folder, "run.json"), std::as_bytes(std::span(words)));
@@ -154,6 +152,7 @@ std::optional<RunRecord> load_run_record(const std::string& folder) {
                 .test_accuracy = entries.maybe_real("test_accuracy"),
                 .test_loss = entries.maybe_real("test_loss")};
   if (out.test_accuracy) out.test_samples = entries.count("test_samples");
+  if (json.contains("choice")) out.choice = entries.words("choice");
   return out;
 }
 

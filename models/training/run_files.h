@@ -29,14 +29,18 @@ std::vector<EpochLine> read_metrics(const std::string& folder);
 // What a run's own files do not hold: written once, when the run has come to its end. Nothing of a run depends on it.
 struct RunRecord {
   std::string version;  // of Vitrine
-  std::string data;     // the data set's specification (data/dataset.h: open_dataset)
+  std::string data;     // the data set's specification (data/dataset.h: open_dataset); places are absolute
   bool exif = false;    // whether its photos were turned
   std::string device{}, precision{};
   int64_t train_samples = 0, val_samples = 0;
   int64_t trained_parameters = 0, backbone_parameters = 0;
   std::optional<double> test_accuracy{}, test_loss{};
   int64_t test_samples = 0;
+  // How training and validation images were chosen, in words such as "--train-limit 240, --data-seed 1".
+  std::string choice{};
 };
+// A data set's specification as it holds wherever the program is started next: with an absolute place.
+std::string with_absolute_place(const std::string& data);
 void save_run_record(const std::string& folder, const RunRecord& record);
 // None if the folder has none, as those of older versions. Throws for a file that is not one.
 std::optional<RunRecord> load_run_record(const std::string& folder);

@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <map>
+#include <set>
 #include <thread>
 #include <utility>
 
 #include "engine/check.h"
 #include "engine/text.h"
+#include "models/training/sweep_data.h"
 #include "models/training/sweep_run.h"
 
 namespace vitrine {
@@ -32,11 +33,14 @@ std::vector<T*> rotated(std::vector<T>& items, int part, int parts) {
 class Sweep {
  public:
   Sweep(const SweepConfig& config, const SweepHooks& hooks)
-      : config_(config), hooks_(hooks), plan_(make_plan(config.plan)), folder_(config.out, plan_) {
+      : config_(config),
+        hooks_(hooks),
+        plan_(make_plan(config.plan)),
+        folder_(config.out, plan_, hooks.note) {
     check(config.parts >= 1 && config.part >= 0 && config.part < config.parts, "sweep: part ", config.part,
           " of ", config.parts, " makes no sense");
-    for (const LedgerLine& line : config.known) folder_.know(line);
     if (config.retry_failed) folder_.forget_failed();
+    for (const LedgerLine& line : config.known) folder_.know(line);
   }
 
   SweepCounts counts();
@@ -49,6 +53,10 @@ class Sweep {
   bool pass(Cell& cell);
   void attempt(Cell& cell, PlannedRun& run);
   SweepData& data_of(const Cell& cell);
+  bool claimed(const Cell& cell) const;
+  void check_known(const Cell& cell, const std::string& digest);
+  void look_at_tasks();
+  double work_of(const Cell& cell, Stage stage) const;
   double seconds_left();
   bool stop() const { return hooks_.stop && hooks_.stop(); }
 
@@ -57,19 +65,28 @@ class Sweep {
   Plan plan_;
   SweepFolder folder_;
   std::map<std::string, std::string> unusable_;  // tasks, and why
+  std::map<std::string, TaskFacts> facts_;       // of those that were opened
+  std::set<std::string> done_here_;              // runs
   const SuiteTask* opened_ = nullptr;            // whose data these are
   std::string opened_as_;                        // prepared so
   std::optional<SweepData> data_;
   bool progressed_ = false;
   int64_t busy_ = 0;  // runs of this pass that others do
-  int64_t features_computed_ = 0;
+  void count_computed() {
+    for (const Kept* kept : {&data_->kept, &data_->test_kept}) {
+      features_computed_ += kept->features->computed();
+      if (kept->embedded) embedded_computed_ += kept->embedded->computed();
+    }
+  }
+  int64_t features_computed_ = 0, embedded_computed_ = 0;
 };
 
 std::string place_of(const SuiteTask& task) {
   return text(task.group, "/", task.name, "/", task.train_limit.value_or(-1));
 }
 
-// The final runs of a cell, if it is known which ones these are; null if no point of its grid came to its end.
+// The final runs of a cell, if it is known which ones these are; null if a point of its grid failed (it might have won), or
+// all diverged.
 std::optional<std::vector<PlannedRun>*> Sweep::finals_of(Cell& cell) {
   if (cell.search.empty()) return &cell.finals[0];
   std::vector<const LedgerLine*> results;
@@ -77,7 +94,8 @@ std::optional<std::vector<PlannedRun>*> Sweep::finals_of(Cell& cell) {
     results.push_back(folder_.result(run.name));
     if (results.back() == nullptr) return std::nullopt;
   }
-  const std::optional<size_t> won = winner(results);
+  const bool failed = std::ranges::any_of(results, [](const LedgerLine* l) { return !l->failed.empty(); });
+  const std::optional<size_t> won = failed ? std::nullopt : winner(results);
   return won ? &cell.finals[*won] : nullptr;
 }
 
@@ -116,14 +134,29 @@ SweepCounts Sweep::counts() {
   return out;
 }
 
-// Each run that is left takes as long as those of its method in its stage did, or else as those of its method, or else as
-// all.
+// Images that a run goes through: in training, epoch by epoch, and when it is asked.
+double images_of(int64_t train, int64_t epochs, int64_t asked) {
+  return static_cast<double>(train * std::max<int64_t>(epochs, 1) + asked);
+}
+
+double Sweep::work_of(const Cell& cell, Stage stage) const {
+  const auto found = facts_.find(place_of(cell.task));
+  if (found == facts_.end()) return 0;
+  const TaskFacts& f = found->second;
+  const int64_t epochs = cell.finals[0][0].config.epochs;
+  return stage == Stage::search ? images_of(f.train, epochs, f.val)
+                                : images_of(f.train + f.val, epochs, f.test);
+}
+
+// Each run that is left takes as long for an image as those of its method in its stage did, or else as those of its method,
+// or else as all. Where nothing is known of a task, it is as large as the others are in the mean.
 double Sweep::seconds_left() {
   struct Mean {
-    double sum = 0;
+    double seconds = 0, images = 0;
     int64_t count = 0;
-    void add(double seconds) {
-      sum += seconds;
+    void add(const LedgerLine& l) {
+      seconds += l.seconds;
+      images += images_of(l.train_images, l.epochs, l.asked_images);
       ++count;
     }
   };
@@ -132,10 +165,10 @@ double Sweep::seconds_left() {
   Mean of_all;
   const auto see = [&](const Cell& cell, const PlannedRun& run) {
     const LedgerLine* line = folder_.result(run.name);
-    if (line == nullptr || !line->failed.empty()) return;
-    of_stage[{cell.method, run.stage}].add(line->seconds);
-    of_method[cell.method].add(line->seconds);
-    of_all.add(line->seconds);
+    if (line == nullptr || !line->complete()) return;
+    of_stage[{cell.method, run.stage}].add(*line);
+    of_method[cell.method].add(*line);
+    of_all.add(*line);
   };
   for (Cell& cell : plan_.cells) {
     for (const PlannedRun& run : cell.search) see(cell, run);
@@ -145,35 +178,33 @@ double Sweep::seconds_left() {
   if (of_all.count == 0) return -1;
   double seconds = 0;
   for (Cell& cell : plan_.cells) {
-    const auto mean = [&](Stage stage) {
+    const auto expected = [&](Stage stage) {
       const Mean& stages = of_stage[{cell.method, stage}];
       const Mean& methods = of_method[cell.method];
       const Mean& m = stages.count > 0 ? stages : methods.count > 0 ? methods : of_all;
-      return m.sum / static_cast<double>(m.count);
+      const double images = work_of(cell, stage);
+      return images > 0 && m.images > 0 ? m.seconds * images / m.images
+                                        : m.seconds / static_cast<double>(m.count);
     };
     const int64_t all = undone(cell), search = std::ranges::count_if(cell.search, [&](const PlannedRun&run) {
                                         return folder_.result(run.name) == nullptr;
                                       });
-    seconds += static_cast<double>(search) * mean(Stage::search) +
-               static_cast<double>(all - search) * mean(Stage::final);
+    seconds += static_cast<double>(search) * expected(Stage::search) +
+               static_cast<double>(all - search) * expected(Stage::final);
   }
   return seconds;
 }
 
-SweepData& Sweep::data_of(const Cell& cell) {
-  const std::string as = to_json(cell.preprocess);
-  if (data_ && place_of(*opened_) == place_of(cell.task) && opened_as_ == as) return *data_;
-  if (data_) {
-    features_computed_ += data_->kept.features->computed() + data_->test_kept.features->computed();
-    data_.reset();  // before the next is opened: memory holds one task
-  }
-  SweepData fresh =
-      open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open);
-  // Results of other pictures must not stand beside those to come.
+// What ledgers claim becomes results if it is of these pictures. Results of others must not stand beside those to come.
+void Sweep::check_known(const Cell& cell, const std::string& digest) {
+  int64_t set_aside = 0;
   const auto compare = [&](const PlannedRun& run) {
-    const LedgerLine* line = folder_.result(run.name);
-    check(line == nullptr || line->data_digest == fresh.digest, "task ", quote(cell.task.name),
-          ": its pictures are not those of run ", run.name, ", which is done already");
+    set_aside += folder_.settle(run.name, digest);
+    const LedgerLine* line = folder_.done(run.name);
+    check(line == nullptr || line->data_digest == digest, "task ", quote(cell.task.name),
+          ": its pictures are not those of run ", run.name,
+          ", which is done already; take another folder, or move ", quote(folder_.folder_of(run.name)),
+          " out of this one");
   };
   for (const Cell& other : plan_.cells) {
     if (place_of(other.task) != place_of(cell.task)) continue;
@@ -181,6 +212,55 @@ SweepData& Sweep::data_of(const Cell& cell) {
     for (const auto& seeds : other.finals)
       for (const PlannedRun& run : seeds) compare(run);
   }
+  if (set_aside > 0 && hooks_.note)
+    hooks_.note(
+        text("task ", quote(cell.task.name), ": ", set_aside, set_aside == 1 ? " run" : " runs",
+             " of the ledger had other pictures; kept there, they count for nothing, and are done again"));
+}
+
+// Opens each task that has runs to do, or results that were only claimed so far, so that what is wrong with one is told before hours of work and not after them.
+void Sweep::look_at_tasks() {
+  std::set<std::string> seen;
+  LedgerPlan record = ledger_plan(config_.plan, plan_);
+  for (Cell& cell : plan_.cells) {
+    const std::string place = place_of(cell.task);
+    if ((undone(cell) == 0 && !claimed(cell)) || !seen.insert(place).second) continue;
+    try {
+      const TaskFacts facts =
+          facts_of(cell.task, open_task(cell.task, cell.preprocess, config_.plan.data_seed, 0, config_.open));
+      check_known(cell, facts.digest);
+      facts_.emplace(place, facts);
+      if (hooks_.task) hooks_.task(facts);
+      if (!facts.lacking.empty() && hooks_.note)
+        hooks_.note(text("task ", quote(cell.task.name), ": ", facts.lacking));
+    } catch (const Error& e) {
+      if (e.fault() == Fault::resources) throw;
+      const std::string why = e.what();
+      const bool told =
+          std::ranges::any_of(unusable_, [&](const auto& other) { return other.second == why; });
+      unusable_.emplace(place, why);
+      const std::string begin = text("task ", quote(cell.task.name), ": ");
+      for (LedgerPlan::Task& task : record.tasks)
+        if (task.task == cell.task.name && task.group == cell.task.group)
+          task.failed = why.starts_with(begin) ? why.substr(begin.size()) : why;
+      if (hooks_.note && !told) hooks_.note(text(why, "; the other tasks are done without it"));
+    }
+  }
+  folder_.write_plan(record);
+}
+
+SweepData& Sweep::data_of(const Cell& cell) {
+  const std::string as = to_json(cell.preprocess);
+  if (data_ && place_of(*opened_) == place_of(cell.task) && opened_as_ == as) return *data_;
+  if (data_) {
+    count_computed();
+    data_.reset();  // before the next is opened: memory holds one task
+  }
+  SweepData fresh =
+      open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open,
+                config_.plan.device.empty() ? embedded_bytes(config_.plan.net, cell.preprocess.size) : 0,
+                static_cast<size_t>(feature_width(config_.plan.net)) * sizeof(float));
+  check_known(cell, fresh.digest);
   opened_ = &cell.task;
   opened_as_ = as;
   return data_.emplace(std::move(fresh));
@@ -197,6 +277,7 @@ void Sweep::attempt(Cell& cell, PlannedRun& run) {
   try {
     data_of(cell);
   } catch (const Error& e) {
+    if (e.fault() == Fault::resources) throw;
     unusable_.emplace(place_of(cell.task), e.what());
     if (hooks_.note) hooks_.note(e.what());
     return;
@@ -204,13 +285,23 @@ void Sweep::attempt(Cell& cell, PlannedRun& run) {
   if (hooks_.run) hooks_.run(cell, run, counts());
   const LedgerLine line = do_planned_run(config_, hooks_, folder_, *data_, cell, run);
   folder_.finish(line, config_.keep_tasks);
+  done_here_.insert(run.name);
   progressed_ = true;
-  folder_.write_ledger(false);
+  folder_.write_ledger_if_late();
   if (hooks_.finished) hooks_.finished(line, counts());
+}
+
+bool Sweep::claimed(const Cell& cell) const {
+  const auto one = [&](const PlannedRun& run) { return folder_.claimed(run.name); };
+  return std::ranges::any_of(cell.search, one) ||
+         std::ranges::any_of(cell.finals, [&](const auto& seeds) { return std::ranges::any_of(seeds, one); });
 }
 
 // One way through a cell; false to stop.
 bool Sweep::pass(Cell& cell) {
+  // What another process did not settle.
+  if (const auto facts = facts_.find(place_of(cell.task)); facts != facts_.end() && claimed(cell))
+    check_known(cell, facts->second.digest);
   const auto all_of = [&](std::vector<PlannedRun>& runs) {
     for (PlannedRun* run : rotated(runs, config_.part, config_.parts)) {
       if (unusable_.contains(place_of(cell.task))) return true;
@@ -233,17 +324,18 @@ bool Sweep::pass() {
 }
 
 SweepResult Sweep::run() {
-  folder_.write_ledger(true);
-  if (hooks_.began) hooks_.began(counts());
   SweepResult out;
   try {
+    look_at_tasks();
+    if (!folder_.write_ledger(hooks_.stop)) throw Stopped{};
+    if (hooks_.began) hooks_.began(counts());
     bool told = false;
     while (true) {
       if (!pass()) throw Stopped{};
       if (progressed_) continue;  // a search may have ended elsewhere meanwhile
       if (busy_ == 0) break;
       if (!std::exchange(told, true) && hooks_.waiting) hooks_.waiting(busy_);
-      folder_.write_ledger(false);
+      folder_.write_ledger_if_late();
       const auto naps = static_cast<int64_t>(std::ceil(config_.poll_seconds / 0.05));
       for (int64_t nap = 0; nap < naps; ++nap) {
         if (stop()) throw Stopped{};
@@ -252,14 +344,24 @@ SweepResult Sweep::run() {
     }
   } catch (const Stopped&) {
     out.stopped = true;
+  } catch (...) {
+    try {
+      folder_.write_ledger(hooks_.stop);
+    } catch (const Error&) {  // the first one is what counts
+    }
+    throw;
   }
-  folder_.write_ledger(true);
+  if (!folder_.write_ledger(hooks_.stop) && hooks_.note)
+    hooks_.note("the ledger is held by another process and was not written; whoever goes on here writes it");
   out.counts = counts();
-  for (const auto& [task, why] : unusable_) out.failures.push_back(why);
+  for (const auto& [task, why] : unusable_)
+    if (std::ranges::find(out.failures, why) == out.failures.end()) out.failures.push_back(why);
   const auto add = [&](const PlannedRun& run) {
     const LedgerLine* line = folder_.result(run.name);
     if (line != nullptr && !line->failed.empty())
-      out.failures.push_back(text(line->form, " on ", line->task, " (run ", line->run, "): ", line->failed));
+      out.failures.push_back(text(line->form, " on ", line->task, " (run ", line->run,
+                                  done_here_.contains(run.name) ? "" : ", of an earlier sweep",
+                                  "): ", line->failed));
   };
   for (Cell& cell : plan_.cells) {
     for (const PlannedRun& run : cell.search) add(run);
@@ -267,8 +369,9 @@ SweepResult Sweep::run() {
       for (const PlannedRun& run : **finals) add(run);
   }
   out.ledger = folder_.ledger();
-  if (data_) features_computed_ += data_->kept.features->computed() + data_->test_kept.features->computed();
+  if (data_) count_computed();
   out.features_computed = features_computed_;
+  out.embedded_computed = embedded_computed_;
   return out;
 }
 
@@ -276,16 +379,24 @@ SweepResult Sweep::run() {
 
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks) { return Sweep(config, hooks).run(); }
 
-SweepCounts sweep_counts(const SweepConfig& config) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(config.out + "/runs", ignored)) {
-    const Plan plan = make_plan(config.plan);
-    SweepCounts counts;
-    counts.runs = plan.search_runs + plan.final_runs;
-    return counts;
+std::vector<TaskLook> look_at_tasks(const PlanConfig& config, const OpenOptions& open) {
+  std::vector<TaskLook> out;
+  std::set<std::string> seen;
+  for (const Cell& cell : make_plan(config).cells) {
+    if (!seen.insert(place_of(cell.task)).second) continue;
+    TaskLook look{cell.task, {}, {}};
+    try {
+      look.facts = facts_of(cell.task, open_task(cell.task, cell.preprocess, config.data_seed, 0, open));
+    } catch (const Error& e) {
+      look.problem = e.what();
+    }
+    out.push_back(std::move(look));
   }
+  return out;
+}
+
+SweepCounts sweep_counts(const SweepConfig& config) {
   SweepConfig looking = config;
-  looking.known.clear();
   looking.retry_failed = false;
   const SweepHooks none;
   return Sweep(looking, none).counts();

@@ -4,10 +4,12 @@
 #ifdef VITRINE_FILES
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/training/plan.h"
+#include "models/training/sweep_data.h"
 
 namespace vitrine {
 
@@ -17,11 +19,15 @@ struct SweepConfig {
   // The backbone on which a configuration is tuned: the same for all, but on a device full tuning wants weights of its
   // own there (backbone.h: on_device). All have the identity that the plan was made for.
   std::function<const Backbone&(const TunedConfig&)> backbone;
-  std::string version;             // of the program, for the ledger
-  std::vector<LedgerLine> known;   // of other ledgers: runs of this plan among them are not done again
-  size_t cache = size_t{2} << 30;  // bytes of prepared pictures that are kept of the present task
-  bool keep_tasks = false;         // the task file of every run
-  bool retry_failed = false;       // runs that failed are done again
+  std::string version;  // of the program, for the ledger
+  // Of other ledgers: runs of this plan among them, if their pictures are the same, are not done again; all others are kept
+  // in this one's ledger.
+  std::vector<LedgerLine> known;
+  size_t cache =
+      size_t{2}
+      << 30;  // bytes of features and of prepared and embedded pictures that are kept of the present task
+  bool keep_tasks = false;    // the task file of every run
+  bool retry_failed = false;  // runs that failed are done again
   // Of several processes that share the folder this is number `part` of `parts`: it begins elsewhere in the plan than
   // the others do. Which runs are done depends on locks alone.
   int part = 0, parts = 1;
@@ -36,6 +42,7 @@ struct SweepCounts {
 };
 
 struct SweepHooks {
+  std::function<void(const TaskFacts&)> task;  // one with runs to do, before any of them begins
   std::function<void(const SweepCounts&)> began;
   std::function<void(const Cell&, const PlannedRun&, const SweepCounts&)> run;  // is about to begin
   std::function<void(const LedgerLine&, const SweepCounts&)> finished;          // here, not elsewhere
@@ -51,12 +58,24 @@ struct SweepResult {
   std::vector<std::string> failures;  // of runs, and of tasks that could not be opened
   std::string ledger;                 // its path
   int64_t features_computed = 0;      // images that went through the net for features to keep, here
+  int64_t embedded_computed = 0;      // and through its patch embedding alone
 };
 
-// Does what is left of the plan, beside other processes that do the same. A run that diverged is a result. A run that
-// failed otherwise is recorded, too, and the sweep goes on. Of a task whose pictures cannot be opened, or are not those
-// of results that are there already, no run is done. Throws for what concerns all runs.
+// Does what is left of the plan, beside other processes that do the same. First all tasks with runs to do are opened: of
+// one whose pictures cannot be opened, or are not those of results that are there already, no run is done, which a note
+// and the ledger say. A run that diverged is a result. A run whose input is wrong (a damaged picture) is recorded, too, and
+// the sweep goes on; where a point of a grid failed so, nothing is tested. Throws for what concerns all runs, and for what
+// the machine lacks (a full disk, too little memory): no result comes of that, and the run is done another time.
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks = {});
+
+// The tasks of a plan, each opened and closed again: what it looks like, or why it cannot be opened. With train_sizes a
+// task is there for each of them.
+struct TaskLook {
+  SuiteTask task;
+  std::optional<TaskFacts> facts;
+  std::string problem;
+};
+std::vector<TaskLook> look_at_tasks(const PlanConfig& plan, const OpenOptions& open = {});
 
 // The counts with which sweep would begin. Nothing is done or written.
 SweepCounts sweep_counts(const SweepConfig& config);

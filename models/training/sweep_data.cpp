@@ -1,7 +1,6 @@
 #include "models/training/sweep_data.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "data/joined.h"
 #include "data/subset.h"
@@ -18,6 +17,7 @@ constexpr int64_t usual_limit = 1000, val_share = 5;
 
 void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, const OpenOptions& open) {
   const auto train = open_dataset(task.data, Split::train, open);
+  out.offered = train->size();
   if (!has_split(task.data, Split::val)) {
     out.learned = train;
     const std::vector<int64_t> taken =
@@ -29,12 +29,39 @@ void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, con
     return;
   }
   const auto val = open_dataset(task.data, Split::val, open);
-  check(!task.val || *task.val == val->size(), "expected ", task.val.value_or(0),
-        " images for validation, the data's own split has ", val->size());
+  out.offered += val->size();
+  check(!task.val || *task.val <= val->size(), "expected at most ", val->size(),
+        " images for validation, which is all that the data's own val has, but `val` asks for ",
+        task.val.value_or(0), "; without `val` all of it is taken");
   out.learned = joined(train, val);
-  out.train = task.train_limit ? class_balanced(*train, *task.train_limit, data_seed) : all_samples(*train);
-  out.val.resize(static_cast<size_t>(val->size()));
-  std::iota(out.val.begin(), out.val.end(), train->size());
+  int64_t asked = task.val.value_or(val->size());
+  out.train = all_samples(*train);
+  if (task.train_limit) {
+    const int64_t limit = *task.train_limit;
+    if (!task.val) asked = std::min(limit / val_share, val->size());
+    check(limit - asked >= train->classes(), "expected train_limit to leave an image of each of ",
+          train->classes(), " classes to learn from, but of ", limit, " images ", asked,
+          " are for validation");
+    out.train = class_balanced(*train, limit - asked, data_seed);
+    // Where train has fewer than that, val may give more.
+    if (!task.val) asked = std::clamp(limit - static_cast<int64_t>(out.train.size()), asked, val->size());
+  }
+  for (const int64_t i : spread_over_classes(*val, asked, data_seed)) out.val.push_back(train->size() + i);
+}
+
+void open_splits(SweepData& out, const SuiteTask& task, uint64_t data_seed, const OpenOptions& open) {
+  try {
+    check(has_split(task.data, Split::test), quote(task.data), " has no test split");
+    open_learned(out, task, data_seed, open);
+    check(!out.val.empty(), "no images are left for validation");
+    out.test = open_dataset(task.data, Split::test, open);
+    check(out.test->class_names() == out.learned->class_names(),
+          "the test split has other classes than the train split");
+    check(!task.classes || *task.classes == out.learned->classes(), "expected ", task.classes.value_or(0),
+          " classes, got ", out.learned->classes());
+  } catch (const Error& e) {
+    fail(e.fault(), "task ", quote(task.name), ": ", e.what());
+  }
 }
 
 size_t pixels_of(int64_t images, const Preprocess& preprocess) {
@@ -57,6 +84,26 @@ Preprocess preprocess_for(const SuiteTask& task, const Recipe& recipe, const Pre
   return out;
 }
 
+bool has_own_val(const SuiteTask& task) {
+  try {
+    return has_split(task.data, Split::val);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+TaskFacts facts_of(const SuiteTask& task, const SweepData& data) {
+  return {.task = task,
+          .train = static_cast<int64_t>(data.train.size()),
+          .val = static_cast<int64_t>(data.val.size()),
+          .test = data.test->size(),
+          .classes = data.learned->classes(),
+          .offered = data.offered,
+          .digest = data.digest,
+          .lacking = classes_without_images(
+              {.dataset = data.learned, .train = data.both(), .val = {}, .val_set = {}, .preprocess = {}})};
+}
+
 std::vector<int64_t> SweepData::both() const {
   std::vector<int64_t> all = train;
   all.insert(all.end(), val.begin(), val.end());
@@ -65,21 +112,10 @@ std::vector<int64_t> SweepData::both() const {
 }
 
 SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_t data_seed, size_t cache,
-                    const OpenOptions& open) {
+                    const OpenOptions& open, size_t embedded, size_t feature) {
   SweepData out;
   out.preprocess = preprocess;
-  try {
-    check(has_split(task.data, Split::test), quote(task.data), " has no test split");
-    open_learned(out, task, data_seed, open);
-    check(!out.val.empty(), "no images are left for validation");
-    out.test = open_dataset(task.data, Split::test, open);
-    check(out.test->class_names() == out.learned->class_names(),
-          "the test split has other classes than the train split");
-    check(!task.classes || *task.classes == out.learned->classes(), "expected ", task.classes.value_or(0),
-          " classes, got ", out.learned->classes());
-  } catch (const Error& e) {
-    fail(e.fault(), "task ", quote(task.name), ": ", e.what());
-  }
+  open_splits(out, task, data_seed, open);
   const TuneData learned{
       .dataset = out.learned, .train = out.train, .val = out.val, .val_set = {}, .preprocess = {}},
       tested{
@@ -87,12 +123,25 @@ SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_
   out.digest = Sha256().update(digest_of(learned)).update(digest_of(tested)).hex().substr(0, 20);
 
   out.kept.features = std::make_shared<KeptFeatures>(out.learned);
-  out.test_kept.features = std::make_shared<KeptFeatures>(out.test);
-  if (out.learned->tensors().defined()) return out;
-  const size_t first =
-      std::min(cache, pixels_of(static_cast<int64_t>(out.train.size() + out.val.size()), preprocess));
-  out.kept.images = std::make_shared<PreparedImages>(out.learned, preprocess, first);
-  out.test_kept.images = std::make_shared<PreparedImages>(out.test, preprocess, cache - first);
+  const size_t learned_count = out.train.size() + out.val.size();
+  // What is learned from is gone through again in every epoch, so all of that is kept, as vitrine tune does; a test set may
+  // be large, and what is beyond the limit streams through the net once more for each run.
+  size_t left = cache - std::min(cache, learned_count * feature);
+  const size_t tested_features = std::min(left, static_cast<size_t>(out.test->size()) * feature);
+  out.test_kept.features = std::make_shared<KeptFeatures>(out.test, tested_features);
+  left -= tested_features;
+  if (!out.learned->tensors().defined()) {
+    const size_t first = std::min(left, pixels_of(static_cast<int64_t>(learned_count), preprocess));
+    out.kept.images = std::make_shared<PreparedImages>(out.learned, preprocess, first);
+    out.test_kept.images = std::make_shared<PreparedImages>(out.test, preprocess, left - first);
+    left -= first;
+    left -= std::min(left, pixels_of(out.test->size(), preprocess));
+  }
+  // A batch of which one picture is missing is embedded as a whole, so some of train and val would be worth little.
+  if (embedded == 0 || learned_count * embedded > left) return out;
+  out.kept.embedded = std::make_shared<KeptEmbedded>(out.learned, learned_count * embedded);
+  left -= learned_count * embedded;
+  if (left >= embedded) out.test_kept.embedded = std::make_shared<KeptEmbedded>(out.test, left);
   return out;
 }
 

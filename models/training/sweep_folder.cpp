@@ -6,7 +6,9 @@
 #include <chrono>
 #include <filesystem>
 #include <system_error>
+#include <thread>
 #include <tuple>
+#include <utility>
 
 #include "engine/check.h"
 #include "engine/text.h"
@@ -40,44 +42,112 @@ void write_text(const std::string& path, const std::string& words) {
 
 }  // namespace
 
-SweepFolder::SweepFolder(const std::string& path, const Plan& plan) : path_(path), plan_(plan) {
-  make_folder(path_ + "/runs");
+SweepFolder::SweepFolder(const std::string& path, const Plan& plan, Note note)
+    : path_(path), plan_(plan), note_(std::move(note)) {
   for (const Cell& cell : plan.cells) {
     for (const PlannedRun& run : cell.search) cells_[run.name] = &cell;
     for (const auto& seeds : cell.finals)
       for (const PlannedRun& run : seeds) cells_[run.name] = &cell;
   }
   read_others();
+  read_ledger_file();
 }
 
-const LedgerLine* SweepFolder::result(const std::string& run) {
+LedgerLine SweepFolder::read_result(const std::string& run) const {
+  const std::string path = folder_of(run) + "/result.json";
+  const std::vector<std::byte> bytes = read_file(path);
+  LedgerLine line = ledger_line_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+  check(line.run == run, path, ": is of run ", line.run);
+  return line;
+}
+
+const LedgerLine* SweepFolder::done(const std::string& run) {
   if (const auto known = results_.find(run); known != results_.end()) return &known->second;
   const std::string path = folder_of(run) + "/result.json";
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return nullptr;
-  const std::vector<std::byte> bytes = read_file(path);
-  LedgerLine line = ledger_line_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
-  check(line.run == run, path, ": is of run ", line.run);
-  // Left by a kill right after the result was written.
-  if (const std::string state = folder_of(run) + "/state"; fs::exists(state, ignored))
-    if (const auto lock = FileLock::try_take(folder_of(run) + "/lock")) remove_all(state);
-  late_ = true;
-  return &(results_[run] = std::move(line));
+  try {
+    LedgerLine line = read_result(run);
+    // Left by a kill right after the result was written.
+    if (const std::string state = folder_of(run) + "/state"; fs::exists(state, ignored))
+      if (const auto lock = FileLock::try_take(folder_of(run) + "/lock")) remove_all(state);
+    late_ = true;
+    return &(results_[run] = std::move(line));
+  } catch (const Error& e) {
+    if (!fs::exists(path, ignored)) return nullptr;  // another process is about to do it again
+    if (cells_.contains(run)) fail(e.fault(), e.what(), "; --retry puts it aside and does the run again");
+    if (unreadable_.insert(run).second && note_) note_(text(e.what(), "; it is left out"));
+    return nullptr;
+  }
 }
 
-void SweepFolder::know(const LedgerLine& line) {
-  if (!cells_.contains(line.run) || !line.failed.empty()) return;
-  if (const auto lock = take(line.run)) finish(line, false);
+const LedgerLine* SweepFolder::result(const std::string& run) {
+  if (const LedgerLine* line = done(run)) return line;
+  const auto claims = claims_.find(run);
+  if (claims == claims_.end()) return nullptr;
+  for (const auto& [digest, line] : claims->second)
+    if (!line.other_pictures) return &line;
+  return nullptr;
+}
+
+void SweepFolder::know(const LedgerLine& line) { absorb(line); }
+
+void SweepFolder::absorb(LedgerLine line) {
+  const LedgerLine* own = nullptr;
+  try {
+    own = done(line.run);
+  } catch (const Error&) {  // is told when it is asked for
+  }
+  if (own != nullptr && own->data_digest == line.data_digest) return;
+  if (!cells_.contains(line.run)) {
+    rest_.try_emplace({line.run, line.data_digest}, std::move(line));
+  } else if (line.failed.empty()) {
+    if (own == nullptr && !rest_.contains({line.run, line.data_digest}))
+      claims_[line.run].try_emplace(line.data_digest, std::move(line));
+    else if (own != nullptr) {
+      line.other_pictures = true;
+      rest_.try_emplace({line.run, line.data_digest}, std::move(line));
+    }
+  }
+}
+
+bool SweepFolder::settle(const std::string& run, const std::string& digest) {
+  const auto found = claims_.find(run);
+  if (found == claims_.end()) return false;
+  auto claims = std::move(found->second);
+  claims_.erase(found);
+  bool others = false;
+  for (auto& [of, line] : claims) {
+    if (of == digest) {
+      line.other_pictures = false;
+      if (const auto lock = take(run)) finish(line, false);
+    } else {
+      line.other_pictures = others = true;
+      rest_.try_emplace({run, of}, std::move(line));
+    }
+  }
+  late_ = true;
+  return others;
 }
 
 void SweepFolder::forget_failed() {
   for (const auto& [run, cell] : cells_) {
-    const LedgerLine* known = result(run);
-    if (known == nullptr || known->failed.empty()) continue;
-    const auto lock = FileLock::try_take(folder_of(run) + "/lock");
+    const std::string folder = folder_of(run);
+    std::error_code problem;
+    if (!fs::exists(folder + "/result.json", problem)) continue;
+    bool readable = true;
+    try {
+      if (done(run) == nullptr || done(run)->failed.empty()) continue;
+    } catch (const Error&) {
+      readable = false;
+    }
+    const auto lock = FileLock::try_take(folder + "/lock");
     if (!lock) continue;  // somebody does it again already
-    remove_all(folder_of(run) + "/result.json");
-    remove_all(folder_of(run) + "/state");
+    if (!readable) fs::rename(folder + "/result.json", folder + "/unreadable.json", problem);
+    if (problem)
+      fail(Fault::output, "cannot rename ", quote(folder + "/result.json"), ": ", problem.message());
+    remove_all(folder + "/result.json");
+    remove_all(folder + "/state");
     results_.erase(run);
     late_ = true;
   }
@@ -99,11 +169,16 @@ std::string SweepFolder::state_folder(const std::string& run) const {
 }
 
 void SweepFolder::finish(const LedgerLine& line, bool keep_task) {
-  const std::string folder = folder_of(line.run), task = folder + "/state/task.safetensors";
+  const std::string folder = folder_of(line.run), words = to_json(line);
+  ledger_line_from_json(words, folder + "/result.json");  // what is written can be read
   std::error_code problem;
-  if (keep_task && fs::exists(task, problem)) fs::rename(task, folder + "/task.safetensors", problem);
-  if (problem) fail(Fault::output, "cannot rename ", quote(task), ": ", problem.message());
-  write_text(folder + "/result.json", to_json(line) + "\n");
+  if (keep_task)
+    for (const char* name : {"task.safetensors", "metrics.jsonl", "run.json"}) {
+      const std::string from = text(folder, "/state/", name);
+      if (fs::exists(from, problem)) fs::rename(from, text(folder, "/", name), problem);
+      if (problem) fail(Fault::output, "cannot rename ", quote(from), ": ", problem.message());
+    }
+  write_text(folder + "/result.json", words + "\n");
   remove_all(folder + "/state");
   results_[line.run] = line;
   late_ = true;
@@ -111,20 +186,78 @@ void SweepFolder::finish(const LedgerLine& line, bool keep_task) {
 
 void SweepFolder::read_others() {
   std::error_code problem;
+  if (!fs::exists(path_ + "/runs", problem)) return;
   for (const auto& entry : fs::directory_iterator(path_ + "/runs", problem)) {
     const std::string run = entry.path().filename().string();
-    if (!cells_.contains(run) && entry.is_directory()) result(run);
+    if (!cells_.contains(run) && entry.is_directory()) done(run);
   }
   if (problem) fail(Fault::output, "cannot read folder ", quote(path_ + "/runs"), ": ", problem.message());
 }
 
-void SweepFolder::write_ledger(bool wanted_now) {
-  constexpr double share = 20;  // of the time between two writings, one part is spent on writing
+void SweepFolder::read_ledger_file() {
+  std::error_code ignored;
+  if (!fs::exists(ledger(), ignored)) return;
+  std::vector<LedgerPlan> plans;
+  for (LedgerLine& line : read_ledger(ledger(), &plans)) absorb(std::move(line));
+  for (const LedgerPlan& plan : plans) plans_[plan.name()] = to_json(plan);
+}
+
+void SweepFolder::write_plan(const LedgerPlan& plan) {
+  make_folder(path_ + "/plans");
+  write_text(text(path_, "/plans/", plan.name(), ".json"), to_json(plan) + "\n");
+}
+
+// Those of plans/ tell more than what the ledger said of them before.
+void SweepFolder::read_plans() {
+  std::error_code problem;
+  if (!fs::exists(path_ + "/plans", problem)) return;
+  for (const auto& entry : fs::directory_iterator(path_ + "/plans", problem)) {
+    const std::string path = entry.path().string();
+    if (entry.path().extension() != ".json") continue;
+    try {
+      const std::vector<std::byte> bytes = read_file(path);
+      plans_[entry.path().stem().string()] =
+          to_json(ledger_plan_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
+    } catch (const Error& e) {
+      if (unreadable_.insert(path).second && note_) note_(text(e.what(), "; it is left out"));
+    }
+  }
+  if (problem) fail(Fault::output, "cannot read folder ", quote(path_ + "/plans"), ": ", problem.message());
+}
+
+bool SweepFolder::write_ledger(const std::function<bool()>& stop) {
+  constexpr double patience = 2;  // seconds
+  make_folder(path_ + "/runs");
   const double began = now();
-  if (!wanted_now && (!late_ || began - written_ < share * took_)) return;
-  // Whoever writes last has seen every result there is by then: they are looked for under the lock.
-  const FileLock lock(path_ + "/ledger.lock");
-  if (wanted_now) read_others();
+  bool told = false;
+  while (true) {
+    if (const auto lock = FileLock::try_take(path_ + "/ledger.lock")) {
+      write_locked();
+      return true;
+    }
+    if (now() - began > patience) {
+      if (stop && stop()) return false;
+      if (!std::exchange(told, true) && note_)
+        note_(text("waiting for ", quote(path_ + "/ledger.lock"), ", which another process holds"));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+void SweepFolder::write_ledger_if_late() {
+  constexpr double share = 20;  // of the time between two writings, one part is spent on writing
+  if (!late_ || now() - written_ < share * took_) return;
+  if (const auto lock = FileLock::try_take(path_ + "/ledger.lock")) write_locked();
+}
+
+// Whoever writes last has seen every result there is by then: they are looked for under the lock. Those of runs that failed
+// are looked at again, for others may have done these runs anew; results of others never change.
+void SweepFolder::write_locked() {
+  const double began = now();
+  std::erase_if(results_, [](const auto& item) { return !item.second.failed.empty(); });
+  read_others();
+  read_ledger_file();
+  read_plans();
   std::string all;
   const auto add = [&](const std::string& run, const Cell& cell) {
     const LedgerLine* line = result(run);
@@ -141,11 +274,19 @@ void SweepFolder::write_ledger(bool wanted_now) {
   std::vector<const LedgerLine*> others;
   for (const auto& [run, line] : results_)
     if (!cells_.contains(run)) others.push_back(&line);
+  for (const auto& [run, claims] : claims_)
+    for (const auto& [digest, line] : claims)
+      if (&line != result(run)) others.push_back(&line);
+  for (const auto& [key, line] : rest_) {
+    const LedgerLine* own = done(key.first);
+    if (own == nullptr || own->data_digest != key.second) others.push_back(&line);
+  }
   std::ranges::sort(others, {}, [](const LedgerLine* l) {
     return std::tie(l->task, l->method, l->variant, l->stage, l->form, l->prompts, l->learning_rate,
-                    l->weight_decay, l->train_images, l->seed, l->run);
+                    l->weight_decay, l->train_images, l->seed, l->run, l->data_digest);
   });
   for (const LedgerLine* line : others) all += to_json(*line) + "\n";
+  for (const auto& [name, plan] : plans_) all += plan + "\n";
   remove_temporaries(path_);
   write_text(ledger(), all);
   late_ = false;

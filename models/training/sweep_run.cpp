@@ -7,7 +7,6 @@
 #include <cmath>
 #include <filesystem>
 #include <new>
-#include <nlohmann/json.hpp>
 
 #include "data/subset.h"
 #include "engine/check.h"
@@ -15,6 +14,8 @@
 #include "engine/text.h"
 #include "models/training/checkpoint.h"
 #include "models/training/metrics.h"
+#include "models/training/run_files.h"
+#include "models/training/tune_parts.h"
 
 namespace vitrine {
 
@@ -29,15 +30,9 @@ double seconds_since(Clock::time_point start) {
 constexpr int64_t asked_at_once = 64;  // images; the loss is summed by such batches
 
 // Training seconds of a run that may have been interrupted: those of its epochs.
-double seconds_of_epochs(const std::string& metrics) {
+double seconds_of_epochs(const std::string& folder) {
   double sum = 0;
-  const std::vector<std::byte> bytes = read_file(metrics);
-  const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  for (size_t begin = 0; begin < all.size();) {
-    const size_t end = std::min(all.find('\n', begin), all.size());
-    sum += nlohmann::json::parse(all.substr(begin, end - begin)).at("seconds").get<double>();
-    begin = end + 1;
-  }
+  for (const EpochLine& line : read_metrics(folder)) sum += line.seconds;
   return sum;
 }
 
@@ -61,6 +56,7 @@ class OneRun {
   void keep_all_features();
   TuneResult train(LedgerLine& line);
   void ask(const Task& task, LedgerLine& line);
+  void save_record(const LedgerLine& line) const;
   // A model has no hook to stop while it is asked.
   std::function<void(int64_t, int64_t)> asking() const {
     return [this](int64_t, int64_t) {
@@ -101,7 +97,11 @@ TuneResult OneRun::train(LedgerLine& line) {
   if (features) keep_all_features();
   TuneHooks hooks;
   hooks.step = hooks_.step;
-  hooks.note = hooks_.note;
+  // What is so for all runs of the task was told when it was opened.
+  if (hooks_.note)
+    hooks.note = [&, known = classes_without_images(part)](const std::string& words) {
+      if (words != known) hooks_.note(words);
+    };
   hooks.stop = hooks_.stop;
   // A head on kept features is trained faster than its states would be written.
   const bool saves = !features || config_.keep_tasks;
@@ -110,9 +110,8 @@ TuneResult OneRun::train(LedgerLine& line) {
   if (result.stopped) throw Stopped{};
   line.trained_parameters = result.trained_parameters;
   for (const auto& [name, tensor] : result.task.tensors) line.stored_parameters += tensor.numel();
-  const std::string metrics = state + "/metrics.jsonl";
-  line.seconds =
-      saves && std::filesystem::exists(metrics) ? seconds_of_epochs(metrics) : seconds_since(began);
+  line.seconds = saves && std::filesystem::exists(state + "/metrics.jsonl") ? seconds_of_epochs(state)
+                                                                            : seconds_since(began);
   return result;
 }
 
@@ -124,9 +123,12 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
   const std::vector<int64_t> samples = search ? data_.val : all_samples(*data_.test);
   Kept kept = search ? data_.kept : data_.test_kept;
   if (!keeps_features(tuned_)) kept.features = nullptr;
+  if (kept.embedded && !keeps_embedding(tuned_, backbone())) kept.embedded = nullptr;
+  if (kept.embedded && !keeps_features(tuned_))
+    kept.embedded->tokens().belong_to(backbone(), dataset.get(), data_.preprocess);
   const Evaluation e = evaluate(model, dataset, samples, data_.preprocess, asked_at_once, tuned_.workers,
                                 tuned_.max_bad, nullptr, asking(), {}, nullptr, kept);
-  if (!std::isfinite(e.loss)) fail(Fault::diverged, "the loss of the trained model is not finite");
+  if (!std::isfinite(e.loss) || e.loss > greatest_loss) fail(Fault::diverged, too_great(e.loss));
   line.accuracy = e.accuracy;
   line.score = value_of(cell_.task.metric, e);
   line.loss = e.loss;
@@ -134,7 +136,30 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
   line.seconds += seconds_since(began);
 }
 
+// For a report of the run.
+void OneRun::save_record(const LedgerLine& line) const {
+  RunRecord record{.version = line.version,
+                   .data = with_absolute_place(line.data),
+                   .exif = data_.preprocess.exif,
+                   .device = tuned_.device.empty() ? "cpu" : tuned_.device,
+                   .precision = name_of(tuned_.precision),
+                   .train_samples = line.train_images,
+                   .trained_parameters = line.trained_parameters,
+                   .backbone_parameters = line.backbone_parameters};
+  if (run_.stage == Stage::final) {
+    record.test_accuracy = line.accuracy;
+    record.test_loss = line.loss;
+    record.test_samples = line.asked_images;
+  }
+  if (cell_.task.train_limit) record.choice = text("train_limit ", *cell_.task.train_limit);
+  if (config_.plan.data_seed != 0)
+    record.choice += text(record.choice.empty() ? "" : ", ", "data_seed ", config_.plan.data_seed);
+  save_run_record(folder_.state_folder(run_.name), record);
+}
+
 LedgerLine OneRun::line() {
+  check(is_utf8(backbone().source), "sweep: the backbone's path ", quote(backbone().source),
+        " is not UTF-8, as the ledger's text must be");
   const TransformerConfig net = with_classes(backbone().config, 0);
   const std::string preset = preset_name(net);
   LedgerLine line{.run = run_.name,
@@ -174,12 +199,15 @@ LedgerLine OneRun::line() {
   try {
     const TuneResult result = train(line);
     ask(result.task, line);
+    if (config_.keep_tasks) save_record(line);
   } catch (const Error& e) {
+    // What the machine lacks says nothing of the run, which is done another time.
+    if (e.fault() == Fault::output || e.fault() == Fault::resources)
+      fail(e.fault(), run_.method, " on ", cell_.task.name, " (run ", run_.name, "): ", e.what());
     without_numbers();
     (e.fault() == Fault::diverged ? line.diverged : line.failed) = e.what();
   } catch (const std::bad_alloc&) {
-    without_numbers();
-    line.failed = "not enough memory";
+    fail(Fault::resources, run_.method, " on ", cell_.task.name, " (run ", run_.name, "): not enough memory");
   }
   return line;
 }

@@ -11,8 +11,9 @@ namespace vitrine {
 
 struct Stopped {};  // thrown when SweepHooks::stop said so; the state is saved
 
-// Does the run, whose lock the caller holds, or goes on with it from its state in the folder. What goes wrong stands in
-// the line; throws Stopped alone. The result is not written yet.
+// Does the run, whose lock the caller holds, or goes on with it from its state in the folder. That it diverged, or
+// what is wrong with its input, stands in the line. Throws Stopped, and for faults of the machine (a full disk, too little
+// memory). The result is not written yet.
 LedgerLine do_planned_run(const SweepConfig& config, const SweepHooks& hooks, const SweepFolder& folder,
                           const SweepData& data, const Cell& cell, const PlannedRun& run);
 

@@ -3,19 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
-#include <tuple>
 
 #include "engine/check.h"
 #include "models/training/paper_numbers.h"
+#include "models/training/table_rows.h"
 
 namespace vitrine {
 
 namespace {
 
-// Scores of one row on one task, in percent by seed.
+// Scores of one row on one task, in percent by seed, each with the run it is of.
 struct Values {
-  std::map<uint64_t, double> by_seed;
+  std::map<uint64_t, std::pair<std::string, double>> by_seed;
   int diverged = 0, failed = 0;
   double trained = 0, stored = 0, backbone = 0;  // parameters
 };
@@ -29,7 +28,7 @@ void append_new(std::vector<T>& list, const T& item) {
 
 double mean_over_seeds(const Values& v) {
   std::vector<double> scores;
-  for (const auto& [seed, score] : v.by_seed) scores.push_back(score);
+  for (const auto& [seed, score] : v.by_seed) scores.push_back(score.second);
   return mean_of(scores);
 }
 
@@ -46,7 +45,7 @@ TableCell cell_of(const OfTasks& values, const std::vector<Task>& tasks) {
     cell.failed += found->second.failed;
     if (found->second.by_seed.empty()) continue;
     means.push_back(mean_over_seeds(found->second));
-    for (const auto& [seed, score] : found->second.by_seed) by_seed[seed].push_back(score);
+    for (const auto& [seed, score] : found->second.by_seed) by_seed[seed].push_back(score.second);
   }
   cell.tasks = static_cast<int>(means.size());
   if (means.empty()) return cell;
@@ -59,61 +58,80 @@ TableCell cell_of(const OfTasks& values, const std::vector<Task>& tasks) {
   return cell;
 }
 
-// What tells rows apart: a method, and where there are several of them the recipe and the backbone.
-class Labels {
- public:
-  explicit Labels(const std::vector<LedgerLine>& lines, bool backbones_are_columns = false) {
-    for (const LedgerLine& l : lines) {
-      append_new(recipes_, l.recipe);
-      append_new(versions_, l.version);
-      append_new(identities_, l.backbone_identity);
-      nets_[l.net].insert(l.backbone_identity);
-    }
-    with_backbone_ = identities_.size() > 1 && !backbones_are_columns;
-  }
-  std::string net(const LedgerLine& l) const {
-    return nets_.at(l.net).size() > 1 ? text(l.net, " ", l.backbone_identity.substr(0, 8)) : l.net;
-  }
-  std::string row(const LedgerLine& l) const {
-    return text(l.method, l.variant.empty() ? "" : text(" (", l.variant, ")"),
-                with_backbone_ ? text(", ", net(l)) : "",
-                recipes_.size() > 1 ? text(", recipe ", l.recipe) : "");
-  }
-  std::vector<std::string> warnings() const {
-    std::vector<std::string> out;
-    if (with_backbone_)
-      out.push_back(
-          text("the ledger has results of ", identities_.size(),
-               " backbones; each has rows of its own, and rows of different backbones do not compare "
-               "methods"));
-    if (recipes_.size() > 1)
-      out.push_back(text("the ledger has results of ", recipes_.size(),
-                         " recipes; each has rows of its own, and rows of different recipes do not compare "
-                         "methods"));
-    if (versions_.size() > 1)
-      out.push_back(text("the ledger has results of ", versions_.size(), " versions of the program"));
-    return out;
-  }
-
- private:
-  std::vector<std::string> recipes_, versions_, identities_;
-  std::map<std::string, std::set<std::string>> nets_;
-  bool with_backbone_ = false;
-};
-
-// Enters a line's score, unless that seed has one.
+// Enters a line's score. Of two of one seed, which nothing in the ledger tells apart, that of the first run by name counts.
 void enter(Values& v, const LedgerLine& l, const std::string& label, std::vector<std::string>& warnings) {
   v.diverged += !l.diverged.empty();
   v.failed += !l.failed.empty();
   if (!l.complete()) return;
-  if (!v.by_seed.emplace(l.seed, 100 * l.score).second) {
+  const auto [found, fresh] = v.by_seed.emplace(l.seed, std::pair(l.run, 100 * l.score));
+  if (!fresh) {
     append_new(warnings, text(label, " on ", l.task,
-                              " has several results of one seed, with other settings; the first one counts"));
-    return;
+                              " has several results of one seed, and the ledger does not tell what "
+                              "they differ in; one of them counts"));
+    if (found->second.first < l.run) return;
+    found->second = {l.run, 100 * l.score};
   }
   v.trained = static_cast<double>(l.trained_parameters);
   v.stored = static_cast<double>(l.stored_parameters);
   v.backbone = static_cast<double>(l.backbone_parameters);
+}
+
+// The most training images of each task: in its final runs, and in its searches.
+struct Sizes {
+  std::map<size_t, int64_t> finals, searches;
+  Sizes(const TableRows& sorted, std::vector<std::string>& warnings) {
+    for (const TableRows::Line& line : sorted.lines) {
+      int64_t& most = (line.line->stage == Stage::final ? finals : searches)[line.task];
+      if (line.line->stage == Stage::final && most != 0 && most != line.line->train_images)
+        append_new(warnings,
+                   text("task ", line.line->task,
+                        " was run with several numbers of training images; the largest counts here, "
+                        "--by train-size shows all"));
+      most = std::max(most, line.line->train_images);
+    }
+  }
+  bool counts(const TableRows::Line& line) const {
+    return (line.line->stage == Stage::final ? finals : searches).at(line.task) == line.line->train_images;
+  }
+};
+
+// What plans have and the ledger has not, in words; failures of tasks are entered.
+template <class ValuesOf>
+void tell_missing(const TableRows& sorted, std::vector<std::string>& warnings, const ValuesOf& values_of) {
+  constexpr size_t told = 4;
+  std::map<std::pair<std::vector<size_t>, std::vector<size_t>>, std::pair<int64_t, bool>> planned;
+  for (const TableRows::Planned& p : sorted.planned) {
+    auto& [seeds, failed] = planned[{p.rows, p.tasks}];
+    seeds = std::max(seeds, p.seeds);
+    failed = failed || p.failed;
+  }
+  std::vector<std::string> missing;
+  int64_t fewer = 0;
+  for (const auto& [where, what] : planned) {
+    if (what.second) continue;  // which is told already
+    int64_t most = 0;
+    bool ended = false;
+    for (const size_t row : where.first)
+      for (const size_t task : where.second) {
+        const Values* v = values_of(row, task);
+        if (v == nullptr) continue;
+        most = std::max(most, static_cast<int64_t>(v->by_seed.size()) + v->diverged + v->failed);
+        ended = ended || v->diverged > 0;
+      }
+    if (most == 0)
+      missing.push_back(
+          text(sorted.rows[where.first[0]].label, " on ", sorted.tasks[where.second[0]].second));
+    else if (most < what.first && !ended)
+      ++fewer;
+  }
+  if (!missing.empty()) {
+    std::string list;
+    for (size_t i = 0; i < std::min(told, missing.size()); ++i) list += text(i > 0 ? ", " : "", missing[i]);
+    if (missing.size() > told) list += text(" and ", missing.size() - told, " more");
+    warnings.push_back(text(missing.size(), " of ", planned.size(), " planned results are missing: ", list));
+  }
+  if (fewer > 0)
+    warnings.push_back(text(fewer, " of ", planned.size(), " planned results have fewer seeds than planned"));
 }
 
 // What a row costs, over the tasks that it has.
@@ -173,75 +191,83 @@ int positive(const std::vector<double>& values) {
 
 }  // namespace
 
-Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper) {
+Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
+                   const std::vector<LedgerPlan>& plans) {
   Comparison c;
-  const Labels labels(lines);
-  c.warnings = labels.warnings();
-  std::map<Task, int64_t> sizes;  // the most training images of a task
-  for (const LedgerLine& l : lines) {
-    append_new(c.groups, l.group);
-    if (l.stage != Stage::final) continue;
-    int64_t& most = sizes[{l.group, l.task}];
-    if (most != 0 && most != l.train_images)
-      append_new(c.warnings,
-                 text("task ", l.task,
-                      " was run with several numbers of training images; the largest counts here, "
-                      "--by train-size shows all"));
-    most = std::max(most, l.train_images);
-  }
-  std::vector<std::string> rows;
-  std::map<std::string, OfTasks> values;
-  std::map<std::pair<std::string, Task>, std::pair<int, int>> searched;  // runs, and those that diverged
-  std::map<std::string, std::string> full_of;                            // by identity and recipe
-  for (const LedgerLine& l : lines) {
-    const std::string label = labels.row(l);
-    const Task task{l.group, l.task};
-    if (std::ranges::find(rows, label) == rows.end()) {
-      rows.push_back(label);
-      c.rows.push_back({.label = label,
-                        .method = l.method,
-                        .variant = l.variant,
-                        .net = l.net,
-                        .backbone_identity = l.backbone_identity,
-                        .groups = {},
-                        .tasks = {},
-                        .all = {},
-                        .mean_of_groups = {},
-                        .paper_table = {},
-                        .paper_total = {}});
-    }
-    if (l.method == "full") full_of.emplace(l.backbone_identity + l.recipe, label);
-    append_new(c.tasks, task);
+  const TableRows sorted = table_rows(lines, plans);
+  c.warnings = sorted.warnings;
+  const Sizes sizes(sorted, c.warnings);
+  std::vector<OfTasks> values(sorted.rows.size());
+  std::map<std::pair<size_t, size_t>, std::pair<int, int>> searched;  // runs, and those that diverged
+  for (const TableRows::Row& row : sorted.rows)
+    c.rows.push_back({.label = row.label,
+                      .method = row.line.method,
+                      .variant = row.line.variant,
+                      .net = row.line.net,
+                      .backbone_identity = row.line.backbone_identity,
+                      .groups = {},
+                      .tasks = {},
+                      .all = {},
+                      .mean_of_groups = {},
+                      .paper_table = {},
+                      .paper_total = {}});
+  for (const auto& task : sorted.tasks) append_new(c.groups, task.first);
+  for (const TableRows::Line& line : sorted.lines) {
+    const LedgerLine& l = *line.line;
     if (l.stage == Stage::search) {
-      auto& [all, diverged] = searched[{label, task}];
+      auto& [all, diverged] = searched[{line.row, line.task}];
       ++all;
       diverged += !l.diverged.empty();
-    } else if (l.train_images == sizes[task]) {
-      enter(values[label][task], l, label, c.warnings);
+    } else if (sizes.counts(line)) {
+      enter(values[line.row][sorted.tasks[line.task]], l, sorted.rows[line.row].label, c.warnings);
     }
   }
   // Tasks stand by their groups.
+  c.tasks = sorted.tasks;
   std::ranges::stable_sort(c.tasks, {}, [&](const Task& task) {
     return std::ranges::find(c.groups, task.first) - c.groups.begin();
   });
   // Where every point of a grid diverged there is nothing to test.
   for (const auto& [where, counts] : searched)
-    if (counts.first == counts.second && !values[where.first].contains(where.second))
-      values[where.first][where.second].diverged = counts.second;
+    if (counts.first == counts.second && !values[where.first].contains(sorted.tasks[where.second]))
+      values[where.first][sorted.tasks[where.second]].diverged = counts.second;
+  // Nor where the pictures could not be opened.
+  for (const TableRows::Planned& p : sorted.planned)
+    if (p.failed)
+      for (const size_t row : p.rows)
+        if (const Task& task = sorted.tasks[p.tasks[0]]; !values[row].contains(task))
+          values[row][task].failed = 1;
+  tell_missing(sorted, c.warnings, [&](size_t row, size_t task) -> const Values* {
+    const auto found = values[row].find(sorted.tasks[task]);
+    return found == values[row].end() ? nullptr : &found->second;
+  });
 
-  std::map<std::string, std::string> recipe_of_row;
-  for (const LedgerLine& l : lines) recipe_of_row.emplace(labels.row(l), l.recipe);
-  for (TableRow& row : c.rows) {
-    const OfTasks& own = values[row.label];
-    const auto full = full_of.find(row.backbone_identity + recipe_of_row[row.label]);
-    const bool against_full = full != full_of.end() && full->second != row.label;
+  // Full tuning of the same backbone and recipe, if there are several of them with the same other settings.
+  const auto full_of = [&](size_t row) -> std::optional<size_t> {
+    std::vector<size_t> all, same;
+    for (size_t other = 0; other < sorted.rows.size(); ++other) {
+      const TableRows::Row &full = sorted.rows[other], &own = sorted.rows[row];
+      if (full.line.method != "full" || full.line.backbone_identity != own.line.backbone_identity ||
+          full.line.recipe != own.line.recipe)
+        continue;
+      all.push_back(other);
+      if (full.words == own.words) same.push_back(other);
+    }
+    if (all.size() == 1) return all[0];
+    return same.size() == 1 ? std::optional(same[0]) : std::nullopt;
+  };
+  for (size_t r = 0; r < c.rows.size(); ++r) {
+    TableRow& row = c.rows[r];
+    const OfTasks& own = values[r];
+    const std::optional<size_t> full = full_of(r);
+    const bool against_full = full && *full != r;
     std::vector<double> group_means;
     for (const std::string& group : c.groups) {
       std::vector<Task> tasks;
       std::ranges::copy_if(c.tasks, std::back_inserter(tasks),
                            [&](const Task& task) { return task.first == group; });
       TableCell cell = cell_of(own, tasks);
-      if (against_full && cell.mean) cell.wins = positive(differences(own, values[full->second], tasks));
+      if (against_full && cell.mean) cell.wins = positive(differences(own, values[*full], tasks));
       if (cell.mean) group_means.push_back(*cell.mean);
       row.groups.push_back(cell);
     }
@@ -251,10 +277,10 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper) {
     add_costs(row, own);
     add_paper(row, c, paper);
     if (row.method == "vpt-deep" && against_full) {
-      const std::vector<double> better = differences(own, values[full->second], c.tasks);
+      const std::vector<double> better = differences(own, values[*full], c.tasks);
       if (!better.empty())
         c.significance.push_back(
-            {row.label, full->second, static_cast<int>(better.size()), positive(better),
+            {row.label, c.rows[*full].label, static_cast<int>(better.size()), positive(better),
              static_cast<int>(std::ranges::count_if(better, [](double d) { return d < 0; })),
              signed_rank(better)});
     }
@@ -262,32 +288,43 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper) {
   return c;
 }
 
-Series series(const std::vector<LedgerLine>& lines, By by) {
+Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<LedgerPlan>& plans) {
   Series out;
   out.by = by;
-  const Labels labels(lines, by == By::backbone);
-  out.warnings = labels.warnings();
+  const TableRows sorted = table_rows(lines, plans, by == By::backbone);
+  out.warnings = sorted.warnings;
+  std::vector<std::string> told;
+  const Sizes sizes(sorted, by == By::train_size ? told : out.warnings);
   std::map<std::pair<std::string, std::string>, OfTasks> values;  // by row and column
   std::vector<std::string> rows, groups;
   std::vector<Task> tasks;
   std::vector<std::pair<int64_t, std::string>> columns;  // numbers are sorted
-  for (const LedgerLine& l : lines) {
+  for (const TableRows::Line& line : sorted.lines) {
+    const LedgerLine& l = *line.line;
     if ((l.stage == Stage::search) != (by == By::prompts) || (by == By::prompts && l.prompts == 0)) continue;
+    if (by != By::train_size && !sizes.counts(line)) continue;
     const int64_t number = by == By::train_size ? l.train_images : by == By::prompts ? l.prompts : 0;
-    const std::string column = by == By::backbone ? labels.net(l) : std::to_string(number),
-                      label = labels.row(l);
+    const std::string column = by == By::backbone ? TableRows::net_name(l, lines) : std::to_string(number),
+                      label = sorted.rows[line.row].label;
     append_new(rows, label);
     append_new(groups, l.group);
-    append_new(tasks, {l.group, l.task});
+    append_new(tasks, sorted.tasks[line.task]);
     append_new(columns, {number, column});
-    Values& v = values[{label, column}][{l.group, l.task}];
+    Values& v = values[{label, column}][sorted.tasks[line.task]];
     if (by != By::prompts) {
       enter(v, l, label, out.warnings);
     } else if (l.complete()) {  // the best of the rest of the grid
-      double& best = v.by_seed.emplace(0, 0).first->second;
+      double& best = v.by_seed.emplace(0, std::pair(std::string(), 0.0)).first->second.second;
       best = std::max(best, 100 * l.score);
     }
   }
+  // Tasks that are planned count for the means, with or without results.
+  if (!rows.empty())
+    for (const TableRows::Planned& p : sorted.planned)
+      for (const size_t task : p.tasks) {
+        append_new(groups, sorted.tasks[task].first);
+        append_new(tasks, sorted.tasks[task]);
+      }
   if (by != By::backbone) std::ranges::sort(columns);
   for (const auto& [number, column] : columns) out.columns.push_back(column);
   const auto add = [&](const std::string& name, const std::vector<Task>& of) {

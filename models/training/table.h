@@ -56,12 +56,15 @@ struct Comparison {
 enum class PaperRows { of_form, mae, moco_v3, none };
 
 // Table 1 of the paper for what was run: the test scores of the final runs. Rows come as the ledger has them; a row is a
-// method, and where the ledger mixes backbones or recipes one for each of them, which a warning tells.
-Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper = PaperRows::of_form);
+// method, and where the ledger mixes backbones, recipes or other settings one for each of them, which a warning tells
+// (table_rows.h). The numbers do not depend on the order of the lines. Tasks and methods of `plans` stand there with or
+// without results, and a warning says what is missing.
+Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper = PaperRows::of_form,
+                   const std::vector<LedgerPlan>& plans = {});
 
 // By what else a table can have columns.
 enum class By {
-  train_size,  // training images of the final runs (the paper's figure 3)
+  train_size,  // training images of the final runs, val among them (the paper's figure 3)
   backbone,    // (figure 4)
   prompts  // prompt length: the best of the search's validation scores, for the test is asked of one length alone
 };
@@ -79,10 +82,13 @@ struct Series {
   std::vector<Section> sections;
   std::vector<std::string> warnings;
 };
-Series series(const std::vector<LedgerLine>& lines, By by);
+Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<LedgerPlan>& plans = {});
 
 enum class TableFormat { markdown, csv, json };
 std::string table_text(const Comparison& comparison, TableFormat format);
 std::string table_text(const Series& series, TableFormat format);
+// Words from outside, so that they stay in one cell.
+std::string markdown_cell(const std::string& words);
+std::string csv_cell(const std::string& words);
 
 }  // namespace vitrine

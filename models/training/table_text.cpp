@@ -33,16 +33,6 @@ std::string thousands(double value) {
   return digits;
 }
 
-// Names come from outside: nothing of them may end a cell.
-std::string in_cell(const std::string& words) {
-  std::string out;
-  for (const char c : words) {
-    if (c == '|') out += '\\';
-    out += c == '\n' || c == '\r' ? ' ' : c;
-  }
-  return out;
-}
-
 std::string cell_text(const TableCell& c, bool of_group) {
   std::string out = c.mean ? fixed(*c.mean, 2) : c.diverged > 0 ? "diverged" : c.failed > 0 ? "failed" : "—";
   if (!c.mean) return out;
@@ -74,11 +64,7 @@ std::string csv(const Lines& lines) {
   std::string out;
   for (const auto& line : lines) {
     for (size_t k = 0; k < line.size(); ++k) {
-      const bool quoted = line[k].find_first_of(",\"\n\r") != std::string::npos;
-      std::string cell = line[k];
-      for (size_t at = cell.find('"'); at != std::string::npos; at = cell.find('"', at + 2))
-        cell.insert(at, "\"");
-      out += text(k > 0 ? "," : "", quoted ? text('"', cell, '"') : cell);
+      out += text(k > 0 ? "," : "", csv_cell(line[k]));
     }
     out += "\n";
   }
@@ -99,7 +85,7 @@ std::string significance_text(const Significance& s) {
 
 std::string warnings_text(const std::vector<std::string>& warnings) {
   std::string out;
-  for (const std::string& warning : warnings) out += text("Note: ", in_cell(warning), ".\n");
+  for (const std::string& warning : warnings) out += text("Note: ", markdown_cell(warning), ".\n");
   return out.empty() ? out : text("\n", out);
 }
 
@@ -108,12 +94,13 @@ std::string markdown(const Comparison& c) {
   for (const std::string& group : c.groups) {
     int tasks = 0;
     for (const auto& task : c.tasks) tasks += task.first == group;
-    first[0].push_back(text(in_cell(group), " (", tasks, ")"));
+    first[0].push_back(text(markdown_cell(group), " (", tasks, ")"));
   }
   first[0].insert(first[0].end(), {"mean of tasks", "mean of groups", "tuned", "of the backbone"});
   bool paper = false;
   for (const TableRow& row : c.rows) {
-    std::vector<std::string> line{in_cell(row.label), row.all.mean ? text(fixed(row.total, 2), "×") : "—"};
+    std::vector<std::string> line{markdown_cell(row.label),
+                                  row.all.mean ? text(fixed(row.total, 2), "×") : "—"};
     for (const TableCell& cell : row.groups) line.push_back(cell_text(cell, true));
     line.push_back(cell_text(row.all, true));
     line.push_back(row.mean_of_groups ? fixed(*row.mean_of_groups, 2) : "—");
@@ -132,9 +119,9 @@ std::string markdown(const Comparison& c) {
     first.push_back(theirs);
   }
   Lines second{{"task"}};
-  for (const TableRow& row : c.rows) second[0].push_back(in_cell(row.label));
+  for (const TableRow& row : c.rows) second[0].push_back(markdown_cell(row.label));
   for (size_t t = 0; t < c.tasks.size(); ++t) {
-    second.push_back({text(in_cell(c.tasks[t].first), ": ", in_cell(c.tasks[t].second))});
+    second.push_back({text(markdown_cell(c.tasks[t].first), ": ", markdown_cell(c.tasks[t].second))});
     for (const TableRow& row : c.rows)
       second.back().push_back(
           text(cell_text(row.tasks[t], false),
@@ -152,7 +139,7 @@ std::string markdown(const Comparison& c) {
         "In italics what the paper (arXiv 2203.12119) measured; its totals are of its own 24 or 19 tasks.\n";
   out += text("\n", markdown(second));
   if (!c.significance.empty()) out += "\n";
-  for (const Significance& s : c.significance) out += in_cell(significance_text(s)) + "\n\n";
+  for (const Significance& s : c.significance) out += markdown_cell(significance_text(s)) + "\n\n";
   while (out.ends_with("\n\n")) out.pop_back();
   return out + warnings_text(c.warnings);
 }
@@ -222,12 +209,13 @@ std::vector<std::string> joined_lists(std::vector<std::string> first, const List
 
 std::string csv(const Comparison& c) {
   Lines lines{joined_lists({"row", "net", "group", "task"}, cell_columns,
-                           std::vector<std::string>{"tuned_parameters", "total"})};
+                           std::vector<std::string>{"tuned_parameters", "total", "mean_of_groups"})};
   for (const TableRow& row : c.rows) {
     const auto add = [&](const std::string& group, const std::string& task, const TableCell& cell) {
       lines.push_back(
           joined_lists({row.label, row.net, group, task}, csv_of(cell),
-                       std::vector<std::string>{Json(row.tuned_parameters).dump(), Json(row.total).dump()}));
+                       std::vector<std::string>{Json(row.tuned_parameters).dump(), Json(row.total).dump(),
+                                                number_or_empty(row.mean_of_groups)}));
     };
     add("", "", row.all);
     for (size_t g = 0; g < c.groups.size(); ++g) add(c.groups[g], "", row.groups[g]);
@@ -241,6 +229,23 @@ const char* words_of(By by) {
 }
 
 }  // namespace
+
+// Nothing of it may end a cell.
+std::string markdown_cell(const std::string& words) {
+  std::string out;
+  for (const char c : words) {
+    if (c == '|') out += '\\';
+    out += c == '\n' || c == '\r' ? ' ' : c;
+  }
+  return out;
+}
+
+std::string csv_cell(const std::string& words) {
+  if (words.find_first_of(",\"\n\r") == std::string::npos) return words;
+  std::string out = words;
+  for (size_t at = out.find('"'); at != std::string::npos; at = out.find('"', at + 2)) out.insert(at, "\"");
+  return text('"', out, '"');
+}
 
 std::string table_text(const Comparison& c, TableFormat format) {
   return format == TableFormat::markdown ? markdown(c) : format == TableFormat::csv ? csv(c) : json(c);
@@ -273,9 +278,9 @@ std::string table_text(const Series& s, TableFormat format) {
   }
   std::string out;
   for (const Series::Section& section : s.sections) {
-    Lines lines{joined_lists({text(in_cell(section.group), " by ", words_of(s.by))}, s.columns)};
+    Lines lines{joined_lists({text(markdown_cell(section.group), " by ", words_of(s.by))}, s.columns)};
     for (const Series::Row& row : section.rows) {
-      lines.push_back({in_cell(row.label)});
+      lines.push_back({markdown_cell(row.label)});
       for (const TableCell& cell : row.cells) lines.back().push_back(cell_text(cell, true));
     }
     out += text(out.empty() ? "" : "\n", markdown(lines));

@@ -21,6 +21,7 @@
 #include "models/training/device_step.h"
 #include "models/training/gradient_sum.h"
 #include "models/training/hits.h"
+#include "models/training/shallow_json.h"
 #include "models/training/tune_parts.h"
 
 namespace vitrine {
@@ -42,10 +43,12 @@ std::string exact(double value) {
 
 // Of the settings that a checkpoint keeps; -1 if they tell none.
 int64_t epochs_of(const std::string& settings) {
-  const auto kept = nlohmann::json::parse(settings, nullptr, false);
-  return kept.is_object() && kept.contains("epochs") && kept["epochs"].is_number_integer()
-             ? kept["epochs"].get<int64_t>()
-             : -1;
+  try {
+    const auto kept = shallow_object<nlohmann::json>(settings, 4, "checkpoint");
+    return kept.contains("epochs") && kept["epochs"].is_number_integer() ? kept["epochs"].get<int64_t>() : -1;
+  } catch (const Error&) {
+    return -1;
+  }
 }
 
 // What a checkpoint keeps beside parameters and optimizer state.
@@ -82,6 +85,10 @@ class Run {
       features_ = data.kept.features ? data.kept.features : std::make_shared<KeptFeatures>(data.dataset);
       features_->belong_to(backbone, data.dataset.get(), data.preprocess);
     }
+    if (!keeps_features(config) && data.kept.embedded && keeps_embedding(config, backbone)) {
+      embedded_ = data.kept.embedded;
+      embedded_->tokens().belong_to(backbone, data.dataset.get(), data.preprocess);
+    }
     if (config.balance_classes) loss_.class_weights = class_weights(data, model_->config().classes);
     loss_.smoothing = config.smoothing;
     if (backbone.on_device() && !keeps_features(config))
@@ -111,6 +118,7 @@ class Run {
                           .as_bytes = backbone_.on_device() && !keeps_features(config_),
                           .prepared = data_.kept.images,
                           .known = [this](int64_t sample) {
+                            if (embedded_ != nullptr) return embedded_->has(sample);
                             return features_ != nullptr
                                        ? features_->has(sample)
                                        : device_step_ != nullptr && device_step_->knows(sample);
@@ -157,6 +165,7 @@ class Run {
   std::unique_ptr<DeviceStep> device_step_;  // where the backbone is on a device; the loader asks it
   std::shared_ptr<KeptFeatures>
       features_;  // where only the head learns; see logits_of. The loader asks it, too
+  std::shared_ptr<KeptEmbedded> embedded_;  // where the data have it and nothing changes it
   Loader loader_;
   // Taken from the loader already, for a device brings it while it works; or what was thrown instead, which is of the
   // step to come.
@@ -164,6 +173,7 @@ class Run {
   std::exception_ptr ahead_failed_;
   int64_t position_ = 0;  // in the loader, of the batch that is worked on
   CrossEntropy loss_;
+  bool told_empty_ = false;  // that damaged images left classes without any
   Progress progress_;
   int64_t steps_per_epoch_ = 0;
   double last_loss_ = 0;
@@ -178,6 +188,10 @@ Variable Run::logits_of(const Tensor& images, std::span<const int64_t> samples) 
                             .epoch = static_cast<uint32_t>(progress_.epoch),
                             .samples = {samples.begin(), samples.end()}},
                   .recompute = config_.recompute};
+  if (embedded_ != nullptr)
+    return model_->classify(
+        model_->features(embedded_->rows(pass.noise.samples, [&] { return model_->embed(images); }), pass),
+        pass);
   if (features_ == nullptr) return model_->logits(images, pass);
   return model_->classify(
       features_->rows(pass.noise.samples, [&] { return model_->features(images).value(); }), pass);
@@ -372,7 +386,10 @@ void Run::begin() {
 
 void Run::end_epoch(double seconds, int64_t samples_seen) {
   check(progress_.samples > 0, "tune: none of ", data_.train.size(), " training images could be read");
-  if (!loader_.bad().empty()) check_every_class(data_, loader_.bad());
+  if (!loader_.bad().empty() && hooks_.note)
+    if (const std::string words = classes_without_images(data_, loader_.bad());
+        !words.empty() && !std::exchange(told_empty_, true))
+      hooks_.note(words);
   const double learning_rate = rate_at(optimizer_.steps() - 1);
   const double n = static_cast<double>(std::max<int64_t>(progress_.samples, 1));
   EpochReport report{++progress_.epoch,
@@ -494,7 +511,6 @@ TuneResult tune_here(const Backbone& backbone, const TuneData& data, const TuneC
   check(data.dataset != nullptr && !data.train.empty(), "tune: no training images");
   check(is_utf8(backbone.source), "tune: the backbone's path ", quote(backbone.source),
         " is not UTF-8, as the task file's text must be");
-  check_every_class(data);
   check_image_size(backbone.config, data.preprocess.size);
   const TuneConfig config = completed(given, backbone, data, start);
   check(config.accumulate >= processes.count(), "tune: ", processes.count(),
@@ -502,6 +518,8 @@ TuneResult tune_here(const Backbone& backbone, const TuneData& data, const TuneC
         " only ", config.accumulate, "; accumulate at least ", processes.count());
   check(processes.count() == 1 || !backbone.on_device(),
         "tune: several processes compute on the CPU; a run on a device has one");
+  check_all_resume(processes, resume);
+  if (const std::string words = classes_without_images(data); !words.empty() && hooks.note) hooks.note(words);
   std::optional<TensorFile> state;
 #ifdef VITRINE_FILES
   std::shared_ptr<const FolderLock> lock;

@@ -7,6 +7,7 @@
 #include "engine/instruction_set.h"
 #include "engine/sha256.h"
 #include "engine/text.h"
+#include "models/training/shallow_json.h"
 
 namespace vitrine {
 
@@ -37,23 +38,38 @@ std::string digest_of(const Task* start) {
   return start ? sha256_hex(write_safetensors(to_file(*start))) : "fresh";
 }
 
-void check_every_class(const TuneData& data, const std::vector<BadImage>& bad) {
+std::string classes_without_images(const TuneData& data, const std::vector<BadImage>& bad) {
+  constexpr int64_t named = 3;
   std::vector<int64_t> counts = class_counts(data);
   for (const BadImage& image : bad) --counts[data.dataset->label(image.sample)];
-  for (size_t c = 0; c < counts.size(); ++c)
-    check(counts[c] > 0, "tune: class '", data.dataset->class_names()[c], "' has no ",
-          bad.empty() ? "" : "undamaged ", "training images");
+  int64_t empty = 0;
+  std::string names;
+  for (size_t c = 0; c < counts.size(); ++c) {
+    if (counts[c] > 0) continue;
+    if (empty < named) names += text(empty == 0 ? "" : ", ", quote(data.dataset->class_names()[c]));
+    if (empty == named) names += ", ...";
+    ++empty;
+  }
+  if (empty == 0) return "";
+  return text(empty, " of ", counts.size(), empty == 1 ? " classes has no " : " classes have no ",
+              bad.empty() ? "" : "undamaged ", "training images: ", names);
 }
 
 Tensor class_weights(const TuneData& data, int64_t classes) {
   std::vector<float> weights;
-  for (const int64_t count : class_counts(data)) weights.push_back(1 / static_cast<float>(count));
+  for (const int64_t count : class_counts(data))
+    weights.push_back(count == 0 ? 0 : 1 / static_cast<float>(count));
   return Tensor::of<float>({classes}, weights);
 }
 
 std::string differences(const std::string& kept, const std::string& given) {
-  const auto before = nlohmann::json::parse(kept, nullptr, false), now = nlohmann::json::parse(given);
-  if (!before.is_object()) return text(quote(kept), ", which is no JSON object");
+  const auto now = nlohmann::json::parse(given);
+  nlohmann::json before;
+  try {
+    before = shallow_object<nlohmann::json>(kept, 4, "checkpoint");
+  } catch (const Error&) {
+    return text(quote(kept), ", which is no JSON object");
+  }
   const auto value = [](const nlohmann::json& all, const std::string& key) {
     return all.contains(key) ? all[key].dump() : "none";
   };
@@ -109,6 +125,15 @@ std::vector<BadImage> get_bad(MessageReader& message) {
     image.message = message.get_text();
   }
   return images;
+}
+
+void check_all_resume(Processes& processes, bool resume) {
+  if (processes.count() == 1) return;
+  const std::byte own{resume};
+  const auto all = processes.exchange({&own, 1});
+  for (size_t rank = 1; rank < all.size(); ++rank)
+    check(all[rank] == all.front(), "tune: process ", rank, " of ", all.size(),
+          " and process 0: only one of them ", "is to resume");
 }
 
 void check_same_run(Processes& processes, const TuneConfig& config, const std::string& data,

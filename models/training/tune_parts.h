@@ -10,9 +10,10 @@ namespace vitrine {
 std::string digest_of(const TuneData& data);
 // Tells runs from other starting points apart.
 std::string digest_of(const Task* start);
-// A class that no image shows cannot be learned: throws. `bad` images are damaged and do not count.
-void check_every_class(const TuneData& data, const std::vector<BadImage>& bad = {});
-// 1 / count of each class, (classes) f32.
+// Classes that no image shows are learned by nothing but that no image is of them; they are told. "" if there are none.
+// `bad` images are damaged and do not count.
+std::string classes_without_images(const TuneData& data, const std::vector<BadImage>& bad = {});
+// 1 / count of each class, or 0 where that is none; (classes) f32.
 Tensor class_weights(const TuneData& data, int64_t classes);
 // Where two settings in JSON differ: "epochs 2, given 3; seed 0, given 1".
 std::string differences(const std::string& kept, const std::string& given);
@@ -23,6 +24,8 @@ TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const Tu
 // Damaged images in a message between processes.
 void put_bad(MessageWriter& message, const std::vector<BadImage>& images);
 std::vector<BadImage> get_bad(MessageReader& message);
+// Throws, in all processes, unless all are to go on with a run, or none.
+void check_all_resume(Processes& processes, bool resume);
 // Throws, in all processes, unless all were called for the same run, on the same instruction set.
 void check_same_run(Processes& processes, const TuneConfig& config, const std::string& data,
                     const std::string& backbone, const std::string& start);
