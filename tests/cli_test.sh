@@ -698,6 +698,9 @@ for size in '' '--image-size 8' '--image-size 12' '--image-size 20'; do
   size=${size#* }
   json "DINOv2 of transformers, ${size:-untold}: size" "j['config']['image_size'] == ${size:-8} == j['preprocess']['size'] and (', resampled to' in j['positions']) == ('${size:-8}' != '12')"
 done
+sed -i 's/"shortest_edge": 9/"shortest_edge": 4096/; s/: 8/: 4096/g' dinov2/preprocessor_config.json
+expect 'DINOv2 of transformers: no file makes it greater' 1 'prepares images of 4096 pixels, the net sees 12' "$vitrine" tune --backbone dinov2 --data folder:pictures --out never
+sed -i 's/"shortest_edge": 4096/"shortest_edge": 9/; s/: 4096/: 8/g' dinov2/preprocessor_config.json
 expect 'DINOv2 of transformers: tune' 0 . "$vitrine" tune --backbone dinov2 --data folder:pictures --epochs 1 --batch 16 --out by-dinov2
 expect 'DINOv2 of transformers: the task finds it' 0 'Accuracy' "$vitrine" eval --task by-dinov2/task.safetensors --data folder:pictures
 expect 'DINOv2 of transformers: the task finds what was converted' 0 'Accuracy' "$vitrine" eval --task by-dinov2/task.safetensors --backbone dinov2.safetensors --data folder:pictures

@@ -47,7 +47,7 @@ Sources unwrapped(TensorFile& file, const std::string& who) {
 Sources unrolled(Sources&& names, const std::string& who) {
   constexpr std::string_view all = "Transformer/encoderblock/", one = "Transformer/encoderblock_";
   // A block has less than twenty tensors, and no net that is known a thousand blocks: more is a file that wants memory.
-  constexpr int64_t most_blocks = 1024, most = most_blocks * 64;
+  constexpr int64_t most_blocks = 1024, most = most_blocks * 20;
   int64_t rows = 0;
   Sources out;
   for (auto& [name, source] : names) {

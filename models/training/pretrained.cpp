@@ -93,8 +93,9 @@ std::string resize_positions(TensorFile& file, const TransformerConfig& config, 
   if (const auto stored = file.metadata.find("preprocess"); stored != file.metadata.end())
     pictures = preprocess_from_json(stored->second);
   int64_t size = hints.image_size != 0 ? hints.image_size : known_size(hints.known, *vit);
+  // To larger ones only if somebody asks for them: no file makes a net greater than it is.
   if (hints.image_size == 0 && hints.known.empty() && !hints.as_stored && pictures &&
-      file.metadata.contains("any_size"))
+      pictures->size < vit->image_size && file.metadata.contains("any_size"))
     size = pictures->size;
   const int64_t old = vit->image_size / vit->patch;
   const PositionFilter filter = filter_of(file, hints);
