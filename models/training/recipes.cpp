@@ -45,11 +45,11 @@ std::vector<Recipe> make_recipes() {
                      .method = "",
                      .learning_rates = {1e-3, 3e-3},
                      .weight_decays = {1e-2},
-                     .prompts = {10, 50},
+                     .prompts = {10},
                      .swin_prompts = {10},
                      .batch = {16, 16, 16},
-                     .epochs = {20, 20, 20},
-                     .warmup = 2};
+                     .epochs = {10, 10, 10},
+                     .warmup = 1};
   std::vector<Recipe> all;
   const auto add = [&all](Recipe recipe, std::string_view method, auto change) {
     recipe.method = method;
