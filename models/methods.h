@@ -57,6 +57,10 @@ bool keeps_features(Method method);
 // The same for data of so many classes: prompts that start from class tokens are as many, unless their number is given.
 TunedConfig for_classes(TunedConfig config, int64_t classes);
 
+// Whether what goes into the first block stays what it is for an image: nothing before it learns, and nothing beside it sees
+// the image.
+bool keeps_embedding(const TunedConfig& config, const TransformerConfig& backbone);
+
 // Throws unless the method fits the backbone: its number, a class token to train, and prompts that start from class tokens
 // one for each class (where the classes are known).
 void check_method(const TunedConfig& config, const TransformerConfig& backbone);

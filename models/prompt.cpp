@@ -41,25 +41,26 @@ void check_prompts(const PromptConfig& given, const PromptPlaces& places) {
   const bool deep = c.kind == PromptKind::deep, whole = c.first == 0 && c.last == places.blocks();
   check(c.location == PromptLocation::prepend || places.tokens > 0,
         "prompts: a Swin takes them beside its tokens alone");
-  check(c.location != PromptLocation::add || c.count == places.tokens, "prompts: ", places.tokens,
-        " tokens take as many prompts that are added to them, not ", c.count);
-  check(c.count > 0 && c.count <= 1 << 16, "prompts: expected 1 to 65536, got ", c.count);
-  check(c.dropout >= 0 && c.dropout < 1, "prompts: dropout ", c.dropout, " is not in [0, 1)");
-  check(c.projection >= 0 && c.projection <= 1 << 16, "prompts: projection ", c.projection,
-        " makes no sense");
-  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(), "prompts: no blocks from ", c.first,
-        " to before ", c.last, " among ", places.blocks());
-  check(whole || (deep && places.tokens > 0), "prompts: only deep ones of a ViT can leave out blocks");
-  check(!c.shared || deep, "prompts: only deep ones can be shared by all blocks");
-  check(!c.gated || !deep, "prompts: only shallow ones have gates");
-  check(c.location != PromptLocation::pixels || (!deep && c.projection == 0),
-        "prompts: only shallow ones without projection can be pixels");
   if (c.start == PromptStart::class_tokens) {
     check(places.class_token, "prompts: this backbone has no class token for them to start from");
     check(c.location == PromptLocation::prepend,
           "prompts: those that start from class tokens stand beside the tokens, not ", name_of(c.location));
     check(c.projection == 0, "prompts: those that start from class tokens have no projection");
   }
+  check(c.location != PromptLocation::add || c.count == places.tokens, "prompts: ", places.tokens,
+        " tokens take as many prompts that are added to them, not ", c.count);
+  check(c.count > 0 && c.count <= 1 << 16, "prompts: expected 1 to 65536, got ", c.count);
+  check(c.dropout >= 0 && c.dropout < 1, "prompts: dropout ", c.dropout, " is not in [0, 1)");
+  check(c.projection >= 0 && c.projection <= 1 << 16, "prompts: projection ", c.projection,
+        " makes no sense");
+  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(), "prompts: expected blocks among 1-",
+        places.blocks(), ", got ", c.first + 1, "-", c.last);
+  check(whole || (deep && places.tokens > 0),
+        "prompts: only those of vpt-deep in a ViT can leave out blocks");
+  check(!c.shared || deep, "prompts: only those of vpt-deep can be shared by all blocks");
+  check(!c.gated || !deep, "prompts: only shallow ones have gates");
+  check(c.location != PromptLocation::pixels || (!deep && c.projection == 0),
+        "prompts: only those of vpt-shallow, without a projection, can be pixels");
   check(c.location != PromptLocation::add || (!c.gated && c.pooling != PromptPooling::prompts),
         "prompts: those that are added to tokens have no gates and cannot be pooled");
 }

@@ -149,6 +149,18 @@ int64_t untold_heads(const TransformerConfig& config) {
   return vit ? vit->heads : 0;
 }
 
+size_t embedded_bytes(const TransformerConfig& config, int64_t side) {
+  int64_t numbers = 0;
+  if (const auto* vit = std::get_if<VitConfig>(&config)) {
+    numbers = vit->tokens() * vit->width;
+  } else {
+    const auto& swin = std::get<SwinConfig>(config);
+    const int64_t patches = (side + swin.patch - 1) / swin.patch;
+    numbers = patches * patches * swin.width;
+  }
+  return static_cast<size_t>(numbers) * sizeof(float);
+}
+
 PromptPlaces prompt_places(const TransformerConfig& config) {
   return std::visit([](const auto& c) { return c.prompt_places(); }, config);
 }

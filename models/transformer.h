@@ -46,6 +46,9 @@ struct Embedded {
   WindowGrid grid{};
 };
 
+// The bytes of one image's tokens there, in f32, if it has so many pixels a side.
+size_t embedded_bytes(const TransformerConfig& config, int64_t side);
+
 // The net itself: Vit or Swin.
 class Transformer {
  public:

@@ -126,6 +126,11 @@ Variable TunedModel::features(const Variable& images, const Pass& pass) const {
   return add(beside, mul(add(wide, scale(beside, -1)), sigmoid(parts_.side_share)));
 }
 
+Variable TunedModel::features(const Embedded& embedded, const Pass& pass) const {
+  check(parts_.side == nullptr, "tuned: a net beside the backbone sees the images, not what became of them");
+  return parts_.transformer->features(embedded, parts_.prompts, pass);
+}
+
 int64_t TunedModel::backbone_count() const { return parameter_count(parts_.transformer->config()); }
 
 std::map<std::string, Tensor> TunedModel::task_tensors() const {

@@ -73,6 +73,10 @@ class TunedModel {
   }
   // Its two halves: what the backbone makes of images under the prompts (B, D), and the head.
   Variable features(const Variable& images, const Pass& pass = {}) const;
+  // The first of them in halves again: what goes into the first block, which some methods leave as it is for an image
+  // (keeps_embedding), and the rest; the images are where the model lives.
+  Embedded embed(const Variable& images) const { return parts_.transformer->embed(images); }
+  Variable features(const Embedded& embedded, const Pass& pass) const;
   Variable classify(const Variable& features, const Pass& pass = {}) const {
     return parts_.head(features, pass);
   }

@@ -453,8 +453,10 @@ TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is
     return digest(result.task) + sha256_hex(logits.raw());
   };
   const Kept kept{std::make_shared<KeptFeatures>(data.dataset),
+                  {},
                   std::make_shared<PreparedImages>(data.dataset, data.preprocess, size_t{1} << 30)},
       test_kept{std::make_shared<KeptFeatures>(test),
+                {},
                 std::make_shared<PreparedImages>(test, data.preprocess, size_t{1} << 30)};
   for (const int workers : {0, 2})
     for (const uint64_t seed : {0, 1})
@@ -474,14 +476,65 @@ TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is
   config.model.prompts.count = 2;
   config.augment.flip = true;
   REQUIRE(!keeps_features(config));
-  const Kept pictures{{}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, size_t{1} << 30)};
-  const Kept few{{}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, 5 * 32 * 32 * 3)};
+  const Kept pictures{
+      {}, {}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, size_t{1} << 30)};
+  const Kept few{{}, {}, std::make_shared<PreparedImages>(data.dataset, data.preprocess, 5 * 32 * 32 * 3)};
   const std::string alone = run({}, {}, 1, 1e-2, 0);
   CHECK(alone == run(pictures, {}, 1, 1e-2, 0));
   CHECK(alone == run(pictures, {}, 1, 1e-2, 2));
   CHECK(pictures.images->decoded() == static_cast<int64_t>(data.train.size()));
   CHECK(alone == run(few, {}, 1, 1e-2, 0));
   CHECK(few.images->decoded() > static_cast<int64_t>(data.train.size()));
+
+  // What goes into the first block, of each method that leaves it as it is; in a store of some pictures only, too.
+  config.augment = {};
+  const Backbone swin = small_swin();
+  for (const bool is_swin : {false, true})
+    for (const std::string method :
+         {"vpt-deep", "vpt-shallow", "vpt-gated", "partial-1", "partial-3", "adapter-4", "lora-2", "bias",
+          "full", "ssf", "vpt-deep+bias", "sidetune", "cls"}) {
+      if (is_swin && method == "cls") continue;
+      CAPTURE(is_swin);
+      CAPTURE(method);
+      const Backbone& net = is_swin ? swin : backbone;
+      config.model = method_from_text(method);
+      if (config.model.prompts.kind != PromptKind::none) config.model.prompts.count = 2;
+      config.model.drop_path = 0.1;
+      const bool keeps = keeps_embedding(config, net);
+      CHECK(keeps == std::set<std::string>{"vpt-deep", "vpt-shallow", "vpt-gated", "partial-1", "partial-3",
+                                           "adapter-4", "lora-2"}
+                         .contains(method));
+      const auto of = [&](const Kept& own, const Kept& test_own) {
+        TuneData shared = data;
+        shared.kept = own;
+        const Task task = tune(net, shared, config, "", false, {}).task;
+        Tensor logits;
+        evaluate(TunedModel(net, task, DType::f32, {}, Use::prediction), test, asked, data.preprocess, 3, 1,
+                 0, &logits, {}, {}, nullptr, test_own);
+        return digest(task) + sha256_hex(logits.raw());
+      };
+      const size_t one = embedded_bytes(net.config, 32);
+      for (const size_t most : {size_t{1000} * one, 5 * one + 1}) {
+        const Kept own{{}, std::make_shared<KeptEmbedded>(data.dataset, most), {}},
+            test_own{{}, keeps ? std::make_shared<KeptEmbedded>(test, most) : nullptr, {}};
+        const std::string apart = of({}, {});
+        CHECK(of(own, test_own) == apart);
+        CHECK(of(own, test_own) == apart);
+        if (!keeps) {
+          CHECK(own.embedded->computed() == 0);
+        } else if (most > 6 * one) {
+          CHECK(own.embedded->computed() == static_cast<int64_t>(data.train.size()));
+          CHECK(test_own.embedded->computed() == static_cast<int64_t>(asked.size()));
+        } else {
+          CHECK(own.embedded->computed() > static_cast<int64_t>(data.train.size()));
+        }
+      }
+      // Pictures that are mirrored now and then are no longer what they were.
+      TuneConfig mirrored = config;
+      mirrored.augment.flip = true;
+      CHECK(!keeps_embedding(mirrored, net));
+    }
+  config.model = method_from_text("vpt-deep");
 
   // They are of one data set, backbone and preprocessing.
   Preprocess other = data.preprocess;
@@ -492,7 +545,7 @@ TEST_CASE("sweep: kept features and prepared pictures change no bit, and each is
                                            data.preprocess),
                   Error);
   CHECK_THROWS_AS(run({}, kept, 0, 1e-2, 0), Error);
-  CHECK_THROWS_AS(run({{}, test_kept.images}, {}, 0, 1e-2, 0), Error);
+  CHECK_THROWS_AS(run({{}, {}, test_kept.images}, {}, 0, 1e-2, 0), Error);
 }
 
 TEST_CASE("sweep: search, final runs and ledger; features go through the net once") {
@@ -514,8 +567,9 @@ TEST_CASE("sweep: search, final runs and ledger; features go through the net onc
   CHECK(result.counts.done == 16);
   CHECK(result.failures.empty());
   CHECK(!result.stopped);
-  // Of each task train, val and test once, not for each of its four linear runs.
+  // Of each task train, val and test once, not for each of its four linear runs, nor in each epoch of the others.
   CHECK(result.features_computed == 2 * (48 + 500));
+  CHECK(result.embedded_computed == 2 * (48 + 500));
   const std::vector<LedgerLine> lines = read_ledger(result.ledger);
   const std::vector<std::string> whole = without_times(result.ledger);
   REQUIRE(lines.size() == 16);
@@ -599,6 +653,24 @@ TEST_CASE("sweep: search, final runs and ledger; features go through the net onc
   }
 }
 
+TEST_CASE("sweep: the time that is left is told by the images that runs go through") {
+  const Folder folder("sweep-left");
+  Made made(folder.path);
+  made.config.plan.tasks = {task_of("colors", 48), task_of("stripes", 480)};
+  made.config.plan.changes.learning_rates = {1e-2};
+  made.config.plan.seeds = 1;
+  std::vector<std::pair<double, double>> seen;  // of each run its seconds, and what was said to be left
+  SweepHooks hooks;
+  hooks.finished = [&](const LedgerLine& line, const SweepCounts& counts) {
+    seen.emplace_back(line.seconds, counts.seconds_left);
+  };
+  sweep(made.config, hooks);
+  REQUIRE(seen.size() == 2);
+  const double images = 48 * 2 + 500, more = 480 * 2 + 500;  // two epochs and a test
+  CHECK(seen[0].second == doctest::Approx(seen[0].first * more / images));
+  CHECK(seen[1].second == 0);
+}
+
 TEST_CASE("sweep: prompts that start from class tokens are as many as each task has classes") {
   const Folder folder("sweep-class-tokens");
   Made made(folder.path);
@@ -624,6 +696,28 @@ TEST_CASE("sweep: prompts that start from class tokens are as many as each task 
     const Evaluation e = evaluate(model, data.test, all_samples(*data.test), data.preprocess, 64, 0);
     CHECK(e.loss == lines[i].loss);
   }
+}
+
+TEST_CASE("sweep: embedded pictures are kept where they fit beside the prepared ones, and change no result") {
+  const Folder whole("sweep-cache");
+  Made made(whole.path);
+  made.config.plan.methods = {"vpt-deep"};
+  const size_t pictures = (48 + 500) * 32 * 32 * 3, one = embedded_bytes(made.config.plan.net, 32);
+  const SweepResult all = sweep(made.config, {});
+  CHECK(all.embedded_computed == 48 + 500);
+  const std::vector<std::string> expected = without_times(all.ledger);
+  const auto with_cache = [&](size_t cache) {
+    const Folder folder("sweep-less-cache");
+    made.config.out = folder.path;
+    made.config.cache = cache;
+    const SweepResult result = sweep(made.config, {});
+    CHECK(without_times(result.ledger) == expected);
+    return result.embedded_computed;
+  };
+  CHECK(with_cache(pictures + 48 * one - 1) == 0);
+  CHECK(with_cache(pictures + 48 * one) == 48);
+  CHECK(with_cache(pictures + (48 + 500) * one) == 48 + 500);
+  CHECK(with_cache(0) == 0);
 }
 
 TEST_CASE("sweep: stopped after any step it goes on to the same ledger") {

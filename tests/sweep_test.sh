@@ -7,6 +7,7 @@ set -u
 
 vitrine=$(realpath "${1:?usage: sweep_test.sh PROGRAM}")
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/cases.sh"
+studies=$(cd "$(dirname "${BASH_SOURCE[0]}")/../bench/studies" && pwd)
 work=$(mktemp -d)
 trap '[[ -n ${KEEP:-} ]] || rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -38,7 +39,7 @@ says() {
   grep -Eq -- "$regex" <<<"$printed" || { echo "no line matches $regex"; return 1; }
 }
 lines_are() { local n; n=$(wc -l <"$2"); [[ $n == "$1" ]] || { echo "expected $1 lines, got $n"; return 1; }; }
-fits() { "$vitrine" "$1" --help >help && (($(wc -l <help) <= 60)) && awk 'length > 100 { exit 1 }' help; }
+fits() { "$vitrine" "$1" --help >help && (($(wc -l <help) <= 50)) && awk 'length > 80 { exit 1 }' help; }
 
 # --- what it says ---
 check_case "help of sweep fits a screen" fits sweep
@@ -214,7 +215,6 @@ group = "drawn"
 data = "synthetic:colors"
 train_limit = 16
 TOML
-studies=$(cd "$(dirname "${BASH_SOURCE[0]}")/../bench/studies" && pwd)
 quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
 ablations() { DEPTH=2 LENGTHS=1,2 PROJECTIONS=4 DROPOUTS=0.5 MEMBERS=2 "$studies/ablations.sh" "$vitrine" suite.toml ablated "${quick[@]}"; }
 check_case "every ablation runs" ablations
@@ -224,10 +224,10 @@ for row in 'vpt-deep' 'vpt-shallow' 'vpt-deep (blocks 1-1)' 'vpt-deep (blocks 2-
   'vpt-deep (dropout 0.5)'; do
   check_case "a row of variants: $row" grep -Fq "| $row |" ablated/variants.md
 done
-check_case "lengths by columns" grep -Eq '^\| tasks by prompts \| 1 \| 2 ' ablated/by-prompts.md
+check_case "lengths by columns" grep -Eq '^\| drawn by prompts \| 1 \| 2 ' ablated/by-prompts.md
 check_case "an ensemble of two" grep -Eq '^\| colours \| 2 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|$' ablated/ensembles/ensembles.md
 check_case "the study of train sizes" "$studies/train-size.sh" "$vitrine" suite.toml sizes "${quick[@]}" --prompts 2
-check_case "has a column for each size" grep -Eq '^\| [a-z]+ by training images \| 50 \| 100 \| 200 \| 400 \| 800 \|$' sizes/by-train-size.md
+check_case "has a column for each size" grep -Eq '^\| drawn by training images \| 50 \| 100 \| 200 \| 400 \| 800 \|$' sizes/by-train-size.md
 check_case "the study of backbones" "$studies/backbones.sh" "$vitrine" suite.toml nets "tiny.safetensors" "${quick[@]:2}" --prompts 2
 check_case "has a table" test -s nets/by-backbone.md
 

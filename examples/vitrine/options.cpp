@@ -46,26 +46,17 @@ constexpr const char* backbone_what = "a ViT's or Swin's file or folder, builtin
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* size_what = "side in pixels of the squares that the net sees [as it was trained]";
 constexpr const char* data_what =
-    "folder:DIR, vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR,\n"
-    "                              fashion-mnist:DIR, tensors:FILE, synthetic:shapes|stripes|colors,\n"
-    "                              mini:creatures|textures|cells|terrain|count|position|orientation|\n"
-    "                              distance (required);\n"
-    "                              folder: DIR/train|val|test/<class>/* or DIR/<class>/*";
+    "folder:DIR (DIR/train|val|test/CLASS/* or DIR/CLASS/*), vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR, "
+    "fashion-mnist:DIR, tensors:FILE, synthetic:shapes (or stripes, colors), mini:count (or creatures, "
+    "textures, "
+    "cells, terrain, position, orientation, distance; mini:count?test=N tests N) (required)";
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
-  add.often_used({"--backbone",     "--backbone-config",
-                  "--image-size",   "--device",
-                  "--data",         "--train-limit",
-                  "--val",          "--exif",
-                  "--flip",         "--method",
-                  "--prompts",      "--init",
-                  "--epochs",       "--batch",
-                  "--lr",           "--wd",
-                  "--seed",         "--out",
-                  "--resume",       "--no-test",
-                  "--memory-limit", "--threads",
-                  "--json"});
+  add.often_used({"--backbone",     "--image-size", "--device",  "--data", "--train-limit", "--val",
+                  "--flip",         "--method",     "--prompts", "--init", "--epochs",      "--batch",
+                  "--lr",           "--wd",         "--seed",    "--out",  "--resume",      "--no-test",
+                  "--memory-limit", "--threads",    "--json"});
   add.group("Backbone and data");
   add.path("--backbone", "FILE", backbone_what, o.backbone);
   add.hints(o.hints, size_what);
@@ -117,14 +108,14 @@ void add_tune(Adder& add, TuneOptions& o) {
              o.base_learning_rate)
       ->excludes(absolute);
   add.number("--wd", "W", "weight decay [0.0001; adamw full 0.05; sgd linear 0]", o.weight_decay);
-  add.number("--clip", "G", "largest gradient norm [none]", c.clip);
+  add.number("--clip", "G", "longer gradients are cut to this norm [none]", c.clip);
   add.one_of<Schedule>("--schedule", "cosine|constant", "learning rate after the warm-up [cosine]",
                        c.schedule, {{"cosine", Schedule::cosine}, {"constant", Schedule::constant}});
   add.number("--warmup", "E", "epochs of rising learning rate [a tenth, at most 5]", o.warmup, 0, 1 << 20);
   add.number("--label-smoothing", "S", "share of the target spread over all classes [0]", c.smoothing, 0,
              0.999999);
-  add.one_of<bool>("--class-weights", "balanced|none", "weigh rare classes more [none]", c.balance_classes,
-                   {{"balanced", true}, {"none", false}});
+  add.one_of<bool>("--class-weights", "balanced|none", "balanced: weigh rare classes more [none]",
+                   c.balance_classes, {{"balanced", true}, {"none", false}});
   add.one_of<bool>("--order", "shuffled|sequential", "of the images in an epoch [shuffled]", c.sequential,
                    {{"shuffled", false}, {"sequential", true}});
   add.seed("--seed", "of everything random but --data-seed's choice [0]", c.seed);
@@ -378,7 +369,7 @@ Request parse_bench(std::vector<std::string> words) {
   if (kind == "memory")
     return read<MemoryOptions>("bench", "bench memory [options]",
                                "The memory of a training step, with no, half and all blocks but the last "
-                               "computed again in\nbackward.",
+                               "computed again in backward.",
                                words, add_bench_memory);
   if (kind == "load")
     return read<LoadBenchOptions>("bench", "bench load FILE [options]",
@@ -424,14 +415,21 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     if (word == "--version") return version();
 
   if (name == "tune")
-    return read<TuneOptions>(
-        name, "tune --data SPEC [options]",
-        "Trains prompts and a head; the backbone stays as it is. Under mpirun processes share the work.",
-        words, add_tune);
+    return read<TuneOptions>(name, "tune --data SPEC [options]",
+                             "Trains prompts and a head for a data set, or what another --method says. Under "
+                             "mpirun processes share the "
+                             "work.",
+                             words, add_tune);
   if (name == "sweep")
     return read<SweepOptions>(
         name, "sweep --suite FILE --out DIR [options]",
-        "Compares methods on tasks: searches each one's settings, then tests every seed.", words, add_sweep);
+        "Compares methods on tasks: searches each one's settings, then tests every seed.\n"
+        "The same command goes on where it was stopped. Several of it, started at once, by mpirun or as a "
+        "job array, "
+        "share the work. docs/comparison.md tells the protocol, docs/data.md the keys of a suite, vitrine "
+        "table "
+        "prints the results.",
+        words, add_sweep);
   if (name == "table")
     return read<TableOptions>(name, "table FOLDER|LEDGER...",
                               "The table of what vitrine sweep found out, on standard output.", words,
@@ -448,7 +446,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     return read<ReportOptions>(
         name, "report RUN [options]",
         "One HTML page about a run folder of vitrine tune: curves, confusion, mistakes, "
-        "attention and\nfeatures. It needs nothing but itself to be shown.",
+        "attention and features. It needs nothing but itself to be shown.",
         words, add_report, nullptr, &ReportOptions::run, "RUN");
   if (name == "inspect")
     return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin",

@@ -86,7 +86,6 @@ Classifier by_tasks(const PredictOptions& o) {
   const Task& task = members.tasks[0];
   const Backbone& backbone = members.backbone;
   const Preprocess preprocess = preprocess_from_json(task.preprocess);
-  check_image_size(backbone.config, preprocess.size);
   Classifier out{{}, preprocess, task.class_names, backbone.home};
   if (o.tasks.size() > 1) {
     const auto ensemble = std::make_shared<Ensemble>(backbone, members.tasks, DType::f32, Memory{}, o.tasks);
@@ -95,6 +94,7 @@ Classifier by_tasks(const PredictOptions& o) {
     const auto model = std::make_shared<TunedModel>(backbone, task, DType::f32, Memory{}, Use::prediction);
     out.logits = [model](const Variable& images) { return model->logits(images, {.history = false}); };
   }
+  check_image_size(backbone.config, preprocess.size);
   return out;
 }
 

@@ -66,7 +66,7 @@ void start_from_class_tokens(TunedModel& model, const TuneData& data, const Tune
                        .workers = config.workers,
                        .max_bad = count == 1 ? config.max_bad : std::max(config.max_bad, all),
                        .memory = memory,
-                       .kept = {.features = nullptr, .images = data.kept.images}};
+                       .kept = {.features = nullptr, .embedded = nullptr, .images = data.kept.images}};
     bad = pass_images(model, data.dataset, samples, data.preprocess, how, nullptr,
                       [&](const Batch& batch, const std::function<Tensor()>& images) {
                         tokens.add(images(), batch.labels.data<int64_t>());

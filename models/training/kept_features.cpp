@@ -8,7 +8,8 @@
 
 namespace vitrine {
 
-KeptFeatures::KeptFeatures(std::shared_ptr<const Dataset> dataset) : dataset_(std::move(dataset)) {
+KeptFeatures::KeptFeatures(std::shared_ptr<const Dataset> dataset, size_t limit)
+    : dataset_(std::move(dataset)), limit_(limit) {
   check(dataset_ != nullptr, "kept features: no data set");
 }
 
@@ -41,12 +42,26 @@ Variable KeptFeatures::rows(const std::vector<int64_t>& samples, const std::func
   for (size_t b = 0; b < samples.size(); ++b) {
     const auto row = static_cast<int64_t>(b);
     if (fresh.defined() && !rows_.contains(samples[b])) {
-      rows_[samples[b]] = fresh.rows(row, row + 1).clone();
       ++computed_;
+      const Tensor own = fresh.rows(row, row + 1);
+      if (own.bytes() > limit_ - bytes_) continue;
+      bytes_ += own.bytes();
+      rows_[samples[b]] = own.clone();
     }
     rows.emplace_back(rows_.at(samples[b]));
   }
-  return concat(rows, 0);
+  return rows.size() < samples.size() ? Variable(fresh) : concat(rows, 0);
+}
+
+Embedded KeptEmbedded::rows(const std::vector<int64_t>& samples, const std::function<Embedded()>& compute) {
+  const Variable tokens = tokens_.rows(samples, [&] {
+    const Embedded fresh = compute();
+    const std::lock_guard lock(mutex_);
+    grid_ = fresh.grid;
+    return fresh.tokens.value();
+  });
+  const std::lock_guard lock(mutex_);
+  return {tokens, grid_};
 }
 
 int64_t KeptFeatures::computed() const {

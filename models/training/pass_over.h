@@ -17,15 +17,15 @@ struct PassOver {
   int workers = 1;
   int64_t max_bad = 0;
   Memory memory{};
-  Kept kept{};  // of the data set; features that are there are not computed again
+  Kept kept{};  // of the data set; features and embedded pictures that are there are not computed again
 };
 
 // Calls each(batch, images) for the samples in their order, without augmentation; images() gives (B, 3, H, W) where the model
-// lives. Pictures that `features` knows, if given, are not loaded. Returns the damaged pictures that were left out; more
+// lives. Pictures that are `known`, if that is given, are not loaded. Returns the damaged pictures that were left out; more
 // than `max_bad` of them throw.
 inline std::vector<BadImage> pass_images(
     const TunedModel& model, std::shared_ptr<const Dataset> dataset, const std::vector<int64_t>& samples,
-    const Preprocess& preprocess, const PassOver& how, const KeptFeatures* features,
+    const Preprocess& preprocess, const PassOver& how, const std::function<bool(int64_t sample)>& known,
     const std::function<void(const Batch& batch, const std::function<Tensor()>& images)>& each) {
   const bool on_device = model.home().device() != nullptr;
   const Tensor values = on_device ? values_of_bytes(preprocess).copied_to(model.home()) : Tensor();
@@ -37,7 +37,7 @@ inline std::vector<BadImage> pass_images(
                  .memory = how.memory,
                  .as_bytes = on_device,
                  .prepared = how.kept.images,
-                 .known = [features](int64_t sample) { return features && features->has(sample); }});
+                 .known = known});
   loader.start_epoch(0);
   for (Batch batch; loader.next(batch);)
     each(batch, [&] {
@@ -55,11 +55,21 @@ inline std::vector<BadImage> pass_over(
     const std::function<void(const Batch& batch, const Variable& features)>& each) {
   KeptFeatures* const features = how.kept.features.get();
   check(features == nullptr || &features->dataset() == dataset.get(), "the kept features are of other data");
+  KeptEmbedded* const embedded = features == nullptr ? how.kept.embedded.get() : nullptr;
+  const auto known = [&](int64_t sample) {
+    return features ? features->has(sample) : embedded && embedded->has(sample);
+  };
+  const Pass pass{.history = false};
   return pass_images(
-      model, std::move(dataset), samples, preprocess, how, features,
+      model, std::move(dataset), samples, preprocess, how, known,
       [&](const Batch& batch, const std::function<Tensor()>& images) {
-        const auto fresh = [&] { return model.features(images(), {.history = false}); };
-        each(batch, features ? features->rows(batch.samples, [&] { return fresh().value(); }) : fresh());
+        if (features != nullptr)
+          each(batch, features->rows(batch.samples, [&] { return model.features(images(), pass).value(); }));
+        else if (embedded != nullptr)
+          each(batch,
+               model.features(embedded->rows(batch.samples, [&] { return model.embed(images()); }), pass));
+        else
+          each(batch, model.features(images(), pass));
       });
 }
 

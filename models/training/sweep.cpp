@@ -69,7 +69,13 @@ class Sweep {
   std::optional<SweepData> data_;
   bool progressed_ = false;
   int64_t busy_ = 0;  // runs of this pass that others do
-  int64_t features_computed_ = 0;
+  void count_computed() {
+    for (const Kept* kept : {&data_->kept, &data_->test_kept}) {
+      features_computed_ += kept->features->computed();
+      if (kept->embedded) embedded_computed_ += kept->embedded->computed();
+    }
+  }
+  int64_t features_computed_ = 0, embedded_computed_ = 0;
 };
 
 std::string place_of(const SuiteTask& task) {
@@ -231,11 +237,12 @@ SweepData& Sweep::data_of(const Cell& cell) {
   const std::string as = to_json(cell.preprocess);
   if (data_ && place_of(*opened_) == place_of(cell.task) && opened_as_ == as) return *data_;
   if (data_) {
-    features_computed_ += data_->kept.features->computed() + data_->test_kept.features->computed();
+    count_computed();
     data_.reset();  // before the next is opened: memory holds one task
   }
   SweepData fresh =
-      open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open);
+      open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open,
+                config_.plan.device.empty() ? embedded_bytes(config_.plan.net, cell.preprocess.size) : 0);
   check_known(cell, fresh.digest);
   opened_ = &cell.task;
   opened_as_ = as;
@@ -328,8 +335,9 @@ SweepResult Sweep::run() {
       for (const PlannedRun& run : **finals) add(run);
   }
   out.ledger = folder_.ledger();
-  if (data_) features_computed_ += data_->kept.features->computed() + data_->test_kept.features->computed();
+  if (data_) count_computed();
   out.features_computed = features_computed_;
+  out.embedded_computed = embedded_computed_;
   return out;
 }
 

@@ -19,11 +19,12 @@ struct SweepConfig {
   // The backbone on which a configuration is tuned: the same for all, but on a device full tuning wants weights of its
   // own there (backbone.h: on_device). All have the identity that the plan was made for.
   std::function<const Backbone&(const TunedConfig&)> backbone;
-  std::string version;             // of the program, for the ledger
-  std::vector<LedgerLine> known;   // of other ledgers: runs of this plan among them are not done again
-  size_t cache = size_t{2} << 30;  // bytes of prepared pictures that are kept of the present task
-  bool keep_tasks = false;         // the task file of every run
-  bool retry_failed = false;       // runs that failed are done again
+  std::string version;            // of the program, for the ledger
+  std::vector<LedgerLine> known;  // of other ledgers: runs of this plan among them are not done again
+  size_t cache =
+      size_t{2} << 30;        // bytes of prepared and embedded pictures that are kept of the present task
+  bool keep_tasks = false;    // the task file of every run
+  bool retry_failed = false;  // runs that failed are done again
   // Of several processes that share the folder this is number `part` of `parts`: it begins elsewhere in the plan than
   // the others do. Which runs are done depends on locks alone.
   int part = 0, parts = 1;
@@ -54,6 +55,7 @@ struct SweepResult {
   std::vector<std::string> failures;  // of runs, and of tasks that could not be opened
   std::string ledger;                 // its path
   int64_t features_computed = 0;      // images that went through the net for features to keep, here
+  int64_t embedded_computed = 0;      // and through its patch embedding alone
 };
 
 // Does what is left of the plan, beside other processes that do the same. First all tasks with runs to do are opened: of

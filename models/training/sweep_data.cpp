@@ -110,7 +110,7 @@ std::vector<int64_t> SweepData::both() const {
 }
 
 SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_t data_seed, size_t cache,
-                    const OpenOptions& open) {
+                    const OpenOptions& open, size_t embedded) {
   SweepData out;
   out.preprocess = preprocess;
   open_splits(out, task, data_seed, open);
@@ -122,11 +122,20 @@ SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_
 
   out.kept.features = std::make_shared<KeptFeatures>(out.learned);
   out.test_kept.features = std::make_shared<KeptFeatures>(out.test);
-  if (out.learned->tensors().defined()) return out;
-  const size_t first =
-      std::min(cache, pixels_of(static_cast<int64_t>(out.train.size() + out.val.size()), preprocess));
-  out.kept.images = std::make_shared<PreparedImages>(out.learned, preprocess, first);
-  out.test_kept.images = std::make_shared<PreparedImages>(out.test, preprocess, cache - first);
+  const size_t learned_count = out.train.size() + out.val.size();
+  size_t left = cache;
+  if (!out.learned->tensors().defined()) {
+    const size_t first = std::min(left, pixels_of(static_cast<int64_t>(learned_count), preprocess));
+    out.kept.images = std::make_shared<PreparedImages>(out.learned, preprocess, first);
+    out.test_kept.images = std::make_shared<PreparedImages>(out.test, preprocess, left - first);
+    left -= first;
+    left -= std::min(left, pixels_of(out.test->size(), preprocess));
+  }
+  // A batch of which one picture is missing is embedded as a whole, so some of train and val would be worth little.
+  if (embedded == 0 || learned_count * embedded > left) return out;
+  out.kept.embedded = std::make_shared<KeptEmbedded>(out.learned, learned_count * embedded);
+  left -= learned_count * embedded;
+  if (left >= embedded) out.test_kept.embedded = std::make_shared<KeptEmbedded>(out.test, left);
   return out;
 }
 

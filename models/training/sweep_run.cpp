@@ -126,6 +126,9 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
   const std::vector<int64_t> samples = search ? data_.val : all_samples(*data_.test);
   Kept kept = search ? data_.kept : data_.test_kept;
   if (!keeps_features(tuned_)) kept.features = nullptr;
+  if (kept.embedded && !keeps_embedding(tuned_, backbone())) kept.embedded = nullptr;
+  if (kept.embedded && !keeps_features(tuned_))
+    kept.embedded->tokens().belong_to(backbone(), dataset.get(), data_.preprocess);
   const Evaluation e = evaluate(model, dataset, samples, data_.preprocess, asked_at_once, tuned_.workers,
                                 tuned_.max_bad, nullptr, asking(), {}, nullptr, kept);
   if (!std::isfinite(e.loss)) fail(Fault::diverged, "the loss of the trained model is not finite");

@@ -82,6 +82,10 @@ class Run {
       features_ = data.kept.features ? data.kept.features : std::make_shared<KeptFeatures>(data.dataset);
       features_->belong_to(backbone, data.dataset.get(), data.preprocess);
     }
+    if (!keeps_features(config) && data.kept.embedded && keeps_embedding(config, backbone)) {
+      embedded_ = data.kept.embedded;
+      embedded_->tokens().belong_to(backbone, data.dataset.get(), data.preprocess);
+    }
     if (config.balance_classes) loss_.class_weights = class_weights(data, model_->config().classes);
     loss_.smoothing = config.smoothing;
     if (backbone.on_device() && !keeps_features(config))
@@ -111,6 +115,7 @@ class Run {
                           .as_bytes = backbone_.on_device() && !keeps_features(config_),
                           .prepared = data_.kept.images,
                           .known = [this](int64_t sample) {
+                            if (embedded_ != nullptr) return embedded_->has(sample);
                             return features_ != nullptr
                                        ? features_->has(sample)
                                        : device_step_ != nullptr && device_step_->knows(sample);
@@ -157,6 +162,7 @@ class Run {
   std::unique_ptr<DeviceStep> device_step_;  // where the backbone is on a device; the loader asks it
   std::shared_ptr<KeptFeatures>
       features_;  // where only the head learns; see logits_of. The loader asks it, too
+  std::shared_ptr<KeptEmbedded> embedded_;  // where the data have it and nothing changes it
   Loader loader_;
   // Taken from the loader already, for a device brings it while it works; or what was thrown instead, which is of the
   // step to come.
@@ -178,6 +184,10 @@ Variable Run::logits_of(const Tensor& images, std::span<const int64_t> samples) 
                             .epoch = static_cast<uint32_t>(progress_.epoch),
                             .samples = {samples.begin(), samples.end()}},
                   .recompute = config_.recompute};
+  if (embedded_ != nullptr)
+    return model_->classify(
+        model_->features(embedded_->rows(pass.noise.samples, [&] { return model_->embed(images); }), pass),
+        pass);
   if (features_ == nullptr) return model_->logits(images, pass);
   return model_->classify(
       features_->rows(pass.noise.samples, [&] { return model_->features(images).value(); }), pass);

@@ -57,6 +57,9 @@ int64_t images_at_once(const TuneConfig& config, int64_t samples);
 // are always the same.
 bool keeps_features(const TuneConfig& config);
 
+// Whether what goes into the first block never changes for an image: it can then be kept (TuneData::kept). On the CPU.
+bool keeps_embedding(const TuneConfig& config, const Backbone& backbone);
+
 // The data of a run. `val` may be empty.
 struct TuneData {
   std::shared_ptr<const Dataset> dataset;

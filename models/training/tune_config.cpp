@@ -53,6 +53,10 @@ bool keeps_features(const TuneConfig& c) {
   return keeps_features(c.model.method) && c.model.drop_path == 0 && !c.augment.changes_anything();
 }
 
+bool keeps_embedding(const TuneConfig& c, const Backbone& backbone) {
+  return !backbone.on_device() && !c.augment.changes_anything() && keeps_embedding(c.model, backbone.config);
+}
+
 void check_config(const TuneConfig& c) {
   check(c.epochs >= 0 && c.epochs <= 1'000'000, "tune: epochs ", c.epochs, " make no sense");
   check(c.batch > 0 && c.batch <= 1 << 20, "tune: batch ", c.batch, " makes no sense");
