@@ -21,11 +21,12 @@ constexpr const char* who = "preprocessor_config.json: ";
 // What the classes of transformers take for granted where a file does not say it.
 struct Processor {
   const char* name;
-  bool whole_is_square;  // "size": n is n x n, otherwise the shorter side
-  bool crops;            // cuts unless told otherwise; those that do not have no crop at all
+  bool square;        // "size": n is n x n, and a shorter side is refused; otherwise n is the shorter side
+  bool crops;         // cuts unless told otherwise; those that do not have no crop at all
+  bool whole = true;  // takes n alone
 };
 constexpr std::array<Processor, 6> processors{{{"ViT", true, false},
-                                               {"Siglip", true, false},
+                                               {"Siglip", true, false, false},
                                                {"DeiT", true, true},
                                                {"Beit", true, true},
                                                {"CLIP", false, true},
@@ -33,15 +34,20 @@ constexpr std::array<Processor, 6> processors{{{"ViT", true, false},
 
 // These change no pixel, whatever they are, as pictures are always made RGB and the result is always planes.
 bool is_remark(const std::string& key) {
-  constexpr std::array<std::string_view, 9> remarks{"_valid_processor_keys",
-                                                    "processor_class",
-                                                    "image_processor_type",
-                                                    "feature_extractor_type",
-                                                    "auto_map",
-                                                    "do_convert_rgb",
-                                                    "data_format",
-                                                    "input_data_format",
-                                                    "return_tensors"};
+  constexpr std::array<std::string_view, 14> remarks{"_valid_processor_keys",
+                                                     "processor_class",
+                                                     "image_processor_type",
+                                                     "feature_extractor_type",
+                                                     "auto_map",
+                                                     "do_convert_rgb",
+                                                     "data_format",
+                                                     "input_data_format",
+                                                     "return_tensors",
+                                                     "image_seq_length",
+                                                     "device",
+                                                     "disable_grouping",
+                                                     "do_reduce_labels",
+                                                     "reduce_labels"};
   return std::find(remarks.begin(), remarks.end(), key) != remarks.end();
 }
 
@@ -118,15 +124,17 @@ class Config {
     return numbers;
   }
 
-  // The class that the file was made for; null if it names none.
-  const Processor* processor() const {
+  // The class that the file was made for; null if it names none. `fast`: the variant that works on tensors.
+  const Processor* processor(bool& fast) const {
     const Processor* found = nullptr;
+    fast = false;
     for (const char* key : {"image_processor_type", "feature_extractor_type"}) {
       if (!has(key)) continue;
       check(at(key).is_string(), who, "expected '", key, "' to be a name");
       const std::string name = at(key).get<std::string>();
       const auto fits = [&](const Processor& p) {
-        for (const char* ending : {"ImageProcessor", "FeatureExtractor", "ImageProcessorFast"})
+        for (const char* ending :
+             {"ImageProcessor", "FeatureExtractor", "ImageProcessorFast", "ImageProcessorPil"})
           if (name == std::string(p.name) + ending) return true;
         return false;
       };
@@ -136,15 +144,16 @@ class Config {
       check(found == nullptr || found == one, who,
             "'image_processor_type' and 'feature_extractor_type' name different processors");
       found = one;
+      fast = fast || name.ends_with("Fast");
     }
     return found;
   }
 
   // What would change pixels in a way that nobody here knows is not passed over.
   void check_keys() const {
-    static const std::set<std::string> known{"size",       "do_resize",  "resample",       "do_center_crop",
-                                             "crop_size",  "do_rescale", "rescale_factor", "do_normalize",
-                                             "image_mean", "image_std"};
+    static const std::set<std::string> known{"size",       "do_resize",  "resample",         "do_center_crop",
+                                             "crop_size",  "do_rescale", "rescale_factor",   "do_normalize",
+                                             "image_mean", "image_std",  "default_to_square"};
     for (const auto& [key, value] : object_.items())
       check(known.contains(key) || is_remark(key) || value.is_null() || value == false, who, "unknown key ",
             quote(key));
@@ -176,12 +185,30 @@ std::optional<int> crop_of(const Config& config, const Processor* processor) {
   return side;
 }
 
+// Whether "size": n is the side of a square, not the shorter side. Of the processors that work on tensors a file may say
+// so itself; the others do as they are made.
+bool whole_is_square(const Config& config, const Processor* processor, bool fast, bool crop) {
+  const bool told = config.has("default_to_square"),
+             square = config.flag("default_to_square", processor == nullptr || processor->square);
+  if (processor == nullptr)
+    check(told || !crop, who, "'size' is ", config.at("size").get<int>(),
+          ", a square's side for some processors, the shorter side for others, and the file names none");
+  else
+    check((fast && told) || processor->whole, who, "'size' is ", config.at("size").get<int>(),
+          ", but the processor of ", processor->name, " takes 'height' and 'width' alone");
+  check(processor == nullptr || fast || square == processor->square, who, "'default_to_square' is ",
+        square ? "true" : "false", ", but the processor of ", processor ? processor->name : "",
+        " does the other");
+  return square;
+}
+
 }  // namespace
 
 Preprocess preprocess_from_hugging_face(std::string_view words) {
   const Config config(words);
   config.check_keys();
-  const Processor* processor = config.processor();
+  bool fast = false;
+  const Processor* processor = config.processor(fast);
   check(config.flag("do_resize", true), who, "'do_resize' is false: pictures would keep their sizes");
   check(config.flag("do_rescale", true), who, "'do_rescale' is false: bytes are always made 0 to 1 here");
   if (config.has("rescale_factor")) {
@@ -195,13 +222,13 @@ Preprocess preprocess_from_hugging_face(std::string_view words) {
   std::optional<int> side = Config::square("size", size);
   bool squash = side.has_value();
   if (Config::is_side(size)) {
-    check(processor != nullptr || !crop, who, "'size' is ", size.get<int>(),
-          ", a square's side for some processors, the shorter side for others, and the file names none");
     side = size.get<int>();
-    squash = processor == nullptr || processor->whole_is_square;
+    squash = whole_is_square(config, processor, fast, crop.has_value());
   } else if (size.is_object() && size.size() == 1 && size.contains("shortest_edge")) {
     check(Config::is_side(size["shortest_edge"]), who,
           "expected 'shortest_edge' to be a whole number of 1 to ", max_image_side);
+    check(processor == nullptr || fast || !processor->square, who, "'size' has a 'shortest_edge', but the ",
+          "processor of ", processor ? processor->name : "", " takes 'height' and 'width' alone");
     side = size["shortest_edge"].get<int>();
   }
   check(side.has_value(), who,
@@ -215,6 +242,7 @@ Preprocess preprocess_from_hugging_face(std::string_view words) {
   p.resize = *side;
   p.squash = squash;
   p.crop_squashed = squash && p.size != p.resize;
+  p.floor_crop = crop.has_value() && (!squash || p.crop_squashed);
   p.filter = filter_of(config.at("resample"));
   p.mean = {0, 0, 0};
   p.std = {1, 1, 1};

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "engine/check.h"
 #include "engine/text.h"
@@ -56,17 +57,27 @@ Preprocess with_resize(Preprocess p, ResizeMode mode) {
 
 Preprocess at_size(Preprocess p, int64_t size) {
   check(size > 0 && size <= 1 << 14, "preprocess: pictures of ", size, " pixels make no sense");
-  p.resize =
-      static_cast<int>(std::lround(static_cast<double>(p.resize) * static_cast<double>(size) / p.size));
+  p.resize = static_cast<int>(p.resize * size / (p.size + p.lost));
   p.size = static_cast<int>(size);
+  p.lost = 0;
+  return p;
+}
+
+Preprocess without_rest(Preprocess p, int64_t side, int64_t patch) {
+  if (p.lost == 0 && p.size > side && p.size - side < patch) {
+    p.lost = static_cast<int>(p.size - side);
+    p.size = static_cast<int>(side);
+  }
   return p;
 }
 
 void check_preprocess(const Preprocess& p) {
   check(p.size >= 1 && p.size <= 4096, "preprocess: expected a size of 1 to 4096, got ", p.size);
+  check(p.lost >= 0 && p.lost <= 4096 - p.size, "preprocess: expected 0 to ", 4096 - p.size,
+        " pixels that no patch covers, got ", p.lost);
   const bool direct = p.squash && !p.crop_squashed;
-  check(direct || (p.resize >= p.size && p.resize <= 8192), "preprocess: expected resize of ", p.size,
-        " (the size) to 8192, got ", p.resize);
+  check(direct || (p.resize >= p.size + p.lost && p.resize <= 8192), "preprocess: expected resize of ",
+        p.size + p.lost, " (the size) to 8192, got ", p.resize);
   check(p.squash || !p.crop_squashed, "preprocess: expected crop_squashed only with squash");
   for (size_t c = 0; c < 3; ++c)
     check(std::abs(p.mean[c]) <= 1e6f && std::isfinite(p.std[c]) && p.std[c] >= 1e-6f,
@@ -103,17 +114,32 @@ Image cut_anywhere(const Image& image, int size, Random& random) {
 
 }  // namespace
 
-Image prepare(const Image& image, const Preprocess& p) {
-  if (p.squash && !p.crop_squashed) return resize(image, p.size, p.size, p.filter);
-  return center_crop(before_crop(image, p), p.size, p.size);
+namespace {
+
+// The square with what is lost of it.
+Image square_of(const Image& image, const Preprocess& p) {
+  const int side = p.size + p.lost;
+  if (p.squash && !p.crop_squashed) return resize(image, side, side, p.filter);
+  const Image whole = before_crop(image, p);
+  if (p.floor_crop) return crop(whole, (whole.width - side) / 2, (whole.height - side) / 2, side, side);
+  return center_crop(whole, side, side);
 }
+
+Image without_lost(Image square, const Preprocess& p) {
+  return p.lost == 0 ? std::move(square) : crop(square, 0, 0, p.size, p.size);
+}
+
+}  // namespace
+
+Image prepare(const Image& image, const Preprocess& p) { return without_lost(square_of(image, p), p); }
 
 Image augment(const Image& image, const Preprocess& p, const Augment& a, Random& random) {
   const bool mirrored = a.flip && random.chance(0.5);
-  const Image square = a.crop ? resize(random_crop(image, a.crop_scale_min, random), p.size, p.size, p.filter)
-                       : a.shift ? cut_anywhere(before_crop(image, p), p.size, random)
-                                 : prepare(image, p);
-  return mirrored ? flip(square) : square;
+  const int side = p.size + p.lost;
+  Image square = a.crop    ? resize(random_crop(image, a.crop_scale_min, random), side, side, p.filter)
+                 : a.shift ? cut_anywhere(before_crop(image, p), side, random)
+                           : square_of(image, p);
+  return without_lost(mirrored ? flip(square) : std::move(square), p);
 }
 
 Tensor values_of_bytes(const Preprocess& p) {
@@ -139,8 +165,10 @@ void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
 
 std::string to_json(const Preprocess& p) {
   return text("{\"size\": ", p.size, ", \"resize\": ", p.resize, ", \"squash\": ", p.squash,
-              p.crop_squashed ? ", \"crop_squashed\": true" : "", ", \"filter\": \"", name_of(p.filter),
-              "\", \"mean\": ", list(p.mean), ", \"std\": ", list(p.std), p.exif ? ", \"exif\": true}" : "}");
+              p.crop_squashed ? ", \"crop_squashed\": true" : "",
+              p.lost > 0 ? text(", \"lost\": ", p.lost) : "", p.floor_crop ? ", \"floor_crop\": true" : "",
+              ", \"filter\": \"", name_of(p.filter), "\", \"mean\": ", list(p.mean),
+              ", \"std\": ", list(p.std), p.exif ? ", \"exif\": true}" : "}");
 }
 
 Preprocess preprocess_from_json(std::string_view words) {
@@ -158,8 +186,9 @@ Preprocess preprocess_from_json(std::string_view words) {
     check(object.is_object(), "preprocess: expected a JSON object");
     const std::set<std::string> known{"size", "resize", "squash", "filter", "mean", "std"};
     for (const std::string& key : keys)
-      check(known.contains(key) || key == "crop_squashed" || key == "exif", "preprocess: unknown key ",
-            quote(key));
+      check(known.contains(key) || key == "crop_squashed" || key == "floor_crop" || key == "lost" ||
+                key == "exif",
+            "preprocess: unknown key ", quote(key));
     for (const std::string& key : known) check(keys.contains(key), "preprocess: missing key '", key, "'");
 
     const auto whole = [&](const char* key) {
@@ -190,6 +219,8 @@ Preprocess preprocess_from_json(std::string_view words) {
       return object.at(key).get<bool>();
     };
     p.crop_squashed = flag("crop_squashed");
+    if (keys.contains("lost")) p.lost = whole("lost");
+    p.floor_crop = flag("floor_crop");
     p.exif = flag("exif");
     const auto filter =
         object.at("filter").is_string() ? filter_named(object.at("filter").get<std::string>()) : std::nullopt;

@@ -26,6 +26,12 @@ constexpr Preprocess squash(int size, Filter filter, const Normal& normal) {
   return {
       .size = size, .resize = size, .squash = true, .filter = filter, .mean = normal.mean, .std = normal.std};
 }
+// Of which the net sees whole patches alone.
+constexpr Preprocess seen(Preprocess p, int size) {
+  p.lost = p.size - size;
+  p.size = size;
+  return p;
+}
 constexpr Preprocess cut_squashed(int size, int resize, Filter filter, const Normal& normal) {
   Preprocess p = cut(size, resize, filter, normal);
   p.squash = p.crop_squashed = true;
@@ -38,31 +44,32 @@ constexpr PreprocessPreset presets[] = {
     {"deit", "the DeiT repository (crop_pct 0.875)", cut(224, 256, bicubic, imagenet)},
     {"deit-384", "the DeiT repository at 384", cut(384, 438, bicubic, imagenet)},
     {"deit-transformers", "facebook/deit-* in transformers", cut_squashed(224, 256, bicubic, imagenet)},
-    {"timm-deit", "timm's deit_* (crop_pct 0.9)", cut(224, 248, bicubic, imagenet)},
+    {"timm-deit", "timm's deit_* (crop_pct 0.9)", cut(224, 248, bicubic, imagenet), 0.9},
     {"timm-deit-384", "timm's deit_*_384 (crop_pct 1)", cut(384, 384, bicubic, imagenet)},
-    {"timm-vit", "timm's augreg, original and sam ViTs (crop_pct 0.9)", cut(224, 248, bicubic, half)},
+    {"timm-vit", "timm's augreg, original and sam ViTs (crop_pct 0.9)", cut(224, 248, bicubic, half), 0.9},
     {"timm-vit-384", "the same at 384 (crop_pct 1)", cut(384, 384, bicubic, half)},
     {"google-vit", "google/vit-*-224 in transformers", squash(224, bilinear, half)},
     {"google-vit-384", "google/vit-*-384 in transformers", squash(384, bilinear, half)},
     {"dino", "the DINO repository", cut(224, 256, bicubic, imagenet)},
-    {"timm-dino", "timm's DINO ViTs (crop_pct 0.9)", cut(224, 248, bicubic, imagenet)},
+    {"timm-dino", "timm's DINO ViTs (crop_pct 0.9)", cut(224, 248, bicubic, imagenet), 0.9},
     {"dinov2", "DINOv2's linear evaluation, transformers' DINOv2", cut(224, 256, bicubic, imagenet)},
     {"timm-dinov2", "timm's DINOv2 ViTs (crop_pct 1)", cut(518, 518, bicubic, imagenet)},
     {"mae", "the MAE repository", cut(224, 256, bicubic, imagenet)},
     {"moco-v3", "the MoCo v3 repository", cut(224, 256, bilinear, imagenet)},
     {"clip", "OpenAI's CLIP", cut(224, 224, bicubic, clip)},
     {"clip-336", "OpenAI's CLIP at 336", cut(336, 336, bicubic, clip)},
-    {"timm-clip", "timm's CLIP ViTs of crop_pct 0.9", cut(224, 248, bicubic, clip)},
+    {"timm-clip", "timm's CLIP ViTs of crop_pct 0.9", cut(224, 248, bicubic, clip), 0.9},
     {"siglip", "google/siglip-*-224 in transformers", squash(224, bicubic, half)},
     {"siglip-256", "google/siglip-*-256 in transformers", squash(256, bicubic, half)},
     {"siglip-384", "google/siglip-*-384 in transformers", squash(384, bicubic, half)},
-    {"timm-siglip", "timm's SigLIP ViTs of crop_pct 0.9", cut(224, 248, bicubic, half)},
+    {"siglip-378", "google/siglip-so400m-patch14-384 in transformers", seen(squash(384, bicubic, half), 378)},
+    {"timm-siglip", "timm's SigLIP ViTs of crop_pct 0.9", cut(224, 248, bicubic, half), 0.9},
     {"miil", "MIIL's ImageNet-21k ViTs", cut(224, 256, bilinear, none)},
     {"swin", "Microsoft's Swin repository", cut(224, 256, bicubic, imagenet)},
     {"swin-384", "Microsoft's Swin repository at 384", cut(384, 438, bicubic, imagenet)},
     {"swin-transformers", "microsoft/swin-*-224 in transformers", squash(224, bicubic, imagenet)},
     {"swin-transformers-384", "microsoft/swin-*-384 in transformers", squash(384, bicubic, imagenet)},
-    {"timm-swin", "timm's swin_* (crop_pct 0.9)", cut(224, 248, bicubic, imagenet)},
+    {"timm-swin", "timm's swin_* (crop_pct 0.9)", cut(224, 248, bicubic, imagenet), 0.9},
     {"timm-swin-384", "timm's swin_*_384 (crop_pct 1)", cut(384, 384, bicubic, imagenet)},
     {"torchvision-vit", "torchvision's ViT-B and L/32, IMAGENET1K_V1", cut(224, 256, bilinear, imagenet)},
     {"torchvision-vit-l-16", "torchvision's ViT-L/16, IMAGENET1K_V1", cut(224, 242, bilinear, imagenet)},
@@ -88,6 +95,20 @@ Preprocess preprocess_preset(std::string_view name) {
   const std::string meant = nearest(name, names);
   fail(Fault::input, "preprocess: unknown preset ", quote(name),
        meant.empty() ? "" : text("; did you mean '", meant, "'?"));
+}
+
+std::optional<Preprocess> preprocess_preset_at(std::string_view name, int64_t size) {
+  const std::string sized = text(name, "-", size);
+  for (const PreprocessPreset& preset : presets)
+    if (sized == preset.name) return preset.preprocess;
+  for (const PreprocessPreset& preset : presets) {
+    if (name != preset.name) continue;
+    Preprocess p = at_size(preset.preprocess, size);
+    if (preset.share > 0 && size != preset.preprocess.size)
+      p.resize = resize_before_crop(p.size, preset.share);
+    return p;
+  }
+  return std::nullopt;
 }
 
 int resize_before_crop(int size, double share) {

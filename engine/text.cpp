@@ -61,6 +61,15 @@ std::string quote(std::string_view words) {
   return out + (cut ? "...'" : "'");
 }
 
+std::string listed(std::span<const std::string> words, std::string_view last) {
+  std::string all;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) all += i + 1 == words.size() ? " " + std::string(last) + " " : ", ";
+    all += words[i];
+  }
+  return all;
+}
+
 size_t edit_distance(std::string_view a, std::string_view b) {
   // Row i holds the distances from the first i characters of `a` to every beginning of `b`.
   std::vector<size_t> before_previous(b.size() + 1), previous(b.size() + 1), current(b.size() + 1);

@@ -15,6 +15,9 @@ bool is_utf8(std::string_view words);
 // and a long text is cut short with "...".
 std::string quote(std::string_view words);
 
+// "a, b and c", with "and" or another word.
+std::string listed(std::span<const std::string> words, std::string_view last = "and");
+
 // The least number of characters to insert, remove, replace or swap with their neighbour that turns `a` into
 // `b` (optimal string alignment).
 size_t edit_distance(std::string_view a, std::string_view b);

@@ -297,6 +297,7 @@ AttentionPass maps_of(const Swin& swin, const Prompts& prompts, const Tensor& im
         x = without_prompts(x, 0, grid.prompts);
         join(at);
       }
+      grid.window = block.attn.window;
       grid.shift = block.shift;
       const bool wanted = at >= all - blocks, gated = prompts.config().gated;
       const Variable before = gated ? slice(x, 1, 0, grid.prompts) : Variable();

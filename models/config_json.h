@@ -29,6 +29,17 @@ inline int64_t whole_number(const nlohmann::json& value, const std::string& key)
   return number;
 }
 
+// What `read` throws for a senseless input, with the file in front of it.
+template <class Read>
+auto told_by(const std::string& who, Read read) {
+  try {
+    return read();
+  } catch (const Error& e) {
+    if (e.fault() != Fault::input) throw;
+    fail(Fault::input, who, ": ", e.what());
+  }
+}
+
 // Throw for values that make no sense; nlohmann's own exception for keys that are missing or of another type.
 VitConfig vit_config_from_json(const nlohmann::json& json);
 SwinConfig swin_config_from_json(const nlohmann::json& json);

@@ -83,12 +83,12 @@ TuningCost cost_of(const VitConfig& c, int64_t prompts, int64_t batch) {
 
 TuningCost cost_of(const SwinConfig& c, int64_t prompts, int64_t batch) {
   const bool deep = prompts > 0;
-  const int64_t slots = c.window * c.window, last = c.blocks() - 1;
+  const int64_t last = c.blocks() - 1;
   int64_t side = (c.image_size + c.patch - 1) / c.patch, at = 0;
   TuningCost cost;
   add_linear(cost, batch * side * side, 3 * c.patch * c.patch, c.width, false);
   for (int64_t s = 0; s < c.stages(); ++s) {
-    const int64_t d = c.stage_width(s), across = (side + c.window - 1) / c.window;
+    const int64_t d = c.stage_width(s), w = c.window_of(s), slots = w * w, across = (side + w - 1) / w;
     const int64_t windows = batch * across * across;
     for (int64_t i = 0; i < c.depths[s]; ++i, ++at) {
       // The last block's prompts are full tokens; those of the others are keys and values.

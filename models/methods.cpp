@@ -137,7 +137,7 @@ TunedConfig method_from_text(const std::string& given) {
         guess += text(guess.empty() ? "" : " or ", method.name);
     }
   }
-  fail(Fault::input, "method: expected one of ", list, "; other numbers in place of those, too; got ",
+  fail(Fault::input, "method: expected one of ", list, ", or one of these with another number; got ",
        quote(given), guess.empty() ? "" : "; did you mean " + guess + "?");
 }
 

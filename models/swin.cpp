@@ -18,13 +18,14 @@ Variable fill_up(const Variable& x, int axis, int64_t unit) {
 SwinBlock::SwinBlock(const SwinConfig& c, int64_t stage, int64_t index, const Scope& scope)
     : norm1(c.stage_width(stage), c.epsilon, scope / "norm1"),
       norm2(c.stage_width(stage), c.epsilon, scope / "norm2"),
-      attn(c.stage_width(stage), c.heads[stage], c.window, scope / "attn"),
+      attn(c.stage_width(stage), c.heads[stage], c.window_of(stage), scope / "attn"),
       mlp(c.stage_width(stage), c.mlp_ratio * c.stage_width(stage), c.gelu, scope / "mlp"),
       adapter(c.stage_width(stage), scope / "adapter"),
-      shift(index % 2 == 1 ? c.window / 2 : 0) {}
+      shift(index % 2 == 1 ? c.window_of(stage) / 2 : 0) {}
 
 Variable SwinBlock::operator()(const Variable& x, WindowGrid grid, const Variable& prompts,
                                const Pass& pass) const {
+  grid.window = attn.window;
   grid.shift = shift;
   const KeyValuePrefix prefix =
       prompts.defined() ? attn.attention.keys_values(norm1(prompts)) : KeyValuePrefix{};
@@ -96,7 +97,7 @@ std::pair<Variable, WindowGrid> Swin::embed(const Variable& images) const {
   return {patch_norm_(patch_embed_(whole)),
           {.rows = whole.dim(2) / config_.patch,
            .columns = whole.dim(3) / config_.patch,
-           .window = config_.window,
+           .window = config_.window_of(0),
            .padding = config_.padding}};
 }
 

@@ -18,6 +18,9 @@ struct SwinConfig {
   std::vector<int64_t> depths = {2, 2, 6, 2};  // blocks of each stage
   std::vector<int64_t> heads = {3, 6, 12, 24};
   int64_t window = 7;
+  // Of each stage, if they are not all alike: where a map is smaller than the window of a net, its authors' program and
+  // timm's make the window, and with it the table, as small. Else empty.
+  std::vector<int64_t> windows{};
   int64_t mlp_ratio = 4;
   int64_t classes = 0;  // of the backbone's own head; 0: it has none
   // How a map is filled up to whole windows: before it is rolled, or after.
@@ -27,6 +30,7 @@ struct SwinConfig {
 
   int64_t stages() const { return static_cast<int64_t>(depths.size()); }
   int64_t stage_width(int64_t stage) const { return width << stage; }
+  int64_t window_of(int64_t stage) const { return windows.empty() ? window : windows[stage]; }
   int64_t feature_width() const { return stage_width(stages() - 1); }
   int64_t blocks() const;
   PromptPlaces prompt_places() const;
@@ -41,7 +45,7 @@ SwinConfig swin_preset(const std::string& name);
 std::vector<std::string> swin_preset_names();
 
 // What the shapes of a checkpoint in its authors' names tell. The image size is taken to be the one whose last
-// map is one window, as in the published models. Throws if a tensor is missing.
+// map is one window of the last stage, as in the published models, and where windows are as small as maps. Throws if a tensor is missing.
 SwinConfig swin_config_of(const TensorFile& checkpoint);
 std::string config_to_json(const SwinConfig& config);  // read back by transformer.h: config_from_json
 

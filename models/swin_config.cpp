@@ -1,4 +1,5 @@
 // swin_config.cpp: which Swin a name, a checkpoint or a piece of JSON means, and what it costs.
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -52,7 +53,13 @@ void check_config(const SwinConfig& c) {
     check(c.heads[s] > 0 && c.stage_width(s) % c.heads[s] == 0, "swin: ", c.heads[s],
           " heads do not divide width ", c.stage_width(s), " of stage ", s);
   }
+  check(c.windows.empty() || c.windows.size() == c.depths.size(),
+        "swin: expected a window for each stage; depths for ", c.stages(), " and windows for ",
+        c.windows.size(), " were given");
   check(c.window > 0 && c.window <= 64, "swin: window ", c.window, " makes no sense");
+  for (const int64_t window : c.windows)
+    check(window > 0 && window <= c.window, "swin: window ", window, " of a stage makes no sense beside ",
+          c.window);
   check(c.epsilon > 0 && c.epsilon < 1, "swin: layer norm epsilon ", c.epsilon, " makes no sense");
 }
 
@@ -76,7 +83,7 @@ SwinConfig swin_preset(const std::string& name) {
   }
   const std::string guess = nearest(name, known);
   fail(Fault::input, "swin: no preset ", quote(name), guess.empty() ? "." : "; did you mean " + guess + "?",
-       " Presets are swin-{t,s,b,l} and swin-{b,l}384");
+       " Presets are ", listed(swin_preset_names()));
 }
 
 SwinConfig swin_config_of(const TensorFile& file) {
@@ -84,7 +91,7 @@ SwinConfig swin_config_of(const TensorFile& file) {
   const auto shape_of = [&](const std::string& name, int rank) -> const Shape& {
     const Shape& shape = file.at(name).shape();
     check(shape.rank() == rank && shape.numel() > 0, who, ": tensor '", name, "': expected ", rank,
-          " extents, got ", shape);
+          " extents, none of them 0, got ", shape);
     return shape;
   };
   SwinConfig c;
@@ -93,7 +100,6 @@ SwinConfig swin_config_of(const TensorFile& file) {
   c.patch = projection.dim(3);
   c.depths.clear();
   c.heads.clear();
-  int64_t table = 0;  // rows of the bias table
   // Any tensor of a block is a sign of it, so that the one that is missing will be named.
   const auto has_block = [&](int64_t stage, int64_t block) {
     const std::string prefix = text("layers.", stage, ".blocks.", block, ".");
@@ -104,7 +110,10 @@ SwinConfig swin_config_of(const TensorFile& file) {
     int64_t depth = 1;
     while (has_block(s, depth)) ++depth;
     const Shape& bias = shape_of(text("layers.", s, ".blocks.0.attn.relative_position_bias_table"), 2);
-    if (s == 0) table = bias.dim(0);
+    const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(bias.dim(0)))));
+    check(side * side == bias.dim(0) && side % 2 == 1, who, ": a bias table of ", bias.dim(0),
+          " rows fits no window: (2 w - 1)^2");
+    c.windows.push_back((side + 1) / 2);
     c.depths.push_back(depth);
     c.heads.push_back(bias.dim(1));
   }
@@ -114,33 +123,36 @@ SwinConfig swin_config_of(const TensorFile& file) {
         who,
         ": merges patches before a stage, as timm's newer names have it; Vitrine reads the authors' names, ",
         "in which layers.1.downsample is layers.0.downsample and so on");
-  const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(table))));
-  check(side * side == table && side % 2 == 1, who, ": a bias table of ", table,
-        " rows fits no window: (2 w - 1)^2");
-  c.window = (side + 1) / 2;
+  c.window = *std::max_element(c.windows.begin(), c.windows.end());
+  const int64_t last = c.windows.back();
+  if (std::count(c.windows.begin(), c.windows.end(), c.window) == c.stages()) c.windows.clear();
   const int64_t hidden = shape_of("layers.0.blocks.0.mlp.fc1.weight", 2).dim(0);
   check(hidden % c.width == 0, who, ": an MLP of width ", hidden, " is no multiple of ", c.width);
   c.mlp_ratio = hidden / c.width;
   c.classes = file.tensors.contains("head.weight") ? shape_of("head.weight", 2).dim(0) : 0;
-  c.image_size = c.window * c.patch << (c.stages() - 1);
-  check_config(c);
+  check(c.stages() <= 8 && last <= 64 && c.patch <= 1 << 14, who, ": ", c.stages(), " stages, windows of ",
+        last, " and patches of ", c.patch, " make no sense");
+  c.image_size = last * c.patch << (c.stages() - 1);
+  told_by(who, [&] { check_config(c); });
   return c;
 }
 
 std::string config_to_json(const SwinConfig& c) {
-  return nlohmann::json{{"model", "swin"},
-                        {"image_size", c.image_size},
-                        {"patch", c.patch},
-                        {"width", c.width},
-                        {"depths", c.depths},
-                        {"heads", c.heads},
-                        {"window", c.window},
-                        {"mlp_ratio", c.mlp_ratio},
-                        {"classes", c.classes},
-                        {"padding", padding_names[static_cast<int>(c.padding)]},
-                        {"gelu", gelu_names[static_cast<int>(c.gelu)]},
-                        {"epsilon", c.epsilon}}
-      .dump();
+  nlohmann::json j{{"model", "swin"},
+                   {"image_size", c.image_size},
+                   {"patch", c.patch},
+                   {"width", c.width},
+                   {"depths", c.depths},
+                   {"heads", c.heads},
+                   {"window", c.window},
+                   {"mlp_ratio", c.mlp_ratio},
+                   {"classes", c.classes},
+                   {"padding", padding_names[static_cast<int>(c.padding)]},
+                   {"gelu", gelu_names[static_cast<int>(c.gelu)]},
+                   {"epsilon", c.epsilon}};
+  // Only where it says something, so that identities of other nets stay what they were.
+  if (!c.windows.empty()) j["windows"] = c.windows;
+  return j.dump();
 }
 
 SwinConfig swin_config_from_json(const nlohmann::json& j) {
@@ -154,11 +166,15 @@ SwinConfig swin_config_from_json(const nlohmann::json& j) {
                                                                {"classes", &c.classes}})
     *field = whole_number(j.at(key), key);
   for (const auto& [key, field] : std::initializer_list<std::pair<const char*, std::vector<int64_t>*>>{
-           {"depths", &c.depths}, {"heads", &c.heads}}) {
+           {"depths", &c.depths}, {"heads", &c.heads}, {"windows", &c.windows}}) {
+    if (field == &c.windows && !j.contains(key)) continue;
     check(j.at(key).is_array() && j.at(key).size() <= 8, "config: ", key, " is no list of at most 8 numbers");
     field->clear();
     for (const nlohmann::json& value : j.at(key)) field->push_back(whole_number(value, key));
   }
+  if (std::count(c.windows.begin(), c.windows.end(), c.window) == c.stages() &&
+      c.windows.size() == c.depths.size())
+    c.windows.clear();  // as in files whose shapes tell them: there is one way to say it
   c.padding = static_cast<WindowGrid::Padding>(
       name_place(padding_names, j.at("padding").get<std::string>(), "padding"));
   c.gelu = static_cast<Gelu>(name_place(gelu_names, j.at("gelu").get<std::string>(), "gelu"));
@@ -168,10 +184,10 @@ SwinConfig swin_config_from_json(const nlohmann::json& j) {
 }
 
 int64_t parameter_count(const SwinConfig& c) {
-  const int64_t table = (2 * c.window - 1) * (2 * c.window - 1);
   int64_t count = 3 * c.patch * c.patch * c.width + 3 * c.width;  // patch embedding and its norm
   for (int64_t s = 0; s < c.stages(); ++s) {
-    const int64_t d = c.stage_width(s), m = c.mlp_ratio * d;
+    const int64_t d = c.stage_width(s), m = c.mlp_ratio * d, side = 2 * c.window_of(s) - 1,
+                  table = side * side;
     count += c.depths[s] * (4 * d * d + 2 * d * m + 9 * d + m + table * c.heads[s]);
     if (s + 1 < c.stages()) count += 8 * d + 8 * d * d;
   }
@@ -183,7 +199,7 @@ int64_t multiply_accumulates(const SwinConfig& c) {
   int64_t side = (c.image_size + c.patch - 1) / c.patch;
   int64_t sum = side * side * 3 * c.patch * c.patch * c.width;
   for (int64_t s = 0; s < c.stages(); ++s) {
-    const int64_t d = c.stage_width(s), tokens = side * side, keys = c.window * c.window;
+    const int64_t d = c.stage_width(s), tokens = side * side, keys = c.window_of(s) * c.window_of(s);
     sum += c.depths[s] * tokens * (4 * d * d + 2 * d * c.mlp_ratio * d + 2 * keys * d);
     if (s + 1 == c.stages()) break;
     side = (side + 1) / 2;

@@ -35,7 +35,7 @@ bool same_form(const VitConfig& a, const VitConfig& b) {
 
 bool same_form(const SwinConfig& a, const SwinConfig& b) {
   return a.width == b.width && a.depths == b.depths && a.heads == b.heads && a.mlp_ratio == b.mlp_ratio &&
-         a.patch == b.patch && a.window == b.window;
+         a.patch == b.patch && a.window == b.window && a.windows == b.windows;
 }
 
 std::string form(const VitConfig& c) {
@@ -45,7 +45,8 @@ std::string form(const VitConfig& c) {
 
 std::string form(const SwinConfig& c) {
   return text("Swin, width ", c.width, ", depths ", joined(c.depths), ", heads ", joined(c.heads),
-              ", window ", c.window, ", patch ", c.patch);
+              c.windows.empty() ? text(", window ", c.window) : text(", windows ", joined(c.windows)),
+              ", patch ", c.patch);
 }
 
 template <class Config>
@@ -63,8 +64,8 @@ std::vector<std::string> preset_names(const SwinConfig&) { return swin_preset_na
 TransformerConfig preset(const std::string& name) {
   if (name.starts_with("swin")) return swin_preset(name);
   if (name.starts_with("vit")) return vit_preset(name);
-  fail(Fault::input, "no preset ", quote(name),
-       "; presets are vit-{ti,s,m,b,l,h,so400m,g,bigg}{8,14,16,32}, ", "swin-{t,s,b,l} and swin-{b,l}384");
+  fail(Fault::input, "no preset ", quote(name), "; presets are ", vit_presets_text(), ", ",
+       listed(swin_preset_names()));
 }
 
 std::string preset_name(const TransformerConfig& config) {
@@ -84,10 +85,10 @@ TransformerConfig transformer_config_of(const TensorFile& file, int64_t heads) {
     if (layer != file.tensors.end() && layer->first.starts_with("layers.")) return swin_config_of(file);
     return vit_config_of(file, heads);
   }
-  TransformerConfig config = config_from_json(stored->second);
+  const std::string who = file.name.empty() ? "checkpoint" : file.name;
+  TransformerConfig config = told_by(who, [&] { return config_from_json(stored->second); });
   if (const auto* vit = std::get_if<VitConfig>(&config))
-    check(heads == 0 || heads == vit->heads, file.name.empty() ? "checkpoint" : file.name, ": holds ",
-          vit->heads, " attention heads, not ", heads);
+    check(heads == 0 || heads == vit->heads, who, ": holds ", vit->heads, " attention heads, not ", heads);
   check_config(config);
   return config;
 }

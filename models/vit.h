@@ -62,6 +62,7 @@ void check_config(const VitConfig& config);
 // names, with the nearest.
 VitConfig vit_preset(const std::string& name);
 std::vector<std::string> vit_preset_names();
+std::string vit_presets_text();  // the same, short: "vit-{ti,s,...}{8,14,...}"
 
 // What names and shapes of a checkpoint in timm's names tell. They do not tell heads, epsilon and gelu's form:
 // - heads are `heads` if not 0, or come from the width (the presets' and 1536:24); throws if neither settles them;

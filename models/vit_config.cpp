@@ -61,6 +61,13 @@ std::vector<std::string> vit_preset_names() {
   return names;
 }
 
+std::string vit_presets_text() {
+  std::string widths, patches;
+  for (const Size& size : sizes) widths += text(widths.empty() ? "" : ",", size.name);
+  for (const int64_t patch : patch_sizes) patches += text(patches.empty() ? "" : ",", patch);
+  return text("vit-{", widths, "}{", patches, "}");
+}
+
 VitConfig vit_preset(const std::string& name) {
   for (const Size& size : sizes)
     for (const int64_t patch : patch_sizes)
@@ -75,7 +82,7 @@ VitConfig vit_preset(const std::string& name) {
   const std::vector<std::string_view> names(known.begin(), known.end());
   const std::string guess = nearest(name, names);
   fail(Fault::input, "vit: no preset ", quote(name), guess.empty() ? "." : "; did you mean " + guess + "?",
-       " Presets are vit-{ti,s,m,b,l,h,so400m,g,bigg}{8,14,16,32}");
+       " Presets are ", vit_presets_text());
 }
 
 VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
@@ -83,7 +90,7 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   const auto shape_of = [&](const char* name, int rank) -> const Shape& {
     const Shape& shape = file.at(name).shape();
     check(shape.rank() == rank && shape.numel() > 0, who, ": tensor '", name, "': expected ", rank,
-          " extents, got ", shape);
+          " extents, none of them 0, got ", shape);
     return shape;
   };
   const auto holds = [&](const char* name) { return file.tensors.contains(name); };
@@ -105,7 +112,7 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   const int64_t rows = shape_of("pos_embed", 3).dim(1), patches = rows - c.prefix();
   const int64_t side = root_of(patches), side_without = root_of(rows);
   check(side > 0 || side_without > 0, who, ": pos_embed has ", patches,
-        " patch positions, which is no square");
+        " patch positions, which is no square; other grids are not known");
   check(c.prefix() == 0 || side == 0 || side_without == 0, who, ": pos_embed has ", rows,
         " rows, which with or without ", c.prefix(),
         " for the tokens before the patches is a square; the file's metadata must tell");
@@ -127,7 +134,7 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   check(c.heads > 0, who, ": how many attention heads? Shapes cannot tell for width ", c.width,
         "; give --heads");
   check(c.width % c.heads == 0, who, ": ", c.heads, " attention heads do not divide its width ", c.width);
-  check_config(c);
+  told_by(who, [&] { check_config(c); });
   return c;
 }
 

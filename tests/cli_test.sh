@@ -61,7 +61,7 @@ expect 'excluding options' 1 'lr excludes' "$vitrine" tune --data synthetic:shap
 expect 'senseless bytes' 1 '--memory-limit: expected' "$vitrine" tune --data synthetic:shapes --memory-limit 2Q
 expect 'prompts without prompts' 1 'linear has no prompts' "$vitrine" tune --data synthetic:shapes --method linear --prompts 3
 expect 'a method by its pattern' 1 'expected one of .*partial .partial-1.*did you mean partial-1' "$vitrine" tune --data synthetic:shapes --method partial-k
-expect 'a part of the names of methods' 1 'did you mean vpt-deep or vpt-shallow or vpt-gated' "$vitrine" tune --data synthetic:shapes --method vpt
+expect 'a part of the names of methods' 1 'did you mean vpt-deep or vpt-shallow or' "$vitrine" tune --data synthetic:shapes --method vpt
 expect 'a method in large letters' 1 'did you mean vpt-deep' "$vitrine" tune --data synthetic:shapes --method VPT-deep
 expect 'blocks beyond the last' 1 'expected blocks among 1-6, got 2-9' "$vitrine" tune --data synthetic:shapes --prompt-blocks 2-9
 expect 'block 0' 1 'the first block is 1' "$vitrine" tune --data synthetic:shapes --prompt-blocks 0-3
@@ -87,7 +87,8 @@ named = [word for line in some for word in (line.split() if re.match("  --[a-z-]
 print("the same" if sorted(named) == sorted(line.split()[0] for line in every) and len(set(named)) == len(named) else named)'
 expect 'help tune all' 0 '^  --label-smoothing S' "$vitrine" help tune all
 expect 'help of an option that --help only names' 0 '^More, explained by vitrine tune --help all' "$vitrine" help tune
-expect 'bench load is named' 0 'bench step, .*load' "$vitrine" --help
+if "$vitrine" --help | awk 'length > 80 { exit 1 }'; then ok 'help of all commands: wide'; else bad 'help of all commands: wide' 'too wide'; fi
+expect 'bench load is named' 0 '(bench step|step), .*load' "$vitrine" --help
 
 expect 'value left empty' 1 '--prompts: expected a value after the equals sign' "$vitrine" tune --data synthetic:shapes --prompts=
 expect 'a word too much' 1 "expected options only, got 'more'" "$vitrine" tune --data synthetic:shapes more
@@ -575,6 +576,28 @@ expect 'inspect misses nothing that is told' 0 . "$vitrine" inspect builtin --js
 json 'inspect misses nothing that is told: content' 'j["missing"] == [] and "started from: " in j["metadata"]["provenance"]'
 expect 'inspect tells the pedigree in few lines' 0 'started from another .all of it: --json' "$vitrine" inspect builtin
 if (($(sed -n '/^From/,$p' out | wc -l) <= 4)); then ok 'the pedigree is short'; else bad 'the pedigree is short' 'more than 4 lines'; fi
+mkdir -p odd && cp "$golden/hf-vit.safetensors" odd/model.safetensors && mkfifo odd/config.json
+expect 'a config.json that is no file is not passed over' 2 "cannot open 'odd/config.json': not a regular file" "$vitrine" inspect odd --heads 2
+rm odd/config.json && ln -s nowhere odd/config.json
+expect 'a config.json that leads nowhere is not passed over' 2 "cannot open 'odd/config.json': No such file" "$vitrine" inspect odd --heads 2
+rm odd/config.json && echo '{"model_type": "vit", "num_attention_heads": 2}' >odd/config.json
+sed 's/"size": 12/"size": 24/' hub/preprocessor_config.json >odd/preprocessor_config.json
+expect 'pictures of another size than the net sees' 1 'prepares images of 24 pixels, the net sees 12; --image-size 24 resamples its positions' "$vitrine" convert odd --out never.safetensors
+expect 'pictures of another size: the positions for them' 0 'resampled to 6 x 6' "$vitrine" inspect odd --image-size 24
+expect 'pictures of another size: others' 0 '^Images .*squashed to 12 x 12' "$vitrine" inspect odd --image-size 12
+expect 'what may tell is what fits' 0 ' google-vit, deit-transformers or mae-transformers$' "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2
+expect 'what may tell is what fits: as JSON' 0 . "$vitrine" inspect "$golden/timm.safetensors" --heads 2 --json
+json 'what may tell is what fits: families' 'j["families"] == ["augreg", "deit", "timm-deit", "mae", "moco-v3", "dino"]'
+python3 - "$golden/timm.safetensors" <<'END'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+header = json.loads(data[8:8 + n])
+words = json.dumps({"model." + ("" if k.startswith("head.") else "backbone.") + k: v for k, v in header.items()}).encode()
+open("wrapped.safetensors", "wb").write(struct.pack("<Q", len(words)) + words + data[8 + n:])
+END
+expect 'trunk and head under names of their own' 0 'with its head of 5 classes' "$vitrine" inspect wrapped.safetensors --heads 2
+expect 'trunk and head under names of their own: predict' 0 '%  [0-4]$' "$vitrine" predict --backbone wrapped.safetensors --heads 2 --backbone-config deit pictures/test/red/00.png
 mkdir -p hf hfn none
 cp "$golden/hf-vit.safetensors" hfn/model.safetensors
 echo '{"model_type": "vit", "num_attention_heads": 2}' >hf/config.json
@@ -691,9 +714,63 @@ for type in f16 bf16; do
 done
 expect 'convert what is bf16 already' 0 . "$vitrine" convert builtin-swin --out made/swin.safetensors --dtype bf16 --json
 json 'convert what is bf16 already: it stays who it is' 'j["identity"] == j["identity_before"] and j["dtype"] == "bf16"'
-expect 'convert over the file itself' 0 . "$vitrine" convert made/again.safetensors --out made/again.safetensors
-expect 'convert over the file itself: inspect' 0 . "$vitrine" inspect made/again.safetensors --json
-json 'convert over the file itself: a step more' 'j["metadata"]["provenance"].count("vitrine convert") == 3'
+# What is read is never written over, by whatever name.
+cp made/again.safetensors made/kept.safetensors
+ln -s again.safetensors made/link.safetensors && ln made/again.safetensors made/hard.safetensors
+for out in made/again.safetensors ./made/../made//again.safetensors "$PWD/made/again.safetensors" made/link.safetensors made/hard.safetensors; do
+  expect "convert over the file itself: $out" 1 '^vitrine convert: --out: .*is a file that is being read' "$vitrine" convert made/again.safetensors --out "$out"
+done
+expect 'convert over the file itself, by a link' 1 'is a file that is being read' "$vitrine" convert made/link.safetensors --out made/again.safetensors
+same 'convert over the file itself: it is as it was' made/again.safetensors made/kept.safetensors
+mkdir -p shards && python3 - "$golden/hf-vit.safetensors" <<'END'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+header, body = json.loads(data[8:8 + n]), data[8 + n:]
+weight_map = {}
+for i in range(2):
+    part, blob = {}, b""
+    for name in sorted(header)[i::2]:
+        begin, end = header[name]["data_offsets"]
+        part[name] = dict(header[name], data_offsets=[len(blob), len(blob) + end - begin])
+        blob += body[begin:end]
+        weight_map[name] = f"model-0000{i + 1}-of-00002.safetensors"
+    words = json.dumps(part).encode()
+    open(f"shards/model-0000{i + 1}-of-00002.safetensors", "wb").write(struct.pack("<Q", len(words)) + words + blob)
+json.dump({"metadata": {}, "weight_map": weight_map}, open("shards/model.safetensors.index.json", "w"))
+json.dump({"model_type": "vit", "num_attention_heads": 2}, open("shards/config.json", "w"))
+END
+cp hub/preprocessor_config.json shards && ln -s config.json shards/config.safetensors && ln shards/model.safetensors.index.json shards/index && ln shards/preprocessor_config.json shards/pictures
+for out in model-00001-of-00002.safetensors model-00002-of-00002.safetensors index config.safetensors pictures; do
+  expect "convert over what is read of a model in shards: $out" 1 '--out: .*is a file that is being read' "$vitrine" convert shards --out "shards/$out"
+done
+expect 'convert a model in shards' 0 'Identity' "$vitrine" convert shards --out shards/whole.safetensors
+expect 'convert to the size that it has' 0 'Identity' "$vitrine" convert tiny.safetensors --image-size 32 --out made/same.safetensors
+
+# Transformers' DINOv2 resamples its positions to whatever its processor makes.
+mkdir -p dinov2 && cp "$golden/hf-dinov2.safetensors" dinov2/model.safetensors
+echo '{"model_type": "dinov2", "num_attention_heads": 2, "image_size": 12}' >dinov2/config.json
+echo '{"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 9}, "crop_size": {"height": 8, "width": 8}, "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}' >dinov2/preprocessor_config.json
+expect 'DINOv2 of transformers: convert' 0 . "$vitrine" convert dinov2 --out dinov2.safetensors
+for size in '' '--image-size 8' '--image-size 12' '--image-size 20'; do
+  for file in dinov2 dinov2.safetensors; do
+    # shellcheck disable=SC2086 # two words
+    expect "DINOv2 of transformers, $file $size" 0 . "$vitrine" inspect $file $size --json
+    cp out "$file.json"
+  done
+  for key in identity positions preprocess config; do
+    cp dinov2.json out
+    json "DINOv2 of transformers, converted $size: $key" "j['$key'] == json.load(open('dinov2.safetensors.json'))['$key']"
+  done
+  size=${size#* }
+  json "DINOv2 of transformers, ${size:-untold}: size" "j['config']['image_size'] == ${size:-8} == j['preprocess']['size'] and (', resampled to' in j['positions']) == ('${size:-8}' != '12')"
+done
+sed -i 's/"shortest_edge": 9/"shortest_edge": 4096/; s/: 8/: 4096/g' dinov2/preprocessor_config.json
+expect 'DINOv2 of transformers: no file makes it greater' 1 'prepares images of 4096 pixels, the net sees 12' "$vitrine" tune --backbone dinov2 --data folder:pictures --out never
+sed -i 's/"shortest_edge": 4096/"shortest_edge": 9/; s/: 4096/: 8/g' dinov2/preprocessor_config.json
+expect 'DINOv2 of transformers: tune' 0 . "$vitrine" tune --backbone dinov2 --data folder:pictures --epochs 1 --batch 16 --out by-dinov2
+expect 'DINOv2 of transformers: the task finds it' 0 'Accuracy' "$vitrine" eval --task by-dinov2/task.safetensors --data folder:pictures
+expect 'DINOv2 of transformers: the task finds what was converted' 0 'Accuracy' "$vitrine" eval --task by-dinov2/task.safetensors --backbone dinov2.safetensors --data folder:pictures
 expect 'convert: no place' 1 '--out is required' "$vitrine" convert builtin
 expect 'convert: what is no type' 1 "--dtype: expected f32, f16 or bf16, got 'int8'" "$vitrine" convert builtin --out x --dtype int8
 expect 'convert a task' 1 'vitrine task' "$vitrine" convert colours/task.safetensors --out x

@@ -2,6 +2,7 @@
 // golden/dialects by taking tensors away and giving some more.
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "engine/containers/tensor_file.h"
 #include "models/checkpoints/checkpoint.h"
@@ -203,11 +204,82 @@ TEST_CASE("dialects: names that are far from any, and files without a name") {
     asked = e.what();
   }
   CHECK(asked.starts_with("checkpoint: is a ViT in Hugging Face's names, which does not tell "));
-  CHECK_THROWS_WITH_AS(facts_of_family("qqqqqqqqqqqqqqqqqqqqqq"),
-                       "no family of checkpoints 'qqqqqqqqqqqqqqqqqqqqqq'", Error);
+  CHECK_THROWS_WITH_AS(
+      facts_of_family("qqqqqqqqqqqqqqqqqqqqqq"),
+      doctest::Contains("no family of checkpoints 'qqqqqqqqqqqqqqqqqqqqqq'; families are augreg, "), Error);
   // big_vision keeps all blocks in one tensor; one that has no blocks is named as it is.
   TensorFile all = load("big-vision.npz");
   for (auto& [name, tensor] : all.tensors)
     if (name.ends_with("LayerNorm_0/bias")) tensor = zeros({4});
   CHECK(message_of(std::move(all)).find("LayerNorm_0/bias") != std::string::npos);
+}
+
+TEST_CASE("dialects: shapes that make no sense are refused, and small ones are what they are") {
+  const std::string file = "timm.safetensors", swin = "swin.pth";
+  const auto changed = [](const std::string& from, const std::string& name, const Shape& shape) {
+    TensorFile out = load(from);
+    out.name = from;
+    out.tensors[name] = Tensor::full(shape, 0.5, DType::f32).seal();
+    return out;
+  };
+  const std::string patch = "patch_embed.proj.weight",
+                    table = "layers.0.blocks.0.attn.relative_position_bias_table";
+  for (const auto& [name, shape, end] : std::vector<std::tuple<std::string, Shape, std::string>>{
+           {patch, {16, 1, 4, 4}, "expected (16, 3, 4, 4), got (16, 1, 4, 4)"},
+           {patch, {16, 4, 4, 4}, "expected (16, 3, 4, 4), got (16, 4, 4, 4)"},
+           {patch, {16, 3, 4, 8}, "expected (16, 3, 8, 8), got (16, 3, 4, 8)"},
+           {patch, {16, 3, 0, 4}, "expected 4 extents, none of them 0, got (16, 3, 0, 4)"},
+           {patch, {}, "expected filters (D, 3, p, p) or (D, 3 p p), got ()"},
+           {patch, {16, 3, 1, 20000}, "vit: patch 20000 does not divide image size 60000"},
+           {"pos_embed",
+            {1, 13, 16},
+            "pos_embed has 12 patch positions, which is no square; other grids are not known"},
+           {"pos_embed", {1, 0, 16}, "expected 3 extents, none of them 0, got (1, 0, 16)"},
+           {"cls_token", {1, 0, 16}, "got (1, 0, 16)"},
+           {"cls_token", {1, 2, 16}, "expected (1, 1, 16), got (1, 2, 16)"},
+           {"head.weight", {5}, "expected 2 extents, none of them 0, got (5)"},
+           {"blocks.0.mlp.fc1.weight", {0, 16}, "none of them 0, got (0, 16)"}}) {
+    const std::string message = message_of(changed(file, name, shape));
+    CHECK_MESSAGE(message.starts_with("timm.safetensors: "), message);
+    CHECK_MESSAGE(message.ends_with(end), message);
+  }
+  CHECK(message_of(load(file), {.heads = 3}).ends_with("3 attention heads do not divide its width 16"));
+  TensorFile deep = load(file);
+  deep.name = file;
+  for (int i = 2; i < 1100; ++i) deep.tensors["blocks." + std::to_string(i) + ".norm1.weight"] = zeros({16});
+  CHECK(message_of(std::move(deep)).starts_with("timm.safetensors: vit: depth 1100, "));
+  for (const auto& [name, shape, end] : std::vector<std::tuple<std::string, Shape, std::string>>{
+           {table, {0, 2}, "none of them 0, got (0, 2)"},
+           {table, {64, 2}, "a bias table of 64 rows fits no window: (2 w - 1)^2"},
+           {table, {49, 3}, "swin: 3 heads do not divide width 8 of stage 0"},
+           {"layers.1.blocks.0.attn.relative_position_bias_table",
+            {129 * 129, 4},
+            "windows of 65 and patches of 4 make no sense"},
+           {patch, {8, 1, 4, 4}, "expected (8, 3, 4, 4), got (8, 1, 4, 4)"}}) {
+    const std::string message = message_of(changed(swin, name, shape), {});
+    CHECK_MESSAGE(message.starts_with("swin.pth: "), message);
+    CHECK_MESSAGE(message.ends_with(end), message);
+  }
+  TensorFile stages = load(swin);
+  stages.name = swin;
+  for (int s = 2; s < 60; ++s)
+    stages.tensors["layers." + std::to_string(s) + ".blocks.0.attn.relative_position_bias_table"] =
+        zeros({49, 1});
+  CHECK(message_of(std::move(stages), {}) ==
+        "swin.pth: 60 stages, windows of 4 and patches of 4 make no sense");
+
+  // A grid of one patch; a block for each row of a tensor, but not more blocks than a net can have.
+  TensorFile one = changed(file, "pos_embed", {1, 2, 16});
+  CHECK(image_size(canonical_form(std::move(one), told).config) == 4);
+  for (const int64_t rows : {int64_t{1025}, int64_t{1} << 40}) {
+    TensorFile rolled = load("big-vision.npz");
+    rolled.tensors["params/img/Transformer/encoderblock/LayerNorm_0/scale"] = zeros({rows, 0});
+    CHECK(message_of(std::move(rolled)).find("expected a row for each of at most 1024 blocks") !=
+          std::string::npos);
+  }
+  TensorFile many = load("big-vision.npz");
+  for (int i = 0; i < 70; ++i)
+    many.tensors["params/img/Transformer/encoderblock/x" + std::to_string(i)] = zeros({1024, 0});
+  CHECK(message_of(std::move(many)).find("expected a row for each of at most 1024 blocks") !=
+        std::string::npos);
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "engine/containers/tensor_file.h"
 #include "models/backbone.h"
@@ -59,7 +60,7 @@ using Tensors = std::map<std::string, Tensor>;
 }  // namespace
 
 TEST_CASE("dialects: every file gives the same tensors, configuration and logits") {
-  const Tensors swin = read("swin.pth").file.tensors;
+  const Tensors swin = read("swin.pth").file.tensors, small = read("swin-small.pth").file.tensors;
   size_t files = 0;
   for (const auto& [file, words] : expected().metadata) {
     CAPTURE(file);
@@ -72,7 +73,7 @@ TEST_CASE("dialects: every file gives the same tensors, configuration and logits
       CAPTURE(name);
       REQUIRE(tensor.dtype() == DType::f32);
       const Tensor canonical = std::holds_alternative<SwinConfig>(config)
-                                   ? swin.at(name)
+                                   ? (file.find("small") == std::string::npos ? swin : small).at(name)
                                    : numbers(name, tensor.shape(), DType::f32);
       CHECK(std::ranges::equal(tensor.data<float>(), canonical.data<float>()));
     }
@@ -87,6 +88,33 @@ TEST_CASE("dialects: every file gives the same tensors, configuration and logits
   }
   const auto there = std::filesystem::directory_iterator(path_of(""));
   CHECK(files + 1 == static_cast<size_t>(std::distance(begin(there), end(there))));
+}
+
+TEST_CASE("dialects: a Swin whose last map is smaller than its window") {
+  // Made for such pictures: the window of that stage is as small as the map, and its table.
+  const auto config = std::get<SwinConfig>(read("swin-small.pth").config);
+  CHECK(config.windows == std::vector<int64_t>{4, 4, 2});
+  CHECK(describe(config).find("windows 4-4-2") != std::string::npos);
+  const Backbone made = make_backbone(settled(read("swin-small.pth")), "swin-small.pth");
+  int64_t numbers_there = 0;
+  for (const auto& [name, tensor] : made.file.tensors) numbers_there += tensor.numel();
+  CHECK(parameter_count(config) == numbers_there);
+  // Shown to a net that was made for greater ones: the window stays and is filled up.
+  const Backbone backbone = make_backbone(settled(read("torchvision-swin.pth")), "torchvision-swin.pth");
+  const Transformer net(backbone.config, frozen_weights(backbone));
+  check_close(values(net.logits(numbers("images", {2, 3, 16, 16}, DType::f32)).value()),
+              values(expected().at("torchvision-swin.pth at 16 pixels")), 1e-6);
+  // A table that fits no window, and windows that grow.
+  const std::string table = "layers.2.blocks.0.attn.relative_position_bias_table";
+  const auto with_rows = [&](int64_t rows) {
+    return refusal("swin-small.pth", [&](Tensors& t) {
+      t[table] = Tensor::zeros({rows, 4}, DType::f32).seal();
+    });
+  };
+  CHECK(with_rows(10) == "swin-small.pth: a bias table of 10 rows fits no window: (2 w - 1)^2");
+  CHECK(with_rows(25).find(
+            "'layers.2.blocks.1.attn.relative_position_bias_table': expected (25, 4), got (9, 4)") !=
+        std::string::npos);
 }
 
 TEST_CASE("dialects: what is known of a file beside its shapes") {
@@ -153,19 +181,50 @@ TEST_CASE("dialects: what no file tells is asked for") {
   };
   Facts heads;
   heads.heads = 2;
-  const std::string end = "; give --backbone-config with the model's config.json or the name of its family";
+  const std::string end =
+      "; give --backbone-config with the model's config.json or the name of its family, which may be ";
   CHECK(asked("hf-vit.safetensors", heads) ==
         "hf-vit.safetensors: is a ViT in Hugging Face's names, which does not tell the epsilon of its layer "
         "norms and "
         "the form of its GELU" +
-            end);
-  CHECK(asked("hf-clip.safetensors", heads).ends_with(end));
+            end + "google-vit, deit-transformers or mae-transformers");
+  CHECK(asked("hf-clip.safetensors", heads).ends_with(end + "openai-clip or laion-clip"));
   CHECK(asked("clip.pt", heads).empty());  // OpenAI's own file has numbers that open_clip's have not
   CHECK(asked("timm.safetensors", {}) ==
         "timm.safetensors: how many attention heads? Shapes cannot tell for width 16; give --heads");
   CHECK(facts_of_family("openai-clip").gelu == Gelu::quick);
   CHECK_THROWS_WITH_AS(facts_of_family("diet"), "no family of checkpoints 'diet'; did you mean deit?", Error);
   CHECK(family_names().size() > 15);
+
+  // Each family is told to somebody, and to nobody whose net it cannot be.
+  std::set<std::string> told;
+  for (const auto& [file, words] : expected().metadata) {
+    CAPTURE(file);
+    const Checkpoint found = read(file);
+    const std::vector<std::string> names = families_of(found.dialect, found.config);
+    CHECK(!names.empty());
+    told.insert(names.begin(), names.end());
+    for (const std::string& name : names)
+      CHECK(is_swin_family(name) == std::holds_alternative<SwinConfig>(found.config));
+    // What the file itself tells is among them, whoever prepared the pictures.
+    const auto fits = [&](const std::string& name) {
+      const std::string &a = facts_of_family(name).preprocess, &b = found.facts.preprocess;
+      return a == b || (a == "swin" && b.ends_with("swin")) || (a == "swin" && b.starts_with("swin"));
+    };
+    if (!found.facts.preprocess.empty()) CHECK(std::ranges::any_of(names, fits));
+  }
+  TensorFile miil = load_tensors(path_of("timm.safetensors"));
+  std::erase_if(miil.tensors, [](const auto& entry) { return entry.first.ends_with("attn.qkv.bias"); });
+  const Checkpoint unbiased = canonical_form(std::move(miil), heads);
+  CHECK(families_of(unbiased.dialect, unbiased.config) == std::vector<std::string>{"miil"});
+  told.insert("miil");
+  // SigLIP in timm's names: what the canonical tensors are, without their configuration.
+  TensorFile siglip = read("hf-siglip.safetensors").file;
+  siglip.metadata.clear();
+  const Checkpoint timms = canonical_form(std::move(siglip), heads);
+  CHECK(families_of(timms.dialect, timms.config) == std::vector<std::string>{"siglip", "timm-siglip"});
+  told.insert("timm-siglip");
+  for (const std::string& name : family_names()) CHECK_MESSAGE(told.contains(name), name);
 }
 
 TEST_CASE(
@@ -333,6 +392,86 @@ TEST_CASE("dialects: of a detector the backbone is taken") {
   for (const std::string& name : parts)
     CHECK(reason_of(found, name) ==
           (name == parts.back() ? "a detector's norm" : "a part of a detector behind the backbone"));
+}
+
+TEST_CASE("dialects: whatever stands before trunk and head, both are found") {
+  // The trunk below `trunk`, what the file has beside it below `outer`; a head of the trunk's own is called `head`.
+  const auto below = [](const std::string& file, const std::string& own, const std::string& trunk,
+                        const std::string& outer, const std::string& from, const std::string& head) {
+    TensorFile changed = load_tensors(path_of(file));
+    Tensors tensors;
+    for (const auto& [name, tensor] : changed.tensors) {
+      if (name.starts_with(from))
+        tensors[outer + head + name.substr(from.size())] = tensor;
+      else if (name.starts_with(own))
+        tensors[trunk + name.substr(own.size())] = tensor;
+      else
+        tensors[outer + name] = tensor;
+    }
+    changed.tensors = tensors;
+    changed.name = file;
+    return canonical_form(std::move(changed), told_of(file));
+  };
+  for (const auto& [trunk, outer] :
+       std::vector<std::pair<std::string, std::string>>{{"model.vit.", "model."},
+                                                        {"vit.", ""},
+                                                        {"net.model.vit.", "net.model."},
+                                                        {"module.model.vit.", "module.model."},
+                                                        {"_orig_mod.model.vit.", "_orig_mod.model."},
+                                                        {"model._orig_mod.vit.", "model._orig_mod."},
+                                                        {"vit._orig_mod.", ""},
+                                                        {"model.backbone.", "model."}}) {
+    CAPTURE(trunk);
+    const Checkpoint found = below("hf-vit.safetensors", "vit.", trunk, outer, "classifier.", "classifier.");
+    check_same(found, read("hf-vit.safetensors"));
+    CHECK(class_count(found.config) == 5);
+    CHECK(found.left_out.empty());
+    for (const char* head : {"head.", "fc."})
+      check_same(below("hf-vit.safetensors", "vit.", trunk, outer, "classifier.", head),
+                 read("hf-vit.safetensors"));
+  }
+  // CLIP's tower, its projection and the tower for text.
+  const Checkpoint clip = below("hf-clip.safetensors", "vision_model.", "model.vision_model.", "model.",
+                                "visual_projection.", "visual_projection.");
+  check_same(clip, read("hf-clip.safetensors"));
+  CHECK(reason_of(clip, "model.text_projection.weight") == "the text tower");
+  CHECK(reason_of(clip, "model.logit_scale") == "the text tower's scale");
+  // A trunk of timm's, of Swin's authors or of torchvision's under a head of somebody's own.
+  for (const char* head : {"head.", "classifier.", "fc."}) {
+    for (const char* outer : {"", "model.", "module.", "module.net."}) {
+      CAPTURE(text(outer, head));
+      const Checkpoint timm = below("timm.safetensors", "", text(outer, "backbone."), outer, "head.", head);
+      check_same(timm, read("timm.safetensors"));
+      CHECK(timm.facts.preprocess.empty());  // not DINO's, though its files have such a name, too
+      check_same(below("swin.pth", "", text(outer, "backbone."), outer, "head.", head), read("swin.pth"));
+      check_same(below("torchvision-vit.pth", "", text(outer, "encoder_net."), outer, "heads.head.", head),
+                 read("torchvision-vit.pth"));
+    }
+  }
+  // What is no single layer, or of other features, is left out by name; the trunk is what it was.
+  const auto with_heads = [&](const std::vector<std::pair<std::string, Shape>>& heads) {
+    TensorFile changed = load_tensors(path_of("timm.safetensors"));
+    Tensors tensors;
+    for (const auto& [name, tensor] : changed.tensors)
+      if (!name.starts_with("head.")) tensors["backbone." + name] = tensor;
+    for (const auto& [name, shape] : heads) tensors[name] = Tensor::full(shape, 0.5, DType::f32).seal();
+    changed.tensors = tensors;
+    return canonical_form(std::move(changed), told_of("timm.safetensors"));
+  };
+  const Checkpoint layers =
+      with_heads({{"head.0.weight", {8, 16}}, {"head.2.weight", {5, 8}}, {"fc.norm.bias", {4}}});
+  CHECK(class_count(layers.config) == 0);
+  CHECK(reason_of(layers, "head.2.weight") == "a head that is not one linear layer");
+  CHECK(reason_of(layers, "fc.norm.bias") == "a head that is not one linear layer");
+  const Checkpoint wide = with_heads({{"head.weight", {5, 64}}, {"head.bias", {5}}});
+  CHECK(class_count(wide.config) == 0);
+  CHECK(reason_of(wide, "head.weight") ==
+        "stands beside the trunk and is no head of its 16 features: (5, 64)");
+  CHECK(reason_of(wide, "head.bias") == reason_of(wide, "head.weight"));
+  CHECK_THROWS_WITH_AS(with_heads({{"head.weight", {5, 16}}, {"fc.weight", {5, 16}}}),
+                       doctest::Contains("are both 'head.weight'"), Error);
+  CHECK_THROWS_WITH_AS(with_heads({{"loss.weight", {5}}}),
+                       doctest::Contains("tensor 'loss.weight' belongs to no"), Error);
 }
 
 TEST_CASE("dialects: a distillation token that no head looks at is a token among the others") {

@@ -75,6 +75,31 @@ TEST_CASE("config.json: what it says of a ViT's shapes must be so") {
                     contradiction(file, with(vit, field, wrong)));
 }
 
+TEST_CASE("config.json: what makes no sense is named") {
+  const std::string file = "hf-vit.safetensors";
+  for (const Json& wrong : {Json(0), Json(-1e-6), Json(1), Json("1e-6"), Json(nullptr)})
+    CHECK(contradiction(file, with(vit, "layer_norm_eps", wrong))
+              .starts_with("config.json: layer_norm_eps: expected"));
+  for (const Json& wrong : {Json(3), Json(nullptr), Json::array()}) {
+    CHECK(contradiction(file, with(vit, "hidden_act", wrong))
+              .starts_with("config.json: hidden_act: expected a name"));
+    CHECK(contradiction(file, with(vit, "model_type", wrong))
+              .starts_with("config.json: model_type: expected a name"));
+  }
+  CHECK_THROWS_WITH_AS(hub_config_from_json(R"({"model_type": "vit", "model_type": "swin"})", "config.json"),
+                       "config.json: 'model_type' appears twice", Error);
+  CHECK(contradiction(file, with(vit, "num_channels", 3)).empty());
+  CHECK(contradiction(file, with(vit, "num_channels", 1)) ==
+        "config.json: num_channels is '1', but only pictures of 3 are known");
+  CHECK(contradiction(file, {{"model_type", "clip"}}) == "config.json: vision_config: expected an object");
+  const Json timm{
+      {"architecture", "vit_x"},
+      {"pretrained_cfg", {{"input_size", {3, 12, 12}}, {"mean", {0, 0, "a"}}, {"std", {1, 1, 1}}}}};
+  CHECK(contradiction("timm.safetensors", timm) == "config.json: mean: expected three numbers");
+  CHECK(contradiction("timm.safetensors", with(timm, "architecture", 3))
+            .starts_with("config.json: architecture: expected a name"));
+}
+
 TEST_CASE("config.json: what it says of a Swin's shapes must be so") {
   const std::string file = "hf-swin.safetensors";
   CHECK(contradiction(file, swin).empty());  // a Swin takes pictures of any size
@@ -92,7 +117,9 @@ TEST_CASE("config.json: what it says of a Swin's shapes must be so") {
 
 TEST_CASE("config.json: it is of the net and of the program whose names the file has") {
   const auto of = [](const char* type) { return Json{{"model_type", type}, {"num_attention_heads", 2}}; };
-  const std::string ask = "; give --backbone-config with its own config.json or the name of its family";
+  const std::string ask =
+      "; give --backbone-config with the model's config.json or the name of its family, which may be swin or "
+      "timm-swin";
   CHECK(contradiction("swin.pth", of("vit")) ==
         "config.json: model_type is 'vit', but swin.pth is a Swin in its authors' names: Swin, width 8, "
         "depths 2-2, "

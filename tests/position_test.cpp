@@ -157,6 +157,44 @@ TEST_CASE("positions: a net for another size has resampled positions and all els
                        doctest::Contains("resampled as 'nearest', which is not known"), Error);
 }
 
+TEST_CASE("positions: a converted file is at every size what its source is") {
+  const auto check_sizes = [](const std::string& file, const BackboneHints& told,
+                              const std::vector<int64_t>& sizes) {
+    CAPTURE(file);
+    BackboneHints hints = told;
+    hints.as_stored = true;
+    const TensorFile converted = canonical_file(opened(file, hints).backbone);
+    hints.as_stored = false;
+    for (const int64_t size : sizes) {
+      CAPTURE(size);
+      hints.image_size = size;
+      const Pretrained source = opened(file, hints),
+                       again = make_pretrained(converted, "converted", {.image_size = size});
+      CHECK(again.positions == source.positions);
+      CHECK(identity_of(again.backbone) == identity_of(source.backbone));
+      CHECK(to_json(preprocess_of(again.backbone, size)) == to_json(preprocess_of(source.backbone, size)));
+    }
+  };
+  // At 384 the programs of DeiT and of timm have rules of their own.
+  for (const char* family : {"deit", "timm-deit", "mae", "augreg"})
+    check_sizes("timm.safetensors", {.heads = 2, .config = family}, {8, 20, 384});
+  for (const char* file : {"mae.pth", "dino.pth", "dinov2.pth", "deit-iii.pth", "google.npz", "clip.pt",
+                           "torchvision-vit.pth", "moco-v3.pth"})
+    check_sizes(file, {.heads = 2}, {8, 20, 384});
+  check_sizes("hf-vit.safetensors", {.heads = 2, .config = "google-vit"}, {8, 384});
+  for (const char* file :
+       {"swin.pth", "timm-swin.safetensors", "torchvision-swin.pth", "hf-swin.safetensors"})
+    check_sizes(file, {}, {8, 20, 224, 384});
+
+  BackboneHints large{.heads = 2, .config = "deit", .image_size = 384};
+  CHECK(preprocess_of(opened("timm.safetensors", large).backbone).resize ==
+        static_cast<int>(256.0 / 224 * 384));
+  large.config = "timm-deit";
+  CHECK(preprocess_of(opened("timm.safetensors", large).backbone).resize == 384);
+  large.image_size = 256;
+  CHECK(preprocess_of(opened("timm.safetensors", large).backbone).resize == static_cast<int>(256 / 0.9));
+}
+
 TEST_CASE("positions: what cannot be done is refused") {
   BackboneHints hints{.heads = 2, .config = "deit"};
   hints.image_size = 21;

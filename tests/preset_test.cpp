@@ -68,6 +68,74 @@ TEST_CASE("presets: their sides follow from the shares that timm states, rounded
   CHECK_THROWS_AS(resize_before_crop(0, 1), Error);
 }
 
+TEST_CASE("presets: at another size each is prepared as its program does it") {
+  for (const int size : {32, 160, 256, 288, 384, 448, 518}) {
+    CAPTURE(size);
+    // int((256 / 224) * args.input_size) of DeiT and Swin, floor(size / crop_pct) of timm
+    for (const char* name : {"deit", "mae", "swin"})
+      CHECK(preprocess_preset_at(name, size)->resize == static_cast<int>((256.0 / 224) * size));
+    if (size != 384)
+      for (const char* name : {"timm-deit", "timm-vit", "timm-swin"})
+        CHECK(preprocess_preset_at(name, size)->resize == static_cast<int>(std::floor(size / 0.9)));
+    CHECK(preprocess_preset_at("google-vit", size)->resize == size);
+    CHECK(at_size(preprocess_preset("deit"), size).resize == static_cast<int>((256.0 / 224) * size));
+  }
+  CHECK(same(*preprocess_preset_at("timm-vit", 384), preprocess_preset("timm-vit-384")));  // crop_pct 1
+  CHECK(same(*preprocess_preset_at("timm-vit", 224), preprocess_preset("timm-vit")));
+  CHECK(!preprocess_preset_at("nobody", 224));
+  for (const PreprocessPreset& preset : preprocess_presets())
+    if (preset.share > 0)
+      CHECK(preset.preprocess.resize == resize_before_crop(preset.preprocess.size, preset.share));
+}
+
+TEST_CASE("the central square of transformers is rounded down") {
+  for (int extra = 0; extra < 8; ++extra) {
+    Image image = blank_image(16 + extra, 17);
+    for (size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<uint8_t>(i * i / 7);
+    Preprocess p{.size = 15, .resize = 17, .squash = true, .crop_squashed = true};
+    p.floor_crop = true;
+    CHECK(prepare(image, p).rgb == crop(resize(image, 17, 17, p.filter), 1, 1, 15, 15).rgb);
+    p = {.size = 16, .resize = 16 + extra};
+    const Image whole = resize_shorter(image, p.resize, p.filter);
+    const int across = whole.width - 16, down = whole.height - 16;
+    p.floor_crop = true;
+    CHECK(prepare(image, p).rgb == crop(whole, across / 2, down / 2, 16, 16).rgb);
+    p.floor_crop = false;
+    const auto even = [](int n) { return static_cast<int>(std::nearbyint(n / 2.0)); };
+    CHECK(prepare(image, p).rgb == crop(whole, even(across), even(down), 16, 16).rgb);
+  }
+  Preprocess p;
+  CHECK(to_json(p).find("floor_crop") == std::string::npos);
+  p.floor_crop = true;
+  CHECK(preprocess_from_json(to_json(p)).floor_crop);
+}
+
+TEST_CASE("what no whole patch covers is cut off after all else") {
+  Image image = blank_image(61, 40);
+  for (size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<uint8_t>(i * i / 7);
+  for (const Preprocess& whole :
+       {Preprocess{.size = 20, .resize = 20, .squash = true}, Preprocess{.size = 20, .resize = 24},
+        Preprocess{.size = 20, .resize = 24, .squash = true, .crop_squashed = true}}) {
+    const Preprocess p = without_rest(whole, 14, 7);
+    CHECK(p.size == 14);
+    CHECK(p.lost == 6);
+    check_preprocess(p);
+    CHECK(prepare(image, p).rgb == crop(prepare(image, whole), 0, 0, 14, 14).rgb);
+    for (const Augment& a : {Augment{.flip = true}, Augment{.flip = true, .crop = true}}) {
+      Random one(3, Purpose::augment), other(3, Purpose::augment);
+      for (int i = 0; i < 8; ++i)
+        CHECK(augment(image, p, a, one).rgb == crop(augment(image, whole, a, other), 0, 0, 14, 14).rgb);
+    }
+    CHECK(same(preprocess_from_json(to_json(p)), p));
+    CHECK(same(at_size(p, 40), at_size(whole, 40)));
+    CHECK(same(without_rest(whole, 13, 7), whole));  // a whole patch would be missing
+    CHECK(same(without_rest(whole, 20, 7), whole));
+  }
+  CHECK(same(*preprocess_preset_at("siglip", 378), without_rest(preprocess_preset("siglip-384"), 378, 14)));
+  CHECK_THROWS_AS(check_preprocess({.size = 16, .resize = 18, .lost = 3}), Error);
+  CHECK_THROWS_AS(check_preprocess({.size = 16, .resize = 18, .lost = -1}), Error);
+}
+
 TEST_CASE("squashed, then cut: both steps") {
   Image image = blank_image(61, 40);
   for (size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<uint8_t>(i * i / 7);
@@ -94,7 +162,7 @@ TEST_CASE("whether photos are turned is remembered, and not told where they are 
 
 TEST_CASE("preprocessor_config.json: every shape of size") {
   const Preprocess google = preprocess_preset("google-vit");
-  for (const char* type : {"ViT", "Siglip", ""})
+  for (const char* type : {"ViT", ""})
     for (const char* size : {"{\"height\": 224, \"width\": 224}", "[224, 224]", "224"})
       CHECK(same(preprocess_from_hugging_face(config(size, "", type)), google));
   CHECK(same(
@@ -108,7 +176,12 @@ TEST_CASE("preprocessor_config.json: every shape of size") {
       "\"image_mean\": "
       "[0.48145466, 0.4578275, 0.40821073], \"image_std\": [0.26862954, 0.26130258, 0.27577711], "
       "\"resample\": 3, ";
-  const Preprocess clip = preprocess_preset("clip");
+  const auto of_transformers = [](const char* name) {
+    Preprocess p = preprocess_preset(name);
+    p.floor_crop = true;
+    return p;
+  };
+  const Preprocess clip = of_transformers("clip");
   CHECK(same(
       preprocess_from_hugging_face(normal + "\"feature_extractor_type\": \"CLIPFeatureExtractor\", \"size\": "
                                             "224}"),
@@ -122,19 +195,50 @@ TEST_CASE("preprocessor_config.json: every shape of size") {
       same(preprocess_from_hugging_face(
                imagenet + "\"image_processor_type\": \"BitImageProcessor\", \"crop_size\": {\"height\": 224, "
                           "\"width\": 224}, \"size\": {\"shortest_edge\": 256}}"),
-           preprocess_preset("dinov2")));
+           of_transformers("dinov2")));
   CHECK(same(preprocess_from_hugging_face(imagenet + "\"image_processor_type\": \"BitImageProcessor\", "
                                                      "\"crop_size\": [224, 224], \"size\": 256}"),
-             preprocess_preset("dinov2")));
+             of_transformers("dinov2")));
   CHECK(same(preprocess_from_hugging_face(imagenet + "\"feature_extractor_type\": \"DeiTFeatureExtractor\", "
                                                      "\"crop_size\": 224, \"size\": 256}"),
-             preprocess_preset("deit-transformers")));
+             of_transformers("deit-transformers")));
   CHECK(same(preprocess_from_hugging_face(imagenet + "\"image_processor_type\": \"ViTImageProcessorFast\", "
                                                      "\"size\": {\"width\": 384, \"height\": 384}}"),
              preprocess_preset("swin-transformers-384")));
 
+  // Siglip's reads "height" and "width", and those that squash know no shorter side but in their variants on tensors.
+  CHECK(
+      same(preprocess_from_hugging_face(config("{\"height\": 224, \"width\": 224}", "", "Siglip")), google));
+  CHECK(refused(config("224", "", "Siglip"), "'size' is 224, but the processor of Siglip"));
+  for (const char* type : {"DeiT", "Beit"}) {
+    CHECK(refused(config("{\"shortest_edge\": 256}", "\"crop_size\": 224", type),
+                  "'size' has a 'shortest_edge'"));
+    CHECK(preprocess_from_hugging_face(config("256", "\"crop_size\": 224", type)).crop_squashed);
+  }
+  const std::string fast = "\"crop_size\": 224, \"image_processor_type\": \"DeiTImageProcessorFast\"";
+  CHECK(!preprocess_from_hugging_face(config("{\"shortest_edge\": 256}", fast, "")).squash);
+  // Files of newer versions say which of the two a number alone is.
+  CHECK(same(preprocess_from_hugging_face(config("224", "\"default_to_square\": true")), google));
+  CHECK(preprocess_from_hugging_face(config("256", fast + ", \"default_to_square\": true", "")).squash);
+  CHECK(!preprocess_from_hugging_face(config("256", fast + ", \"default_to_square\": false", "")).squash);
+  CHECK(!preprocess_from_hugging_face(
+             config("256", "\"default_to_square\": false, \"do_center_crop\": true, \"crop_size\": 224", ""))
+             .squash);
+  CHECK(refused(config("224", "\"default_to_square\": false"), "'default_to_square' is false"));
+  CHECK(refused(config("224", "\"default_to_square\": 1"), "'default_to_square'"));
+  CHECK(same(preprocess_from_hugging_face(
+                 config("224",
+                        "\"default_to_square\": true, \"device\": null, \"disable_grouping\": null, "
+                        "\"image_seq_length\": null, \"do_pad\": null, \"pad_size\": null, "
+                        "\"do_center_crop\": null, \"crop_size\": null, \"input_data_format\": null, "
+                        "\"data_format\": \"channels_first\"")),
+             google));
+  CHECK(refused(config("224", "\"do_pad\": true"), "'do_pad'"));
+  CHECK(refused(config("224", "\"crop_pct\": 0.875"), "'crop_pct'"));
+
   CHECK(refused(config("{\"height\": 224, \"width\": 225}"), "224 x 225"));
-  CHECK(refused(config("{\"shortest_edge\": 224}"), "'size' keeps the aspect ratio"));
+  CHECK(refused(config("{\"shortest_edge\": 224}"), "'size' has a 'shortest_edge'"));
+  CHECK(refused(config("224", "\"do_center_crop\": false", "CLIP"), "'size' keeps the aspect ratio"));
   CHECK(refused(config("{\"shortest_edge\": 224, \"longest_edge\": 300}"), "'size'"));
   CHECK(refused(config("{\"longest_edge\": 224}"), "'size'"));
   CHECK(refused(config("256", "\"do_center_crop\": true, \"crop_size\": 224", ""), "'size' is 256"));

@@ -12,6 +12,11 @@ using namespace vitrine;
 
 TEST_CASE("text: quoted words are printable and short") {
   CHECK(quote("blocks.0") == "'blocks.0'");
+  const std::vector<std::string> words{"a", "b", "c"};
+  CHECK(listed(words) == "a, b and c");
+  CHECK(listed(std::span(words).first(2), "or") == "a or b");
+  CHECK(listed(std::span(words).first(1)) == "a");
+  CHECK(listed({}).empty());
   CHECK(quote("") == "''");
   CHECK(quote(std::string_view("a\x1b[2J\0", 6)) == "'a\\x1b[2J\\x00'");
   CHECK(quote(std::string(1000, 'x')) == "'" + std::string(120, 'x') + "...'");

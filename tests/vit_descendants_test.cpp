@@ -238,7 +238,9 @@ TEST_CASE(
       "a square; the file's metadata must tell");
   TensorFile odd = file_of(small);
   odd.tensors["pos_embed"] = Tensor::zeros({1, 12, 24}, DType::f64);
-  CHECK_THROWS_WITH(vit_config_of(odd, 2), "checkpoint: pos_embed has 7 patch positions, which is no square");
+  CHECK_THROWS_WITH(
+      vit_config_of(odd, 2),
+      "checkpoint: pos_embed has 7 patch positions, which is no square; other grids are not known");
 }
 
 TEST_CASE("descendants: published sizes have the parameters that are published") {

@@ -85,6 +85,12 @@ TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const 
 
 namespace {
 
+// With its slash; empty for the one where we are.
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
 TensorFile read_mapped(const std::shared_ptr<const MappedFile>& file, const std::string& path) {
   return read_tensors(file->bytes(), file, path,
                       [file = file.get()](std::span<const std::byte> part) { file->set_aside(part); });
@@ -95,13 +101,10 @@ TensorFile read_mapped(const std::shared_ptr<const MappedFile>& file, const std:
 TensorFile load_tensors(const std::string& path) {
   const auto file = map_file(path);
   if (!is_shard_index(file->bytes())) return read_mapped(file, path);
-  const auto shards = read_shard_index(file->bytes(), path);
-  const size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
   TensorFile out;
   out.name = path;
-  for (const auto& [shard, names] : shards) {
-    const std::string shard_path = folder + shard;
+  for (const auto& [shard, names] : read_shard_index(file->bytes(), path)) {
+    const std::string shard_path = folder_of(path) + shard;
     TensorFile part = read_mapped(map_file(shard_path), shard_path);
     for (const std::string& name : names) {
       if (const auto unreadable = part.unreadable.find(name); unreadable != part.unreadable.end()) {
@@ -114,6 +117,15 @@ TensorFile load_tensors(const std::string& path) {
     }
   }
   return out;
+}
+
+std::vector<std::string> files_of(const std::string& path) {
+  std::vector<std::string> files{path};
+  const auto file = map_file(path);
+  if (is_shard_index(file->bytes()))
+    for (const auto& [shard, names] : read_shard_index(file->bytes(), path))
+      files.push_back(folder_of(path) + shard);
+  return files;
 }
 
 namespace {

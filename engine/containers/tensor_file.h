@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/safetensors.h"
 
@@ -30,6 +31,8 @@ TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const 
 // these are read from the index's own folder; each tensor must be in the file that the index tells, tensors that
 // it does not tell are left out. Throws Fault::output if reading fails.
 TensorFile load_tensors(const std::string& path);
+// The files that load_tensors reads for it: itself and, if it is an index, those of the model.
+std::vector<std::string> files_of(const std::string& path);
 
 // The file of a model that `path` means: itself, or, if it is a folder as Hugging Face's libraries save models, the first
 // of model.safetensors, model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json that is in it.

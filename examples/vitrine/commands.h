@@ -79,6 +79,10 @@ bool is_task_file(const TensorFile& file);
 
 // Throws if a safetensors file is to be written under the name of another format.
 void check_safetensors_name(const char* option, const std::string& path);
+// Throws if what an option names as a new file is one that is being read, by whatever name.
+void check_not_read(const char* option, const std::string& path, const std::vector<std::string>& read);
+// The files of a backbone: none of one that the program carries.
+std::vector<std::string> files_of_backbone(const Backbone& backbone);
 // Throws now if a file cannot be written later, be it that its folder is missing.
 void prepare_output(const std::string& path);
 // The split that a task is asked about if nobody says which: test if there is one, or else val, or else train.

@@ -20,27 +20,34 @@ std::string provenance_of(const Backbone& backbone, const BackboneHints& hints) 
   if (is_builtin(backbone.source)) return text(words, "vitrine convert: ", backbone.source);
   const std::string name = std::filesystem::path(backbone.source).filename().string();
   const std::string digest = sha256_hex(map_file(backbone.source)->bytes());
+  const auto resampled = backbone.file.metadata.find("resampled");  // not at the size that it had
   return text(words, "vitrine convert: ", quote(name), ", sha256 ", digest,
-              hints.image_size == 0 ? ""
-                                    : text(", positions for ", hints.image_size, " pixels resampled as ",
-                                           backbone.file.metadata.at("resampled")));
+              hints.image_size == 0 || resampled == backbone.file.metadata.end()
+                  ? ""
+                  : text(", positions for ", hints.image_size, " pixels resampled as ", resampled->second));
 }
 
 }  // namespace
 
 int convert(const ConvertOptions& o, Console& console) {
   check_safetensors_name("--out", o.out);
-  const Backbone backbone = open_backbone(o.backbone, o.hints);
+  // A net that is used at the size of its pictures keeps the positions that it was trained with, for other sizes.
+  BackboneHints hints = o.hints;
+  hints.as_stored = hints.image_size == 0;
+  const Pretrained opened = open_pretrained(o.backbone, hints);
+  const Backbone& backbone = opened.backbone;
   check_own_size(backbone, o.hints);
+  check_not_read("--out", o.out, files_of_backbone(backbone));
+  check_not_read("--out", o.out, opened.read);
   prepare_output(o.out);
   console.item("Backbone", text(describe(backbone.config), ", from ", backbone.source));
   TensorFile file = canonical_file(backbone, o.dtype);
-  file.metadata["preprocess"] = to_json(preprocess_of(backbone));
+  if (!file.metadata.contains("any_size")) file.metadata["preprocess"] = to_json(preprocess_of(backbone));
   file.metadata["provenance"] = provenance_of(backbone, o.hints);
   const std::vector<std::byte> bytes = write_safetensors(file);
   write_file_atomically(o.out, bytes);
   // Read again as anybody will, so that what is told is what is there.
-  const Backbone written = open_backbone(o.out);
+  const Backbone written = open_backbone(o.out, {.as_stored = true});
   const std::string before = identity_of(backbone), after = identity_of(written);
   console.item("Written", text(o.out, ", ", bytes_text(bytes.size()), " in ", name_of(o.dtype), ", ",
                                written.file.tensors.size(), " tensors"));

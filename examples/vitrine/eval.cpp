@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
@@ -34,12 +33,8 @@ int eval(const EvalOptions& o, Console& console) {
       open_dataset(o.data, split, {.exif = exif, .note = [&](const std::string& w) { console.note(w); }});
   check_classes(task, *dataset, o.data);
   if (o.logits_out) {
-    std::error_code ignored;
-    std::vector<std::string> inputs = o.tasks;
-    inputs.push_back(backbone.source);
-    for (const std::string& input : inputs)
-      check(!std::filesystem::equivalent(*o.logits_out, input, ignored),
-            "--logits-out: ", quote(*o.logits_out), " is a file that is being read");
+    check_not_read("--logits-out", *o.logits_out, o.tasks);
+    check_not_read("--logits-out", *o.logits_out, files_of_backbone(backbone));
     prepare_output(*o.logits_out);
   }
   std::unique_ptr<TunedModel> model;  // of one task, or ...

@@ -43,8 +43,10 @@ std::string preprocess_text(const Preprocess& p) {
       : p.squash           ? text("squashed to ", p.size, " x ", p.size)
       : p.resize == p.size ? text("shorter side and central square ", p.size)
                            : text("shorter side ", p.resize, ", central square ", p.size);
-  return fmt::format("{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}{}", geometry, name_of(p.filter),
-                     p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2], p.exif ? exif_words : "");
+  const std::string lost = p.lost == 0 ? "" : text(" of ", p.size + p.lost, " without the last ", p.lost);
+  return fmt::format("{}{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}{}", geometry, lost,
+                     name_of(p.filter), p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2],
+                     p.exif ? exif_words : "");
 }
 
 // "batch 64, clip 0.0, ..."
@@ -55,14 +57,6 @@ std::string pairs_text(const Json& object) {
                 value.is_string() ? value.get<std::string>()
                 : value.is_null() ? "not told"
                                   : value.dump());
-  return all;
-}
-
-// "a, b and c"
-std::string listed(const std::vector<std::string>& words) {
-  std::string all;
-  for (size_t i = 0; i < words.size(); ++i)
-    all += text(i == 0 ? "" : i + 1 == words.size() ? " and " : ", ", words[i]);
   return all;
 }
 
@@ -150,6 +144,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   const bool told =
       backbone.file.metadata.contains("preprocess") || !backbone.file.metadata.contains("dialect");
   const std::optional<Preprocess> preprocess = told ? std::optional(preprocess_of(backbone)) : std::nullopt;
+  const std::string may_tell = what_may_tell(opened.dialect, backbone.config);
   const double gmacs = static_cast<double>(multiply_accumulates(headless)) / 1e9;
   console.item("Backbone", describe(backbone.config));
   console.item("Parameters", text(count_text(parameter_count(headless)),
@@ -165,7 +160,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   console.item("Names", opened.dialect);
   for (const std::string& place : opened.told_by) console.item("Told by", place);
   console.item("Images", preprocess ? preprocess_text(*preprocess)
-                                    : "not told: give --backbone-config with its family or its config.json");
+                                    : text("not told: give --backbone-config with ", may_tell));
   if (!opened.positions.empty()) console.item("Positions", opened.positions);
   if (!opened.left_out.empty()) console.item("Left out", left_out_text(opened.left_out));
   console.item("Config", pairs_text(told_config(opened)));
@@ -174,26 +169,26 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   if (provenance != backbone.file.metadata.end()) console.item("From", shortened(provenance->second));
   const std::vector<std::string> missing = missing_of(opened, preprocess.has_value());
   if (!missing.empty())
-    console.item("Missing", text(listed(missing),
-                                 "; --backbone-config tells it: the model's config.json or the name of "
-                                 "its family"));
-  Json json{{"kind", "backbone"},
-            {"preset", preset},
-            {"parameters", parameter_count(headless)},
-            {"parameters_with_head", parameter_count(backbone.config)},
-            {"gmacs", gmacs},
-            {"config", told_config(opened)},
-            {"missing", missing},
-            {"preprocess", preprocess ? Json::parse(to_json(*preprocess)) : Json()},
-            {"positions", opened.positions},
-            {"dialect", opened.dialect},
-            {"told_by", opened.told_by},
-            {"left_out", left_out_json(opened.left_out)},
-            {"dtypes", backbone.stored_types},
-            {"bytes", backbone.stored_bytes},
-            {"identity", identity.empty() ? Json() : Json(identity)},
-            {"part", backbone.file.part},
-            {"metadata", backbone.file.metadata}};
+    console.item("Missing", text(listed(missing), "; --backbone-config tells it: ", may_tell));
+  Json json{
+      {"kind", "backbone"},
+      {"preset", preset},
+      {"parameters", parameter_count(headless)},
+      {"parameters_with_head", parameter_count(backbone.config)},
+      {"gmacs", gmacs},
+      {"config", told_config(opened)},
+      {"missing", missing},
+      {"families", missing.empty() ? Json::array() : Json(families_of(opened.dialect, backbone.config))},
+      {"preprocess", preprocess ? Json::parse(to_json(*preprocess)) : Json()},
+      {"positions", opened.positions},
+      {"dialect", opened.dialect},
+      {"told_by", opened.told_by},
+      {"left_out", left_out_json(opened.left_out)},
+      {"dtypes", backbone.stored_types},
+      {"bytes", backbone.stored_bytes},
+      {"identity", identity.empty() ? Json() : Json(identity)},
+      {"part", backbone.file.part},
+      {"metadata", backbone.file.metadata}};
   return json;
 }
 

@@ -14,31 +14,30 @@ namespace {
 
 constexpr const char* overview =
     "vitrine: small trainable prompts in front of a frozen Vision Transformer\n\n"
-    "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
-    "  vitrine sweep     methods by tasks: settings are searched, every seed is tested once\n"
+    "  vitrine tune      train prompts and a head for a data set: a small task file\n"
+    "  vitrine sweep     methods by tasks: settings are searched, seeds tested once\n"
     "  vitrine table     the table of such a comparison, beside the paper's\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
-    "  vitrine report    a run as one HTML page: curves, mistakes, attention, features\n"
-    "  vitrine inspect   what a backbone, a task file or another file of tensors holds\n"
-    "  vitrine convert   writes a backbone as one safetensors file, with its configuration\n"
+    "  vitrine report    a run as an HTML page: curves, mistakes, attention, features\n"
+    "  vitrine inspect   what a backbone, a task file or other tensors hold\n"
+    "  vitrine convert   writes a backbone as one safetensors file\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
-    "  vitrine bench     speed of a step, a pass, the matrix product and of opening a checkpoint; memory\n"
-    "                    of a step: bench step, infer, gemm, load, memory\n\n"
-    "  vitrine COMMAND --help tells more (vitrine tune --help all: every option), vitrine --version which\n"
-    "  version this is.\n"
+    "  vitrine bench     speed of a step, a pass, the matrix product and of opening a\n"
+    "                    checkpoint; memory: bench step, infer, gemm, load, memory\n\n"
+    "  vitrine COMMAND --help tells more (vitrine tune --help all: every option),\n"
+    "  vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
-    "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
-    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune, sweep and pretrain --state "
-    "save "
-    "first).\n";
+    "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed,\n"
+    "3 training diverged, 4 not enough memory or no such device, 130 or 143 stopped by\n"
+    "a signal (tune, sweep and pretrain --state save first).\n";
 
 constexpr const char* bench_overview =
     "vitrine bench: how fast this machine is at it, and what it needs\n\n"
     "  vitrine bench step   one training step: forward, loss, backward, optimizer\n"
     "  vitrine bench infer  one forward pass of a tuned model\n"
     "  vitrine bench gemm   the matrix product, and the peak of the arithmetic units\n"
-    "  vitrine bench memory what a training step needs, by how much is computed again in backward\n"
+    "  vitrine bench memory a step's memory, by how much is computed again in backward\n"
     "  vitrine bench load   opening a checkpoint\n\n"
     "  vitrine bench step --help tells more, and so on.\n";
 

@@ -144,6 +144,18 @@ void check_safetensors_name(const char* option, const std::string& path) {
           "; name it ", quote(std::filesystem::path(path).replace_extension("safetensors").string()));
 }
 
+void check_not_read(const char* option, const std::string& path, const std::vector<std::string>& read) {
+  for (const std::string& file : read) {
+    std::error_code ignored;  // what does not exist is not read
+    check(!std::filesystem::equivalent(path, file, ignored), option, ": ", quote(path),
+          " is a file that is being read", path == file ? "" : text(": ", quote(file)));
+  }
+}
+
+std::vector<std::string> files_of_backbone(const Backbone& backbone) {
+  return is_builtin(backbone.source) ? std::vector<std::string>{} : files_of(backbone.source);
+}
+
 void prepare_output(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path parent = fs::path(path).parent_path();

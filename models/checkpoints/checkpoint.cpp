@@ -44,8 +44,11 @@ Sources unwrapped(TensorFile& file, const std::string& who) {
 }
 
 // big_vision keeps all blocks in one tensor, a block for each row: Transformer/encoderblock/...
-Sources unrolled(Sources&& names) {
+Sources unrolled(Sources&& names, const std::string& who) {
   constexpr std::string_view all = "Transformer/encoderblock/", one = "Transformer/encoderblock_";
+  // A block has less than twenty tensors, and no net that is known a thousand blocks: more is a file that wants memory.
+  constexpr int64_t most_blocks = 1024, most = most_blocks * 20;
+  int64_t rows = 0;
   Sources out;
   for (auto& [name, source] : names) {
     const size_t place = name.find(all);
@@ -59,9 +62,12 @@ Sources unrolled(Sources&& names) {
       out.insert_or_assign(name, std::move(source));
       continue;
     }
+    check(shape.dim(0) <= most_blocks && (rows += shape.dim(0)) <= most, who, ": tensor ",
+          quote(source.original), ": expected a row for each of at most ", most_blocks, " blocks, got ",
+          shape);
     std::vector<int64_t> rest;
     for (int d = 1; d < shape.rank(); ++d) rest.push_back(shape.dim(d));
-    for (int64_t i = 0; i < std::min<int64_t>(shape.dim(0), 1024); ++i) {
+    for (int64_t i = 0; i < shape.dim(0); ++i) {
       const std::string to = text(name.substr(0, place), one, i, "/", name.substr(place + all.size()));
       const Shape one_shape{std::span<const int64_t>(rest)};
       out.insert_or_assign(
@@ -71,19 +77,34 @@ Sources unrolled(Sources&& names) {
   return out;
 }
 
+// A name that does not begin with the prefix, as rules see it. A program may keep trunk and head together under a name, so
+// that "model." stands before "vit.encoder..." and before "classifier.weight": what the table knows behind it counts.
+std::string beside(const Spoken& spoken, const std::string& name) {
+  const std::string& prefix = spoken.prefix;
+  for (size_t end = 0; end < prefix.size(); end = prefix.find_first_of("./", end) + 1) {
+    if (!name.starts_with(prefix.substr(0, end))) break;
+    if (std::string seen = "/" + name.substr(end); knows(spoken.dialect->naming, prefix, seen)) return seen;
+  }
+  return "/" + name;
+}
+
 // Names below the prefix without it, the others behind a '/'.
-Sources seen_from(const Spoken& spoken, Sources&& names, std::vector<LeftOut>& left_out) {
+Sources seen_from(const Spoken& spoken, Sources&& names, std::vector<LeftOut>& left_out,
+                  const std::string& who) {
   Sources out;
   for (auto& [name, source] : names) {
-    const auto beside = [&name = name](const std::string& prefix) { return name.starts_with(prefix); };
+    const auto below = [&name = name](const std::string& prefix) { return name.starts_with(prefix); };
     if (is_optimizer_state(name))
       left_out.push_back({source.original, "the state of an optimizer"});
     else if (name.starts_with(spoken.prefix))
       out.emplace(name.substr(spoken.prefix.size()), std::move(source));
-    else if (std::any_of(spoken.others.begin(), spoken.others.end(), beside))
+    else if (std::any_of(spoken.others.begin(), spoken.others.end(), below))
       left_out.push_back({source.original, "another net of its training"});
-    else
-      out.emplace("/" + name, std::move(source));
+    else {
+      const auto [place, fresh] = out.try_emplace(beside(spoken, name), std::move(source));
+      check(fresh, who, ": tensors ", quote(place->second.original), " and ", quote(name),
+            " are the same one");
+    }
   }
   return out;
 }
@@ -118,18 +139,24 @@ bool all_zero(const Tensor& tensor) {
 }
 
 // What is there but is no part of the net that is built: heads on other features, a norm that MAE's tuned nets keep.
-void leave_out_needless(Renamed& renamed, const Sources& names) {
+void leave_out_needless(Renamed& renamed, const Sources& names, const std::string& prefix) {
   const auto projection = renamed.tensors.find("patch_embed.proj.weight");
   const auto head = renamed.tensors.find("head.weight");
   if (head == renamed.tensors.end() || projection == renamed.tensors.end()) return;
+  const int64_t width = projection->second.dim(0);
+  const bool own = renamed.origin.at("head.weight").find(prefix) != std::string::npos;
   std::string reason;
   if (has(names, "pre_logits/"))
     reason = "stands behind a layer that backbones do without";
   else if (all_zero(head->second))
     reason = "is zero everywhere";
   else if (renamed.tensors.contains("patch_embed.norm.weight") == false && head->second.shape().rank() == 2 &&
-           head->second.dim(1) == 2 * projection->second.dim(0))
+           head->second.dim(1) == 2 * width)
     reason = "takes the class token and the mean of the patches side by side";  // DINOv2
+  else if (const Shape& shape = head->second.shape();
+           !own && renamed.tensors.contains("patch_embed.norm.weight") == false &&
+           (shape.rank() != 2 || shape.dim(1) != width))
+    reason = text("stands beside the trunk and is no head of its ", width, " features: ", shape);
   if (reason.empty()) return;
   for (const char* name : {"head.weight", "head.bias"}) leave_out(renamed, name, reason);
 }
@@ -201,7 +228,7 @@ Facts facts_of_timm(const Spoken& spoken, const Sources& names, const Renamed& r
   } else if (there("blocks.0.ls1.gamma") && (has(names, "mask_token") || has(names, "register_tokens"))) {
     facts.preprocess = "dinov2";
     if (!there("reg_token")) facts.positions = PositionFilter::bicubic_offset;
-  } else if (spoken.prefix.ends_with("backbone.") || has(names, "head.last_layer.")) {
+  } else if (has(names, "/head.last_layer.") || has(names, "head.last_layer.")) {
     facts.preprocess = "dino";
     facts.positions = PositionFilter::bicubic_offset;
   } else if (there("blocks.0.attn.qkv.weight") && !there("blocks.0.attn.qkv.bias")) {
@@ -281,7 +308,7 @@ void check_complete(const Checkpoint& checkpoint, const Naming& naming, const So
 bool is_checkpoint(const TensorFile& file) {
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
   TensorFile copy = file;  // of handles
-  return dialect_of(unrolled(unwrapped(copy, who)), who).dialect != nullptr;
+  return dialect_of(unrolled(unwrapped(copy, who), who), who).dialect != nullptr;
 }
 
 Checkpoint canonical_form(TensorFile file, const Facts& given) {
@@ -295,15 +322,15 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
     out.file = std::move(file);
     return out;
   }
-  Sources all = unrolled(unwrapped(file, who));
+  Sources all = unrolled(unwrapped(file, who), who);
   Spoken spoken = dialect_of(all, who);
   check(spoken.dialect != nullptr, who,
         ": holds no ViT or Swin whose names are known; docs/checkpoints.md lists them");
-  Sources names = seen_from(spoken, std::move(all), out.left_out);
+  Sources names = seen_from(spoken, std::move(all), out.left_out, who);
   spoken.dialect = swin_of(spoken.dialect, names);
   const Naming& naming = spoken.dialect->naming;
   Renamed renamed = rename(naming, names, spoken.prefix, who);
-  leave_out_needless(renamed, names);
+  leave_out_needless(renamed, names, spoken.prefix);
   fold_class_position(renamed, who);
 
   out.facts = facts_of(spoken, names, renamed);
@@ -327,66 +354,8 @@ TensorFile settled(const Checkpoint& checkpoint) {
   std::string all;
   for (const Unsettled& what : checkpoint.unsettled) all += text(all.empty() ? "" : " and ", what.clause);
   fail(Fault::input, checkpoint.file.name.empty() ? "checkpoint" : checkpoint.file.name, ": is a ",
-       checkpoint.dialect, ", which does not tell ", all,
-       "; give --backbone-config with the model's config.json or the name of its family");
-}
-
-namespace {
-
-struct Family {
-  const char* name;
-  Facts facts;
-  bool swin = false;
-};
-
-const std::vector<Family>& families() {
-  const auto erf = Gelu::erf, quick = Gelu::quick, tanh = Gelu::tanh;
-  const auto bicubic = PositionFilter::bicubic, offset = PositionFilter::bicubic_offset;
-  static const std::vector<Family> all{
-      {"augreg", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-vit"}},
-      {"deit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "deit", .positions = bicubic}},
-      {"timm-deit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-deit"}},
-      {"mae", {.epsilon = 1e-6, .gelu = erf, .preprocess = "mae", .positions = bicubic}},
-      {"moco-v3", {.heads = 12, .epsilon = 1e-6, .gelu = erf, .preprocess = "moco-v3"}},
-      {"dino", {.epsilon = 1e-6, .gelu = erf, .preprocess = "dino", .positions = offset}},
-      {"dinov2", {.epsilon = 1e-6, .gelu = erf, .preprocess = "dinov2"}},
-      {"miil", {.epsilon = 1e-6, .gelu = erf, .preprocess = "miil"}},
-      {"google", {.epsilon = 1e-6, .gelu = tanh, .preprocess = "google-vit"}},
-      {"google-vit", {.epsilon = 1e-12, .gelu = erf, .preprocess = "google-vit"}},
-      {"deit-transformers", {.epsilon = 1e-12, .gelu = erf, .preprocess = "deit-transformers"}},
-      {"mae-transformers", {.epsilon = 1e-12, .gelu = erf, .preprocess = "mae"}},
-      {"openai-clip", {.epsilon = 1e-5, .gelu = quick, .preprocess = "clip"}},
-      {"laion-clip", {.epsilon = 1e-5, .gelu = erf, .preprocess = "clip"}},
-      {"siglip", {.epsilon = 1e-6, .gelu = tanh, .preprocess = "siglip"}},
-      {"timm-siglip", {.epsilon = 1e-6, .gelu = erf, .preprocess = "timm-siglip"}},
-      {"swin", {.epsilon = 1e-5, .gelu = erf, .preprocess = "swin"}, true},
-      {"timm-swin", {.epsilon = 1e-5, .gelu = erf, .preprocess = "timm-swin"}, true},
-      {"torchvision-vit", {.epsilon = 1e-6, .gelu = erf, .preprocess = "torchvision-vit"}},
-  };
-  return all;
-}
-
-const Family& family_named(const std::string& name) {
-  std::vector<std::string_view> known;
-  for (const Family& family : families()) {
-    if (name == family.name) return family;
-    known.emplace_back(family.name);
-  }
-  const std::string guess = nearest(name, known);
-  fail(Fault::input, "no family of checkpoints ", quote(name),
-       guess.empty() ? "" : "; did you mean " + guess + "?");
-}
-
-}  // namespace
-
-Facts facts_of_family(const std::string& name) { return family_named(name).facts; }
-
-bool is_swin_family(const std::string& name) { return family_named(name).swin; }
-
-std::vector<std::string> family_names() {
-  std::vector<std::string> names;
-  for (const Family& family : families()) names.emplace_back(family.name);
-  return names;
+       checkpoint.dialect, ", which does not tell ", all, "; give --backbone-config with ",
+       what_may_tell(checkpoint.dialect, checkpoint.config));
 }
 
 }  // namespace vitrine

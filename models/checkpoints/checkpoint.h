@@ -43,6 +43,10 @@ TensorFile settled(const Checkpoint& checkpoint);
 // What the published checkpoints of a family have in common: "deit", "augreg", "mae", "openai-clip", ... Throws for others.
 Facts facts_of_family(const std::string& name);
 std::vector<std::string> family_names();
+// Those whose files have the names of this dialect (by its title) and are nets of this form.
+std::vector<std::string> families_of(const std::string& dialect, const TransformerConfig& config);
+// "the model's config.json or the name of its family, which may be deit, mae or dino"
+std::string what_may_tell(const std::string& dialect, const TransformerConfig& config);
 // Whether it is a family of Swins, not of ViTs. Throws for others.
 bool is_swin_family(const std::string& name);
 

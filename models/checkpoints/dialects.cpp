@@ -39,10 +39,20 @@ void overlay(Facts& facts, const Facts& more) {
   if (more.positions) facts.positions = more.positions;
 }
 
+void add_heads_beside(Naming& naming) {
+  for (const std::string head : {"head", "classifier", "fc"}) {
+    // Some dialects have such a name themselves, or a reason to leave it out.
+    if (!knows(naming, "trunk.", "/" + head + ".weight"))
+      naming.rules.push_back({"//" + head + ".?", "head.?"});
+    naming.ignored.push_back({"//" + head + ".**", "a head that is not one linear layer"});
+  }
+}
+
 std::span<const Dialect> dialects() {
   static const std::vector<Dialect> all = [] {
     std::vector<Dialect> list = swin_dialects();
     for (Dialect& dialect : vit_dialects()) list.push_back(std::move(dialect));
+    for (Dialect& dialect : list) add_heads_beside(dialect.naming);
     return list;
   }();
   return all;

@@ -39,6 +39,10 @@ std::span<const Dialect> dialects();
 // All that `more` knows goes before what is there.
 void overlay(Facts& facts, const Facts& more);
 
+// Adds the classifiers that people put beside a trunk which they keep under a name of its own: head, classifier, fc. What
+// is no single linear layer is left out.
+void add_heads_beside(Naming& naming);
+
 // In vit_names.cpp and swin_names.cpp.
 std::vector<Dialect> vit_dialects();
 std::vector<Dialect> swin_dialects();

@@ -16,6 +16,7 @@ namespace {
 bool digit(char c) { return c >= '0' && c <= '9'; }
 
 std::string_view as_seen(std::string_view pattern, const std::string& prefix) {
+  if (pattern.starts_with("//")) return prefix.empty() ? pattern : pattern.substr(1);
   return prefix.empty() && pattern.starts_with('/') && pattern != "/**" ? pattern.substr(1) : pattern;
 }
 
@@ -43,16 +44,25 @@ std::string nearest_name(const Naming& naming, const std::string& prefix, const 
     i = end;
   }
   std::vector<std::string> known;
-  for (const NameRule& rule : naming.rules)
+  for (const NameRule& rule : naming.rules) {
+    const std::string_view from = as_seen(rule.from, prefix);
+    if (from.starts_with("//")) continue;
     for (const char* ending : {"weight", "bias"}) {
       numbers.ending = ending;
-      known.push_back(original_name(instantiate(as_seen(rule.from, prefix), numbers), prefix));
+      known.push_back(original_name(instantiate(from, numbers), prefix));
     }
+  }
   const std::vector<std::string_view> candidates(known.begin(), known.end());
   return nearest(original_name(name, prefix), candidates);
 }
 
 }  // namespace
+
+bool knows(const Naming& naming, const std::string& prefix, std::string_view name) {
+  const auto fits = [&](const auto& entry) { return matches(as_seen(entry.from, prefix), name); };
+  return std::any_of(naming.rules.begin(), naming.rules.end(), fits) ||
+         std::any_of(naming.ignored.begin(), naming.ignored.end(), fits);
+}
 
 bool matches(std::string_view pattern, std::string_view name, Match* match) {
   Match found;
@@ -180,6 +190,7 @@ std::string source_name(const Naming& naming, const Sources& sources, const std:
     Match match;
     if (!matches(rule.to, canonical, &match)) continue;
     const std::string_view from = as_seen(rule.from, prefix);
+    if (from.starts_with("//")) continue;
     std::string name = original_name(instantiate(from, match), prefix);
     // A table may hold older and newer names: those that the file has elsewhere are its own.
     if (std::any_of(sources.begin(), sources.end(), [&](const auto& s) { return matches(from, s.first); }))

@@ -31,7 +31,7 @@ enum class Form {
 // The tensors named `from` become those named `to`. In both, `*` stands for a number (the first of `to` is the first of
 // `from`), a last `?` for "weight" or "bias"; in `from`, `#` is a number that `to` does without. A leading `/` is a name
 // outside of the prefix that the other names have in common: "/classifier.?" beside "vit.layernorm.?". If there is no
-// prefix, "/classifier.?" is "classifier.?", and nothing is outside for "/**".
+// prefix, "/classifier.?" is "classifier.?", and nothing is outside for "/**" or for a name with `//` in front.
 // With `parts` > 1 the tensor is one of several that are put below each other, in the order of `part`.
 struct NameRule {
   std::string from, to;
@@ -82,6 +82,9 @@ Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix
 // The name that a canonical tensor would have in this file; empty if the table has none.
 std::string source_name(const Naming& naming, const Sources& sources, const std::string& prefix,
                         const std::string& canonical);
+
+// Whether the table has a place, or a reason to leave it out, for this name as rules see it.
+bool knows(const Naming& naming, const std::string& prefix, std::string_view name);
 
 // Whether `name` is one of those that `pattern` stands for; the numbers and the ending at its places.
 struct Match {

@@ -207,6 +207,7 @@ Dialect hugging_face_clip() {
           .naming = {"CLIP or SigLIP in Hugging Face's names",
                      std::move(rules),
                      {{"embeddings.position_ids", "follows from the size"},
+                      {"/classifier.**", "a classifier of the mean of the patches"},
                       {"/text_model.**", "the text tower"},
                       {"/text_projection.**", "the text tower"},
                       {"/logit_scale", "the text tower's scale"},

@@ -6,6 +6,7 @@
 #include "engine/check.h"
 #include "models/training/metrics.h"
 #include "models/training/pass_over.h"
+#include "models/training/pretrained.h"
 #include "models/training/tune.h"
 #include "models/training/tune_parts.h"
 
@@ -157,15 +158,20 @@ Preprocess preprocess_of(const Backbone& backbone, int64_t side) {
   if (const auto stored = backbone.file.metadata.find("preprocess"); stored != backbone.file.metadata.end())
     out = preprocess_from_json(stored->second);
   else
-    check(
-        !backbone.file.metadata.contains("dialect"), backbone.source,
-        ": does not tell how its pictures were prepared; give --backbone-config with the name of its family, "
-        "deit or augreg for example, or its config.json");
+    check(!backbone.file.metadata.contains("dialect"), backbone.source,
+          ": does not tell how its pictures were prepared; give --backbone-config with ",
+          backbone.file.metadata.contains("dialect")
+              ? what_may_tell(backbone.file.metadata.at("dialect"), backbone.config)
+              : "");
   check(out.size == size, backbone.source, ": its metadata prepares images of ", out.size,
-        " pixels, the net sees ", size);
+        " pixels, the net sees ", size,
+        untold_heads(backbone.config) == 0
+            ? ""
+            : text("; --image-size ", out.size, " resamples its positions for them, --image-size ", size,
+                   " prepares others"));
   if (side > 0 && side != size) {
     check_image_size(backbone.config, side);
-    out = at_size(out, side);
+    out = pictures_at(backbone.file.metadata, out, side);
   }
   return out;
 }

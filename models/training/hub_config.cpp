@@ -1,7 +1,10 @@
 // hub_config.cpp: the config.json that stands beside a checkpoint on a hub.
 #include <algorithm>
 #include <array>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
 
 #include "data/preprocess.h"
 #include "engine/check.h"
@@ -36,6 +39,16 @@ Gelu gelu_of(const std::string& name, const std::string& who) {
   if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Gelu::tanh;
   if (name == "quick_gelu") return Gelu::quick;
   fail(Fault::input, who, ": hidden_act is ", quote(name), ", which is no form of GELU");
+}
+
+// A word, or `otherwise` if the field is not there; without one it must be.
+std::string word(const json& object, const char* key, const std::string& who,
+                 const std::optional<std::string>& otherwise = {}) {
+  const auto found = object.find(key);
+  if (found == object.end() && otherwise) return *otherwise;
+  check(found != object.end() && found->is_string(), who, ": ", key, ": expected a name, got ",
+        found == object.end() ? "none" : quote(found->dump()));
+  return found->get<std::string>();
 }
 
 int64_t whole(const json& value, const char* key, const std::string& who) {
@@ -119,20 +132,28 @@ std::vector<std::string> labels_of(const json& labels, const std::string& who) {
 }
 
 HubConfig of_transformers(const json& all, const std::string& who) {
-  auto type = all.at("model_type").get<std::string>();
+  std::string type = word(all, "model_type", who);
   const json* model = &all;
   if (type == "clip" || type == "siglip") {  // both towers: the picture's is an object of its own
     type += "_vision_model";
-    model = &all.at("vision_config");
-    check(model->is_object(), who, ": vision_config: expected an object");
+    const auto tower = all.find("vision_config");
+    check(tower != all.end() && tower->is_object(), who, ": vision_config: expected an object");
+    model = &*tower;
   }
   const auto kind = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return type == k.name; });
   check(kind != kinds.end(), who, ": model_type is ", quote(type), ", which is no ViT or Swin that is known");
   HubConfig out;
   out.kind_field = "model_type";
   out.kind = type;
-  out.facts.epsilon = model->value("layer_norm_eps", kind->epsilon);
-  out.facts.gelu = gelu_of(model->value("hidden_act", std::string(kind->activation)), who);
+  out.facts.epsilon = kind->epsilon;
+  if (const auto found = model->find("layer_norm_eps"); found != model->end()) {
+    check(found->is_number() && found->get<double>() > 0 && found->get<double>() < 1, who,
+          ": layer_norm_eps: expected a number between 0 and 1, got ", quote(found->dump()));
+    out.facts.epsilon = found->get<double>();
+  }
+  out.facts.gelu = gelu_of(word(*model, "hidden_act", who, kind->activation), who);
+  if (const auto found = model->find("num_channels"); found != model->end())
+    check(*found == 3, who, ": num_channels is ", quote(found->dump()), ", but only pictures of 3 are known");
   if (kind->heads) {
     const auto heads = model->find("num_attention_heads");
     out.facts.heads = heads == model->end() ? 12 : whole(*heads, "num_attention_heads", who);
@@ -150,12 +171,14 @@ HubConfig of_transformers(const json& all, const std::string& who) {
 }
 
 std::array<float, 3> three(const json& list, const char* key, const std::string& who) {
-  check(list.is_array() && list.size() == 3, who, ": ", key, ": expected three numbers");
+  check(list.is_array() && list.size() == 3 && list[0].is_number() && list[1].is_number() &&
+            list[2].is_number(),
+        who, ": ", key, ": expected three numbers");
   return {list[0].get<float>(), list[1].get<float>(), list[2].get<float>()};
 }
 
 HubConfig of_timm(const json& all, const std::string& who) {
-  const auto architecture = all.at("architecture").get<std::string>();
+  const std::string architecture = word(all, "architecture", who);
   HubConfig out;
   out.kind_field = "architecture";
   out.kind = architecture;
@@ -224,7 +247,7 @@ void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkp
   const bool same_program = hub.kind_field != "model_type" || !beside || in_transformers_names();
   check(same_program && is_of_kind(checkpoint.config, hub.kind), who, ": ", hub.kind_field, " is ",
         quote(hub.kind), ", but ", file, " is a ", checkpoint.dialect, ": ", describe(checkpoint.config),
-        "; give --backbone-config with its own config.json or the name of its family");
+        "; give --backbone-config with ", what_may_tell(checkpoint.dialect, checkpoint.config));
   const json config = json::parse(config_to_json(checkpoint.config));
   for (const Claim& claim : hub.claims) {
     json told = json::parse(claim.value);
@@ -241,8 +264,13 @@ void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkp
 
 HubConfig hub_config_from_json(std::string_view words, const std::string& who) {
   try {
-    const json all = json::parse(words, [&](int depth, json::parse_event_t, const json&) {
+    std::map<int, std::set<std::string>> keys;  // of the objects that are open, by depth
+    const json all = json::parse(words, [&](int depth, json::parse_event_t event, const json& value) {
       check(depth <= 16, who, ": nested too deeply");
+      if (event == json::parse_event_t::object_start) keys[depth + 1].clear();
+      if (event == json::parse_event_t::key)
+        check(keys[depth].insert(value.get<std::string>()).second, who, ": ", quote(value.get<std::string>()),
+              " appears twice");
       return true;
     });
     check(all.is_object(), who, ": expected a JSON object");

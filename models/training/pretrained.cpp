@@ -26,25 +26,13 @@ std::string words_of(const std::string& path) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// The file of this name in the checkpoint's folder; empty if there is none.
+// The file of this name in the checkpoint's folder; empty if there is none. What cannot be read there is not passed over.
 std::string beside(const std::string& source, const char* name) {
   const std::filesystem::path path = std::filesystem::path(source).parent_path() / name;
   std::error_code problem;
-  return std::filesystem::is_regular_file(path, problem) ? path.string() : "";
+  return std::filesystem::exists(std::filesystem::symlink_status(path, problem)) ? path.string() : "";
 }
 #endif
-
-// The preset of a family at the size that the net sees: the one that it has for that size, else its usual one, scaled.
-// Empty for an unknown family.
-std::string preset_for(const std::string& family, int64_t size) {
-  const std::string sized = text(family, "-", size);
-  for (const std::string& name : {sized, family})
-    for (const PreprocessPreset& preset : preprocess_presets()) {
-      if (name != preset.name) continue;
-      return to_json(at_size(preset.preprocess, size));
-    }
-  return {};
-}
 
 // torchvision's Swins of three sizes were trained on squares of three sizes.
 std::string family_of(const Checkpoint& checkpoint) {
@@ -101,20 +89,26 @@ std::string resize_positions(TensorFile& file, const TransformerConfig& config, 
     check(!hints.positions, "--positions: a Swin has no position embedding");
     return {};
   }
-  const int64_t size = hints.image_size != 0 ? hints.image_size : known_size(hints.known, *vit),
-                old = vit->image_size / vit->patch;
+  std::optional<Preprocess> pictures;
+  if (const auto stored = file.metadata.find("preprocess"); stored != file.metadata.end())
+    pictures = preprocess_from_json(stored->second);
+  int64_t size = hints.image_size != 0 ? hints.image_size : known_size(hints.known, *vit);
+  // To larger ones only if somebody asks for them: no file makes a net greater than it is.
+  if (hints.image_size == 0 && hints.known.empty() && !hints.as_stored && pictures &&
+      pictures->size < vit->image_size && file.metadata.contains("any_size"))
+    size = pictures->size;
+  const int64_t old = vit->image_size / vit->patch;
   const PositionFilter filter = filter_of(file, hints);
   if (size == vit->image_size) {
+    if (hints.image_size != 0 && pictures && pictures->size != size)
+      file.metadata["preprocess"] = to_json(pictures_at(file.metadata, *pictures, size));
     check(!hints.positions, "--positions: the net was trained for ", size,
           " pixels; its positions are resampled if --image-size names another size");
     return text(old, " x ", old, "; for another --image-size resampled as ", name_of(filter));
   }
   file = with_image_size(std::move(file), *vit, size, filter);
   file.metadata["resampled"] = name_of(filter);
-  if (const auto stored = file.metadata.find("preprocess"); stored != file.metadata.end()) {
-    const Preprocess preprocess = preprocess_from_json(stored->second);
-    if (preprocess.size == vit->image_size) stored->second = to_json(at_size(preprocess, size));
-  }
+  if (pictures) file.metadata["preprocess"] = to_json(pictures_at(file.metadata, *pictures, size));
   const int64_t now = size / vit->patch;
   return text(old, " x ", old, ", resampled to ", now, " x ", now, " as ", name_of(filter));
 }
@@ -126,6 +120,15 @@ bool own(const TensorFile& file) {
 }
 
 }  // namespace
+
+Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const Preprocess& preprocess,
+                       int64_t size) {
+  if (const auto family = metadata.find("pictures"); family != metadata.end()) {
+    const auto told = preprocess_preset_at(family->second, preprocess.size);
+    if (told && to_json(*told) == to_json(preprocess)) return *preprocess_preset_at(family->second, size);
+  }
+  return at_size(preprocess, size);
+}
 
 Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints) {
   Pretrained out;
@@ -141,6 +144,7 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   HubConfig hub;
   Facts given = facts_from(hints.known);
   std::string preprocess;
+  bool processor = false;  // it is transformers' that told it
   const std::string family = hints.config.ends_with(".json") ? "" : hints.config;
   std::string hub_path;
 #ifdef VITRINE_FILES
@@ -152,12 +156,15 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     overlay(given, hub.facts);
     preprocess = hub.preprocess;
     out.told_by.push_back(hub_path);
+    out.read.push_back(hub_path);
   }
   // Beside the config.json that tells, if one does, wherever it lies.
   if (const std::string path = beside(hub_path.empty() ? source : hub_path, "preprocessor_config.json");
       (hints.config.empty() || !hub_path.empty()) && !path.empty()) {
     preprocess = to_json(preprocess_from_hugging_face(words_of(path)));
+    processor = true;
     out.told_by.push_back(path);
+    out.read.push_back(path);
   }
 #else
   check(!hints.config.ends_with(".json"), "--backbone-config: this build reads no files; name a family");
@@ -184,13 +191,21 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   out.left_out = std::move(checkpoint.left_out);
   canonical.metadata["dialect"] = out.dialect;
   if (checkpoint.facts.positions) canonical.metadata["positions"] = name_of(*checkpoint.facts.positions);
-  if (!preprocess.empty()) canonical.metadata["preprocess"] = preprocess;
+  if (!preprocess.empty()) {
+    const auto* vit = std::get_if<VitConfig>(&checkpoint.config);
+    canonical.metadata["preprocess"] =
+        vit == nullptr ? preprocess
+                       : to_json(without_rest(preprocess_from_json(preprocess), vit->image_size, vit->patch));
+    if (processor && checkpoint.facts.preprocess == "dinov2") canonical.metadata["any_size"] = "true";
+  }
+  if (preprocess.empty()) {
+    const std::string pictures = family_of(checkpoint);
+    if (const auto usual = preprocess_preset_at(pictures, image_size(checkpoint.config))) {
+      canonical.metadata["preprocess"] = to_json(*usual);
+      canonical.metadata["pictures"] = pictures;
+    }
+  }
   out.positions = resize_positions(canonical, checkpoint.config, hints);
-  if (preprocess.empty())
-    if (const std::string own =
-            preset_for(family_of(checkpoint), image_size(transformer_config_of(canonical)));
-        !own.empty())
-      canonical.metadata["preprocess"] = own;
   if (!hub.class_names.empty() &&
       static_cast<int64_t>(hub.class_names.size()) == class_count(checkpoint.config))
     canonical.metadata["class_names"] = nlohmann::json(hub.class_names).dump();

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "data/preprocess.h"
 #include "models/backbone.h"
 #include "models/checkpoints/checkpoint.h"
 
@@ -21,6 +22,8 @@ struct BackboneHints {
   // The configuration that it had when a task was tuned on it and how its positions were resampled (tuned.h), if nobody
   // tells better.
   std::string known{}, known_positions{};
+  // The positions as they are stored, also of a net that is used at the size of its pictures: for writing it anew.
+  bool as_stored = false;
   // What nobody tells is no error, but stands in Pretrained::unsettled; the net computes something else then.
   bool only_look = false;
 };
@@ -29,17 +32,26 @@ struct Pretrained {
   Backbone backbone;
   std::string dialect;                 // "ViT in Hugging Face's names"
   std::vector<std::string> told_by;    // what beside the tensors told of it, "config.json" for example
+  std::vector<std::string> read;       // of these, the paths of files
   std::vector<LeftOut> left_out;       // tensors that the net has no use for
   std::string positions;               // "14 x 14, resampled to 24 x 24 as bicubic"; empty: a Swin
   std::vector<Unsettled> unsettled{};  // with only_look: what nobody tells
 };
 
+// How pictures are prepared at another size, if this is how they are at their own: as the family that the metadata name
+// ("pictures") has it, else in proportion.
+Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const Preprocess& preprocess,
+                       int64_t size);
+
 // A backbone in whatever dialect (checkpoint.h: canonical_form), and from the folder of `source`, if they are there,
 // Hugging Face's config.json (or timm's) and preprocessor_config.json, the latter from the folder of the config.json
 // that `hints` name, if they do. `hints` go before what these tell. Its
-// metadata then holds "dialect", "preprocess" if that is known (preprocess_of asks for it otherwise), and "class_names",
+// metadata then holds "dialect", "preprocess" if that is known (preprocess_of asks for it otherwise), with "pictures", the
+// preset that it is, unless a file tells it, and "class_names",
 // a JSON list, if config.json names the classes of its head. A ViT's says how its program resamples positions
-// ("positions") and, if they were resampled, how that was done ("resampled"). A Swin takes pictures of any size, so
+// ("positions") and, if they were resampled, how that was done ("resampled"). Transformers' DINOv2 resamples them for
+// whatever picture comes, and its processor makes smaller ones than those of its training: such a net ("any_size") is
+// used at the size of its pictures unless `hints` say otherwise. A Swin takes pictures of any size, so
 // `image_size` changes nothing of it. Files of Vitrine's own are complete: a config is refused.
 // Throws as canonical_form and make_backbone do, if anything is unsettled, and if a file that was named or stands beside
 // is not as it must be or contradicts the weights.

@@ -350,6 +350,49 @@ def vision():
     remember("torchvision-vit-older.pth", c, heads=2)
 
 
+def authors(name):
+    """The name that torchvision's `name` has in the files of Swin's authors."""
+    parts = name.split(".")
+    if parts[0] != "features":
+        return name
+    n = int(parts[1])
+    if n == 0:
+        return "patch_embed." + {"0": "proj", "2": "norm"}[parts[2]] + "." + parts[3]
+    if n % 2 == 0:
+        return f"layers.{n // 2 - 1}.downsample." + ".".join(parts[2:])
+    tail = ".".join(parts[3:]).replace("mlp.0", "mlp.fc1").replace("mlp.3", "mlp.fc2")
+    return f"layers.{n // 2}.blocks.{parts[2]}.{tail}"
+
+
+def small_swin():
+    """Maps of 8, 4 and 2 for windows of 4: Microsoft's program (SwinTransformerBlock: `if min(self.input_resolution) <=
+    self.window_size`) and timm's make the last stage's window, and its table, 2 and shift neither of the last two stages."""
+    vision = torchvision.models.swin_transformer
+    net = vision.SwinTransformer([4, 4], 8, [2, 2, 2], [2, 4, 4], [4, 4], num_classes=5, stochastic_depth_prob=0.0)
+    side = 8
+    for stage, index in enumerate((1, 3, 5)):
+        for number in range(2):
+            window = min(4, side)
+            shift = 2 if number == 1 and side > 4 else 0
+            net.features[index][number] = vision.SwinTransformerBlock(8 << stage, (2, 4, 4)[stage], [window] * 2, [shift] * 2,
+                                                                      norm_layer=lambda d: torch.nn.LayerNorm(d, eps=1e-5))
+        side //= 2
+    net.eval()
+    state = {k: numbers(k, list(t.shape)).float() if t.is_floating_point() else t for k, t in net.state_dict().items()}
+    net.load_state_dict(state)
+    result = net.double()(numbers("images", [2, 3, 32, 32])).detach()
+    ms = {authors(k): t for k, t in state.items() if t.is_floating_point()}
+    torch.save({"model": ms}, here / "swin-small.pth")
+    new = {k.replace("layers.1.downsample", "layers.2.downsample").replace("layers.0.downsample", "layers.1.downsample").replace(
+        "head.", "head.fc."): t for k, t in ms.items()}
+    save_safetensors("timm-swin-small.safetensors", new)
+    config = dict(model="swin", image_size=32, patch=4, width=8, depths=[2, 2, 2], heads=[2, 4, 4], window=4, windows=[4, 4, 2],
+                  mlp_ratio=4, classes=5, gelu="erf", epsilon=1e-5)
+    for file, padding in (("swin-small.pth", "before-roll"), ("timm-swin-small.safetensors", "after-roll")):
+        configs[file] = json.dumps({"config": dict(config, padding=padding), "told": {}})
+        logits[file] = result
+
+
 def swin():
     net = torchvision.models.swin_transformer.SwinTransformer([4, 4], 8, [2, 2], [2, 4], [4, 4], num_classes=5).eval()
     state = collections.OrderedDict()
@@ -358,20 +401,10 @@ def swin():
         state[name] = numbers(name, list(tensor.shape)).float() if floating else tensor
     net.load_state_dict(state)
     result = net.double()(numbers("images", [2, 3, 32, 32])).detach()
+    # A last map of 2 x 2 under windows of 4, which stay and are filled up in torchvision.
+    logits["torchvision-swin.pth at 16 pixels"] = net(numbers("images", [2, 3, 16, 16])).detach()
     floats = {k: t for k, t in state.items() if t.is_floating_point()}
     index = {k: t for k, t in state.items() if not t.is_floating_point()}
-
-    def authors(name):
-        parts = name.split(".")
-        if parts[0] != "features":
-            return name
-        n = int(parts[1])
-        if n == 0:
-            return "patch_embed." + {"0": "proj", "2": "norm"}[parts[2]] + "." + parts[3]
-        if n % 2 == 0:
-            return f"layers.{n // 2 - 1}.downsample." + ".".join(parts[2:])
-        tail = ".".join(parts[3:]).replace("mlp.0", "mlp.fc1").replace("mlp.3", "mlp.fc2")
-        return f"layers.{n // 2}.blocks.{parts[2]}.{tail}"
 
     ms = {authors(k): t for k, t in floats.items()}
     buffers = {authors(k): t.reshape(16, 16) for k, t in index.items()}
@@ -421,5 +454,5 @@ def swin():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     here.mkdir(exist_ok=True)
-    google(), timm_and_research(), hugging_face(), clip(), vision(), swin()
+    google(), timm_and_research(), hugging_face(), clip(), vision(), swin(), small_swin()
     make_vit.write(here / "expected.safetensors", logits, configs)
