@@ -6,8 +6,10 @@
 //   name = "flowers"                     # required, different from all others
 //   data = "folder:$PICTURES/flowers"    # required, as open_dataset takes it
 //   group = "natural"                    # any name; tables give the mean of each group [ungrouped]
-//   train_limit = 1000                   # use only so many training images, equally many of each class [all]
-//   val = 200                            # split so many off them for validation [the data's own split]
+//   train_limit = 1000                   # learn from so many images, val among them, equally many of each class
+//                                        # [1000; all of data that have a val of their own]
+//   val = 200                            # so many of them to choose settings, from the data's own val if there is one
+//                                        # [a fifth; all of the data's own val if there is no train_limit]
 //   classes = 5                          # how many there must be, which is checked on opening [not checked]
 //   metric = "top1"                      # or top5, or mean-class: the mean of the classes' accuracies [top1]
 //   resize = "squash"                    # or crop, or own: as the backbone's pictures were [own]

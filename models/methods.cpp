@@ -117,15 +117,28 @@ TunedConfig method_from_text(const std::string& given) {
     config.prompts.gated = config.method == Method::vpt_gated;
     return config;
   }
+  // In words that can be given: "adapter" alone is adapter-8.
+  std::string lower = name, list, guess;
+  for (char& c : lower)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   std::vector<std::string_view> names;
-  std::string list;
   for (const Known& method : methods) {
     names.push_back(method.name);
-    list += text(list.empty() ? "" : ", ", method.name, method.size > 0 ? "-N" : "");
+    list += text(list.empty() ? "" : ", ", method.name,
+                 method.size > 0 ? text(" (", method.name, "-", method.size, ")") : "");
   }
-  const std::string guess = nearest(name, names);
-  fail(Fault::input, "method: expected one of ", list, ", got ", quote(given),
-       guess.empty() ? "" : "; did you mean " + guess + "?");
+  for (const std::string& wanted : {lower, lower.substr(0, lower.rfind('-'))}) {
+    if (!guess.empty()) break;
+    const std::string near = nearest(wanted, names);
+    for (const Known& method : methods) {
+      if (method.name == near) guess = method.size > 0 ? text(method.name, "-", method.size) : near;
+      // A part of several names: all of them.
+      if (near.empty() && std::string_view(method.name).starts_with(wanted + "-"))
+        guess += text(guess.empty() ? "" : " or ", method.name);
+    }
+  }
+  fail(Fault::input, "method: expected one of ", list, ", or one of these with another number; got ",
+       quote(given), guess.empty() ? "" : "; did you mean " + guess + "?");
 }
 
 TunedConfig for_classes(TunedConfig config, int64_t classes) {

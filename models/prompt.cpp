@@ -53,13 +53,14 @@ void check_prompts(const PromptConfig& given, const PromptPlaces& places) {
   check(c.dropout >= 0 && c.dropout < 1, "prompts: dropout ", c.dropout, " is not in [0, 1)");
   check(c.projection >= 0 && c.projection <= 1 << 16, "prompts: projection ", c.projection,
         " makes no sense");
-  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(), "prompts: no blocks from ", c.first,
-        " to before ", c.last, " among ", places.blocks());
-  check(whole || (deep && places.tokens > 0), "prompts: only deep ones of a ViT can leave out blocks");
-  check(!c.shared || deep, "prompts: only deep ones can be shared by all blocks");
+  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(), "prompts: expected blocks among 1-",
+        places.blocks(), ", got ", c.first + 1, "-", c.last);
+  check(whole || (deep && places.tokens > 0),
+        "prompts: only those of vpt-deep in a ViT can leave out blocks");
+  check(!c.shared || deep, "prompts: only those of vpt-deep can be shared by all blocks");
   check(!c.gated || !deep, "prompts: only shallow ones have gates");
   check(c.location != PromptLocation::pixels || (!deep && c.projection == 0),
-        "prompts: only shallow ones without projection can be pixels");
+        "prompts: only those of vpt-shallow, without a projection, can be pixels");
   check(c.location != PromptLocation::add || (!c.gated && c.pooling != PromptPooling::prompts),
         "prompts: those that are added to tokens have no gates and cannot be pooled");
 }

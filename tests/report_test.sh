@@ -77,6 +77,7 @@ cp a/report.html once.html
 "$vitrine" report a --images 8 --embedding 200 --threads 1 >/dev/null 2>&1
 check_case "the page is the same again, with one thread" cmp a/report.html once.html
 check_case "without pictures" eval '"$vitrine" report a --images 0 --embedding 0 --out bare.html && sound bare.html && grep -q "No picture was asked for" bare.html'
+mkdir pages
 check_case "another split, elsewhere" eval 'json report a --split train --images 2 --embedding 50 --out pages/train.html && holds "j[\"samples\"] == 1000" && sound pages/train.html'
 mkdir old && cp a/task.safetensors a/metrics.jsonl old
 check_case "a run that does not tell its data has curves" eval '"$vitrine" report old 2>err && grep -q "without --data SPEC" err && sound old/report.html && grep -q "id=\"curves\"" old/report.html && ! grep -q "id=\"confusion\"" old/report.html'
@@ -84,6 +85,40 @@ check_case "... and pictures with --data" eval '"$vitrine" report old --data syn
 check_case "no run there" refuses "is not the folder of a run" "$vitrine" report nowhere
 mkdir empty
 check_case "a folder without a task" refuses "task.safetensors" "$vitrine" report empty
+check_case "the page tells how pictures were chosen and prepared" grep -q -- '--train-limit 240 --val 40' a/report.html
+check_case "... prepared" grep -Eq '32 x 32 pixels: ' a/report.html
+check_case "a folder that is not there is made by nobody" refuses "there is no folder 'no'" "$vitrine" report a --images 0 --embedding 0 --out no/page.html
+mkdir unfinished && cp a/metrics.jsonl unfinished
+check_case "a run that was killed" refuses "has not come to its end" "$vitrine" report unfinished
+
+# --- a run of a sweep ---
+sweep() { "$vitrine" sweep --data synthetic:shapes --train-sizes 40 --methods linear,vpt-shallow --lr 1e-2 --prompts 2 --epochs 2 --seeds 1 "$@"; }
+check_case "a sweep that keeps its tasks" sweep --out kept --keep-tasks
+check_case "a sweep's folder is no run" refuses "is the folder of a sweep" "$vitrine" report kept
+check_case "what tells its runs" eval '"$vitrine" table kept --runs --format csv >out; [[ $(grep -c "task.safetensors$" out) == 2 ]]'
+of_sweep=kept/runs/$(grep ',vpt-shallow,' out | cut -d , -f 1)
+check_case "a report of its run" json report "$of_sweep" --images 4 --embedding 50
+check_case "has pictures of its data" holds 'j["samples"] == 500 and j["data"] == "synthetic:shapes" and j["mistakes"] == 4'
+cp out reported
+check_case "its accuracy is the sweep's" \
+  "$python" -c 'import json, sys; r, e = json.load(open("reported")), json.load(open(sys.argv[1])); assert (r["accuracy"], r["loss"]) == (e["test"]["top1"], e["test"]["loss"]), (r, e)' "$of_sweep/result.json"
+check_case "... and curves and a title" eval 'grep -q "id=\"curves\"" "$of_sweep/report.html" && grep -q "vpt-shallow on shapes, seed 0" "$of_sweep/report.html"'
+rm "$of_sweep/run.json"
+check_case "of one whose sweep wrote no record, too" eval 'json report "$of_sweep" --images 0 --embedding 0 && holds "j[\"samples\"] == 500"'
+sweep --out bare >out 2>&1
+check_case "a run whose task was not kept" refuses "with --keep-tasks" "$vitrine" report "bare/runs/$(ls bare/runs | head -1)"
+
+# --- data that were named from another folder ---
+mkdir -p here/photos/{train,test}/{a,b}
+for at in train/a train/b test/a test/b; do printf 'BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\1\0\0\0\1\0\0\0\1\0\x18\0\0\0\0\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0%s1\1\0' "${at: -1}" >here/photos/$at/1.bmp; done
+(cd here && "$vitrine" tune --data folder:photos --method linear --epochs 1 >out 2>&1)
+check_case "a run is named as its data" test -s here/runs/photos-linear-1/task.safetensors
+check_case "relative data are found from elsewhere" json report here/runs/photos-linear-1 --images 1 --embedding 0
+(cd here && "$vitrine" tune --data mini:count --train-limit 16 --no-test --method linear --epochs 1 --tensorboard >out 2>&1)
+check_case "drawn data, too" test -s here/runs/mini-count-linear-1/task.safetensors
+check_case "tune names all of its files" grep -Eq 'runs/mini-count-linear-1/run.json' here/out
+check_case "... the event file and how to look at it" eval 'grep -Eq "events.out.tfevents" here/out && grep -q "tensorboard --logdir runs/mini-count-linear-1" here/out'
+
 check_case "which run" refuses "expected one RUN" "$vitrine" report
 check_case "other data" refuses "class 0 is 'circle' in the task, but 'red'" "$vitrine" report a --data synthetic:colors
 cp -r a damaged && echo '{"epoch": 9' >>damaged/metrics.jsonl

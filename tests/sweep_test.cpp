@@ -684,6 +684,24 @@ TEST_CASE("sweep: search, final runs and ledger; features go through the net onc
   }
 }
 
+TEST_CASE("sweep: the time that is left is told by the images that runs go through") {
+  const Folder folder("sweep-left");
+  Made made(folder.path);
+  made.config.plan.tasks = {task_of("colors", 48), task_of("stripes", 480)};
+  made.config.plan.changes.learning_rates = {1e-2};
+  made.config.plan.seeds = 1;
+  std::vector<std::pair<double, double>> seen;  // of each run its seconds, and what was said to be left
+  SweepHooks hooks;
+  hooks.finished = [&](const LedgerLine& line, const SweepCounts& counts) {
+    seen.emplace_back(line.seconds, counts.seconds_left);
+  };
+  sweep(made.config, hooks);
+  REQUIRE(seen.size() == 2);
+  const double images = 48 * 2 + 500, more = 480 * 2 + 500;  // two epochs and a test
+  CHECK(seen[0].second == doctest::Approx(seen[0].first * more / images));
+  CHECK(seen[1].second == 0);
+}
+
 TEST_CASE("sweep: prompts that start from class tokens are as many as each task has classes") {
   const Folder folder("sweep-class-tokens");
   Made made(folder.path);
@@ -715,9 +733,9 @@ TEST_CASE("sweep: embedded pictures are kept where they fit beside the prepared 
   const Folder whole("sweep-cache");
   Made made(whole.path);
   made.config.plan.methods = {"vpt-deep"};
-  const size_t pictures = (48 + 200 + 500) * 32 * 32 * 3, one = embedded_bytes(made.config.plan.net, 32);
+  const size_t pictures = (48 + 500) * 32 * 32 * 3, one = embedded_bytes(made.config.plan.net, 32);
   const SweepResult all = sweep(made.config, {});
-  CHECK(all.embedded_computed == 48 + 200 + 500);
+  CHECK(all.embedded_computed == 48 + 500);
   const std::vector<std::string> expected = without_times(all.ledger);
   const auto with_cache = [&](size_t cache) {
     const Folder folder("sweep-less-cache");
@@ -727,9 +745,9 @@ TEST_CASE("sweep: embedded pictures are kept where they fit beside the prepared 
     CHECK(without_times(result.ledger) == expected);
     return result.embedded_computed;
   };
-  CHECK(with_cache(pictures + (48 + 200) * one - 1) == 0);
-  CHECK(with_cache(pictures + (48 + 200) * one) == 48 + 200);
-  CHECK(with_cache(pictures + (48 + 200 + 500) * one) == 48 + 200 + 500);
+  CHECK(with_cache(pictures + 48 * one - 1) == 0);
+  CHECK(with_cache(pictures + 48 * one) == 48);
+  CHECK(with_cache(pictures + (48 + 500) * one) == 48 + 500);
   CHECK(with_cache(0) == 0);
 }
 

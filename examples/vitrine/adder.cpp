@@ -43,9 +43,12 @@ namespace {
 void read_blocks(const std::string& words, PromptConfig& prompts) {
   const size_t dash = words.find('-');
   check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got ", quote(words));
+  check(!words.starts_with("0-"), "--prompt-blocks: the first block is 1, got ", quote(words));
   const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
   prompts.first = first - 1;
-  prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), first, 1 << 20);
+  prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), 1, 1 << 20);
+  check(prompts.last >= first, "--prompt-blocks: expected the first block and then the last, got ",
+        quote(words));
 }
 
 }  // namespace
@@ -62,13 +65,51 @@ void Adder::prompt_variant(PromptConfig& variant) {
   flag("--prompt-shared", "vpt-deep: the same prompts in all blocks", variant.shared);
 }
 
+namespace {
+
+constexpr size_t width = 80;  // what a terminal shows of a line
+
+// `left` and the words of `right` beside it from `column` on, in lines of a terminal.
+std::string beside(std::string left, const std::string& right, size_t column) {
+  std::string out;
+  if (column > 0 && left.size() + 2 > column) {
+    out = left + "\n";
+    left.clear();
+  }
+  left.resize(column, ' ');
+  bool empty = true;  // of words
+  for (size_t begin = 0; begin < right.size();) {
+    const size_t from = std::min(right.find_first_not_of(" \n", begin), right.size()),
+                 end = std::min(right.find_first_of(" \n", from), right.size());
+    const std::string word = right.substr(from, end - from);
+    begin = end;
+    if (word.empty()) break;
+    if (!empty && left.size() + 1 + word.size() > width) {
+      out += left + "\n";
+      left.assign(column, ' ');
+      empty = true;
+    }
+    left += text(empty ? "" : " ", word);
+    empty = false;
+  }
+  return text(out, left, "\n");
+}
+
+}  // namespace
+
 std::string help_of(const CLI::App& app, const std::string& usage,
                     const std::vector<std::string>& explained) {
-  constexpr size_t column = 30, width = 100;
   std::string more, line;
-  std::string out = text("vitrine ", usage, "\n", app.get_description(), "\n");
+  constexpr size_t column = 28;  // where explanations begin
+  std::string out = text("vitrine ", usage, "\n");
+  const std::string what = app.get_description();
+  for (size_t begin = 0; begin < what.size();) {
+    const size_t end = std::min(what.find('\n', begin), what.size());
+    out += beside("", what.substr(begin, end - begin), 0);
+    begin = end + 1;
+  }
   for (const std::string& group : app.get_groups()) {
-    out += text("\n", group, ":\n");
+    bool headed = false;
     for (const CLI::Option* option : app.get_options()) {
       if (option->get_group() != group || option->get_positional()) continue;
       const std::string& name = option->get_name();
@@ -77,10 +118,10 @@ std::string help_of(const CLI::App& app, const std::string& usage,
         line += text(line.empty() ? "  " : " ", name);
         continue;
       }
+      if (!std::exchange(headed, true)) out += text("\n", group, ":\n");
       std::string left = "  " + option->get_name();
       if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
-      left.resize(std::max(column, left.size() + 1), ' ');
-      out += left + option->get_description() + "\n";
+      out += beside(left, option->get_description(), column);
     }
   }
   if (!line.empty())

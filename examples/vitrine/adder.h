@@ -181,9 +181,10 @@ class Adder {
     count("--image-size", "N", size_what, hints.image_size, 1, 4096);
     std::vector<std::pair<std::string_view, std::optional<PositionFilter>>> filters;
     for (const PositionFilter filter : all_position_filters) filters.emplace_back(name_of(filter), filter);
-    one_of<std::optional<PositionFilter>>(
-        "--positions", "FILTER", "resamples a ViT's positions: bicubic, bilinear, ... [its program's]",
-        hints.positions, filters);
+    one_of<std::optional<PositionFilter>>("--positions", "FILTER",
+                                          "how a ViT's position embeddings are resized for another "
+                                          "--image-size: bicubic, bilinear, ... [as its program does]",
+                                          hints.positions, filters);
   }
   void placement(Placement& place) {
     device(place);

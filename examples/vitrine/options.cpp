@@ -14,31 +14,30 @@ namespace {
 
 constexpr const char* overview =
     "vitrine: small trainable prompts in front of a frozen Vision Transformer\n\n"
-    "  vitrine tune      train prompts and a head for a data set; writes a small task file\n"
-    "  vitrine sweep     methods by tasks: settings are searched, every seed is tested once\n"
+    "  vitrine tune      train prompts and a head for a data set: a small task file\n"
+    "  vitrine sweep     methods by tasks: settings are searched, seeds tested once\n"
     "  vitrine table     the table of such a comparison, beside the paper's\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
-    "  vitrine report    a run as one HTML page: curves, mistakes, attention, features\n"
-    "  vitrine inspect   what a backbone, a task file or another file of tensors holds\n"
-    "  vitrine convert   writes a backbone as one safetensors file, with its configuration\n"
+    "  vitrine report    a run as an HTML page: curves, mistakes, attention, features\n"
+    "  vitrine inspect   what a backbone, a task file or other tensors hold\n"
+    "  vitrine convert   writes a backbone as one safetensors file\n"
     "  vitrine pretrain  a backbone from nothing, out of pictures drawn by formulas\n"
-    "  vitrine bench     speed of a step, a pass, the matrix product and of opening a checkpoint; memory\n"
-    "                    of a step: bench step, infer, gemm, load, memory\n\n"
-    "  vitrine COMMAND --help tells more (vitrine tune --help all: every option), vitrine --version which\n"
-    "  version this is.\n"
+    "  vitrine bench     speed of a step, a pass, the matrix product and of opening a\n"
+    "                    checkpoint; memory: bench step, infer, gemm, load, memory\n\n"
+    "  vitrine COMMAND --help tells more (vitrine tune --help all: every option),\n"
+    "  vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
-    "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed, 3 training diverged,\n"
-    "4 not enough memory or no such device, 130 or 143 stopped by a signal (tune, sweep and pretrain --state "
-    "save "
-    "first).\n";
+    "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed,\n"
+    "3 training diverged, 4 not enough memory or no such device, 130 or 143 stopped by\n"
+    "a signal (tune, sweep and pretrain --state save first).\n";
 
 constexpr const char* bench_overview =
     "vitrine bench: how fast this machine is at it, and what it needs\n\n"
     "  vitrine bench step   one training step: forward, loss, backward, optimizer\n"
     "  vitrine bench infer  one forward pass of a tuned model\n"
     "  vitrine bench gemm   the matrix product, and the peak of the arithmetic units\n"
-    "  vitrine bench memory what a training step needs, by how much is computed again in backward\n"
+    "  vitrine bench memory a step's memory, by how much is computed again in backward\n"
     "  vitrine bench load   opening a checkpoint\n\n"
     "  vitrine bench step --help tells more, and so on.\n";
 
@@ -46,26 +45,17 @@ constexpr const char* backbone_what = "a ViT's or Swin's file or folder, builtin
 constexpr const char* task_backbone_what = "the backbone [the one that the task file names]";
 constexpr const char* size_what = "side in pixels of the squares that the net sees [as it was trained]";
 constexpr const char* data_what =
-    "folder:DIR, vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR,\n"
-    "                              fashion-mnist:DIR, tensors:FILE, synthetic:shapes|stripes|colors,\n"
-    "                              mini:creatures|textures|cells|terrain|count|position|orientation|\n"
-    "                              distance (required);\n"
-    "                              folder: DIR/train|val|test/<class>/* or DIR/<class>/*";
+    "folder:DIR (DIR/train|val|test/CLASS/* or DIR/CLASS/*), vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR, "
+    "fashion-mnist:DIR, tensors:FILE, synthetic:shapes (or stripes, colors), mini:count (or creatures, "
+    "textures, "
+    "cells, terrain, position, orientation, distance; mini:count?test=N tests N) (required)";
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
-  add.often_used({"--backbone",     "--backbone-config",
-                  "--image-size",   "--device",
-                  "--data",         "--train-limit",
-                  "--val",          "--exif",
-                  "--flip",         "--method",
-                  "--prompts",      "--init",
-                  "--epochs",       "--batch",
-                  "--lr",           "--wd",
-                  "--seed",         "--out",
-                  "--resume",       "--no-test",
-                  "--memory-limit", "--threads",
-                  "--json"});
+  add.often_used({"--backbone",     "--image-size", "--device",  "--data", "--train-limit", "--val",
+                  "--flip",         "--method",     "--prompts", "--init", "--epochs",      "--batch",
+                  "--lr",           "--wd",         "--seed",    "--out",  "--resume",      "--no-test",
+                  "--memory-limit", "--threads",    "--json"});
   add.group("Backbone and data");
   add.path("--backbone", "FILE", backbone_what, o.backbone);
   add.hints(o.hints, size_what);
@@ -117,14 +107,14 @@ void add_tune(Adder& add, TuneOptions& o) {
              o.base_learning_rate)
       ->excludes(absolute);
   add.number("--wd", "W", "weight decay [0.0001; adamw full 0.05; sgd linear 0]", o.weight_decay);
-  add.number("--clip", "G", "largest gradient norm [none]", c.clip);
+  add.number("--clip", "G", "longer gradients are cut to this norm [none]", c.clip);
   add.one_of<Schedule>("--schedule", "cosine|constant", "learning rate after the warm-up [cosine]",
                        c.schedule, {{"cosine", Schedule::cosine}, {"constant", Schedule::constant}});
   add.number("--warmup", "E", "epochs of rising learning rate [a tenth, at most 5]", o.warmup, 0, 1 << 20);
   add.number("--label-smoothing", "S", "share of the target spread over all classes [0]", c.smoothing, 0,
              0.999999);
-  add.one_of<bool>("--class-weights", "balanced|none", "weigh rare classes more [none]", c.balance_classes,
-                   {{"balanced", true}, {"none", false}});
+  add.one_of<bool>("--class-weights", "balanced|none", "balanced: weigh rare classes more [none]",
+                   c.balance_classes, {{"balanced", true}, {"none", false}});
   add.one_of<bool>("--order", "shuffled|sequential", "of the images in an epoch [shuffled]", c.sequential,
                    {{"shuffled", false}, {"sequential", true}});
   add.seed("--seed", "of everything random but --data-seed's choice [0]", c.seed);
@@ -381,7 +371,7 @@ Request parse_bench(std::vector<std::string> words) {
   if (kind == "memory")
     return read<MemoryOptions>("bench", "bench memory [options]",
                                "The memory of a training step, with no, half and all blocks but the last "
-                               "computed again in\nbackward.",
+                               "computed again in backward.",
                                words, add_bench_memory);
   if (kind == "load")
     return read<LoadBenchOptions>("bench", "bench load FILE [options]",
@@ -427,14 +417,21 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     if (word == "--version") return version();
 
   if (name == "tune")
-    return read<TuneOptions>(
-        name, "tune --data SPEC [options]",
-        "Trains prompts and a head; the backbone stays as it is. Under mpirun processes share the work.",
-        words, add_tune);
+    return read<TuneOptions>(name, "tune --data SPEC [options]",
+                             "Trains prompts and a head for a data set, or what another --method says. Under "
+                             "mpirun processes share the "
+                             "work.",
+                             words, add_tune);
   if (name == "sweep")
     return read<SweepOptions>(
         name, "sweep --suite FILE --out DIR [options]",
-        "Compares methods on tasks: searches each one's settings, then tests every seed.", words, add_sweep);
+        "Compares methods on tasks: searches each one's settings, then tests every seed.\n"
+        "The same command goes on where it was stopped. Several of it, started at once, by mpirun or as a "
+        "job array, "
+        "share the work. docs/comparison.md tells the protocol, docs/data.md the keys of a suite, vitrine "
+        "table "
+        "prints the results.",
+        words, add_sweep);
   if (name == "table")
     return read<TableOptions>(name, "table FOLDER|LEDGER...",
                               "The table of what vitrine sweep found out, on standard output.", words,
@@ -451,7 +448,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     return read<ReportOptions>(
         name, "report RUN [options]",
         "One HTML page about a run folder of vitrine tune: curves, confusion, mistakes, "
-        "attention and\nfeatures. It needs nothing but itself to be shown.",
+        "attention and features. It needs nothing but itself to be shown.",
         words, add_report, nullptr, &ReportOptions::run, "RUN");
   if (name == "inspect")
     return read<InspectOptions>(name, "inspect FILE|builtin|builtin-swin",

@@ -56,11 +56,17 @@ void read_job_array(SweepOptions& o) {
 
 void add_sweep(Adder& add, SweepOptions& o) {
   read_job_array(o);
+  add.often_used({"--suite", "--data", "--tasks", "--methods", "--backbone", "--train-sizes", "--recipe",
+                  "--seeds", "--lr", "--wd", "--prompts", "--epochs", "--batch", "--out", "--show-plan",
+                  "--retry", "--keep-tasks", "--threads"});
   add.group("What is compared");
-  add.path("--suite", "FILE", "tasks and their groups, a TOML file", o.suite);
+  add.path("--suite", "FILE", "tasks and their groups, a TOML file such as suites/mini-vtab.toml", o.suite);
   add.each("--data", "SPEC", "a task by itself, as vitrine tune takes it; may stand several times", o.data);
   add_list(add, "--tasks", "LIST", "only these of the suite, by name", o.tasks);
-  add_list(add, "--methods", "LIST", "rows of the table [linear,vpt-shallow,vpt-deep,full]", o.methods);
+  add_list(add, "--methods", "LIST",
+           "rows of the table, as tune --method has them, and adapter, whose sizes recipe paper searches "
+           "[linear,vpt-shallow,vpt-deep,full]",
+           o.methods);
   add.path("--backbone", "FILE", "a ViT's or Swin's file, builtin or builtin-swin [builtin]", o.backbone);
   add.hints(o.hints, "side in pixels of the squares that the net sees [as it was trained]");
   add.placement(o.place);
@@ -70,13 +76,16 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
   add.group("How each is trained");
-  add.words("--recipe", "NAME", "paper, retuned or quick; --show-plan tells what they are [quick]",
+  add.words("--recipe", "NAME",
+            "what is searched, and how long is trained: paper (the paper's grids), retuned (one stronger "
+            "setting of later work) or quick (few and short, for small nets); --show-plan tells all [quick]",
             [&o](const std::string& words) { o.recipe = words; });
   add.count("--seeds", "N", "final runs of each method and task, with seeds 0 to N - 1 [3]", o.seeds, 1,
             1000);
   add_numbers(add, "--lr", "learning rates to try [all here: as the recipe has it]",
               o.changes.learning_rates);
-  add_numbers(add, "--base-lr", "the same for 256 images per step", o.changes.base_learning_rates);
+  add_numbers(add, "--base-lr", "the same for 256 images per step: R * batch / 256 is taken",
+              o.changes.base_learning_rates);
   add_numbers(add, "--wd", "weight decays to try", o.changes.weight_decays);
   add.counts("--prompts", "LIST", "prompt lengths to try", o.changes.prompts, 1 << 16);
   add.prompt_variant(o.changes.variant);
@@ -115,7 +124,9 @@ void add_table(Adder& add, TableOptions& o) {
       "--format", "F", "markdown, csv or json [as FILE ends, or else markdown]", o.format,
       {{"markdown", TableFormat::markdown}, {"csv", TableFormat::csv}, {"json", TableFormat::json}});
   add.one_of<PaperRows>("--paper", "ROWS",
-                        "the paper's beside: own (of its form), mae, moco-v3 or none [own]", o.paper,
+                        "which of the paper's numbers stand beside: own (those of a net of the same form), "
+                        "mae or moco-v3 (of a ViT-B/16 pretrained so), or none [own]",
+                        o.paper,
                         {{"own", PaperRows::of_form},
                          {"mae", PaperRows::mae},
                          {"moco-v3", PaperRows::moco_v3},

@@ -32,10 +32,10 @@ bool has_own_val(const SuiteTask& task);
 // a limit. A data set with a val of its own gives `val` of it (all of it; with a limit, a fifth of that), spread over the
 // classes, and of its train, class-balanced, what the limit leaves (all of it without a limit). From others train_limit
 // images (1,000 if the task has none; all, if there are fewer) are taken, class-balanced, and `val` of them, stratified
-// (a fifth if the task does not say), are set apart. Up to `cache` bytes are kept of it (and all features
-// of train and val): first of features, of `feature` bytes for each picture, then of prepared pictures, and if they leave enough, of the tokens that go into the first block,
-// of `embedded` bytes (0: none): of train and val all or none, of test as many as fit. Throws, naming the task, if it lacks
-// a test split or what it says of itself is not so.
+// (a fifth if the task does not say), are set apart. Up to `cache` bytes are kept of it (and all features of train and
+// val): first of features, of `feature` bytes for each picture, then of prepared pictures, and if they leave enough, of the
+// tokens that go into the first block, of `embedded` bytes (0: none): of train and val all or none, of test as many as fit.
+// Throws, naming the task, if it lacks a test split or what it says of itself is not so.
 SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_t data_seed, size_t cache,
                     const OpenOptions& open = {}, size_t embedded = 0, size_t feature = 0);
 
