@@ -53,8 +53,8 @@ void check_prompts(const PromptConfig& given, const PromptPlaces& places) {
   check(c.dropout >= 0 && c.dropout < 1, "prompts: dropout ", c.dropout, " is not in [0, 1)");
   check(c.projection >= 0 && c.projection <= 1 << 16, "prompts: projection ", c.projection,
         " makes no sense");
-  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(), "prompts: no blocks from ", c.first,
-        " to before ", c.last, " among ", places.blocks());
+  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(), "prompts: blocks ", c.first + 1, "-",
+        c.last, " are not among the backbone's 1-", places.blocks());
   check(whole || (deep && places.tokens > 0), "prompts: only deep ones of a ViT can leave out blocks");
   check(!c.shared || deep, "prompts: only deep ones can be shared by all blocks");
   check(!c.gated || !deep, "prompts: only shallow ones have gates");
