@@ -158,6 +158,14 @@ void check_method(const TunedConfig& config, const TransformerConfig& backbone) 
   if (config.method == Method::mlp)
     check(config.size >= 2 && config.size <= 64, "method ", method_text(config),
           ": expected 2 to 64 layers; one is method linear");
+  const auto* swin = std::get_if<SwinConfig>(&backbone);
+  const int64_t widest = feature_width(backbone), narrowest = swin ? swin->stage_width(0) : widest;
+  if (config.method == Method::adapter)
+    check(config.size <= widest, "method ", method_text(config), ": the backbone's width of ", widest,
+          " cannot be divided by more than itself");
+  if (config.method == Method::lora)
+    check(config.size <= narrowest, "method ", method_text(config), ": the backbone's width of ", narrowest,
+          " allows no greater rank");
   if (config.method == Method::cls) {
     const auto* vit = std::get_if<VitConfig>(&backbone);
     check(vit && vit->class_token, "method cls: this backbone has no class token");

@@ -61,7 +61,7 @@ TunedConfig for_classes(TunedConfig config, int64_t classes);
 // the image.
 bool keeps_embedding(const TunedConfig& config, const TransformerConfig& backbone);
 
-// Throws unless the method fits the backbone: its number, a class token to train, and prompts that start from class tokens
+// Throws unless the method fits the backbone: its number (of blocks at most all, a reduction or a rank at most the width), a class token to train, and prompts that start from class tokens
 // one for each class (where the classes are known).
 void check_method(const TunedConfig& config, const TransformerConfig& backbone);
 

@@ -183,7 +183,9 @@ TEST_CASE("class tokens: damaged pictures have no part in a mean; what does not 
   config.max_bad = 40;
   // A class without any keeps the prompt that it came with; the others are what they were.
   {
-    const Tensor some = start_of(backbone, empty, config), all = start_of(backbone, sound, config);
+    TuneData complete = empty;
+    complete.dataset = sound.dataset;
+    const Tensor some = start_of(backbone, empty, config), all = start_of(backbone, complete, config);
     TunedConfig fresh = config.model;
     fresh = for_classes(fresh, sound.dataset->classes());
     const TunedModel came(backbone, fresh, config.seed);

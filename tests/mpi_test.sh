@@ -88,7 +88,29 @@ check_case "a mistaken mpirun is noticed" fails 1 'take the mpirun that belongs 
 differently() {
   mpirun --oversubscribe -n 1 "$vitrine" "${tune[@]}" --out "$1" : -n 1 "$vitrine" "${tune[@]}" --out "$1" "${@:2}" </dev/null
 }
-check_case "another seed in one of them" fails 1 'process 1 of 2 has other settings than process 0: seed 0, given 1' differently seeds --seed 1
+check_case "another seed in one of them" fails 1 'process 1 of 2 was called with --seed 1, process 0 without it' differently seeds --seed 1
+# Whatever two are called with, they end together.
+beside() { # WORDS : WORDS
+  local words=() one=()
+  while [[ $1 != : ]]; do one+=("$1"); shift; done
+  shift
+  words=("$@")
+  timeout 60 mpirun --oversubscribe -n 1 "$vitrine" "${one[@]}" : -n 1 "$vitrine" "${words[@]}" </dev/null
+}
+check_case "a test in one of them alone" fails 1 'process 1 of 2 was called without --no-test, process 0 with --no-test' \
+  beside "${tune[@]}" --out alone : tune --data synthetic:shapes --train-limit 100 --batch 24 --epochs 1 --out alone
+check_case "and the other way round" fails 1 'process 1 of 2 was called with --no-test' \
+  beside tune --data synthetic:shapes --train-limit 100 --batch 24 --epochs 1 --out alone : "${tune[@]}" --out alone
+check_case "going on in one of them alone" fails 1 'process 1 of 2 was called with --resume' differently alone --resume
+check_case "another command in one of them" fails 1 'process 1 of 2 was called as vitrine sweep, process 0 as vitrine tune' \
+  beside "${tune[@]}" --out alone : sweep --data synthetic:shapes --out alone
+ends_all() { local got=0; "$@" >printed 2>&1 || got=$?; cat printed; [[ $got == 1 ]] && grep -q 'all processes must be called with the same words' printed; }
+check_case "--help in the first of them" ends_all beside tune --help : "${tune[@]}" --out alone
+check_case "--help in the second of them" ends_all beside "${tune[@]}" --out alone : tune --help
+check_case "--version in one of them" ends_all beside "${tune[@]}" --out alone : --version
+check_case "a wrong option in one of them" fails 1 "unknown option '--prompst'.*in process 1" differently alone --prompst 3
+check_case "no folder was made" test ! -e alone
+check_case "threads may differ" differently threads --threads 1
 check_case "one that has too little memory" fails 4 'memory-limit.*in process 1' differently limits --memory-limit 2M
 check_case "the first one cannot write" eval 'mkdir -p taken/task.safetensors/full && fails 2 task.safetensors on 2 "${tune[@]}" --out taken --resume'
 check_case "training diverges" fails 3 'loss became|NaN or infinite' on 2 "${tune[@]}" --method linear --optimizer sgd --lr 1e5 --wd 1e5 --out wild

@@ -17,58 +17,11 @@
 #include "models/training/sweep_data.h"
 #include "models/training/sweep_folder.h"
 #include "models/training/table.h"
-#include "tune_runs.h"
+#include "sweep_runs.h"
 
 namespace vitrine::testing {
 
 namespace {
-
-SuiteTask task_of(const std::string& name, int64_t limit = 48) {
-  SuiteTask task;
-  task.name = name;
-  task.group = "made up";
-  task.data = "synthetic:" + name;
-  task.train_limit = limit;
-  return task;
-}
-
-// A sweep of the small net.
-struct Made {
-  Backbone backbone = with_identity(small_backbone());
-  SweepConfig config;
-  explicit Made(const std::string& folder) {
-    PlanConfig& plan = config.plan;
-    plan.tasks = {task_of("colors")};
-    plan.methods = {"linear"};
-    plan.seeds = 2;
-    plan.changes.learning_rates = {1e-2, 1e-1};
-    plan.changes.prompts = {2};
-    plan.changes.epochs = 2;
-    plan.net = backbone.config;
-    plan.backbone_identity = backbone.identity;
-    plan.preprocess = preprocess_of(backbone);
-    plan.workers = 0;
-    config.out = folder;
-    config.backbone = [this](const TunedConfig&) -> const Backbone& { return backbone; };
-    config.version = "test";
-    config.poll_seconds = 0.05;
-  }
-};
-
-std::string text_of(const std::string& path) {
-  const std::vector<std::byte> bytes = read_file(path);
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-// All of a ledger but what a clock says.
-std::vector<std::string> without_times(const std::string& ledger) {
-  std::vector<std::string> out;
-  for (LedgerLine& line : read_ledger(ledger)) {
-    line.seconds = 0;
-    out.push_back(to_json(line));
-  }
-  return out;
-}
 
 LedgerLine line_of(double score, double rate, double decay = 0, int64_t trained = 10) {
   LedgerLine line;
@@ -156,6 +109,15 @@ TEST_CASE("sweep: recipes are the paper's grids, with rates for the batch of eac
   CHECK(adapters[47].method == "adapter-256");
   CHECK(grid("paper", "adapter-64", vit).size() == 16);
   CHECK(grid("quick", "mlp", vit)[0].method == "mlp-3");
+  // Sizes that the width does not allow: not searched, and refused if they are asked for.
+  TransformerConfig narrow = VitConfig{.image_size = 32, .patch = 8, .width = 64, .depth = 2, .heads = 2};
+  CHECK(grid("paper", "adapter", narrow).size() == 2 * 16);
+  CHECK(grid("paper", "adapter-64", narrow).size() == 16);
+  CHECK_THROWS_WITH_AS(grid("quick", "adapter-65", narrow),
+                       doctest::Contains("method adapter-65: the backbone's width of 64"), Error);
+  CHECK_THROWS_WITH_AS(grid("quick", "lora-65", narrow),
+                       doctest::Contains("method lora-65: the backbone's width of 64"), Error);
+  CHECK(grid("quick", "lora-64", narrow).size() == grid("quick", "lora-8", narrow).size());
   CHECK_THROWS_WITH_AS(grid("quick", "cls", swin), doctest::Contains("class token"), Error);
   GridChanges projected;
   projected.prompt_projection = 8;
@@ -168,6 +130,13 @@ TEST_CASE("sweep: recipes are the paper's grids, with rates for the batch of eac
   variant.variant = {.start = PromptStart::class_tokens};
   CHECK(grid("paper", "vpt-deep", vit, variant).size() == 40);  // there are no lengths to try
   CHECK_THROWS_WITH_AS(grid("paper", "vpt-deep", swin, variant), doctest::Contains("no class token"), Error);
+  GridChanges some;
+  some.variant = {.first = 0, .last = 13};
+  CHECK_THROWS_WITH_AS(grid("quick", "vpt-deep", vit, some),
+                       doctest::Contains("method vpt-deep: prompts: blocks 1-13 are not among"), Error);
+  some.variant = {.shared = true};
+  CHECK_THROWS_WITH_AS(grid("quick", "vpt-shallow", vit, some), doctest::Contains("method vpt-shallow: "),
+                       Error);
   variant.prompts = {10};
   CHECK_THROWS_WITH_AS(grid("paper", "vpt-deep", vit, variant), doctest::Contains("no other lengths"), Error);
   CHECK_THROWS_WITH_AS(recipe_of("papre", "linear"), doctest::Contains("did you mean paper"), Error);
@@ -244,7 +213,12 @@ TEST_CASE("sweep: a run's name depends on all that its result depends on, and on
   CHECK(make_plan(plan).cells[0].method == "mlp-3");
   PlanConfig sizes = plan;
   sizes.preset = "paper";
+  CHECK(make_plan(sizes).cells[1].method == "adapter-8");  // the width allows no other
+  sizes.net = preset("vit-b16");
+  sizes.preprocess.size = 224;
   CHECK(make_plan(sizes).cells[1].method == "adapter");
+  sizes.preprocess.size = 32;
+  CHECK_THROWS_AS(make_plan(sizes), Error);  // no run could see such pictures
   plan.methods = {"mlp", "mlp-3"};
   CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("methods 'mlp' and 'mlp-3' are the same here"),
                        Error);
@@ -669,19 +643,6 @@ TEST_CASE("sweep: search, final runs and ledger; features go through the net onc
     CHECK(done == std::vector<std::string>{lines[15].run});
     CHECK(without_times(other.path + "/ledger.jsonl") == whole);
   }
-  // Runs of other pictures are not added.
-  {
-    std::vector<LedgerLine> others = lines;
-    for (LedgerLine& line : others) line.data_digest = "other";
-    const Folder other("sweep-others");
-    made.config.out = other.path;
-    others.resize(1);
-    made.config.known = others;
-    const SweepResult mixed = sweep(made.config, {});
-    REQUIRE(mixed.failures.size() == 1);
-    CHECK(mixed.failures[0].find("its pictures are not those") != std::string::npos);
-    CHECK(mixed.counts.done == 1 + 8);
-  }
 }
 
 TEST_CASE("sweep: the time that is left is told by the images that runs go through") {
@@ -733,7 +694,9 @@ TEST_CASE("sweep: embedded pictures are kept where they fit beside the prepared 
   const Folder whole("sweep-cache");
   Made made(whole.path);
   made.config.plan.methods = {"vpt-deep"};
-  const size_t pictures = (48 + 500) * 32 * 32 * 3, one = embedded_bytes(made.config.plan.net, 32);
+  // Behind features, of which 16 numbers belong to each picture, and prepared pictures.
+  const size_t pictures = (48 + 500) * (32 * 32 * 3 + 16 * sizeof(float)),
+               one = embedded_bytes(made.config.plan.net, 32);
   const SweepResult all = sweep(made.config, {});
   CHECK(all.embedded_computed == 48 + 500);
   const std::vector<std::string> expected = without_times(all.ledger);

@@ -54,7 +54,16 @@ check_case "a plan with a task that is not there" says 1 "folder:nix" "$vitrine"
 check_case "lengths of prompts without prompts" says 1 'none of the methods has prompts' "$vitrine" sweep --data synthetic:colors --methods linear --prompts 5 --out x
 check_case "a method twice under two names" says 1 "'adapter' and 'adapter-8' are the same here" "$vitrine" sweep --data synthetic:colors --methods adapter,adapter-8 --out x
 check_case "a task twice" says 1 'a suite .* different names' "$vitrine" sweep --data folder:a/v --data folder:b/v --out x
-check_case "sizes that are searched" says 0 'adapter-8, adapter-64, adapter-256' "$vitrine" sweep --data synthetic:colors --methods adapter --recipe paper --show-plan
+check_case "sizes that are searched" says 0 'adapter-8, adapter-64; ' "$vitrine" sweep --data synthetic:colors --methods adapter --recipe paper --show-plan
+check_case "prompts of no method" says 1 'none of the methods has prompts: linear, full' "$vitrine" sweep --data synthetic:colors --methods linear,full --prompt-shared --out x
+plans() { "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --out x --show-plan "$@"; }
+check_case "blocks that there are not" says 1 'method vpt-deep: prompts: expected blocks among 1-2, got 1-9' plans --methods vpt-deep --prompt-blocks 1-9
+check_case "blocks the wrong way round" says 1 'smaller number first' plans --methods vpt-deep --prompt-blocks 2-1
+check_case "a rank beyond the width" says 1 'method lora-9999999999999: ' plans --methods lora-9999999999999
+check_case "a reduction beyond the width" says 1 'method adapter-99999: ' plans --methods adapter-99999
+check_case "a rate of nothing" says 1 '--lr: expected numbers above 0' plans --methods linear --lr 0
+cp tiny.safetensors $'caf\xe9.safetensors'
+check_case "a backbone whose name is no text" says 1 'is not UTF-8' "$vitrine" sweep --backbone $'caf\xe9.safetensors' --data synthetic:colors --out x
 check_case "an unknown recipe" says 1 'did you mean paper' small x --recipe papre
 check_case "an unknown method" says 1 'did you mean linear' "$vitrine" sweep --data synthetic:colors --methods linera --out x
 check_case "an unknown scheme" says 1 "synthetic" "$vitrine" sweep --data sinthetic:colors --out x
@@ -152,7 +161,36 @@ check_case "to the same ledger, too" same_ledger whole seeded
 sed 's/"seed":0/"seed":"none"/' whole/ledger.jsonl >wrong.jsonl
 check_case "a wrong ledger is refused" says 1 'wrong.jsonl, line [0-9]*: expected seed' small x --ledger wrong.jsonl
 
+# A folder that is a copy of its ledger, and another plan there.
+mkdir -p led && cp whole/ledger.jsonl led/
+check_case "a copy of a ledger is gone on with" says 0 '^Now  *15 of 15' small led
+check_case "and stays as it was" same_ledger whole led
+mkdir -p led2 && cp whole/ledger.jsonl led2/
+other_plan() { "$vitrine" sweep --backbone tiny.safetensors --data synthetic:stripes --methods linear --train-sizes 240 --epochs 1 --batch 8 --lr 1e-3 --seeds 1 --out led2; }
+check_case "another plan beside it" says 0 '^Done  *1 of 1' other_plan
+check_case "loses no line" test "$(grep -cFf <(grep '"run"' whole/ledger.jsonl) led2/ledger.jsonl)" = 15
+{
+  grep '"run"' whole/ledger.jsonl | head -n 1 | sed 's/"settings":{.*/"settings":{"x":/' | tr -d '\n'
+  printf '%200000s' | tr ' ' '['
+  printf '%200000s' | tr ' ' ']'
+  grep '"run"' whole/ledger.jsonl | head -n 1 | sed 's/.*"settings":{/,/'
+} >deep.jsonl
+check_case "a ledger nested without end is refused" says 1 'line 1: is nested too deeply' "$vitrine" table deep.jsonl
+
 # --- what goes wrong ---
+# A loss beyond all bounds is divergence, and the folder can be gone on with.
+beyond() { "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods linear --train-sizes 48 --epochs 6 --warmup 0 --batch 248 --lr 999 --wd 10000 --seeds 1 --out beyond; }
+check_case "a loss beyond all bounds" says 0 '^Done  *1 of 1 runs done, 1 diverged' beyond
+check_case "is done, and can be read" says 0 '^Now  *1 of 1' beyond
+check_case "and shown" says 0 'diverged' "$vitrine" table beyond
+# Files may not grow beyond 4 KB, as on a full disk: the sweep ends, and nothing of that is a result.
+limited() { (ulimit -f 4; exec "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods full --train-sizes 240 --epochs 1 --batch 8 --lr 1e-3,1e-2 --seeds 1 --out limited); }
+unlimited() { "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods full --train-sizes 240 --epochs 1 --batch 8 --lr 1e-3,1e-2 --seeds 1 --out "$1"; }
+check_case "a file that may not grow ends the sweep" says 2 'full on colors .*File too large' limited
+check_case "without a result" test -z "$(find limited -name result.json)"
+check_case "and with room it goes on" says 0 '^Done  *3 of 3' unlimited limited
+unlimited roomy >/dev/null 2>&1
+check_case "to the ledger of an undisturbed one" same_ledger roomy limited
 # A cell of the table is of one set of settings, whatever command came last.
 one_rate() { "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods linear --lr 0.003 --out mixed "$@"; }
 one_rate --epochs 1 --seeds 2 >/dev/null 2>&1

@@ -219,6 +219,14 @@ TEST_CASE("table: total parameters are those of the paper for its heads and prom
   const auto rounded = [&](const char* method) { return std::round(100 * row_of(c, method).total) / 100; };
   CHECK(rounded("full") == paper_row("vit-b16", "full")->total);
   CHECK(rounded("linear") == paper_row("vit-b16", "linear")->total);
+  // A method that adds more than the backbone has still needs the backbone beside.
+  Lines much;
+  for (const char* task : {"x", "y"}) {
+    much.add("vpt-deep", "all", task, 0.5).stored_parameters = 1300;
+    much.add("partial-6", "all", task, 0.5).stored_parameters = 1000;
+  }
+  CHECK(row_of(compare(much.all), "vpt-deep").total == doctest::Approx(1 + 2 * 1.3));
+  CHECK(row_of(compare(much.all), "partial-6").total == doctest::Approx(1 + 2 * 1.0));
   const int64_t heads = std::accumulate(classes.begin(), classes.end(), int64_t{0}) * (width + 1);
   CHECK(row_of(c, "vpt-deep").total ==
         doctest::Approx(1 + static_cast<double>(heads + 24 * blocks * width * 10) / backbone));
@@ -239,6 +247,8 @@ TEST_CASE("table: means over seeds, tasks and groups, deviations, wins and what 
   lines.add("linear", "one", "x", 0.20);
   lines.add("linear", "one", "y", 0, 0).diverged = "it did";
   lines.add("bias", "two", "z", 0, 0, Stage::search).diverged = "it did";
+  lines.add("cls", "two", "z", 0, 0, Stage::search).failed = "a picture is damaged";
+  lines.add("cls", "two", "z", 0.5, 0, Stage::search).learning_rate = 1;
   const Comparison c = compare(lines.all);
   CHECK(c.groups == std::vector<std::string>{"one", "two"});
   const TableRow& deep = row_of(c, "vpt-deep");
@@ -260,6 +270,8 @@ TEST_CASE("table: means over seeds, tasks and groups, deviations, wins and what 
   CHECK(linear.groups[0].diverged == 1);
   CHECK(!linear.groups[1].mean);
   CHECK(row_of(c, "bias").tasks[2].diverged == 1);
+  CHECK(row_of(c, "cls").tasks[2].failed == 1);  // a search that failed is not one that was never begun
+  CHECK(row_of(c, "cls").tasks[2].diverged == 0);
   REQUIRE(c.significance.size() == 1);
   CHECK(c.significance[0].better == 2);
   CHECK(c.significance[0].worse == 1);
@@ -269,14 +281,15 @@ TEST_CASE("table: means over seeds, tasks and groups, deviations, wins and what 
   const std::string markdown = table_text(c, TableFormat::markdown);
   CHECK(markdown.find("| vpt-deep | 1.15× | 52.50 ± 10.61 (1) | 95.00 (1) |") != std::string::npos);
   CHECK(markdown.find("| linear | 1.05× | 20.00 (0) [1 of 2 tasks] [1 diverged] | — |") != std::string::npos);
-  CHECK(markdown.find("| one: y | 50.00 | 40.00 ± 14.14 | diverged | — |") != std::string::npos);
+  CHECK(markdown.find("| one: y | 50.00 | 40.00 ± 14.14 | diverged | — | — |") != std::string::npos);
+  CHECK(markdown.find("| two: z | 90.00 | 95.00 | — | diverged | failed |") != std::string::npos);
   CHECK(markdown.find("better on 2 and worse on 1 of 3 tasks") != std::string::npos);
   const auto json = nlohmann::json::parse(table_text(c, TableFormat::json));
-  CHECK(json["rows"].size() == 4);
+  CHECK(json["rows"].size() == 5);
   CHECK(json["rows"][1]["groups"]["one"]["wins"] == 1);
   CHECK(json["rows"][2]["groups"]["two"]["mean"].is_null());
   const std::string csv = table_text(c, TableFormat::csv);
-  CHECK(std::ranges::count(csv, '\n') == 1 + 4 * (1 + 2 + 3));
+  CHECK(std::ranges::count(csv, '\n') == 1 + 5 * (1 + 2 + 3));
   CHECK(csv.starts_with("row,net,group,task,mean,"));
 }
 
@@ -371,6 +384,29 @@ TEST_CASE("table: a cell is of one set of settings, in whatever order the lines 
     REQUIRE(c.rows.size() == 1);
     CHECK(*c.rows[0].all.mean == doctest::Approx(30));
     CHECK(c.warnings[0].find("not the best on val are left out") != std::string::npos);
+  }
+  // A search that was extended: the test of an earlier winner is shown no more, and that of the new one is missing.
+  {
+    Lines more = lines;
+    with(more.add("linear", "one", "x", 0.8, 0, Stage::search), 1, 0.3);
+    for (int turn = 0; turn < 5; ++turn) {
+      std::ranges::rotate(more.all, more.all.begin() + 1);
+      c = compare(more.all);
+      REQUIRE(c.rows.size() == 1);
+      CHECK(!c.rows[0].all.mean);
+      CHECK(std::ranges::any_of(c.warnings, [](const std::string& w) {
+        return w ==
+               "linear on x: the settings that are the best on val now were not tested yet; the same sweep "
+               "does it";
+      }));
+    }
+    with(more.add("linear", "one", "x", 0.4, 0), 1, 0.3);
+    CHECK(*compare(more.all).rows[0].all.mean == doctest::Approx(40));
+    // One that failed, or is of other pictures, decides nothing.
+    more.all.back().other_pictures = true;
+    c = compare(more.all);
+    CHECK(!c.rows[0].all.mean);
+    CHECK(c.warnings[0] == "1 result of other pictures than the sweep's are left out");
   }
   // Beside them a rate that the search did not try.
   with(lines.add("linear", "one", "x", 0.5), 1, 0.4);
@@ -503,6 +539,24 @@ TEST_CASE("table: the paper stands beside its own tasks and form of net") {
   CHECK(compare(lines.all).rows[0].groups[0].paper == 76.78);
   for (LedgerLine& line : lines.all) line.net = "ViT, width 128";
   CHECK(!compare(lines.all).rows[0].groups[0].paper);
+  for (LedgerLine& line : lines.all) line.net = "vit-b16";
+  REQUIRE(compare(lines.all).rows[0].groups[0].paper);
+  // A group of the same name with one task more, or one less, or quite others: its mean is another number.
+  {
+    Lines more = lines;
+    more.add("vpt-deep", "natural", "textures", 0.5);
+    CHECK(!compare(more.all).rows[0].groups[0].paper);
+    CHECK(!compare(more.all).rows[0].paper_total);
+    CHECK(compare(more.all).rows[0].tasks[0].paper == 78.8);  // of the task it is the same
+    more.all.pop_back();
+    for (int i = 0; i < 2; ++i) more.all.pop_back();
+    CHECK(!compare(more.all).rows[0].groups[0].paper);
+    Lines other;
+    other.add("vpt-deep", "natural", "textures", 0.5);
+    c = compare(other.all);
+    CHECK(!c.rows[0].groups[0].paper);
+    CHECK(table_text(c, TableFormat::markdown).find("the paper, table") == std::string::npos);
+  }
 }
 
 TEST_CASE("table: columns by training images, prompts and backbone") {

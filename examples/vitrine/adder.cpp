@@ -12,7 +12,9 @@ double real(const std::string& option, const std::string& words, double low, dou
   const char* end = words.data() + words.size();
   const auto [stopped, problem] = std::from_chars(words.data(), end, value);
   check(problem == std::errc{} && stopped == end && std::isfinite(value) && value >= low && value <= high,
-        option, ": expected a number", high < 1e9 ? text(" from ", low, " to ", high) : text(" from ", low),
+        option, ": expected a number",
+        high < 1e9 || (problem == std::errc{} && value > high) ? text(" from ", low, " to ", high)
+                                                               : text(" from ", low),
         ", got ", quote(words));
   return value;
 }
@@ -47,8 +49,7 @@ void read_blocks(const std::string& words, PromptConfig& prompts) {
   const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
   prompts.first = first - 1;
   prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), 1, 1 << 20);
-  check(prompts.last >= first, "--prompt-blocks: expected the first block and then the last, got ",
-        quote(words));
+  check(first <= prompts.last, "--prompt-blocks: expected the smaller number first, got ", quote(words));
 }
 
 }  // namespace

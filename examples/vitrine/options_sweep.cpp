@@ -24,10 +24,15 @@ void add_list(Adder& add, const std::string& name, const char* label, const char
   add.words(name, label, what, [=, &field](const std::string& words) { field = listed(name, words); });
 }
 
-void add_numbers(Adder& add, const std::string& name, const char* what, std::vector<double>& field) {
+// `above`: 0 itself makes no sense.
+void add_numbers(Adder& add, const std::string& name, const char* what, std::vector<double>& field,
+                 bool above = false) {
   add.words(name, "LIST", what, [=, &field](const std::string& words) {
     field.clear();
-    for (const std::string& word : listed(name, words)) field.push_back(real(name, word, 0, 1e6));
+    for (const std::string& word : listed(name, words)) {
+      field.push_back(real(name, word, 0, 999999));
+      check(!above || field.back() > 0, name, ": expected numbers above 0, got ", quote(word));
+    }
   });
 }
 
@@ -82,10 +87,10 @@ void add_sweep(Adder& add, SweepOptions& o) {
             [&o](const std::string& words) { o.recipe = words; });
   add.count("--seeds", "N", "final runs of each method and task, with seeds 0 to N - 1 [3]", o.seeds, 1,
             1000);
-  add_numbers(add, "--lr", "learning rates to try [all here: as the recipe has it]",
-              o.changes.learning_rates);
+  add_numbers(add, "--lr", "learning rates to try [all here: as the recipe has it]", o.changes.learning_rates,
+              true);
   add_numbers(add, "--base-lr", "the same for 256 images per step: R * batch / 256 is taken",
-              o.changes.base_learning_rates);
+              o.changes.base_learning_rates, true);
   add_numbers(add, "--wd", "weight decays to try", o.changes.weight_decays);
   add.counts("--prompts", "LIST", "prompt lengths to try", o.changes.prompts, 1 << 16);
   add.prompt_variant(o.changes.variant);

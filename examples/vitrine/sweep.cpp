@@ -166,11 +166,13 @@ void check_prompt_options(const SweepOptions& o) {
   const GridChanges& c = o.changes;
   if (c.prompts.empty() && !c.prompt_projection && !c.prompt_dropout && variant_to_json(c.variant).empty())
     return;
+  std::string methods;
+  for (const std::string& method : o.methods) methods += text(methods.empty() ? "" : ", ", method);
   check(std::ranges::any_of(o.methods,
                             [](const std::string& method) {
                               return method_from_text(method).prompts.kind != PromptKind::none;
                             }),
-        "--prompts and --prompt-...: none of the methods has prompts");
+        "--prompts and --prompt-...: none of the methods has prompts: ", methods);
 }
 
 nlohmann::ordered_json json_of(const TaskLook& look) {

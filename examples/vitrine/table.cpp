@@ -103,7 +103,9 @@ int table(const TableOptions& o, Console& console) {
   for (const std::string& where : o.ledgers) {
     const std::string path = ledger_of(where);
     for (LedgerLine& line : read_ledger(path, &plans)) {
-      const auto [before, fresh] = seen.emplace(line.run, path);
+      // Of one run a ledger may have results of other pictures, too, which are none of its own.
+      const auto [before, fresh] =
+          seen.emplace(line.other_pictures ? text(line.run, " ", line.data_digest) : line.run, path);
       if (!fresh) {
         console.note(text("run ", line.run, " stands in ", quote(before->second), " and in ", quote(path),
                           "; the first one counts"));

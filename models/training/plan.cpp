@@ -63,6 +63,7 @@ Plan make_plan(const PlanConfig& config) {
     }
   }
 
+  check_image_size(config.net, config.preprocess.size);
   Plan plan;
   std::map<std::string, std::pair<std::string, std::string>> runs;  // and the method and task that have it
   for (const SuiteTask& task : tasks) {

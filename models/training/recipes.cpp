@@ -159,7 +159,8 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
   std::vector<std::string> forms{method};
   if (!recipe.sizes.empty() && method == recipe.method) {
     forms.clear();
-    for (const int64_t size : recipe.sizes) forms.push_back(text(method, "-", size));
+    for (const int64_t size : recipe.sizes)
+      if (size <= feature_width(backbone)) forms.push_back(text(method, "-", size));
   }
   const bool swin = std::holds_alternative<SwinConfig>(backbone);
   const auto chosen = [](const auto& wanted, const auto& usual) { return wanted.empty() ? usual : wanted; };
@@ -202,7 +203,11 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
     if (prompted) {
       PromptConfig any = config.model.prompts;
       any.count = by_classes ? 1 : lengths[0];
-      check_prompts(any, prompt_places(backbone));
+      try {
+        check_prompts(any, prompt_places(backbone));
+      } catch (const Error& e) {
+        fail(e.fault(), "method ", form, ": ", e.what());
+      }
     }
     for (const int64_t prompts : lengths) {
       config.model.prompts.count = prompts;

@@ -62,7 +62,7 @@ struct GridPoint {
   TuneConfig config;   // seed 0; classes 0, which the data tell
 };
 
-// The grid of a method, in the order of sizes, prompts, learning rates and weight decays. Prompts that start from class
+// The grid of a method, in the order of sizes (those that the backbone's width allows), prompts, learning rates and weight decays. Prompts that start from class
 // tokens have the count 0, which the data settle (for_classes). Throws where check_config, check_method and check_prompts
 // do, for a method that is not known, and for two equal points.
 std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, const GridChanges& changes,

@@ -138,18 +138,30 @@ void tell_missing(const TableRows& sorted, std::vector<std::string>& warnings, c
 void add_costs(TableRow& row, const OfTasks& values) {
   std::vector<double> trained;
   double stored = 0, backbone = 0;
-  bool whole = true;  // each task brings all weights
+  const bool whole =
+      row.method == "full";  // each task brings all weights of the backbone, and needs it no longer
   for (const auto& [task, v] : values) {
     if (v.by_seed.empty()) continue;
     trained.push_back(v.trained);
     stored += v.stored;
     backbone = v.backbone;
-    whole = whole && v.stored >= v.backbone;
   }
   if (trained.empty() || backbone <= 0) return;
   row.tuned_parameters = mean_of(trained);
   row.tuned_share = row.tuned_parameters / backbone;
   row.total = ((whole ? 0 : backbone) + stored) / backbone;
+}
+
+// Whether the tasks of a group are those of the paper's: a mean over others, or over some of them, is another number.
+bool has_the_papers_tasks(const Comparison& c, const std::string& group) {
+  const std::string_view papers = paper_group(group);
+  std::vector<std::string_view> own;
+  for (const Task& task : c.tasks)
+    if (task.first == group) own.push_back(paper_task(papers, task.second));
+  std::vector<std::string_view> expected = paper_tasks(papers);
+  std::ranges::sort(own);
+  std::ranges::sort(expected);
+  return !papers.empty() && own == expected;
 }
 
 void add_paper(TableRow& row, const Comparison& c, PaperRows paper) {
@@ -161,7 +173,7 @@ void add_paper(TableRow& row, const Comparison& c, PaperRows paper) {
   if (known == nullptr) return;
   for (size_t g = 0; g < c.groups.size(); ++g)
     for (const PaperGroup& group : known->groups)
-      if (group.group == paper_group(c.groups[g])) {
+      if (group.group == paper_group(c.groups[g]) && has_the_papers_tasks(c, c.groups[g])) {
         row.groups[g].paper = group.mean;
         row.groups[g].paper_wins = group.wins;
         row.paper_table = known->table;
@@ -198,7 +210,10 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
   c.warnings = sorted.warnings;
   const Sizes sizes(sorted, c.warnings);
   std::vector<OfTasks> values(sorted.rows.size());
-  std::map<std::pair<size_t, size_t>, std::pair<int, int>> searched;  // runs, and those that diverged
+  struct Searched {
+    int runs = 0, diverged = 0, failed = 0;
+  };
+  std::map<std::pair<size_t, size_t>, Searched> searched;
   for (const TableRows::Row& row : sorted.rows)
     c.rows.push_back({.label = row.label,
                       .method = row.line.method,
@@ -215,9 +230,10 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
   for (const TableRows::Line& line : sorted.lines) {
     const LedgerLine& l = *line.line;
     if (l.stage == Stage::search) {
-      auto& [all, diverged] = searched[{line.row, line.task}];
-      ++all;
-      diverged += !l.diverged.empty();
+      Searched& own = searched[{line.row, line.task}];
+      ++own.runs;
+      own.diverged += !l.diverged.empty();
+      own.failed += !l.failed.empty();
     } else if (sizes.counts(line)) {
       enter(values[line.row][sorted.tasks[line.task]], l, sorted.rows[line.row].label, c.warnings);
     }
@@ -227,10 +243,14 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
   std::ranges::stable_sort(c.tasks, {}, [&](const Task& task) {
     return std::ranges::find(c.groups, task.first) - c.groups.begin();
   });
-  // Where every point of a grid diverged there is nothing to test.
-  for (const auto& [where, counts] : searched)
-    if (counts.first == counts.second && !values[where.first].contains(sorted.tasks[where.second]))
-      values[where.first][sorted.tasks[where.second]].diverged = counts.second;
+  // Where every point of a grid diverged, or one failed, there is nothing to test.
+  for (const auto& [where, own] : searched)
+    if ((own.failed > 0 || own.diverged == own.runs) &&
+        !values[where.first].contains(sorted.tasks[where.second])) {
+      Values& v = values[where.first][sorted.tasks[where.second]];
+      v.diverged = own.diverged;
+      v.failed = own.failed;
+    }
   // Nor where the pictures could not be opened.
   for (const TableRows::Planned& p : sorted.planned)
     if (p.failed)

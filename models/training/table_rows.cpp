@@ -103,7 +103,15 @@ class Sorter {
       : lines_(lines), plans_(plans), backbones_are_columns_(backbones_are_columns) {}
 
   TableRows sort() {
-    for (const LedgerLine& l : lines_) all_.push_back({&l});
+    int64_t aside = 0;
+    for (const LedgerLine& l : lines_)
+      if (l.other_pictures)
+        ++aside;
+      else
+        all_.push_back({&l});
+    if (aside > 0)
+      out_.warnings.push_back(text(aside, aside == 1 ? " result" : " results",
+                                   " of other pictures than the sweep's are left out"));
     plan_lines();
     for (const LedgerLine& l : planned_) all_.push_back({&l, true});
     name_tasks();
@@ -330,7 +338,8 @@ class Sorter {
                                  " was run with several settings (", list, "); each has a row of its own"));
   }
 
-  // Of several settings that a search tried, the final runs of those with the best score on val count.
+  // Of the settings that a search tried, the final runs of those with the best score on val count. Where a search was
+  // extended, or a part of it done again, these may not be there yet.
   void leave_out_losers() {
     struct Tried {
       std::map<std::string, std::vector<const LedgerLine*>> search;  // by point
@@ -347,16 +356,18 @@ class Sorter {
         cell.finals.insert(point);
     }
     std::map<std::string, std::string> chosen;
+    std::set<std::string> untested;
     for (const auto& [key, cell] : cells) {
-      if (cell.finals.size() < 2) continue;
+      if (cell.finals.empty()) continue;
       std::vector<const LedgerLine*> candidates;  // in an order of their own, whatever the ledger's
       std::vector<std::string> points;
-      for (const std::string& point : cell.finals) {
+      for (const auto& [point, lines] : cell.search) {
         points.push_back(point);
-        candidates.push_back(*std::ranges::min_element(cell.search.at(point), {}, &LedgerLine::run));
+        candidates.push_back(*std::ranges::min_element(lines, {}, &LedgerLine::run));
       }
       const auto won = winner(candidates);
-      chosen[key] = won ? points[*won] : points[0];
+      chosen[key] = won ? points[*won] : *cell.finals.begin();
+      if (!cell.finals.contains(chosen[key])) untested.insert(key);
     }
     for (size_t i = 0; i < all_.size(); ++i) {
       Entry& e = all_[i];
@@ -369,8 +380,12 @@ class Sorter {
         out_.lines.push_back({e.line, rows_[i], e.task});
         continue;
       }
-      place_in(out_.warnings, text(out_.rows[rows_[i]].label, " on ", e.line->task,
-                                   ": tests of settings that were not the best on val are left out"));
+      place_in(
+          out_.warnings,
+          text(out_.rows[rows_[i]].label, " on ", e.line->task,
+               untested.contains(cell_of(e))
+                   ? ": the settings that are the best on val now were not tested yet; the same sweep does it"
+                   : ": tests of settings that were not the best on val are left out"));
     }
   }
 
