@@ -122,7 +122,8 @@ std::map<std::string, std::vector<std::string>> read_shard_index(std::span<const
   take_for_json(words, allowance);
   IndexReader reader(where, allowance);
   nlohmann::json::sax_parse(words.begin(), words.end(), &reader);
-  check(reader.has_map, where, ": is JSON, but not the index of a checkpoint in several files, which has an object weight_map");
+  check(reader.has_map, where,
+        ": is JSON, but not the index of a checkpoint in several files, which has an object weight_map");
   return std::move(reader.shards);
 }
 
