@@ -65,7 +65,7 @@ expect 'a part of the names of methods' 1 'did you mean vpt-deep or vpt-shallow 
 expect 'a method in large letters' 1 'did you mean vpt-deep' "$vitrine" tune --data synthetic:shapes --method VPT-deep
 expect 'blocks beyond the last' 1 'expected blocks among 1-6, got 2-9' "$vitrine" tune --data synthetic:shapes --prompt-blocks 2-9
 expect 'block 0' 1 'the first block is 1' "$vitrine" tune --data synthetic:shapes --prompt-blocks 0-3
-expect 'blocks from behind' 1 'the first block and then the last' "$vitrine" tune --data synthetic:shapes --prompt-blocks 3-2
+expect 'blocks from behind' 1 'the smaller number first' "$vitrine" tune --data synthetic:shapes --prompt-blocks 3-2
 expect 'pixels of the wrong method' 1 'only those of vpt-shallow' "$vitrine" tune --data synthetic:shapes --prompt-location pixels
 expect 'unknown data scheme' 1 "did you mean 'folder:'" "$vitrine" tune --data foldr:x
 expect 'resume what' 1 'with --out' "$vitrine" tune --data synthetic:shapes --resume
