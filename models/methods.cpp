@@ -164,8 +164,8 @@ void check_method(const TunedConfig& config, const TransformerConfig& backbone) 
     check(config.size <= widest, "method ", method_text(config), ": the backbone's width of ", widest,
           " cannot be divided by more than itself");
   if (config.method == Method::lora)
-    check(config.size <= narrowest, "method ", method_text(config), ": the backbone's width of ", narrowest,
-          " allows no greater rank");
+    check(config.size <= narrowest, "method ", method_text(config), ": expected a rank of 1 to ", narrowest,
+          ", got ", config.size);
   if (config.method == Method::cls) {
     const auto* vit = std::get_if<VitConfig>(&backbone);
     check(vit && vit->class_token, "method cls: this backbone has no class token");

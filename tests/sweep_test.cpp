@@ -133,7 +133,8 @@ TEST_CASE("sweep: recipes are the paper's grids, with rates for the batch of eac
   GridChanges some;
   some.variant = {.first = 0, .last = 13};
   CHECK_THROWS_WITH_AS(grid("quick", "vpt-deep", vit, some),
-                       doctest::Contains("method vpt-deep: prompts: blocks 1-13 are not among"), Error);
+                       doctest::Contains("method vpt-deep: prompts: expected blocks among 1-12, got 1-13"),
+                       Error);
   some.variant = {.shared = true};
   CHECK_THROWS_WITH_AS(grid("quick", "vpt-shallow", vit, some), doctest::Contains("method vpt-shallow: "),
                        Error);
