@@ -331,6 +331,6 @@ TEST_CASE("methods: their names, and what is refused") {
   const Backbone vit = testing::small_backbone(), swin = testing::small_swin();
   CHECK(refused("partial-4", vit) == "method partial-4: the backbone has 3 blocks");
   CHECK(refused("mlp-1", vit) == "method mlp-1: expected 2 to 64 layers; one is method linear");
-  CHECK(refused("lora-17", vit) == "lora: expected a rank of 1 to 16, got 17");
+  CHECK(refused("lora-17", vit) == "method lora-17: the backbone's width of 16 allows no greater rank");
   CHECK(refused("cls", swin) == "method cls: this backbone has no class token");
 }

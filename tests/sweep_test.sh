@@ -180,7 +180,7 @@ check_case "a ledger nested without end is refused" says 1 'line 1: is nested to
 # --- what goes wrong ---
 # A loss beyond all bounds is divergence, and the folder can be gone on with.
 beyond() { "$vitrine" sweep --backbone tiny.safetensors --data synthetic:colors --methods linear --train-sizes 48 --epochs 6 --warmup 0 --batch 248 --lr 999 --wd 10000 --seeds 1 --out beyond; }
-check_case "a loss beyond all bounds" says 0 '^Done  *1 of 1 runs done, 1 diverged' beyond
+check_case "a loss beyond all bounds" says 0 '^Done  *1 of 1 run done, 1 diverged' beyond
 check_case "is done, and can be read" says 0 '^Now  *1 of 1' beyond
 check_case "and shown" says 0 'diverged' "$vitrine" table beyond
 # Files may not grow beyond 4 KB, as on a full disk: the sweep ends, and nothing of that is a result.

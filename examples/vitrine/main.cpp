@@ -70,10 +70,12 @@ struct Runner {
   template <class Options>
   int operator()(const Options& options) const {
     if (processes.count() > 1) check_called_alike(processes, options.common);
+    // All of them ask, also those that were told their own.
+    const int share = processes.count() > 1 ? threads_of_each(processes) : 0;
     if (options.common.threads)
       set_thread_count(*options.common.threads);
-    else if (processes.count() > 1 && std::getenv("OMP_NUM_THREADS") == nullptr)
-      set_thread_count(std::min(threads_of_each(processes), most_threads));
+    else if (share > 0 && std::getenv("OMP_NUM_THREADS") == nullptr)
+      set_thread_count(std::min(share, most_threads));
     if (options.common.instructions) use_instruction_set(*options.common.instructions);
     Common common = options.common;
     common.program = program;

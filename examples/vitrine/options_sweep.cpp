@@ -98,7 +98,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.one_of<bool>("--head-init", "paper|zero", "how the head starts", o.changes.paper_head,
                    {{"paper", true}, {"zero", false}});
   add.group("The work");
-  add.path("--out", "DIR", "its folder, which processes may share; a sweep there goes on (required)", o.out);
+  add.path("--out", "DIR", "its folder; processes may share it, sweeps go on in it (required)", o.out);
   add.flag("--show-plan", "open the tasks, say what would be run, and do nothing", o.show_plan);
   add.each("--ledger", "FILE", "results of another sweep; its runs are not done again", o.ledgers);
   add.flag("--retry", "do runs again that failed", o.retry);
@@ -115,7 +115,7 @@ void add_table(Adder& add, TableOptions& o) {
   add.group("Options");
   add.one_of<By>("--by", "WHAT", "columns by train-size, backbone or prompts, not groups", o.by,
                  {{"train-size", By::train_size}, {"backbone", By::backbone}, {"prompts", By::prompts}});
-  add.flag("--runs", "no table: every run with its settings, score and the name of its folder", o.runs);
+  add.flag("--runs", "every run with its settings, score and folder, in place of a table", o.runs);
   add.one_of<TableFormat>(
       "--format", "F", "markdown, csv or json [as FILE ends, or else markdown]", o.format,
       {{"markdown", TableFormat::markdown}, {"csv", TableFormat::csv}, {"json", TableFormat::json}});
