@@ -29,15 +29,15 @@ constexpr const char* overview =
     "  vitrine --version which version this is.\n"
     "  To begin:  vitrine tune --data synthetic:shapes --epochs 5\n\n"
     "Exit status: 0 done, 1 wrong input or options, 2 reading or writing failed,\n"
-    "3 training diverged, 4 not enough memory or no such device, 130 or 143 stopped by\n"
-    "a signal (tune, sweep and pretrain --state save first).\n";
+    "3 training diverged, 4 not enough memory or no such device, 130 or 143 stopped\n"
+    "by a signal (tune, sweep and pretrain --state save first).\n";
 
 constexpr const char* bench_overview =
     "vitrine bench: how fast this machine is at it, and what it needs\n\n"
     "  vitrine bench step   one training step: forward, loss, backward, optimizer\n"
     "  vitrine bench infer  one forward pass of a tuned model\n"
     "  vitrine bench gemm   the matrix product, and the peak of the arithmetic units\n"
-    "  vitrine bench memory a step's memory, by how much is computed again in backward\n"
+    "  vitrine bench memory a step's memory, by how much backward computes again\n"
     "  vitrine bench load   opening a checkpoint\n\n"
     "  vitrine bench step --help tells more, and so on.\n";
 
@@ -47,8 +47,7 @@ constexpr const char* size_what = "side in pixels of the squares that the net se
 constexpr const char* data_what =
     "folder:DIR (DIR/train|val|test/CLASS/* or DIR/CLASS/*), vtab:DIR, fgvc:DIR, cifar10:DIR, cifar100:DIR, "
     "fashion-mnist:DIR, tensors:FILE, synthetic:shapes (or stripes, colors), mini:count (or creatures, "
-    "textures, "
-    "cells, terrain, position, orientation, distance; mini:count?test=N tests N) (required)";
+    "textures, cells, terrain, position, orientation, distance; mini:count?test=N tests N) (required)";
 
 void add_tune(Adder& add, TuneOptions& o) {
   TuneConfig& c = o.config;
