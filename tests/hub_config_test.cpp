@@ -1,7 +1,10 @@
 // hub_config_test.cpp: the config.json beside a checkpoint, and what it says against the weights.
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "engine/containers/tensor_file.h"
+#include "engine/text.h"
 #include "models/training/pretrained.h"
 #include "tests/op_checks.h"
 
@@ -172,7 +175,9 @@ TEST_CASE("config.json: timm's, too, and families") {
             .starts_with(
                 "config.json: architecture is 'swin_tiny_patch4_window7_224', but timm.safetensors is"));
   CHECK(!contradiction("timm-swin.safetensors", of("vit_tiny_patch4_12", 32)).empty());
+}
 
+TEST_CASE("families: one whose files have other names or another form is refused with those that fit") {
   const auto by_family = [](const std::string& file, const std::string& family) {
     try {
       make_pretrained(load_tensors(std::string(VITRINE_GOLDEN "/dialects/") + file), file,
@@ -187,4 +192,38 @@ TEST_CASE("config.json: timm's, too, and families") {
         "--backbone-config: deit is a family of ViTs, but swin.pth is a Swin in its authors' names");
   CHECK(by_family("timm.safetensors", "timm-swin") ==
         "--backbone-config: timm-swin is a family of Swins, but timm.safetensors is a ViT in timm's names");
+
+  // What is asked for and what is taken are the same table, for every dialect.
+  int taken = 0, refused = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(VITRINE_GOLDEN "/dialects")) {
+    const std::string file = entry.path().filename().string();
+    if (file == "expected.safetensors") continue;
+    const TensorFile tensors = load_tensors(entry.path().string());
+    const bool told = file.find("swin") != std::string::npos || file == "google.npz";
+    const Checkpoint found = canonical_form(tensors, told ? Facts{} : Facts{.heads = 2});
+    const std::vector<std::string> fit = families_of(found.dialect, found.config);
+    const bool swin = std::holds_alternative<SwinConfig>(found.config);
+    for (const std::string& family : family_names()) {
+      CAPTURE(file);
+      CAPTURE(family);
+      if (is_swin_family(family) != swin) continue;
+      std::string message;
+      try {
+        make_pretrained(tensors, file, {.heads = swin ? 0 : 2, .config = family});
+      } catch (const Error& e) {
+        message = e.what();
+      }
+      if (std::ranges::find(fit, family) != fit.end()) {
+        CHECK(message.empty());
+        ++taken;
+      } else {
+        CHECK(message.starts_with("--backbone-config: " + family + " has no such files as " + file + ", a "));
+        CHECK(message.ends_with(fit.empty() ? "no family has: give the model's config.json"
+                                            : "that have are " + listed(fit, "and")));
+        ++refused;
+      }
+    }
+  }
+  CHECK(taken > 0);
+  CHECK(refused > 0);
 }

@@ -181,6 +181,7 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     const bool swin = std::holds_alternative<SwinConfig>(checkpoint.config);
     check(is_swin_family(family) == swin, "--backbone-config: ", family, " is a family of ",
           swin ? "ViTs" : "Swins", ", but ", source, " is a ", checkpoint.dialect);
+    check_family(family, checkpoint, source);
   }
   TensorFile canonical = hints.only_look ? checkpoint.file : settled(checkpoint);
   if (hints.only_look) {
