@@ -78,6 +78,22 @@ TEST_CASE("config.json: what it says of a ViT's shapes must be so") {
                     contradiction(file, with(vit, field, wrong)));
 }
 
+TEST_CASE("config.json: queries, keys and values have biases unless it says otherwise") {
+  const auto without = [](const Json& config) {
+    TensorFile file = load_tensors(VITRINE_GOLDEN "/dialects/hf-vit.safetensors");
+    std::erase_if(file.tensors, [](const auto& entry) {
+      return entry.first.find("attention.attention.") != std::string::npos && entry.first.ends_with(".bias");
+    });
+    file.name = "a.safetensors";
+    const HubConfig hub = hub_config_from_json(config.dump(), "config.json");
+    check_agreement(hub, true, canonical_form(std::move(file), hub.facts), "config.json");
+  };
+  CHECK_THROWS_WITH_AS(
+      without(vit),
+      "config.json: qkv_bias is not said, which means true, but a.safetensors has qkv_bias false", Error);
+  without(with(vit, "qkv_bias", false));
+}
+
 TEST_CASE("config.json: what makes no sense is named") {
   const std::string file = "hf-vit.safetensors";
   for (const Json& wrong : {Json(0), Json(-1e-6), Json(1), Json("1e-6"), Json(nullptr)})

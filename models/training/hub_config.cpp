@@ -80,8 +80,9 @@ std::vector<Claim> claims_of_vit(const json& model, bool dinov2, const std::stri
   for (const auto& [field, key] : {std::pair("patch_size", "patch"), std::pair("image_size", "image_size")})
     if (const auto found = model.find(field); found != model.end())
       claims.push_back({field, found->dump(), key, std::to_string(side(*found, field, who))});
-  if (const auto found = model.find("qkv_bias"); found != model.end())
-    claims.push_back({"qkv_bias", found->dump(), "qkv_bias", found->dump()});
+  const auto bias = model.find("qkv_bias");  // there if it is not said
+  claims.push_back({"qkv_bias", bias == model.end() ? "not said, which means true" : bias->dump(), "qkv_bias",
+                    bias == model.end() ? "true" : bias->dump()});
   if (!dinov2) {
     if (const auto found = model.find("intermediate_size"); found != model.end())
       claims.push_back({"intermediate_size", found->dump(), "mlp_width",
