@@ -283,3 +283,62 @@ TEST_CASE("dialects: shapes that make no sense are refused, and small ones are w
   CHECK(message_of(std::move(many)).find("expected a row for each of at most 1024 blocks") !=
         std::string::npos);
 }
+
+TEST_CASE("dialects: a bias that its program always has is missed by name") {
+  const auto without = [](const std::string& file, const std::string& part) {
+    TensorFile changed = load(file);
+    changed.name = file;
+    const size_t erased = std::erase_if(
+        changed.tensors, [&](const auto& e) { return e.first.find(part) != std::string::npos; });
+    CHECK(erased > 0);
+    return message_of(std::move(changed));
+  };
+  const auto missed = [&](const std::string& file, const std::string& part, const std::string& name) {
+    CAPTURE(file);
+    const std::string message = without(file, part);
+    CHECK_MESSAGE(message.starts_with(file + ": no tensor '" + name + "' of a "), message);
+  };
+  const std::string patch = "patch_embed.proj.bias", hf_patch = "embeddings.patch_embeddings.projection.bias";
+  for (const char* file : {"timm.safetensors", "deit-iii.pth"}) {
+    missed(file, patch, patch);
+    missed(file, "head.bias", "head.bias");
+  }
+  missed("hf-vit.safetensors", hf_patch, "vit." + hf_patch);
+  missed("hf-vit.safetensors", "classifier.bias", "classifier.bias");
+  missed("hf-siglip.safetensors", "patch_embedding.bias", "vision_model.embeddings.patch_embedding.bias");
+  missed("google.npz", "embedding/bias", "embedding/bias");
+  missed("google.npz", "head/bias", "head/bias");
+  missed("torchvision-vit.pth", "conv_proj.bias", "conv_proj.bias");
+  missed("torchvision-vit.pth", "heads.head.bias", "heads.head.bias");
+  missed("torchvision-vit.pth", "in_proj_bias", "encoder.layers.encoder_layer_0.self_attention.in_proj_bias");
+  CHECK(without("clip.pt", "attn.in_proj_bias").find("attn.in_proj_bias' of a CLIP") != std::string::npos);
+  TensorFile jax = load("google.npz");
+  std::erase_if(jax.tensors, [](const auto& e) {
+    return e.first.ends_with("query/bias") || e.first.ends_with("key/bias") ||
+           e.first.ends_with("value/bias");
+  });
+  CHECK(message_of(std::move(jax)).find("/bias' of a ViT in the names of Google's") != std::string::npos);
+
+  // CLIP has neither, and timm and transformers have ViTs whose queries, keys and values have none.
+  CHECK(message_of(load("clip.pt")).empty());
+  CHECK(message_of(load("hf-clip.safetensors")).empty());
+  CHECK(message_of(load("open-clip-timm.pt")).empty());
+  CHECK(without("timm.safetensors", "attn.qkv.bias").empty());
+  // A head that somebody put beside a trunk is as it was made.
+  TensorFile own = load("timm.safetensors");
+  Tensors tensors;
+  for (const auto& [name, tensor] : own.tensors)
+    if (name != "head.bias") tensors[(name.starts_with("head.") ? "" : "backbone.") + name] = tensor;
+  own.tensors = tensors;
+  CHECK(message_of(own).empty());
+  CHECK(class_count(canonical_form(own, {.heads = 2}).config) == 5);
+}
+
+TEST_CASE("dialects: heads that a file's kernels have are no matter of opinion") {
+  for (const char* file : {"google.npz", "google-linen.npz", "big-vision.npz"}) {
+    CAPTURE(file);
+    CHECK(message_of(load(file), {}).empty());
+    CHECK(message_of(load(file), {.heads = 2}).empty());
+    CHECK(message_of(load(file), {.heads = 4}).ends_with(": its kernels have 2 attention heads, not 4"));
+  }
+}

@@ -1,7 +1,11 @@
 // hub_config_test.cpp: the config.json beside a checkpoint, and what it says against the weights.
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "engine/containers/tensor_file.h"
+#include "engine/file.h"
+#include "engine/text.h"
 #include "models/training/pretrained.h"
 #include "tests/op_checks.h"
 
@@ -31,6 +35,13 @@ std::string contradiction(const std::string& file, Json config, bool beside = tr
     return e.what();
   }
   return {};
+}
+
+// timm's, for a net of two heads and pictures of this size.
+Json timm(const char* architecture, int64_t size) {
+  return {{"architecture", architecture},
+          {"model_args", {{"num_heads", 2}}},
+          {"pretrained_cfg", {{"input_size", {3, size, size}}, {"mean", {0, 0, 0}}, {"std", {1, 1, 1}}}}};
 }
 
 Json with(Json config, const char* key, const Json& value) {
@@ -75,6 +86,22 @@ TEST_CASE("config.json: what it says of a ViT's shapes must be so") {
                     contradiction(file, with(vit, field, wrong)));
 }
 
+TEST_CASE("config.json: queries, keys and values have biases unless it says otherwise") {
+  const auto without = [](const Json& config) {
+    TensorFile file = load_tensors(VITRINE_GOLDEN "/dialects/hf-vit.safetensors");
+    std::erase_if(file.tensors, [](const auto& entry) {
+      return entry.first.find("attention.attention.") != std::string::npos && entry.first.ends_with(".bias");
+    });
+    file.name = "a.safetensors";
+    const HubConfig hub = hub_config_from_json(config.dump(), "config.json");
+    check_agreement(hub, true, canonical_form(std::move(file), hub.facts), "config.json");
+  };
+  CHECK_THROWS_WITH_AS(
+      without(vit),
+      "config.json: qkv_bias is not said, which means true, but a.safetensors has qkv_bias false", Error);
+  without(with(vit, "qkv_bias", false));
+}
+
 TEST_CASE("config.json: what makes no sense is named") {
   const std::string file = "hf-vit.safetensors";
   for (const Json& wrong : {Json(0), Json(-1e-6), Json(1), Json("1e-6"), Json(nullptr)})
@@ -92,11 +119,10 @@ TEST_CASE("config.json: what makes no sense is named") {
   CHECK(contradiction(file, with(vit, "num_channels", 1)) ==
         "config.json: num_channels is '1', but only pictures of 3 are known");
   CHECK(contradiction(file, {{"model_type", "clip"}}) == "config.json: vision_config: expected an object");
-  const Json timm{
-      {"architecture", "vit_x"},
-      {"pretrained_cfg", {{"input_size", {3, 12, 12}}, {"mean", {0, 0, "a"}}, {"std", {1, 1, 1}}}}};
-  CHECK(contradiction("timm.safetensors", timm) == "config.json: mean: expected three numbers");
-  CHECK(contradiction("timm.safetensors", with(timm, "architecture", 3))
+  Json of_timm = timm("vit_x", 12);
+  of_timm["pretrained_cfg"]["mean"][2] = "a";
+  CHECK(contradiction("timm.safetensors", of_timm) == "config.json: mean: expected three numbers");
+  CHECK(contradiction("timm.safetensors", with(of_timm, "architecture", 3))
             .starts_with("config.json: architecture: expected a name"));
 }
 
@@ -159,20 +185,128 @@ TEST_CASE("config.json: it is of the net and of the program whose names the file
 }
 
 TEST_CASE("config.json: timm's, too, and families") {
-  const auto of = [](const char* architecture, int64_t size) {
-    return Json{
-        {"architecture", architecture},
-        {"pretrained_cfg", {{"input_size", {3, size, size}}, {"mean", {0, 0, 0}}, {"std", {1, 1, 1}}}}};
-  };
-  CHECK(contradiction("timm.safetensors", of("vit_tiny_patch4_12", 12)).empty());
-  CHECK(contradiction("timm.safetensors", of("vit_tiny_patch4_12", 16)) ==
+  const auto of = [](const char* architecture, int64_t size) { return timm(architecture, size); };
+  CHECK(contradiction("timm.safetensors", of("vit_tiny_patch16_224", 12)).empty());
+  CHECK(contradiction("timm.safetensors", of("vit_tiny_patch16_224", 16)) ==
         "config.json: input_size is [3,16,16], but timm.safetensors has image_size 12");
   CHECK(contradiction("timm-swin.safetensors", of("swin_tiny_patch4_window7_224", 224)).empty());
   CHECK(contradiction("timm.safetensors", of("swin_tiny_patch4_window7_224", 12))
             .starts_with(
                 "config.json: architecture is 'swin_tiny_patch4_window7_224', but timm.safetensors is"));
-  CHECK(!contradiction("timm-swin.safetensors", of("vit_tiny_patch4_12", 32)).empty());
+  CHECK(!contradiction("timm-swin.safetensors", of("vit_tiny_patch16_224", 32)).empty());
+}
 
+TEST_CASE("config.json: what timm's architectures tell, and which are other nets") {
+  const auto facts = [](const std::string& architecture) {
+    Json config = timm(architecture.c_str(), 224);
+    config.erase("model_args");
+    return hub_config_from_json(config.dump(), "config.json").facts;
+  };
+  // The width alone would tell 12 and 24 heads, the family of SigLIP another GELU.
+  CHECK(facts("vit_base_patch16_gap_224").heads == 16);
+  CHECK(facts("vit_giantopt_patch16_siglip_256").heads == 16);
+  CHECK(facts("vit_giant_patch14_dinov2.lvd142m").heads == 24);
+  CHECK(facts("vit_base_patch16_224.augreg_in21k").heads == 12);
+  for (const char* name : {"vit_base_patch32_siglip_256", "vit_large_patch16_siglip_gap_512.v2_webli",
+                           "vit_so400m_patch16_siglip_384", "vit_giantopt_patch16_siglip_gap_384"})
+    CHECK(facts(name).gelu == Gelu::tanh);
+  for (const char* name : {"vit_base_patch16_siglip_256", "vit_so400m_patch14_siglip_gap_896",
+                           "vit_base_patch16_clip_224", "deit3_huge_patch14_224"})
+    CHECK(facts(name).gelu == Gelu::erf);
+  CHECK(facts("vit_large_patch14_clip_quickgelu_336").gelu == Gelu::quick);
+  for (const char* name : {"vit_base_patch16", "vit_base_patch16_224 vit_base_patch16_384", "resnet50", ""}) {
+    CHECK(!facts(name).gelu);
+    CHECK(!facts(name).heads);
+  }
+
+  const std::string file = "timm.safetensors";
+  for (const char* other : {"vit_base_patch16_rpn_224.sw_in1k", "resnet50", "vit_base_patch16_xp_224",
+                            "vit_small_patch16_18x2_224", "vit_pwee_patch16_reg1_gap_256",
+                            "vit_base_patch16_clip_224", "vit_base_patch16_siglip_224", "vit_new"}) {
+    const std::string got = contradiction(file, timm(other, 12));
+    CHECK(got.starts_with(text("config.json: architecture is '", other, "', but timm.safetensors is a ViT")));
+    CHECK(got.find("which may be augreg, deit") != std::string::npos);
+  }
+  CHECK(contradiction(file, timm("vit_base_patch16_224_miil", 12)) ==
+        "config.json: architecture is vit_base_patch16_224_miil, but timm.safetensors has qkv_bias true");
+  CHECK(contradiction("clip.pt", timm("vit_base_patch16_clip_quickgelu_224", 12)).empty());
+}
+
+TEST_CASE("config.json: timm's pooling and arguments are honoured or refused") {
+  const std::string file = "timm.safetensors";
+  const Json plain = timm("vit_tiny_patch16_224", 12);
+  const auto argument = [&](const char* key, const Json& value) {
+    Json config = plain;
+    config["model_args"][key] = value;
+    return config;
+  };
+  CHECK(contradiction(file, with(plain, "global_pool", "token")).empty());
+  CHECK(contradiction(file, with(plain, "global_pool", "")).empty());
+  CHECK(contradiction(file, with(plain, "global_pool", "avg")) ==
+        "config.json: global_pool is \"avg\", but timm.safetensors has pooling \"token\"");
+  CHECK(contradiction("mae-tuned.pth", with(timm("vit_base_patch16_224", 12), "global_pool", "avg")).empty());
+  CHECK(contradiction(file, with(plain, "global_pool", "max"))
+            .starts_with("config.json: global_pool is '\"max\"', not token, avg or map"));
+  const auto gelu = [&](const char* name) {
+    return hub_config_from_json(argument("act_layer", name).dump(), "config.json").facts.gelu;
+  };
+  CHECK(gelu("gelu") == Gelu::erf);
+  CHECK(gelu("gelu_tanh") == Gelu::tanh);
+  CHECK(gelu("quick_gelu") == Gelu::quick);
+  CHECK(contradiction(file, argument("act_layer", "relu")).ends_with("which is no form of GELU"));
+  CHECK(hub_config_from_json(argument("num_heads", 8).dump(), "config.json").facts.heads == 8);
+  for (const auto& [key, good, wrong] :
+       std::vector<std::tuple<const char*, Json, Json>>{{"embed_dim", 16, 192},
+                                                        {"depth", 2, 12},
+                                                        {"patch_size", 4, 16},
+                                                        {"class_token", true, false},
+                                                        {"reg_tokens", 0, 4},
+                                                        {"global_pool", "token", "map"},
+                                                        {"qkv_bias", true, false},
+                                                        {"pre_norm", false, true},
+                                                        {"init_values", nullptr, 1e-5}}) {
+    CAPTURE(key);
+    CHECK(contradiction(file, argument(key, good)).empty());
+    CHECK(contradiction(file, argument(key, wrong)).find(", but timm.safetensors has ") != std::string::npos);
+  }
+  CHECK(contradiction(file, argument("drop_path_rate", 0.1)).empty());
+  CHECK(contradiction(file, argument("qk_norm", true)) ==
+        "config.json: model_args: qk_norm is 'true', and what it makes of the net is not known");
+  CHECK(
+      contradiction(file, argument("class_token", 3)).starts_with("config.json: model_args: class_token: "));
+  CHECK(contradiction(file, with(plain, "model_args", 3)) == "config.json: model_args: expected an object");
+}
+
+TEST_CASE("config.json: with timm's, a file is timm's at other sizes, too") {
+  const auto folder = std::filesystem::temp_directory_path() / "vitrine-hub-config";
+  std::filesystem::create_directories(folder);
+  Json config = timm("vit_tiny_patch16_224", 12);
+  const auto opened = [&](const std::string& file, int64_t size) {
+    write_file_atomically((folder / "config.json").string(),
+                          {std::as_bytes(std::span<const char>(config.dump()))});
+    return make_pretrained(load_tensors(VITRINE_GOLDEN "/dialects/" + file), (folder / file).string(),
+                           {.image_size = size});
+  };
+  for (const char* file : {"timm.safetensors", "deit-distilled.pth", "mae.pth", "dino.pth"})
+    CHECK(opened(file, 20).positions.ends_with("resampled to 5 x 5 as bicubic-antialias"));
+  CHECK(opened("mae.pth", 0).backbone.file.metadata.at("positions") == "bicubic-antialias");
+  for (const double share : {0.9, 0.875, 0.95, 1.0}) {
+    config["pretrained_cfg"]["crop_pct"] = share;
+    for (const int64_t size : {12, 24, 28, 36, 100, 280, 392}) {
+      const Pretrained got = opened("timm.safetensors", size);
+      CHECK(preprocess_from_json(got.backbone.file.metadata.at("preprocess")).resize ==
+            resize_before_crop(static_cast<int>(size), share));
+      // Converted, it is the same net at other sizes.
+      TensorFile file = got.backbone.file;
+      const Pretrained again = make_pretrained(file, "", {.image_size = 280});
+      CHECK(preprocess_from_json(again.backbone.file.metadata.at("preprocess")).resize ==
+            resize_before_crop(280, share));
+    }
+  }
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("families: one whose files have other names or another form is refused with those that fit") {
   const auto by_family = [](const std::string& file, const std::string& family) {
     try {
       make_pretrained(load_tensors(std::string(VITRINE_GOLDEN "/dialects/") + file), file,
@@ -187,4 +321,38 @@ TEST_CASE("config.json: timm's, too, and families") {
         "--backbone-config: deit is a family of ViTs, but swin.pth is a Swin in its authors' names");
   CHECK(by_family("timm.safetensors", "timm-swin") ==
         "--backbone-config: timm-swin is a family of Swins, but timm.safetensors is a ViT in timm's names");
+
+  // What is asked for and what is taken are the same table, for every dialect.
+  int taken = 0, refused = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(VITRINE_GOLDEN "/dialects")) {
+    const std::string file = entry.path().filename().string();
+    if (file == "expected.safetensors") continue;
+    const TensorFile tensors = load_tensors(entry.path().string());
+    const bool told = file.find("swin") != std::string::npos || file == "google.npz";
+    const Checkpoint found = canonical_form(tensors, told ? Facts{} : Facts{.heads = 2});
+    const std::vector<std::string> fit = families_of(found.dialect, found.config);
+    const bool swin = std::holds_alternative<SwinConfig>(found.config);
+    for (const std::string& family : family_names()) {
+      CAPTURE(file);
+      CAPTURE(family);
+      if (is_swin_family(family) != swin) continue;
+      std::string message;
+      try {
+        make_pretrained(tensors, file, {.heads = swin ? 0 : 2, .config = family});
+      } catch (const Error& e) {
+        message = e.what();
+      }
+      if (std::ranges::find(fit, family) != fit.end()) {
+        CHECK(message.empty());
+        ++taken;
+      } else {
+        CHECK(message.starts_with("--backbone-config: " + family + " has no such files as " + file + ", a "));
+        CHECK(message.ends_with(fit.empty() ? "no family has: give the model's config.json"
+                                            : "that have are " + listed(fit, "and")));
+        ++refused;
+      }
+    }
+  }
+  CHECK(taken > 0);
+  CHECK(refused > 0);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -237,16 +238,22 @@ Facts facts_of_timm(const Spoken& spoken, const Sources& names, const Renamed& r
   return facts;
 }
 
+// Of JAX's kernels the heads are an extent.
+std::optional<int64_t> heads_in_kernels(const Sources& names) {
+  for (const auto& [name, source] : names)
+    if (matches("Transformer/encoderblock_0/MultiHeadDotProductAttention_#/query/kernel", name) &&
+        source.shape.rank() == 3)
+      return source.shape.dim(1);
+  return {};
+}
+
 // What tensors tell beside their shapes in the canonical layout.
 Facts facts_of(const Spoken& spoken, const Sources& names, const Renamed& renamed) {
   const std::string& dialect = spoken.dialect->name;
   Facts facts = spoken.dialect->facts;
   if (dialect == "timm") return facts_of_timm(spoken, names, renamed);
   if (dialect == "google") {
-    for (const auto& [name, source] : names)
-      if (matches("Transformer/encoderblock_0/MultiHeadDotProductAttention_#/query/kernel", name) &&
-          source.shape.rank() == 3)
-        facts.heads = source.shape.dim(1);
+    facts.heads = heads_in_kernels(names);
   } else if (dialect == "clip") {
     const auto projection = renamed.tensors.find("patch_embed.proj.weight");
     if (projection != renamed.tensors.end() && projection->second.dim(0) % 64 == 0)
@@ -274,6 +281,35 @@ TransformerConfig config_of(const Checkpoint& checkpoint, bool swin, bool timm) 
   if (facts.epsilon) c.epsilon = *facts.epsilon;
   if (facts.gelu) c.gelu = *facts.gelu;
   return c;
+}
+
+// A net is taken as its tensors make it, so that without a bias that its program always has it would be another net.
+void check_biases(const Checkpoint& checkpoint, const Spoken& spoken, const Sources& names,
+                  const std::string& who) {
+  const auto* vit = std::get_if<VitConfig>(&checkpoint.config);
+  if (vit == nullptr) return;
+  const Naming& naming = spoken.dialect->naming;
+  const auto in_file = [&](const char* name) { return source_name(naming, names, spoken.prefix, name); };
+  const auto need = [&](bool there, const char* name) {
+    const std::string missing = in_file(name);
+    check(there, who, ": no tensor ", quote(missing.empty() ? name : missing), " of a ", naming.title);
+  };
+  const std::string& dialect = spoken.dialect->name;
+  const bool clip = dialect == "clip" || vit->norm_pre;
+  need(vit->patch_bias || clip, "patch_embed.proj.bias");
+  // timm has such ViTs. So has transformers, where config.json or the family tells it: all but DINOv2 need one.
+  const bool optional = dialect == "timm" || (dialect == "hugging-face" && !vit->layer_scale);
+  need(vit->qkv_bias || optional, "blocks.0.attn.qkv.bias");
+  if (vit->classes == 0 || vit->head_bias) return;
+  // CLIP's projection has none, in whatever names; heads that people put beside a trunk are as they made them.
+  const std::string& head = checkpoint.origin.at("head.weight");
+  const bool projection = clip || dialect == "hugging-face-clip" || head.ends_with("head.proj.weight");
+  const bool of_somebody = !spoken.prefix.empty() && head.find(spoken.prefix) == std::string::npos &&
+                           std::ranges::any_of(naming.rules, [&](const NameRule& rule) {
+                             return rule.to == "head.?" && rule.from.starts_with("//") &&
+                                    head.ends_with(rule.from.substr(2, rule.from.size() - 3) + "weight");
+                           });
+  need(projection || of_somebody, "head.bias");
 }
 
 // Asks for every tensor of the net: the first that is missing or misshapen is named as the file names it.
@@ -335,6 +371,10 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
 
   out.facts = facts_of(spoken, names, renamed);
   keep_unheard_token(renamed);
+  // What a file says itself is no matter of opinion.
+  check(!heads_in_kernels(names) || !given.heads || heads_in_kernels(names) == given.heads, who,
+        ": its kernels have ", heads_in_kernels(names).value_or(0), " attention heads, not ",
+        given.heads.value_or(0));
   overlay(out.facts, given);
   out.dialect = naming.title;
   out.left_out.insert(out.left_out.end(), renamed.left_out.begin(), renamed.left_out.end());
@@ -343,6 +383,7 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
   out.file = std::move(file);
   out.config = config_of(out, spoken.dialect->swin, spoken.dialect->name == "timm-swin");
   check_complete(out, naming, names, spoken.prefix, who);
+  check_biases(out, spoken, names, who);
   if (!out.facts.epsilon) out.unsettled.push_back({"epsilon", "the epsilon of its layer norms"});
   if (!out.facts.gelu) out.unsettled.push_back({"gelu", "the form of its GELU"});
   if (out.unsettled.empty()) out.file.metadata["config"] = config_to_json(out.config);

@@ -45,6 +45,8 @@ Facts facts_of_family(const std::string& name);
 std::vector<std::string> family_names();
 // Those whose files have the names of this dialect (by its title) and are nets of this form.
 std::vector<std::string> families_of(const std::string& dialect, const TransformerConfig& config);
+// Throws unless the family is one of them, with those that are; `who` is the file's name.
+void check_family(const std::string& name, const Checkpoint& checkpoint, const std::string& who);
 // "the model's config.json or the name of its family, which may be deit, mae or dino"
 std::string what_may_tell(const std::string& dialect, const TransformerConfig& config);
 // Whether it is a family of Swins, not of ViTs. Throws for others.

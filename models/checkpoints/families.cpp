@@ -1,4 +1,6 @@
 // families.cpp: what the published checkpoints of a family have in common, and which files may be of which family.
+#include <algorithm>
+
 #include "engine/check.h"
 #include "engine/text.h"
 #include "models/checkpoints/checkpoint.h"
@@ -144,6 +146,13 @@ std::vector<std::string> families_of(const std::string& title, const Transformer
         if (dialect.name == name && family.form(config)) names.emplace_back(family.name);
   }
   return names;
+}
+
+void check_family(const std::string& name, const Checkpoint& checkpoint, const std::string& who) {
+  const std::vector<std::string> fit = families_of(checkpoint.dialect, checkpoint.config);
+  check(std::find(fit.begin(), fit.end(), name) != fit.end(), "--backbone-config: ", name,
+        " has no such files as ", who, ", a ", checkpoint.dialect, ": ", describe(checkpoint.config), "; ",
+        fit.empty() ? "no family has: give the model's config.json" : "that have are " + listed(fit, "and"));
 }
 
 std::string what_may_tell(const std::string& title, const TransformerConfig& config) {

@@ -6,10 +6,9 @@
 #include <optional>
 #include <set>
 
-#include "data/preprocess.h"
 #include "engine/check.h"
 #include "engine/text.h"
-#include "models/training/pretrained.h"
+#include "models/training/hub_fields.h"
 
 namespace vitrine {
 
@@ -41,30 +40,6 @@ Gelu gelu_of(const std::string& name, const std::string& who) {
   fail(Fault::input, who, ": hidden_act is ", quote(name), ", which is no form of GELU");
 }
 
-// A word, or `otherwise` if the field is not there; without one it must be.
-std::string word(const json& object, const char* key, const std::string& who,
-                 const std::optional<std::string>& otherwise = {}) {
-  const auto found = object.find(key);
-  if (found == object.end() && otherwise) return *otherwise;
-  check(found != object.end() && found->is_string(), who, ": ", key, ": expected a name, got ",
-        found == object.end() ? "none" : quote(found->dump()));
-  return found->get<std::string>();
-}
-
-int64_t whole(const json& value, const char* key, const std::string& who) {
-  check(value.is_number_integer() && value > 0 && value <= 1 << 30, who, ": ", key,
-        ": expected a positive whole number, got ", quote(value.dump()));
-  return value.get<int64_t>();
-}
-
-// The side of a square: n, or [n, n].
-int64_t side(const json& value, const char* key, const std::string& who) {
-  if (!value.is_array()) return whole(value, key, who);
-  check(value.size() == 2 && value[0] == value[1], who, ": ", key, " is ", quote(value.dump()),
-        ", but only squares are known");
-  return whole(value[0], key, who);
-}
-
 double ratio_of(const json& value, const std::string& who) {
   check(value.is_number() && value.get<double>() > 0 && value.get<double>() <= 64, who,
         ": mlp_ratio: expected a number up to 64, got ", quote(value.dump()));
@@ -80,8 +55,9 @@ std::vector<Claim> claims_of_vit(const json& model, bool dinov2, const std::stri
   for (const auto& [field, key] : {std::pair("patch_size", "patch"), std::pair("image_size", "image_size")})
     if (const auto found = model.find(field); found != model.end())
       claims.push_back({field, found->dump(), key, std::to_string(side(*found, field, who))});
-  if (const auto found = model.find("qkv_bias"); found != model.end())
-    claims.push_back({"qkv_bias", found->dump(), "qkv_bias", found->dump()});
+  const auto bias = model.find("qkv_bias");  // there if it is not said
+  claims.push_back({"qkv_bias", bias == model.end() ? "not said, which means true" : bias->dump(), "qkv_bias",
+                    bias == model.end() ? "true" : bias->dump()});
   if (!dinov2) {
     if (const auto found = model.find("intermediate_size"); found != model.end())
       claims.push_back({"intermediate_size", found->dump(), "mlp_width",
@@ -170,62 +146,17 @@ HubConfig of_transformers(const json& all, const std::string& who) {
   return out;
 }
 
-std::array<float, 3> three(const json& list, const char* key, const std::string& who) {
-  check(list.is_array() && list.size() == 3 && list[0].is_number() && list[1].is_number() &&
-            list[2].is_number(),
-        who, ": ", key, ": expected three numbers");
-  return {list[0].get<float>(), list[1].get<float>(), list[2].get<float>()};
-}
-
-HubConfig of_timm(const json& all, const std::string& who) {
-  const std::string architecture = word(all, "architecture", who);
-  HubConfig out;
-  out.kind_field = "architecture";
-  out.kind = architecture;
-  const bool clip = architecture.find("_clip_") != std::string::npos;
-  // The names tell: vit_base_patch16_clip_224 is erf, vit_base_patch16_clip_quickgelu_224 is not.
-  if (clip)
-    out.facts.gelu = architecture.find("quickgelu") != std::string::npos ? Gelu::quick : Gelu::erf;
-  else if (architecture.find("siglip") == std::string::npos)
-    out.facts.gelu = Gelu::erf;
-  else
-    out.facts.gelu = architecture.find("siglip2") != std::string::npos ? Gelu::tanh : Gelu::erf;
-  const json& c = all.at("pretrained_cfg");
-  const json& input = c.at("input_size");
-  check(input.is_array() && input.size() == 3 && input[1] == input[2], who,
-        ": input_size: expected [3, n, n]");
-  if (!architecture.starts_with("swin"))  // which takes pictures of any size
-    out.claims.push_back(
-        {"input_size", input.dump(), "image_size", std::to_string(whole(input[1], "input_size", who))});
-  Preprocess p;
-  p.size = static_cast<int>(std::min<int64_t>(whole(input[1], "input_size", who), 1 << 14));
-  const auto mode = c.value("crop_mode", std::string("center"));
-  check(mode == "center" || mode == "squash", who, ": crop_mode is ", quote(mode), ", not center or squash");
-  p.resize = resize_before_crop(p.size, c.value("crop_pct", 0.875));
-  p.squash = mode == "squash";
-  p.crop_squashed = p.squash && p.resize > p.size;
-  const auto filter = c.value("interpolation", std::string("bicubic"));
-  check(filter == "bicubic" || filter == "bilinear" || filter == "lanczos", who, ": interpolation is ",
-        quote(filter));
-  p.filter = filter == "bicubic"    ? Filter::bicubic
-             : filter == "bilinear" ? Filter::bilinear
-                                    : Filter::lanczos;
-  p.mean = three(c.at("mean"), "mean", who);
-  p.std = three(c.at("std"), "std", who);
-  check_preprocess(p);
-  out.preprocess = to_json(p);
-  if (const auto names = all.find("label_names"); names != all.end() && names->is_array())
-    out.class_names = names->get<std::vector<std::string>>();
-  return out;
-}
-
 // Whether a net is of the kind that a type of transformers' or an architecture of timm's names.
-bool is_of_kind(const TransformerConfig& config, const std::string& type) {
+bool is_of_kind(const TransformerConfig& config, const HubConfig& hub) {
+  const std::string& type = hub.kind;
   const auto* vit = std::get_if<VitConfig>(&config);
   if (vit == nullptr || type.starts_with("swin")) return vit == nullptr && type.starts_with("swin");
   if (type == "clip_vision_model") return vit->norm_pre;
   if (type == "siglip_vision_model") return !vit->norm_pre && !vit->class_token;
   if (type.starts_with("dinov2")) return vit->layer_scale;
+  if (hub.kind_field == "architecture")
+    return is_timm_vit(type) && vit->norm_pre == (type.find("_clip_") != std::string::npos) &&
+           (type.find("_siglip_") == std::string::npos || !vit->class_token);
   const bool transformers =
       std::any_of(kinds.begin(), kinds.end(), [&](const Kind& k) { return type == k.name; });
   return !transformers || (!vit->norm_pre && !vit->layer_scale);
@@ -245,14 +176,15 @@ void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkp
     return false;
   };
   const bool same_program = hub.kind_field != "model_type" || !beside || in_transformers_names();
-  check(same_program && is_of_kind(checkpoint.config, hub.kind), who, ": ", hub.kind_field, " is ",
+  check(same_program && is_of_kind(checkpoint.config, hub), who, ": ", hub.kind_field, " is ",
         quote(hub.kind), ", but ", file, " is a ", checkpoint.dialect, ": ", describe(checkpoint.config),
         "; give --backbone-config with ", what_may_tell(checkpoint.dialect, checkpoint.config));
   const json config = json::parse(config_to_json(checkpoint.config));
   for (const Claim& claim : hub.claims) {
     json told = json::parse(claim.value);
     // What the first ViT has or has not is not named.
-    const json got = config.value(claim.key, claim.key == "registers" ? json(0) : json(true));
+    json got = config.value(claim.key, claim.key == "registers" ? json(0) : json(claim.key == "qkv_bias"));
+    if (claim.key == "pooling" && got == "normed_mean") got = "mean";  // no tensor of timm's is another
     if (claim.key == "image_size") {  // of a picture that the patch does not divide, whole patches are seen
       const auto patch = config.at("patch").get<int64_t>();
       told = told.get<int64_t>() / patch * patch;
@@ -275,7 +207,7 @@ HubConfig hub_config_from_json(std::string_view words, const std::string& who) {
     });
     check(all.is_object(), who, ": expected a JSON object");
     if (all.contains("model_type")) return of_transformers(all, who);
-    if (all.contains("pretrained_cfg")) return of_timm(all, who);
+    if (all.contains("pretrained_cfg")) return timm_config_from(all, who);
     fail(Fault::input, who, ": has neither model_type (transformers) nor pretrained_cfg (timm)");
   } catch (const json::exception& e) {
     fail(Fault::input, who, ": ", e.what());

@@ -1,5 +1,6 @@
 #include "models/training/pretrained.h"
 
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -33,6 +34,12 @@ std::string beside(const std::string& source, const char* name) {
   return std::filesystem::exists(std::filesystem::symlink_status(path, problem)) ? path.string() : "";
 }
 #endif
+
+std::string dialect_title(std::string_view name) {
+  for (const Dialect& dialect : dialects())
+    if (dialect.name == name) return dialect.naming.title;
+  return {};
+}
 
 // torchvision's Swins of three sizes were trained on squares of three sizes.
 std::string family_of(const Checkpoint& checkpoint) {
@@ -113,6 +120,17 @@ std::string resize_positions(TensorFile& file, const TransformerConfig& config, 
   return text(old, " x ", old, ", resampled to ", now, " x ", now, " as ", name_of(filter));
 }
 
+// Of "crop_pct 0.9" the number.
+std::optional<double> share_in(std::string_view words) {
+  constexpr std::string_view begin = "crop_pct ";
+  if (!words.starts_with(begin)) return {};
+  double share = 0;
+  const char *first = words.data() + begin.size(), *end = words.data() + words.size();
+  const auto [last, problem] = std::from_chars(first, end, share);
+  return problem == std::errc() && last == end && share > 0 && share <= 1 ? std::optional(share)
+                                                                          : std::nullopt;
+}
+
 bool own(const TensorFile& file) {
   const auto format = file.metadata.find("format");
   return file.metadata.contains("config") ||
@@ -124,6 +142,15 @@ bool own(const TensorFile& file) {
 Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const Preprocess& preprocess,
                        int64_t size) {
   if (const auto family = metadata.find("pictures"); family != metadata.end()) {
+    if (const auto share = share_in(family->second)) {
+      const int whole = preprocess.size + preprocess.lost;
+      if (resize_before_crop(whole, *share) != preprocess.resize) return at_size(preprocess, size);
+      Preprocess other = at_size(preprocess, size);
+      other.resize = resize_before_crop(other.size, *share);
+      other.crop_squashed = other.squash && other.resize > other.size;
+      check_preprocess(other);
+      return other;
+    }
     const auto told = preprocess_preset_at(family->second, preprocess.size);
     if (told && to_json(*told) == to_json(preprocess)) return *preprocess_preset_at(family->second, size);
   }
@@ -143,7 +170,7 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   }
   HubConfig hub;
   Facts given = facts_from(hints.known);
-  std::string preprocess;
+  std::string preprocess, pictures;
   bool processor = false;  // it is transformers' that told it
   const std::string family = hints.config.ends_with(".json") ? "" : hints.config;
   std::string hub_path;
@@ -155,6 +182,7 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     hub = hub_config_from_json(words_of(hub_path), hub_path);
     overlay(given, hub.facts);
     preprocess = hub.preprocess;
+    pictures = hub.pictures;
     out.told_by.push_back(hub_path);
     out.read.push_back(hub_path);
   }
@@ -162,6 +190,7 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   if (const std::string path = beside(hub_path.empty() ? source : hub_path, "preprocessor_config.json");
       (hints.config.empty() || !hub_path.empty()) && !path.empty()) {
     preprocess = to_json(preprocess_from_hugging_face(words_of(path)));
+    pictures.clear();
     processor = true;
     out.told_by.push_back(path);
     out.read.push_back(path);
@@ -176,11 +205,15 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   if (hints.heads != 0) given.heads = hints.heads;
 
   Checkpoint checkpoint = canonical_form(std::move(file), given);
+  // A file in timm's names is timm's own if timm's config.json tells of it, whoever else writes such names.
+  if (hub.kind_field == "architecture" && checkpoint.dialect == dialect_title("timm"))
+    checkpoint.facts.positions = PositionFilter::bicubic_antialias;
   if (!hub_path.empty()) check_agreement(hub, hints.config.empty(), checkpoint, hub_path);
   if (!family.empty()) {
     const bool swin = std::holds_alternative<SwinConfig>(checkpoint.config);
     check(is_swin_family(family) == swin, "--backbone-config: ", family, " is a family of ",
           swin ? "ViTs" : "Swins", ", but ", source, " is a ", checkpoint.dialect);
+    check_family(family, checkpoint, source);
   }
   TensorFile canonical = hints.only_look ? checkpoint.file : settled(checkpoint);
   if (hints.only_look) {
@@ -196,10 +229,11 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     canonical.metadata["preprocess"] =
         vit == nullptr ? preprocess
                        : to_json(without_rest(preprocess_from_json(preprocess), vit->image_size, vit->patch));
+    if (!pictures.empty()) canonical.metadata["pictures"] = pictures;
     if (processor && checkpoint.facts.preprocess == "dinov2") canonical.metadata["any_size"] = "true";
   }
   if (preprocess.empty()) {
-    const std::string pictures = family_of(checkpoint);
+    pictures = family_of(checkpoint);
     if (const auto usual = preprocess_preset_at(pictures, image_size(checkpoint.config))) {
       canonical.metadata["preprocess"] = to_json(*usual);
       canonical.metadata["pictures"] = pictures;

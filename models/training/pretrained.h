@@ -39,7 +39,7 @@ struct Pretrained {
 };
 
 // How pictures are prepared at another size, if this is how they are at their own: as the family that the metadata name
-// ("pictures") has it, else in proportion.
+// ("pictures") has it, or with the share of the shorter side that they state ("crop_pct 0.9", timm's); else in proportion.
 Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const Preprocess& preprocess,
                        int64_t size);
 
@@ -47,7 +47,7 @@ Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const
 // Hugging Face's config.json (or timm's) and preprocessor_config.json, the latter from the folder of the config.json
 // that `hints` name, if they do. `hints` go before what these tell. Its
 // metadata then holds "dialect", "preprocess" if that is known (preprocess_of asks for it otherwise), with "pictures", the
-// preset that it is, unless a file tells it, and "class_names",
+// preset that it is, or timm's share, and "class_names",
 // a JSON list, if config.json names the classes of its head. A ViT's says how its program resamples positions
 // ("positions") and, if they were resampled, how that was done ("resampled"). Transformers' DINOv2 resamples them for
 // whatever picture comes, and its processor makes smaller ones than those of its training: such a net ("any_size") is
@@ -71,6 +71,7 @@ struct HubConfig {
   Facts facts;
   std::vector<Claim> claims;
   std::string preprocess;                // as JSON (data/preprocess.h), if timm's tells it, else empty
+  std::string pictures;                  // what stands in the metadata then (pictures_at)
   std::vector<std::string> class_names;  // by number; empty if it has none of its own
 };
 // Throws, beginning with `who`, for other models and malformed values.
