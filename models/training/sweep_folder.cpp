@@ -203,8 +203,11 @@ void SweepFolder::read_ledger_file() {
 }
 
 void SweepFolder::write_plan(const LedgerPlan& plan) {
-  make_folder(path_ + "/plans");
-  write_text(text(path_, "/plans/", plan.name(), ".json"), to_json(plan) + "\n");
+  const std::string folder = path_ + "/plans";
+  make_folder(folder);
+  const FileLock lock(folder + "/lock");  // so that no temporary there is anybody's but of who was killed
+  remove_temporaries(folder);
+  write_text(text(folder, "/", plan.name(), ".json"), to_json(plan) + "\n");
 }
 
 // Those of plans/ tell more than what the ledger said of them before.
