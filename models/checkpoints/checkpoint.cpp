@@ -339,10 +339,27 @@ void check_complete(const Checkpoint& checkpoint, const Naming& naming, const So
           describe(checkpoint.config));
 }
 
+// Whether any name has the sign of a dialect, wherever it stands; without a copy of them all.
+bool may_be_checkpoint(const TensorFile& file) {
+  constexpr std::string_view rolled = "Transformer/encoderblock/";  // unrolled it has the sign of Google's
+  const auto sign_in = [&](const std::string& name) {
+    if (name.find(rolled) != std::string::npos) return true;
+    return std::ranges::any_of(dialects(), [&](const Dialect& dialect) {
+      return std::ranges::any_of(
+          dialect.signs, [&](const std::string& sign) { return name.find(sign) != std::string::npos; });
+    });
+  };
+  const auto has_sign = [&](const auto& names) {
+    return std::ranges::any_of(names, [&](const auto& entry) { return sign_in(entry.first); });
+  };
+  return has_sign(file.tensors) || has_sign(file.unreadable) || has_sign(file.objects);
+}
+
 }  // namespace
 
 bool is_checkpoint(const TensorFile& file) {
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
+  if (!may_be_checkpoint(file)) return false;
   TensorFile copy = file;  // of handles
   return dialect_of(unrolled(unwrapped(copy, who), who), who).dialect != nullptr;
 }
