@@ -136,7 +136,12 @@ void leave_out(Renamed& renamed, const std::string& canonical, const std::string
 
 bool all_zero(const Tensor& tensor) {
   const auto raw = tensor.raw();
-  return std::all_of(raw.begin(), raw.end(), [](std::byte b) { return b == std::byte{0}; });
+  // The last byte of a float begins with its sign: -0 is zero, too.
+  const std::byte sign{is_floating(tensor.dtype()) ? uint8_t{0x80} : uint8_t{0}};
+  const size_t size = size_of(tensor.dtype());
+  for (size_t i = 0; i < raw.size(); ++i)
+    if ((raw[i] & ~(i % size == size - 1 ? sign : std::byte{0})) != std::byte{0}) return false;
+  return true;
 }
 
 // What is there but is no part of the net that is built: heads on other features, a norm that MAE's tuned nets keep.
