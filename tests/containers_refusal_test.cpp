@@ -459,4 +459,21 @@ TEST_CASE("memory: what lies in a file's header and in small members counts, too
   check_refusal(archive_of(20'000),
                 "the archive's arrays would need more memory than the file's size and 16 MiB");
   CHECK(read(archive_of(2'000)).tensors.size() == 2'000);
+
+  // Of a pickle, too: bytes that make nothing leave no more room for values.
+  const auto too_large = [](size_t values, size_t needless) {
+    std::string program = "N";
+    for (size_t i = 0; i < needless; ++i) program += "N0";
+    program += std::string(values, '\x85');  // a tuple of the value before
+    const std::string file = files::legacy_beginning() + files::pickle(program) + files::pickle("]");
+    return refusal(file).find("would need more memory than the file's size and 16 MiB") != std::string::npos;
+  };
+  size_t most = 1, more = 4 << 20;
+  REQUIRE(too_large(more, 0));
+  while (more - most > 1) {
+    const size_t middle = (most + more) / 2;
+    (too_large(middle, 0) ? more : most) = middle;
+  }
+  CHECK(!too_large(most - most / 64, 4 << 20));
+  CHECK(too_large(most + most / 64, 4 << 20));
 }
