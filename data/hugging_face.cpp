@@ -21,16 +21,19 @@ constexpr const char* who = "preprocessor_config.json: ";
 // What the classes of transformers take for granted where a file does not say it.
 struct Processor {
   const char* name;
-  bool square;        // "size": n is n x n, and a shorter side is refused; otherwise n is the shorter side
-  bool crops;         // cuts unless told otherwise; those that do not have no crop at all
-  bool whole = true;  // takes n alone
+  bool square;  // "size": n is n x n, and a shorter side is refused; otherwise n is the shorter side
+  bool crops;   // cuts unless told otherwise; those that do not have no crop at all
+  bool whole;   // takes n alone
+  // What a file that does not say it means by it; here it has to be said.
+  const char *resample, *mean, *crop;
 };
-constexpr std::array<Processor, 6> processors{{{"ViT", true, false},
-                                               {"Siglip", true, false, false},
-                                               {"DeiT", true, true},
-                                               {"Beit", true, true},
-                                               {"CLIP", false, true},
-                                               {"Bit", false, true}}};
+constexpr const char *half = "[0.5, 0.5, 0.5]", *clip = "CLIP's [0.48145466, 0.4578275, 0.40821073]";
+constexpr std::array<Processor, 6> processors{{{"ViT", true, false, true, "2", half, nullptr},
+                                               {"Siglip", true, false, false, "3", half, nullptr},
+                                               {"DeiT", true, true, true, "3", half, "224"},
+                                               {"Beit", true, true, true, "3", half, "224"},
+                                               {"CLIP", false, true, true, "3", clip, "224"},
+                                               {"Bit", false, true, true, "3", clip, "224"}}};
 
 // These change no pixel, whatever they are, as pictures are always made RGB and the result is always planes.
 bool is_remark(const std::string& key) {
@@ -74,7 +77,7 @@ class Config {
   bool has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
 
   const json& at(const char* key) const {
-    check(has(key), who, "missing key '", key, "'");
+    if (!has(key)) fail(Fault::input, who, "missing key '", key, "'", usual(key));
     return object_[key];
   }
 
@@ -160,6 +163,19 @@ class Config {
   }
 
  private:
+  // What the processor that the file names takes for a key that is missing.
+  std::string usual(std::string_view key) const {
+    bool fast = false;
+    const Processor* named = processor(fast);
+    if (named == nullptr) return {};
+    const char* value = key == "resample"     ? named->resample
+                        : key == "image_mean" ? named->mean
+                        : key == "crop_size"  ? named->crop
+                                              : nullptr;
+    return value == nullptr ? ""
+                            : text("; the processor of ", named->name, " takes ", value, " then: write it");
+  }
+
   json object_;
 };
 

@@ -96,7 +96,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   bool string(string_t& value) override {
     if (place_ == Place::metadata) {
       allowance_.take(value.size(), "its metadata");
-      header_.metadata[key_] = std::move(value);
+      header_.metadata[key_] = std::string_view(value);  // without the room that the parser's word has beyond
     } else if (place_ == Place::tensor && key_ == "dtype") {
       set_dtype(value);
     } else {
@@ -230,8 +230,8 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     refuse("non-negative whole numbers below 2^64, got ", what);
   }
 
-  // What an entry and the tensor made of it take, and a pair of words.
-  static constexpr size_t entry_cost = 640, metadata_cost = 128;
+  // What an entry, the tensor made of it and finding out its dialect take, and a pair of words.
+  static constexpr size_t entry_cost = 1280, metadata_cost = 144;
   const std::string& file_;
   Allowance& allowance_;
   Header header_;
@@ -251,6 +251,7 @@ Header parse_header(std::string_view json, const std::string& file, Allowance& a
   check(first != std::string_view::npos && json[first] == '{', "safetensors: '", file,
         "': expected a header that begins with '{': not a safetensors file");
   take_for_json(json, allowance);
+  allowance.take(json.size(), "its header");  // as it lies in the file it is in memory, too, while it is read
   HeaderReader reader(file, allowance);
   nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
   return reader.take();

@@ -401,7 +401,7 @@ expect 'a task has its size' 1 'a task.s pictures have the size at which it was 
 expect 'a filter for nothing' 1 'the net was trained for 32 pixels' "$vitrine" tune --backbone tiny.safetensors --positions bicubic --data folder:pictures --out never
 expect 'an unknown filter' 1 "expected bicubic, bicubic-antialias, .*did you mean bicubic" "$vitrine" inspect tiny.safetensors --image-size 48 --positions bicubik
 expect 'a filter for a Swin' 1 'a Swin has no position embedding' "$vitrine" inspect swin.safetensors --positions bicubic
-expect 'a size for a Swin that is converted' 1 'a Swin takes pictures of any size' "$vitrine" convert swin.safetensors --image-size 48 --out never
+expect 'a size for a Swin that is converted' 1 'this is a Swin, which takes pictures of any size' "$vitrine" convert swin.safetensors --image-size 48 --out never
 expect 'an unknown model, nearest' 1 'did you mean swin' "$vitrine" pretrain --model swim --out never
 if [[ -e never ]]; then bad 'no file after an error' 'it was made'; else ok 'no file after an error'; fi
 for method in vpt-deep vpt-shallow linear full; do
@@ -582,7 +582,7 @@ rm odd/config.json && ln -s nowhere odd/config.json
 expect 'a config.json that leads nowhere is not passed over' 2 "cannot open 'odd/config.json': No such file" "$vitrine" inspect odd --heads 2
 rm odd/config.json && echo '{"model_type": "vit", "num_attention_heads": 2}' >odd/config.json
 sed 's/"size": 12/"size": 24/' hub/preprocessor_config.json >odd/preprocessor_config.json
-expect 'pictures of another size than the net sees' 1 'prepares images of 24 pixels, the net sees 12; --image-size 24 resamples its positions' "$vitrine" convert odd --out never.safetensors
+expect 'pictures of another size than the net sees' 1 'preprocessor_config.json, config.json or its metadata. prepares images of 24 pixels, the net sees 12; --image-size 24 resamples its positions' "$vitrine" convert odd --out never.safetensors
 expect 'pictures of another size: the positions for them' 0 'resampled to 6 x 6' "$vitrine" inspect odd --image-size 24
 expect 'pictures of another size: others' 0 '^Images .*squashed to 12 x 12' "$vitrine" inspect odd --image-size 12
 expect 'what may tell is what fits' 0 ' google-vit, deit-transformers or mae-transformers$' "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2
@@ -634,6 +634,13 @@ sed -i 's/"n2", "hen"/"n2", "hen", 3/' class_index.json
 expect 'imagenet_class_index.json: three words' 1 'class 2: expected a name, or a list of its synset and its name' "$vitrine" "${named[@]}" class_index.json
 echo '{"0": {"a": "b"}, "1": "c"}' >class_index.json
 expect 'an object is no name' 1 'class 0: expected a name' "$vitrine" "${named[@]}" class_index.json
+
+printf '\xef\xbb\xbfa\nb\nc\nd\ne\n\n\n' >names.txt
+expect 'names of classes with a byte order mark and empty lines at their end' 0 '%  a$' "$vitrine" "${named[@]}" names.txt
+printf 'a\n\nc\nd\ne\n' >names.txt
+expect 'names of classes: an empty line between them' 1 'names.txt: line 2 is empty: expected a name on each, of class 1' "$vitrine" "${named[@]}" names.txt
+printf '\xef\xbb\xbf["a", "b\\nc", "d", "e", "f"]' >names.json
+expect 'names of classes: JSON with a byte order mark, and a name of two lines' 0 '%  b c$' "$vitrine" "${named[@]}" names.json
 
 # --- photos that ask to be turned ---
 python3 - <<'PYTHON'

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "container_files.h"
+#include "engine/text.h"
 #include "golden_files.h"
 
 using namespace vitrine;
@@ -430,4 +431,49 @@ TEST_CASE("torch before 1.6: views, and each refusal") {
             "expected text as a storage's key, got None");
   check_old(magic, "version: byte 0: the pickle breaks off");
   CHECK(read(files::legacy_beginning() + files::pickle("N") + files::pickle("]")).tensors.empty());
+}
+
+TEST_CASE("memory: what lies in a file's header and in small members counts, too") {
+  // Read where they lie, these bytes are in memory beside what is made of them.
+  const auto with_words = [](int count, size_t length, size_t data) {
+    std::string header = "{\"__metadata__\":{";
+    for (int i = 0; i < count; ++i)
+      header += text(i ? "," : "", "\"k", i, "\":\"", std::string(length, 'v'), "\"");
+    header += text("},\"a\":{\"dtype\":\"U8\",\"shape\":[", data, "],\"data_offsets\":[0,", data, "]}}");
+    std::string file;
+    files::put_little64(file, header.size(), 8);
+    return file + header + std::string(data, '\0');
+  };
+  const std::string words_refused = "its metadata would need more memory than the file's size and 16 MiB";
+  check_refusal(with_words(60'000, 400, 1), words_refused);
+  check_refusal(with_words(200'000, 50, 1), words_refused);
+  // A file with as many weights has room for them.
+  CHECK(read(with_words(60'000, 400, 32 << 20)).metadata.size() == 60'000);
+  CHECK(read(with_words(10'000, 400, 1)).metadata.size() == 10'000);
+
+  const auto archive_of = [](int count) {
+    std::vector<files::Member> members;
+    for (int i = 0; i < count; ++i) members.push_back({text("a", i, ".npy"), array});
+    return zip(members).bytes;
+  };
+  check_refusal(archive_of(20'000),
+                "the archive's arrays would need more memory than the file's size and 16 MiB");
+  CHECK(read(archive_of(2'000)).tensors.size() == 2'000);
+
+  // Of a pickle, too: bytes that make nothing leave no more room for values.
+  const auto too_large = [](size_t values, size_t needless) {
+    std::string program = "N";
+    for (size_t i = 0; i < needless; ++i) program += "N0";
+    program += std::string(values, '\x85');  // a tuple of the value before
+    const std::string file = files::legacy_beginning() + files::pickle(program) + files::pickle("]");
+    return refusal(file).find("would need more memory than the file's size and 16 MiB") != std::string::npos;
+  };
+  size_t most = 1, more = 4 << 20;
+  REQUIRE(too_large(more, 0));
+  while (more - most > 1) {
+    const size_t middle = (most + more) / 2;
+    (too_large(middle, 0) ? more : most) = middle;
+  }
+  CHECK(!too_large(most - most / 64, 4 << 20));
+  CHECK(too_large(most + most / 64, 4 << 20));
 }

@@ -166,6 +166,22 @@ TEST_CASE("dialects: what is left out is told with the reason") {
   CHECK(class_count(headless.config) == 0);
   REQUIRE(headless.left_out.size() == 2);
   CHECK(headless.left_out[0].reason == "is zero everywhere");
+  // Zero of either sign: weights times 0.
+  TensorFile signs = load_tensors(path_of("timm.safetensors"));
+  std::vector<float> zeros(5 * 16);
+  for (size_t i = 0; i < zeros.size(); ++i) zeros[i] = i % 3 == 0 ? -0.0F : 0.0F;
+  const auto head = [&] {
+    Tensor made = Tensor::empty({5, 16}, DType::f32);
+    std::ranges::copy(zeros, made.mutable_data<float>().begin());
+    return made;
+  };
+  for (const DType type : {DType::f32, DType::f64, DType::f16, DType::bf16}) {
+    signs.tensors["head.weight"] = head().to(type).seal();
+    CHECK(class_count(canonical_form(signs, told_of("timm.safetensors")).config) == 0);
+  }
+  zeros[7] = 1e-30F;
+  signs.tensors["head.weight"] = head().to(DType::f64).seal();
+  CHECK(class_count(canonical_form(signs, told_of("timm.safetensors")).config) == 5);
 }
 
 TEST_CASE("dialects: what no file tells is asked for") {

@@ -126,6 +126,53 @@ TEST_CASE("config.json: what makes no sense is named") {
             .starts_with("config.json: architecture: expected a name"));
 }
 
+TEST_CASE("config.json: as many classes as the head has, and what transformers takes for granted") {
+  const std::string file = "hf-vit.safetensors", end = ", but hf-vit.safetensors has classes 5";
+  const auto names = [](int count) {
+    Json labels = Json::object();
+    for (int i = 0; i < count; ++i) labels[std::to_string(i)] = text("c", i);
+    return labels;
+  };
+  CHECK(contradiction(file, with(vit, "id2label", names(5))).empty());
+  CHECK(contradiction(file, with(vit, "id2label", names(3))) ==
+        "config.json: id2label is a list of 3 names" + end);
+  CHECK(contradiction(file, with(vit, "id2label", nullptr)).empty());
+  CHECK(contradiction(file, with(vit, "num_labels", 5)).empty());
+  CHECK(contradiction(file, with(vit, "num_labels", 7)) == "config.json: num_labels is 7" + end);
+  CHECK(contradiction("hf-dinov2.safetensors",
+                      {{"model_type", "dinov2"}, {"num_attention_heads", 2}, {"num_labels", 1000}})
+            .empty());  // whose head is left out
+  const Json of_timm = timm("vit_tiny_patch16_224", 12);
+  CHECK(contradiction("timm.safetensors", with(of_timm, "num_classes", 5)).empty());
+  CHECK(contradiction("timm.safetensors", with(of_timm, "num_classes", 0)).empty());
+  CHECK(contradiction("timm.safetensors", with(of_timm, "num_classes", 7)) ==
+        "config.json: num_classes is 7, but timm.safetensors has classes 5");
+  CHECK(contradiction("timm.safetensors", with(of_timm, "label_names", {"a", "b"})) ==
+        "config.json: label_names is a list of 2 names, but timm.safetensors has classes 5");
+
+  CHECK(hub_config_from_json(with(vit, "hidden_act", "gelu_python").dump(), "").facts.gelu == Gelu::erf);
+  Json silent = vit;
+  silent.erase("num_attention_heads");
+  CHECK(contradiction(file, silent) ==
+        "config.json: num_attention_heads 12 (as transformers has it where it is not said) does not divide "
+        "hidden_size 16");
+  const auto folder = std::filesystem::temp_directory_path() / "vitrine-hub-heads";
+  std::filesystem::create_directories(folder);
+  const std::string words = R"({"model_type": "vit"})", path = (folder / "config.json").string();
+  write_file_atomically(path, std::as_bytes(std::span<const char>(words)));
+  const auto open = [&](int64_t heads) {
+    return make_pretrained(load_tensors(VITRINE_GOLDEN "/dialects/hf-vit.safetensors"),
+                           (folder / file).string(), {.heads = heads});
+  };
+  CHECK_THROWS_WITH_AS(open(0),
+                       doctest::Contains(("12 attention heads do not divide its width 16; " + path +
+                                          " has no num_attention_heads, which are 12 in transformers then")
+                                             .c_str()),
+                       Error);
+  CHECK(!open(2).backbone.file.tensors.empty());
+  std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("config.json: what it says of a Swin's shapes must be so") {
   const std::string file = "hf-swin.safetensors";
   CHECK(contradiction(file, swin).empty());  // a Swin takes pictures of any size

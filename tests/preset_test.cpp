@@ -262,6 +262,22 @@ TEST_CASE("preprocessor_config.json: filters, switches and numbers") {
   CHECK(preprocess_from_hugging_face(raw).mean == std::array<float, 3>{0, 0, 0});
   CHECK(preprocess_from_hugging_face(raw).std == std::array<float, 3>{1, 1, 1});
 
+  // What its processor takes for a missing key is said, so that it can be written.
+  const auto without = [&](const char* type, const std::string& entry, const std::string& more = "") {
+    std::string words = config(size, more, type);
+    const size_t at = words.find(entry);
+    REQUIRE(at != std::string::npos);
+    return words.erase(at, entry.size());
+  };
+  CHECK(refused(without("ViT", "\"resample\": 2, "),
+                "missing key 'resample'; the processor of ViT takes 2 then: write it"));
+  CHECK(refused(without("Siglip", "\"resample\": 2, "), "the processor of Siglip takes 3 then"));
+  CHECK(refused(without("", "\"resample\": 2, "), "missing key 'resample'"));
+  CHECK(refused(without("CLIP", "\"image_mean\": [0.5, 0.5, 0.5], ", "\"crop_size\": 8"),
+                "missing key 'image_mean'; the processor of CLIP takes CLIP's [0.48145466"));
+  CHECK(refused(without("Beit", "\"do_resize\": true, "),
+                "missing key 'crop_size'; the processor of Beit takes 224 then"));
+
   const auto replaced = [&](const std::string& from, const std::string& to) {
     std::string words = config(size);
     REQUIRE(words.find(from) != std::string::npos);

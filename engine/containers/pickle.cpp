@@ -53,6 +53,7 @@ class PickleMachine {
 
   size_t run() {
     while (true) {
+      allowance_.take(1, "the pickle");  // where it lies
       const auto opcode = std::to_integer<unsigned>(take(1)[0]);
       if (opcode == '.') break;
       step(opcode);

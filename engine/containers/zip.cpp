@@ -96,7 +96,9 @@ ZipArchive::ZipArchive(std::span<const std::byte> bytes, std::string where, Allo
   check(count <= most_members, where_, ": expected at most ", most_members, " members, got ", count);
   check(count <= size / central_size, where_, ": its directory of ", size, " bytes cannot hold ", count,
         " members");
-  allowance.take(count * (sizeof(ZipMember) + 2 * sizeof(uint32_t)), "the archive's directory");
+  // The directory itself and the members' headers are read where they lie.
+  allowance.take(size + count * (local_size + sizeof(ZipMember) + 2 * sizeof(uint32_t)),
+                 "the archive's directory");
   read_directory(bytes, begin, end, count);
   check_names_and_places();
 }

@@ -170,6 +170,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   const std::vector<std::string> missing = missing_of(opened, preprocess.has_value());
   if (!missing.empty())
     console.item("Missing", text(listed(missing), "; --backbone-config tells it: ", may_tell));
+  if (!console.json()) return Json::object();
   Json json{
       {"kind", "backbone"},
       {"preset", preset},
@@ -207,6 +208,7 @@ Json inspect_tensors(const TensorFile& file, Console& console) {
   for (const auto& [key, value] : file.metadata) console.line(text("  ", key, " = ", quote(value)));
   console.item("Backbone",
                "none: no ViT and no Swin has these names (docs/checkpoints.md lists those that load)");
+  if (!console.json()) return Json::object();  // of many tensors it is as large as their file
   return {{"kind", "tensors"},
           {"metadata", file.metadata},
           {"tensors", tensors_json(file)},
@@ -234,9 +236,10 @@ int inspect(const InspectOptions& o, Console& console) {
     TensorFile file = load_tensors(path);
     if (is_task_file(file))
       json = inspect_task(file, console);
-    else if (is_checkpoint(file))
+    else if (is_checkpoint(file)) {
+      file = {};  // which is read once more, not twice at a time
       json = inspect_backbone(open(), console);
-    else
+    } else
       json = inspect_tensors(file, console);
   }
   Json result{{"command", "inspect"}, {"file", o.file}};

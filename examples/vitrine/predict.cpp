@@ -65,6 +65,8 @@ std::vector<std::string> names_from_json(std::string_view content, const std::st
 std::vector<std::string> read_names(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
   std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  constexpr std::string_view mark = "\xef\xbb\xbf";  // editors write it in front of UTF-8
+  if (content.starts_with(mark)) content.remove_prefix(mark.size());
   const size_t first = content.find_first_not_of(" \t\r\n");
   if (first != std::string_view::npos && (content[first] == '[' || content[first] == '{'))
     return names_from_json(content, path);
@@ -76,6 +78,9 @@ std::vector<std::string> read_names(const std::string& path) {
     names.emplace_back(line);
     content.remove_prefix(std::min(end + 1, content.size()));
   }
+  while (!names.empty() && names.back().empty()) names.pop_back();
+  for (size_t i = 0; i < names.size(); ++i)
+    check(!names[i].empty(), path, ": line ", i + 1, " is empty: expected a name on each, of class ", i);
   return names;
 }
 
@@ -125,6 +130,13 @@ Classifier by_backbone(const PredictOptions& o) {
     return convert(net->logits(there), DType::f32);
   };
   return c;
+}
+
+// On one line, whatever it holds.
+std::string printable(std::string name) {
+  for (char& c : name)
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
+  return name;
 }
 
 // The picture of a file, turned or not. Of the first one that asks to be turned is said what is done.
@@ -183,7 +195,7 @@ int predict(const PredictOptions& o, Console& console) {
       console.line(path);
       for (const Guess& guess : best(row.data<float>(), o.top)) {
         const std::string& name = model.class_names[static_cast<size_t>(guess.label)];
-        console.line(fmt::format("  {:>8}  {}", percent_text(guess.probability), name));
+        console.line(fmt::format("  {:>8}  {}", percent_text(guess.probability), printable(name)));
         entry["classes"].push_back(
             {{"class", guess.label}, {"name", name}, {"probability", guess.probability}});
       }

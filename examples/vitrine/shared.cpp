@@ -48,7 +48,8 @@ Backbone open_backbone(const std::string& where, const BackboneHints& hints) {
 
 void check_own_size(const Backbone& backbone, const BackboneHints& hints) {
   check(hints.image_size == 0 || std::holds_alternative<VitConfig>(backbone.config), "--image-size ",
-        hints.image_size, ": a Swin takes pictures of any size, here it changes nothing");
+        hints.image_size,
+        ": this is a Swin, which takes pictures of any size: it has no positions that it could be made for");
 }
 
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints) {

@@ -136,7 +136,12 @@ void leave_out(Renamed& renamed, const std::string& canonical, const std::string
 
 bool all_zero(const Tensor& tensor) {
   const auto raw = tensor.raw();
-  return std::all_of(raw.begin(), raw.end(), [](std::byte b) { return b == std::byte{0}; });
+  // The last byte of a float begins with its sign: -0 is zero, too.
+  const std::byte sign{is_floating(tensor.dtype()) ? uint8_t{0x80} : uint8_t{0}};
+  const size_t size = size_of(tensor.dtype());
+  for (size_t i = 0; i < raw.size(); ++i)
+    if ((raw[i] & ~(i % size == size - 1 ? sign : std::byte{0})) != std::byte{0}) return false;
+  return true;
 }
 
 // What is there but is no part of the net that is built: heads on other features, a norm that MAE's tuned nets keep.
@@ -339,10 +344,27 @@ void check_complete(const Checkpoint& checkpoint, const Naming& naming, const So
           describe(checkpoint.config));
 }
 
+// Whether any name has the sign of a dialect, wherever it stands; without a copy of them all.
+bool may_be_checkpoint(const TensorFile& file) {
+  constexpr std::string_view rolled = "Transformer/encoderblock/";  // unrolled it has the sign of Google's
+  const auto sign_in = [&](const std::string& name) {
+    if (name.find(rolled) != std::string::npos) return true;
+    return std::ranges::any_of(dialects(), [&](const Dialect& dialect) {
+      return std::ranges::any_of(
+          dialect.signs, [&](const std::string& sign) { return name.find(sign) != std::string::npos; });
+    });
+  };
+  const auto has_sign = [&](const auto& names) {
+    return std::ranges::any_of(names, [&](const auto& entry) { return sign_in(entry.first); });
+  };
+  return has_sign(file.tensors) || has_sign(file.unreadable) || has_sign(file.objects);
+}
+
 }  // namespace
 
 bool is_checkpoint(const TensorFile& file) {
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
+  if (!may_be_checkpoint(file)) return false;
   TensorFile copy = file;  // of handles
   return dialect_of(unrolled(unwrapped(copy, who), who), who).dialect != nullptr;
 }

@@ -163,8 +163,10 @@ Preprocess preprocess_of(const Backbone& backbone, int64_t side) {
           backbone.file.metadata.contains("dialect")
               ? what_may_tell(backbone.file.metadata.at("dialect"), backbone.config)
               : "");
-  check(out.size == size, backbone.source, ": its metadata prepares images of ", out.size,
-        " pixels, the net sees ", size,
+  check(out.size == size, backbone.source,
+        ": what tells of its pictures (preprocessor_config.json, config.json or its metadata) prepares "
+        "images of ",
+        out.size, " pixels, the net sees ", size,
         untold_heads(backbone.config) == 0
             ? ""
             : text("; --image-size ", out.size, " resamples its positions for them, --image-size ", size,

@@ -34,7 +34,7 @@ constexpr std::array<Kind, 9> kinds{{{"vit", 1e-12, "gelu", true},
                                      {"swin", 1e-5, "gelu", false}}};
 
 Gelu gelu_of(const std::string& name, const std::string& who) {
-  if (name == "gelu") return Gelu::erf;
+  if (name == "gelu" || name == "gelu_python") return Gelu::erf;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Gelu::tanh;
   if (name == "quick_gelu") return Gelu::quick;
   fail(Fault::input, who, ": hidden_act is ", quote(name), ", which is no form of GELU");
@@ -132,17 +132,25 @@ HubConfig of_transformers(const json& all, const std::string& who) {
     check(*found == 3, who, ": num_channels is ", quote(found->dump()), ", but only pictures of 3 are known");
   if (kind->heads) {
     const auto heads = model->find("num_attention_heads");
+    out.usual_heads = heads == model->end();
     out.facts.heads = heads == model->end() ? 12 : whole(*heads, "num_attention_heads", who);
     if (const auto found = model->find("hidden_size"); found != model->end()) {
       const int64_t width = whole(*found, "hidden_size", who);
       check(width % *out.facts.heads == 0, who, ": num_attention_heads ", *out.facts.heads,
+            out.usual_heads ? " (as transformers has it where it is not said)" : "",
             " does not divide hidden_size ", width);
     }
   }
   out.claims =
       kind->heads ? claims_of_vit(*model, type.starts_with("dinov2"), who) : claims_of_swin(*model, who);
-  if (const auto labels = all.find("id2label"); labels != all.end())
-    out.class_names = labels_of(*labels, who);
+  const auto labels = all.find("id2label"), count = all.find("num_labels");
+  if (labels != all.end() && !labels->is_null()) out.class_names = labels_of(*labels, who);
+  // CLIP's projection is no classifier.
+  if (model == &all && !out.class_names.empty())
+    out.claims.push_back({"id2label", text("a list of ", out.class_names.size(), " names"), "classes",
+                          std::to_string(out.class_names.size())});
+  if (model == &all && count != all.end() && !count->is_null())
+    out.claims.push_back({"num_labels", count->dump(), "classes", count->dump()});
   return out;
 }
 
@@ -181,6 +189,8 @@ void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkp
         "; give --backbone-config with ", what_may_tell(checkpoint.dialect, checkpoint.config));
   const json config = json::parse(config_to_json(checkpoint.config));
   for (const Claim& claim : hub.claims) {
+    if (claim.key == "classes" && class_count(checkpoint.config) == 0)
+      continue;  // of a head that is not there
     json told = json::parse(claim.value);
     // What the first ViT has or has not is not named.
     json got = config.value(claim.key, claim.key == "registers" ? json(0) : json(claim.key == "qkv_bias"));

@@ -131,6 +131,19 @@ std::optional<double> share_in(std::string_view words) {
                                                                           : std::nullopt;
 }
 
+// The canonical form; if heads are refused that nobody said, it is told whose they are.
+Checkpoint canonical_form_with(TensorFile file, const Facts& given, const HubConfig& hub,
+                               const std::string& hub_path) {
+  try {
+    return canonical_form(std::move(file), given);
+  } catch (const Error& e) {
+    if (!hub.usual_heads || std::string_view(e.what()).find("attention heads") == std::string_view::npos)
+      throw;
+    fail(e.fault(), e.what(), "; ", hub_path, " has no num_attention_heads, which are ", *given.heads,
+         " in transformers then");
+  }
+}
+
 bool own(const TensorFile& file) {
   const auto format = file.metadata.find("format");
   return file.metadata.contains("config") ||
@@ -204,7 +217,8 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   }
   if (hints.heads != 0) given.heads = hints.heads;
 
-  Checkpoint checkpoint = canonical_form(std::move(file), given);
+  Checkpoint checkpoint =
+      canonical_form_with(std::move(file), given, hints.heads == 0 ? hub : HubConfig{}, hub_path);
   // A file in timm's names is timm's own if timm's config.json tells of it, whoever else writes such names.
   if (hub.kind_field == "architecture" && checkpoint.dialect == dialect_title("timm"))
     checkpoint.facts.positions = PositionFilter::bicubic_antialias;

@@ -68,6 +68,7 @@ struct HubConfig {
   // "model_type", which is transformers' ("clip_vision_model", where only one tower of two is meant), or "architecture",
   // which is timm's; and what it says.
   std::string kind_field, kind;
+  bool usual_heads = false;  // are transformers' where nobody says how many, not the file's own
   Facts facts;
   std::vector<Claim> claims;
   std::string preprocess;                // as JSON (data/preprocess.h), if timm's tells it, else empty

@@ -193,6 +193,8 @@ HubConfig timm_config_from(const json& all, const std::string& who) {
     out.claims.push_back({"architecture", out.kind, "qkv_bias", known->qkv_bias ? "true" : "false"});
   }
   if (!swin) {
+    if (const auto count = all.find("num_classes"); count != all.end() && *count != 0)
+      out.claims.push_back({"num_classes", count->dump(), "classes", count->dump()});
     if (const auto pool = all.find("global_pool"); pool != all.end()) claim_pooling(out, *pool, who);
     if (const auto arguments = all.find("model_args"); arguments != all.end() && !arguments->is_null())
       read_arguments(out, *arguments, who);
@@ -223,8 +225,11 @@ HubConfig timm_config_from(const json& all, const std::string& who) {
   p.std = three(c.at("std"), "std", who);
   check_preprocess(p);
   out.preprocess = to_json(p);
-  if (const auto names = all.find("label_names"); names != all.end() && names->is_array())
+  if (const auto names = all.find("label_names"); names != all.end() && names->is_array()) {
     out.class_names = names->get<std::vector<std::string>>();
+    out.claims.push_back({"label_names", text("a list of ", out.class_names.size(), " names"), "classes",
+                          std::to_string(out.class_names.size())});
+  }
   return out;
 }
 
