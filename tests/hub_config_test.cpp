@@ -147,6 +147,9 @@ TEST_CASE("config.json: as many classes as the head has, and what transformers t
   CHECK(contradiction("timm.safetensors", with(of_timm, "num_classes", 0)).empty());
   CHECK(contradiction("timm.safetensors", with(of_timm, "num_classes", 7)) ==
         "config.json: num_classes is 7, but timm.safetensors has classes 5");
+  CHECK(contradiction("timm-swin.safetensors",
+                      with(timm("swin_tiny_patch4_window7_224", 32), "num_classes", 7)) ==
+        "config.json: num_classes is 7, but timm-swin.safetensors has classes 5");
   CHECK(contradiction("timm.safetensors", with(of_timm, "label_names", {"a", "b"})) ==
         "config.json: label_names is a list of 2 names, but timm.safetensors has classes 5");
 

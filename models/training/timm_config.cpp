@@ -192,9 +192,9 @@ HubConfig timm_config_from(const json& all, const std::string& who) {
     out.facts.gelu = known->gelu;
     out.claims.push_back({"architecture", out.kind, "qkv_bias", known->qkv_bias ? "true" : "false"});
   }
+  if (const auto count = all.find("num_classes"); count != all.end() && *count != 0)
+    out.claims.push_back({"num_classes", count->dump(), "classes", count->dump()});
   if (!swin) {
-    if (const auto count = all.find("num_classes"); count != all.end() && *count != 0)
-      out.claims.push_back({"num_classes", count->dump(), "classes", count->dump()});
     if (const auto pool = all.find("global_pool"); pool != all.end()) claim_pooling(out, *pool, who);
     if (const auto arguments = all.find("model_args"); arguments != all.end() && !arguments->is_null())
       read_arguments(out, *arguments, who);
