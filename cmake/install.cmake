@@ -6,7 +6,7 @@ include(CMakePackageConfigHelpers)
 install(TARGETS vitrine vitrine_builtin EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(folder engine engine/containers nn models models/checkpoints models/training data)
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.h)
-  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|shallow_json|device_step|message|gradient_sum|html|pass_over|report_charts|report_style)\\.h$")  # inner matters
+  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|shallow_json|hub_fields|device_step|message|gradient_sum|html|pass_over|report_charts|report_style)\\.h$")  # inner matters
   install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/${folder})
 endforeach()
 if(TARGET vitrine_mpi)  # a component of its own: who does not ask for it needs no MPI
