@@ -135,7 +135,9 @@ void read_arguments(HubConfig& out, const json& arguments, const std::string& wh
       "attn_drop_rate", "drop_path_rate",   "weight_init",     "fix_init",
       "num_classes",    "dynamic_img_size", "dynamic_img_pad", "strict_img_size",
       "no_embed_class", "fc_norm",          "mlp_ratio",       "img_size"};
-  for (const auto& [key, value] : arguments.items()) {
+  for (const auto& item : arguments.items()) {
+    const std::string& key = item.key();
+    const json& value = item.value();
     const std::string field = "model_args: " + key;
     const auto claim = [&](const char* of_net, const json& told) {
       out.claims.push_back({field, value.dump(), of_net, told.dump()});
