@@ -112,10 +112,6 @@ Image cut_anywhere(const Image& image, int size, Random& random) {
   return crop(image, left, top, size, size);
 }
 
-}  // namespace
-
-namespace {
-
 // The square with what is lost of it.
 Image square_of(const Image& image, const Preprocess& p) {
   const int side = p.size + p.lost;

@@ -26,6 +26,12 @@ Tensor logarithm(const Tensor& x) {
   return out;
 }
 
+std::vector<const Prompts*> prompts_of(const std::vector<std::unique_ptr<TunedModel>>& members) {
+  std::vector<const Prompts*> out;
+  for (const auto& member : members) out.push_back(&member->parts().prompts);
+  return out;
+}
+
 }  // namespace
 
 Ensemble::Ensemble(const Backbone& backbone, const std::vector<Task>& tasks, DType dtype,
@@ -53,16 +59,6 @@ Ensemble::Ensemble(const Backbone& backbone, const std::vector<Task>& tasks, DTy
     members_.push_back(std::make_unique<TunedModel>(known, task, dtype, memory, Use::prediction));
   }
 }
-
-namespace {
-
-std::vector<const Prompts*> prompts_of(const std::vector<std::unique_ptr<TunedModel>>& members) {
-  std::vector<const Prompts*> out;
-  for (const auto& member : members) out.push_back(&member->parts().prompts);
-  return out;
-}
-
-}  // namespace
 
 Variable Ensemble::member_logits(const Variable& images) const {
   const TunedModel& first = *members_[0];
