@@ -16,8 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* who = "preprocessor_config.json: ";
-
 // What the classes of transformers take for granted where a file does not say it.
 struct Processor {
   const char* name;
@@ -56,34 +54,36 @@ bool is_remark(const std::string& key) {
 
 class Config {
  public:
-  explicit Config(std::string_view words) {
+  Config(std::string_view words, const std::string& who) : who_(who + ": ") {
     std::map<int, std::set<std::string>> keys;  // of the objects that are open, by depth
     const auto no_duplicates = [&](int depth, json::parse_event_t event, json& value) {
-      check(depth <= 2, who, "expected an object of plain values");
+      check(depth <= 2, who_, "expected an object of plain values");
       if (event == json::parse_event_t::object_start) keys[depth + 1].clear();
       if (event == json::parse_event_t::key)
-        check(keys[depth].insert(value.get<std::string>()).second, who, "duplicate key ",
+        check(keys[depth].insert(value.get<std::string>()).second, who_, "duplicate key ",
               quote(value.get<std::string>()));
       return true;
     };
     try {
       object_ = json::parse(words, no_duplicates);
     } catch (const json::exception& error) {
-      fail(Fault::input, who, "malformed JSON: ", error.what());
+      fail(Fault::input, who_, "malformed JSON: ", error.what());
     }
-    check(object_.is_object(), who, "expected a JSON object");
+    check(object_.is_object(), who_, "expected a JSON object");
   }
+
+  const std::string& who() const { return who_; }
 
   bool has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
 
   const json& at(const char* key) const {
-    if (!has(key)) fail(Fault::input, who, "missing key '", key, "'", usual(key));
+    if (!has(key)) fail(Fault::input, who_, "missing key '", key, "'", usual(key));
     return object_[key];
   }
 
   bool flag(const char* key, bool otherwise) const {
     if (!has(key)) return otherwise;
-    check(at(key).is_boolean(), who, "expected '", key, "' to be true or false");
+    check(at(key).is_boolean(), who_, "expected '", key, "' to be true or false");
     return at(key).get<bool>();
   }
 
@@ -92,7 +92,7 @@ class Config {
   }
 
   // The side of a square: [n, n] or {"height": n, "width": n}; nothing for another shape.
-  static std::optional<int> square(const char* key, const json& value) {
+  std::optional<int> square(const char* key, const json& value) const {
     json height, width;
     if (value.is_array() && value.size() == 2) {
       height = value[0];
@@ -104,9 +104,9 @@ class Config {
     } else {
       return std::nullopt;
     }
-    check(is_side(height) && is_side(width), who, "expected the sides in '", key,
+    check(is_side(height) && is_side(width), who_, "expected the sides in '", key,
           "' to be whole numbers of 1 to ", max_image_side);
-    check(height == width, who, "expected '", key, "' to be a square, got ", height.get<int>(), " x ",
+    check(height == width, who_, "expected '", key, "' to be a square, got ", height.get<int>(), " x ",
           width.get<int>());
     return height.get<int>();
   }
@@ -116,12 +116,12 @@ class Config {
     const json& value = at(key);
     const bool list = value.is_array() && value.size() == 3 &&
                       std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_number(); });
-    check(list || value.is_number(), who, "expected '", key, "' to be a number or a list of three");
+    check(list || value.is_number(), who_, "expected '", key, "' to be a number or a list of three");
     std::array<float, 3> numbers{};
     for (size_t c = 0; c < 3; ++c) {
       // A double beyond all floats has no conversion to one.
       const double number = (list ? value[c] : value).get<double>();
-      check(std::abs(number) <= 1e30, who, "expected numbers of sensible size in '", key, "'");
+      check(std::abs(number) <= 1e30, who_, "expected numbers of sensible size in '", key, "'");
       numbers[c] = static_cast<float>(number);
     }
     return numbers;
@@ -133,7 +133,7 @@ class Config {
     fast = false;
     for (const char* key : {"image_processor_type", "feature_extractor_type"}) {
       if (!has(key)) continue;
-      check(at(key).is_string(), who, "expected '", key, "' to be a name");
+      check(at(key).is_string(), who_, "expected '", key, "' to be a name");
       const std::string name = at(key).get<std::string>();
       const auto fits = [&](const Processor& p) {
         for (const char* ending :
@@ -142,9 +142,9 @@ class Config {
         return false;
       };
       const auto* const one = std::find_if(processors.begin(), processors.end(), fits);
-      check(one != processors.end(), who, "expected '", key,
+      check(one != processors.end(), who_, "expected '", key,
             "' to be that of ViT, Siglip, DeiT, Beit, CLIP or Bit, got ", quote(name));
-      check(found == nullptr || found == one, who,
+      check(found == nullptr || found == one, who_,
             "'image_processor_type' and 'feature_extractor_type' name different processors");
       found = one;
       fast = fast || name.ends_with("Fast");
@@ -158,7 +158,7 @@ class Config {
                                              "crop_size",  "do_rescale", "rescale_factor",   "do_normalize",
                                              "image_mean", "image_std",  "default_to_square"};
     for (const auto& [key, value] : object_.items())
-      check(known.contains(key) || is_remark(key) || value.is_null() || value == false, who, "unknown key ",
+      check(known.contains(key) || is_remark(key) || value.is_null() || value == false, who_, "unknown key ",
             quote(key));
   }
 
@@ -176,28 +176,31 @@ class Config {
                             : text("; the processor of ", named->name, " takes ", value, " then: write it");
   }
 
+  std::string who_;  // opens messages
   json object_;
 };
 
-Filter filter_of(const json& code) {
+Filter filter_of(const Config& config) {
+  const json& code = config.at("resample");
   constexpr std::array<Filter, 6> by_code{Filter::nearest, Filter::lanczos, Filter::bilinear,
                                           Filter::bicubic, Filter::box,     Filter::hamming};
-  check(code.is_number_integer() && code >= 0 && code < by_code.size(), who,
+  check(code.is_number_integer() && code >= 0 && code < by_code.size(), config.who(),
         "expected 'resample' to be one of Pillow's codes 0 to 5");
   return by_code[code.get<size_t>()];
 }
 
 // The side of the square that is cut out, if one is.
 std::optional<int> crop_of(const Config& config, const Processor* processor) {
-  check(processor != nullptr || config.has("do_center_crop") || !config.has("crop_size"), who,
+  check(processor != nullptr || config.has("do_center_crop") || !config.has("crop_size"), config.who(),
         "has 'crop_size', but neither 'do_center_crop' nor a processor that tells whether to use it");
   if (!config.flag("do_center_crop", processor != nullptr && processor->crops)) return std::nullopt;
-  check(processor == nullptr || processor->crops, who, "'do_center_crop' is true, but the processor of ",
-        processor ? processor->name : "", " has no crop");
+  check(processor == nullptr || processor->crops, config.who(),
+        "'do_center_crop' is true, but the processor of ", processor ? processor->name : "", " has no crop");
   const json& value = config.at("crop_size");
   if (Config::is_side(value)) return value.get<int>();
-  const std::optional<int> side = Config::square("crop_size", value);
-  check(side.has_value(), who, "expected 'crop_size' to be n, [n, n] or {\"height\": n, \"width\": n}");
+  const std::optional<int> side = config.square("crop_size", value);
+  check(side.has_value(), config.who(),
+        "expected 'crop_size' to be n, [n, n] or {\"height\": n, \"width\": n}");
   return side;
 }
 
@@ -207,12 +210,12 @@ bool whole_is_square(const Config& config, const Processor* processor, bool fast
   const bool told = config.has("default_to_square"),
              square = config.flag("default_to_square", processor == nullptr || processor->square);
   if (processor == nullptr)
-    check(told || !crop, who, "'size' is ", config.at("size").get<int>(),
+    check(told || !crop, config.who(), "'size' is ", config.at("size").get<int>(),
           ", a square's side for some processors, the shorter side for others, and the file names none");
   else
-    check((fast && told) || processor->whole, who, "'size' is ", config.at("size").get<int>(),
+    check((fast && told) || processor->whole, config.who(), "'size' is ", config.at("size").get<int>(),
           ", but the processor of ", processor->name, " takes 'height' and 'width' alone");
-  check(processor == nullptr || fast || square == processor->square, who, "'default_to_square' is ",
+  check(processor == nullptr || fast || square == processor->square, config.who(), "'default_to_square' is ",
         square ? "true" : "false", ", but the processor of ", processor ? processor->name : "",
         " does the other");
   return square;
@@ -220,37 +223,41 @@ bool whole_is_square(const Config& config, const Processor* processor, bool fast
 
 }  // namespace
 
-Preprocess preprocess_from_hugging_face(std::string_view words) {
-  const Config config(words);
+Preprocess preprocess_from_hugging_face(std::string_view words, const std::string& who) {
+  const Config config(words, who);
   config.check_keys();
   bool fast = false;
   const Processor* processor = config.processor(fast);
-  check(config.flag("do_resize", true), who, "'do_resize' is false: pictures would keep their sizes");
-  check(config.flag("do_rescale", true), who, "'do_rescale' is false: bytes are always made 0 to 1 here");
+  check(config.flag("do_resize", true), config.who(),
+        "'do_resize' is false: pictures would keep their sizes");
+  check(config.flag("do_rescale", true), config.who(),
+        "'do_rescale' is false: bytes are always made 0 to 1 here");
   if (config.has("rescale_factor")) {
     const json& factor = config.at("rescale_factor");
-    check(factor.is_number() && std::abs(factor.get<double>() * 255 - 1) < 1e-6, who,
+    check(factor.is_number() && std::abs(factor.get<double>() * 255 - 1) < 1e-6, config.who(),
           "expected 'rescale_factor' to be 1/255");
   }
 
   const std::optional<int> crop = crop_of(config, processor);
   const json& size = config.at("size");
-  std::optional<int> side = Config::square("size", size);
+  std::optional<int> side = config.square("size", size);
   bool squash = side.has_value();
   if (Config::is_side(size)) {
     side = size.get<int>();
     squash = whole_is_square(config, processor, fast, crop.has_value());
   } else if (size.is_object() && size.size() == 1 && size.contains("shortest_edge")) {
-    check(Config::is_side(size["shortest_edge"]), who,
+    check(Config::is_side(size["shortest_edge"]), config.who(),
           "expected 'shortest_edge' to be a whole number of 1 to ", max_image_side);
-    check(processor == nullptr || fast || !processor->square, who, "'size' has a 'shortest_edge', but the ",
-          "processor of ", processor ? processor->name : "", " takes 'height' and 'width' alone");
+    check(processor == nullptr || fast || !processor->square, config.who(),
+          "'size' has a 'shortest_edge', but the ", "processor of ", processor ? processor->name : "",
+          " takes 'height' and 'width' alone");
     side = size["shortest_edge"].get<int>();
   }
-  check(side.has_value(), who,
+  check(side.has_value(), config.who(),
         "expected 'size' to be n, [n, n], {\"height\": n, \"width\": n} or {\"shortest_edge\": n}");
-  check(squash || crop, who, "'size' keeps the aspect ratio and nothing is cut: the result is no square");
-  check(!crop || *crop <= *side, who, "'crop_size' is ", crop.value_or(0), ", more than the ", *side,
+  check(squash || crop, config.who(),
+        "'size' keeps the aspect ratio and nothing is cut: the result is no square");
+  check(!crop || *crop <= *side, config.who(), "'crop_size' is ", crop.value_or(0), ", more than the ", *side,
         " of 'size'");
 
   Preprocess p;
@@ -259,7 +266,7 @@ Preprocess preprocess_from_hugging_face(std::string_view words) {
   p.squash = squash;
   p.crop_squashed = squash && p.size != p.resize;
   p.floor_crop = crop.has_value() && (!squash || p.crop_squashed);
-  p.filter = filter_of(config.at("resample"));
+  p.filter = filter_of(config);
   p.mean = {0, 0, 0};
   p.std = {1, 1, 1};
   if (config.flag("do_normalize", true)) {

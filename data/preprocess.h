@@ -114,10 +114,12 @@ Preprocess preprocess_from_json(std::string_view json);
 //   do_center_crop, crop_size (n, [n, n] or {"height", "width"})
 //   resample        Pillow's codes: 0 nearest, 1 lanczos, 2 bilinear, 3 bicubic, 4 box, 5 hamming
 //   do_normalize, image_mean, image_std: a list of three or one number; false is mean 0 and deviation 1
-// Throws Error{Fault::input}, naming the key, for what is malformed or missing and for all that would have to be
+// `resample`, `size` and, unless do_normalize is false, `image_mean` and `image_std` have to be there.
+// Throws Error{Fault::input}, beginning with `who` and naming the key, for what is malformed or missing and for all that would have to be
 // guessed or cannot be done: other processors, results that are no square, a crop larger than the picture, do_resize or
 // do_rescale false, a rescale_factor other than 1/255, unknown keys that are neither null nor false. The filter is
 // Pillow's; processors called Fast resize tensors, which differs by up to a level or so.
-Preprocess preprocess_from_hugging_face(std::string_view json);
+Preprocess preprocess_from_hugging_face(std::string_view json,
+                                        const std::string& who = "preprocessor_config.json");
 
 }  // namespace vitrine

@@ -39,14 +39,19 @@ std::vector<std::string> expected_names(const Backbone& backbone) {
   return names;
 }
 
-// Throws if a number is NaN or infinite: it would make every feature NaN. The greatest magnitude, as bits,
-// tells; compilers look for it in many numbers at once, so that one core keeps up with the memory.
-void check_finite(const Tensor& tensor, const std::string& who) {
+// Whether no number is NaN or infinite. The greatest magnitude, as bits, tells; compilers look for it in many numbers at
+// once, so that one core keeps up with the memory.
+bool all_finite(const Tensor& tensor) {
   constexpr uint32_t infinity = 0x7f800000;
   uint32_t most = 0;
   for (const float value : tensor.data<float>())
     most = std::max(most, std::bit_cast<uint32_t>(value) & 0x7fffffff);
-  if (most < infinity) return;
+  return most < infinity;
+}
+
+// Throws for such a number, which would make every feature NaN.
+void check_finite(const Tensor& tensor, const std::string& who) {
+  if (all_finite(tensor)) return;
   int64_t place = 0;
   for (const float value : tensor.data<float>()) {
     check(std::isfinite(value), who, ": expected finite numbers in f32, got ", value, " at place ", place);
@@ -151,11 +156,18 @@ TensorFile canonical_file(const Backbone& backbone, DType dtype) {
   out.metadata["config"] = config_to_json(backbone.config);
   for (const auto& [name, tensor] : backbone.file.tensors) {
     out.tensors[name] = tensor.to(dtype);
-    // They were finite in f32; the greatest f16 is 65504.
+    // They were finite in f32; the greatest f16 is 65504, the greatest bf16 all but that of f32.
     if (dtype != DType::f32)
-      check_finite(out.tensors[name].to(DType::f32), text("tensor '", name, "' as ", name_of(dtype)));
+      check(all_finite(out.tensors[name].to(DType::f32)), "tensor ", quote(name),
+            ": has numbers that are too large for ", name_of(dtype),
+            dtype == DType::f16 ? "; bf16 holds them" : "");
   }
   return out;
+}
+
+bool head_is_projection(const Backbone& backbone) {
+  const auto head = backbone.file.metadata.find("head");
+  return head != backbone.file.metadata.end() && head->second == "projection";
 }
 
 size_t resident_bytes(const Backbone& backbone) {

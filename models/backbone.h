@@ -53,6 +53,9 @@ Scope frozen_weights(const Backbone& backbone, DType dtype = DType::f32, const M
 // A copy whose packed forms are counted in `memory`.
 Backbone counted_in(const Memory& memory, const Backbone& backbone);
 
+// Whether what stands behind its features is no classifier, but makes them comparable with those of texts, as CLIP's.
+bool head_is_projection(const Backbone& backbone);
+
 // The bytes of the backbone's tensors that stay in memory: those of a mapped file are set aside once they are packed.
 size_t resident_bytes(const Backbone& backbone);
 

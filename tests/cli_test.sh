@@ -396,7 +396,7 @@ expect 'ViT at 48 pixels: the written file' 0 'positions for 48 pixels' "$vitrin
 expect 'ViT at 48 pixels: the written file is that backbone' 0 . "$vitrine" eval --task vit-48/task.safetensors --backbone tiny-48.safetensors --data folder:pictures
 expect 'ViT at 48 pixels, otherwise resampled: convert' 0 . "$vitrine" convert tiny.safetensors --image-size 48 --out tiny-other.safetensors
 expect 'ViT at 48 pixels, otherwise resampled: another net' 1 'belongs to another backbone' "$vitrine" eval --task vit-48/task.safetensors --backbone tiny-other.safetensors --data folder:pictures
-expect 'a size that the patch does not divide' 1 'patch 8 does not divide image size 45' "$vitrine" tune --backbone tiny.safetensors --image-size 45 --data folder:pictures --out never
+expect 'a size that the patch does not divide' 1 "image-size 45: the net's patches have 8 pixels; 40 or 48 are whole patches" "$vitrine" tune --backbone tiny.safetensors --image-size 45 --data folder:pictures --out never
 expect 'a task has its size' 1 'a task.s pictures have the size at which it was tuned' "$vitrine" predict --task vit-48/task.safetensors --image-size 32 pictures/train/*/*.png
 expect 'a filter for nothing' 1 'the net was trained for 32 pixels' "$vitrine" tune --backbone tiny.safetensors --positions bicubic --data folder:pictures --out never
 expect 'an unknown filter' 1 "expected bicubic, bicubic-antialias, .*did you mean bicubic" "$vitrine" inspect tiny.safetensors --image-size 48 --positions bicubik
@@ -507,7 +507,7 @@ for kind in npz pth; do
   told=(--heads 2 --backbone-config deit)
   expect "a backbone as .$kind" 0 'not told' "$vitrine" inspect tiny.$kind --heads 2 --json
   json "a backbone as .$kind: the same" "j['identity'] == '$identity' and j['part'] == ('model' if '$kind' == 'pth' else '')"
-  expect "a backbone as .$kind: whose pictures" 1 'does not tell how its pictures were prepared; give --backbone-config' "$vitrine" tune --backbone tiny.$kind --heads 2 --data folder:pictures --out never
+  expect "a backbone as .$kind: whose pictures" 1 'does not tell how its pictures were prepared; give --pictures with .*, or --backbone-config with the name of its family, which may be augreg, deit' "$vitrine" tune --backbone tiny.$kind --heads 2 --data folder:pictures --out never
   expect "a backbone as .$kind: tune" 0 'task.safetensors' "$vitrine" tune --backbone tiny.$kind "${told[@]}" --data folder:pictures --epochs 1 --batch 16 --out by-$kind
   expect "a backbone as .$kind: eval, without being told again" 0 . "$vitrine" eval --task by-$kind/task.safetensors --data folder:pictures
   expect "a backbone as .$kind: convert" 0 "$identity" "$vitrine" convert tiny.$kind "${told[@]}" --out from-$kind.safetensors
@@ -533,6 +533,22 @@ expect 'they stay when it is converted' 0 . "$vitrine" convert hub/model.safeten
 expect 'classes by the names of the converted file' 0 '%  (tench|cock|hen|ostrich|robin)$' "$vitrine" predict --backbone hub.safetensors pictures/test/red/00.png
 expect 'a family goes before config.json' 0 . "$vitrine" inspect hub/model.safetensors --heads 2 --backbone-config google-vit --json
 json 'a family goes before config.json: content' 'j["config"]["gelu"] == "erf" and j["told_by"] == ["the family google-vit"]'
+# config.json tells what the net is, and nothing tells of its pictures.
+mkdir -p alone && cp hub/model.safetensors hub/config.json alone
+expect 'config.json alone' 1 'alone/model.safetensors: does not tell how its pictures were prepared; give --pictures with' "$vitrine" predict --backbone alone pictures/test/red/00.png
+expect 'config.json alone: inspect' 0 '^Missing +how its pictures were prepared; give --pictures' "$vitrine" inspect alone
+expect 'config.json alone, and a preset' 0 '%  (tench|cock|hen|ostrich|robin)$' "$vitrine" predict --backbone alone --pictures google-vit pictures/test/red/00.png
+expect 'config.json alone, and a preset: inspect' 0 . "$vitrine" inspect alone --pictures google-vit --json
+json 'config.json alone, and a preset: content' 'j["config"]["gelu"] == "tanh" and j["told_by"] == ["alone/config.json", "--pictures google-vit"] and j["preprocess"]["squash"] and j["preprocess"]["size"] == 12 and j["missing"] == []'
+expect 'config.json alone, and a preprocessor_config.json' 0 . "$vitrine" inspect alone --pictures hub/preprocessor_config.json --json
+json 'config.json alone, and a preprocessor_config.json: content' 'j["told_by"] == ["alone/config.json", "hub/preprocessor_config.json"]'
+expect 'a preset goes before preprocessor_config.json' 0 . "$vitrine" inspect hub/model.safetensors --pictures moco-v3 --json
+json 'a preset goes before preprocessor_config.json: content' 'j["preprocess"]["filter"] == "bilinear" and not j["preprocess"]["squash"]'
+expect 'a preset that is unknown' 1 "unknown preset 'gogle-vit'; did you mean 'google-vit'" "$vitrine" inspect alone --pictures gogle-vit
+expect 'pictures of a complete file' 1 'tells itself how its pictures were prepared' "$vitrine" inspect builtin --pictures deit
+expect 'preprocessor_config.json as the configuration' 1 'hub/preprocessor_config.json: tells how pictures are prepared, not what the net is; --pictures takes such a file' "$vitrine" inspect alone --backbone-config hub/preprocessor_config.json
+sed 's/"resample": 2, //' hub/preprocessor_config.json >alone/preprocessor_config.json
+expect 'preprocessor_config.json by its path' 1 "alone/preprocessor_config.json: missing key 'resample'; the processor of ViT takes 2 then: write it" "$vitrine" inspect alone
 echo '{"model_type": "bert"}' >hub/config.json
 expect 'config.json of another model' 1 "hub/config.json: model_type is 'bert', which is no ViT or Swin" "$vitrine" inspect hub/model.safetensors
 echo '{"model_type": "vit", "hidden_act": 3' >hub/config.json
@@ -565,11 +581,16 @@ END
 expect 'a pickle that calls is no file of tensors' 1 "call.pth: holds no tensors; it is what '(__builtin__|builtins).eval' makes" "$vitrine" inspect call.pth
 expect 'a tensor that cannot be read is not a missing one' 1 "eight.safetensors: cannot read tensor 'head.bias': tensors cannot hold 8-bit floats" "$vitrine" inspect eight.safetensors --heads 2
 expect 'a tensor that cannot be read: convert' 1 "cannot read tensor 'head.bias'" "$vitrine" convert eight.safetensors --heads 2 --backbone-config deit --out never.safetensors
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n' >pointer.safetensors
+expect "Git LFS's pointer is named" 1 "pointer to a file, not the file; .git lfs pull. fetches it" "$vitrine" inspect pointer.safetensors
+printf '<!DOCTYPE html><p>404' >page.pth
+expect 'a web page is named' 1 'is a web page' "$vitrine" predict --backbone page.pth pictures/test/red/00.png
 printf 'GGUF\3\0\0\0' >a.gguf
 expect 'GGUF is named' 1 'GGUF' "$vitrine" inspect a.gguf
 
 # --- what a file does not tell, and where it may lie ---
-expect 'inspect says what is missing' 0 '^Missing .*the epsilon of its layer norms, the form of its GELU and how its' "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2
+expect 'inspect says what is missing' 0 '^Missing +the epsilon of its layer norms and the form of its GELU; give --backbone-config with the model.s$' "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2
+expect 'inspect says what is missing: pictures' 0 '^Missing +how its pictures were prepared; give --pictures with' "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2
 expect 'inspect says what is missing: as JSON' 0 . "$vitrine" inspect "$golden/hf-vit.safetensors" --heads 2 --json
 json 'inspect says what is missing: content' 'j["config"]["gelu"] is None and j["config"]["epsilon"] is None and j["config"]["depth"] > 0 and j["identity"] is None and len(j["missing"]) == 3'
 expect 'inspect misses nothing that is told' 0 . "$vitrine" inspect builtin --json
@@ -623,6 +644,13 @@ expect 'inspect of another net' 0 '^Backbone +none: no ViT and no Swin has these
 expect "a task's heads are not told to another backbone" 1 "it belongs to another backbone: its hfn/model.safetensors" "$vitrine" predict --task by-folder/task.safetensors --backbone builtin pictures/test/red/00.png
 expect 'what a task was tuned on is told' 1 "cut.npz.*; the task was tuned on a ViT, .*'hfn/model.safetensors'" "$vitrine" predict --task by-folder/task.safetensors --backbone cut.npz pictures/test/red/00.png
 
+# --- what stands behind CLIP's features are no classes ---
+clip=("$golden/clip.pt" --heads 2 --backbone-config openai-clip)
+expect "CLIP's projection: inspect" 0 'with its projection to [0-9]+ numbers' "$vitrine" inspect "${clip[@]}"
+expect "CLIP's projection: predict" 1 'has a projection to [0-9]+ numbers that are compared with those of texts, and no classes' "$vitrine" predict --backbone "${clip[@]}" pictures/test/red/00.png
+expect "CLIP's projection: convert" 0 . "$vitrine" convert "${clip[@]}" --out from-clip.safetensors
+expect "CLIP's projection: predict, converted" 1 'has a projection to' "$vitrine" predict --backbone from-clip.safetensors pictures/test/red/00.png
+
 # --- names of classes ---
 expect 'classes without names' 0 'note: .*does not name its classes.*--class-names FILE gives names' "$vitrine" predict --backbone hfn --backbone-config hf/config.json pictures/test/red/00.png pictures/test/red/01.png
 if (($(cat out err | grep -c 'gives names') == 1)); then ok 'classes without names: said once'; else bad 'classes without names: said once' 'not once'; fi
@@ -632,6 +660,7 @@ expect 'imagenet_class_index.json' 0 '%  tench$' "$vitrine" "${named[@]}" class_
 if grep -q 'gives names' err; then bad 'classes with names' 'still asked for'; else ok 'classes with names'; fi
 sed -i 's/"n2", "hen"/"n2", "hen", 3/' class_index.json
 expect 'imagenet_class_index.json: three words' 1 'class 2: expected a name, or a list of its synset and its name' "$vitrine" "${named[@]}" class_index.json
+expect "names of Hugging Face's config.json" 0 '%  tench$' "$vitrine" "${named[@]}" alone/config.json
 echo '{"0": {"a": "b"}, "1": "c"}' >class_index.json
 expect 'an object is no name' 1 'class 0: expected a name' "$vitrine" "${named[@]}" class_index.json
 
@@ -790,7 +819,7 @@ entry = json.loads(data[8:8 + n])["norm.bias"]
 at = 8 + n + entry["data_offsets"][0]
 open("great.safetensors", "wb").write(data[:at] + struct.pack("<f", 1e5) + data[at + 4:])
 END
-expect 'convert: a number too great for f16 is named' 1 "'norm.bias' as f16: expected finite numbers" "$vitrine" convert great.safetensors --out x --dtype f16
+expect 'convert: a number too great for f16 is named' 1 "tensor 'norm.bias': has numbers that are too large for f16; bf16 holds them" "$vitrine" convert great.safetensors --out x --dtype f16
 expect 'convert: but not for bf16' 0 . "$vitrine" convert great.safetensors --out great16.safetensors --dtype bf16
 
 # --- devices ---

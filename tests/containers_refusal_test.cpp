@@ -236,6 +236,13 @@ TEST_CASE("pickle: values, calls and names as they should be") {
   CHECK(beside.part == "state_dict");
   CHECK(beside.objects ==
         std::map<std::string, std::string>{{"best_acc1", "it lies beside the part 'state_dict'"}});
+  // Averaged weights go before those that they are the average of, and what is passed over is told.
+  const TensorFile averaged = read(torch_zip(dict(words("model") + dict(words("v") + good) +
+                                                  words("model_ema") + inner + words("epoch") + integer(9)),
+                                             six));
+  CHECK(averaged.part == "model_ema");
+  CHECK(averaged.objects ==
+        std::map<std::string, std::string>{{"model", "it lies beside the part 'model_ema'"}});
   CHECK(tensors(dict(words("model") + words("vit") + words("teacher") + inner)) == "w");
   CHECK(tensors(dict(words("other") + inner)) == "other.w");
   // Objects: attributes, entries of their own, Python's pair of attributes and slots.

@@ -198,7 +198,8 @@ TEST_CASE("positions: a converted file is at every size what its source is") {
 TEST_CASE("positions: what cannot be done is refused") {
   BackboneHints hints{.heads = 2, .config = "deit"};
   hints.image_size = 21;
-  CHECK(refusal("timm.safetensors", hints) == "vit: patch 4 does not divide image size 21");
+  CHECK(refusal("timm.safetensors", hints) ==
+        "--image-size 21: the net's patches have 4 pixels; 20 or 24 are whole patches");
   hints.image_size = 12;
   hints.positions = antialias;
   CHECK(refusal("timm.safetensors", hints).starts_with("--positions: the net was trained for 12 pixels"));

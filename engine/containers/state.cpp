@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "engine/check.h"
 #include "engine/text.h"
@@ -28,8 +29,15 @@ bool rebuilds(const PickleTree& tree, PickleRef ref) {
 constexpr std::array<std::string_view, 7> outer = {"state_dict_ema", "model_ema", "state_dict", "model",
                                                    "teacher",        "student",   "module"};
 
-// Which of a dictionary's entries to unwrap, if any: an index into `outer` and the value.
-std::optional<std::pair<size_t, PickleRef>> inner_of(const PickleTree& tree, const PickleValue& dict) {
+// Which of a dictionary's entries to unwrap, and which others could have been: averaged weights go before those that they
+// are the average of, a teacher before its student.
+struct Inner {
+  std::string_view key;
+  PickleRef value;
+  std::vector<std::string_view> passed_over;
+};
+
+std::optional<Inner> inner_of(const PickleTree& tree, const PickleValue& dict) {
   std::array<PickleRef, outer.size()> found{};
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
     const PickleValue& key = tree[dict.items[i]];
@@ -40,10 +48,15 @@ std::optional<std::pair<size_t, PickleRef>> inner_of(const PickleTree& tree, con
     if (known != outer.end())
       found[known - outer.begin()] = dict.items[i + 1];  // of equal keys the last counts
   }
+  std::optional<Inner> inner;
   for (size_t i = 0; i < outer.size(); ++i) {
-    if (tree[found[i]].is(Kind::dict) || tree[found[i]].is(Kind::object)) return std::pair(i, found[i]);
+    if (!tree[found[i]].is(Kind::dict) && !tree[found[i]].is(Kind::object)) continue;
+    if (inner)
+      inner->passed_over.push_back(outer[i]);
+    else
+      inner = Inner{outer[i], found[i], {}};
   }
-  return std::nullopt;
+  return inner;
 }
 
 void report_tensors(const PickleTree& tree, const PickleValue& dict, Allowance& allowance,
@@ -64,9 +77,10 @@ PickleRef unwrapped(const PickleTree& tree, Allowance& allowance, std::string& p
     const auto inner = inner_of(tree, tree[ref]);
     if (!inner) break;
     part += part.empty() ? "" : ".";
-    part += outer[inner->first];
+    part += inner->key;
     report_tensors(tree, tree[ref], allowance, beside);
-    ref = inner->second;
+    for (const std::string_view other : inner->passed_over) beside.emplace_back(other);
+    ref = inner->value;
   }
   return ref;
 }

@@ -41,6 +41,11 @@ bool is_tar(std::span<const std::byte> bytes) {
   return bytes.size() > place && begins(bytes.subspan(place), "ustar");
 }
 
+bool is_markup(std::span<const std::byte> bytes) {
+  return begins(bytes, "<!DOCTYPE") || begins(bytes, "<!doctype") || begins(bytes, "<html") ||
+         begins(bytes, "<?xml");
+}
+
 TensorFile read_zip(const SharedBytes& file, const std::string& name) {
 #ifdef VITRINE_FILES
   Allowance allowance(file.bytes.size(), text("zip: '", name, "'"));
@@ -68,6 +73,10 @@ TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const 
   if (begins(bytes, "\x93NUMPY")) return read_npy(file, name);
   check(!begins(bytes, "GGUF"), "'", name,
         "': is a GGUF file, which cannot be read: convert it to safetensors");
+  // What people have when a download gave them something else.
+  check(!begins(bytes, "version https://git-lfs"), "'", name,
+        "': is Git LFS's pointer to a file, not the file; `git lfs pull` fetches it");
+  check(!is_markup(bytes), "'", name, "': is a web page (or an answer of a web server), not a checkpoint");
   check(!is_tar(bytes), "'", name,
         "': is a tar archive, as PyTorch wrote before its version 0.4, which cannot be read: load and save "
         "it again "

@@ -178,6 +178,9 @@ class Adder {
     words("--backbone-config", "NAME", "what the file does not tell: deit, augreg, ... or its config.json",
           [&hints](const std::string& words) { hints.config = words; });
     if (size_what == nullptr) return;
+    words("--pictures", "NAME",
+          "how its pictures were prepared: deit, google-vit, ..., or its preprocessor_config.json",
+          [&hints](const std::string& words) { hints.pictures = words; });
     count("--image-size", "N", size_what, hints.image_size, 1, 4096);
     std::vector<std::pair<std::string_view, std::optional<PositionFilter>>> filters;
     for (const PositionFilter filter : all_position_filters) filters.emplace_back(name_of(filter), filter);

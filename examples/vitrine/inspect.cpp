@@ -144,14 +144,15 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   const bool told =
       backbone.file.metadata.contains("preprocess") || !backbone.file.metadata.contains("dialect");
   const std::optional<Preprocess> preprocess = told ? std::optional(preprocess_of(backbone)) : std::nullopt;
-  const std::string may_tell = what_may_tell(opened.dialect, backbone.config);
   const double gmacs = static_cast<double>(multiply_accumulates(headless)) / 1e9;
   console.item("Backbone", describe(backbone.config));
-  console.item("Parameters", text(count_text(parameter_count(headless)),
-                                  class_count(backbone.config) > 0
-                                      ? text(", with its head of ", class_count(backbone.config), " classes ",
-                                             count_text(parameter_count(backbone.config)))
-                                      : ", no head"));
+  const int64_t classes = class_count(backbone.config);
+  const std::string head = head_is_projection(backbone) ? text("projection to ", classes, " numbers")
+                                                        : text("head of ", classes, " classes");
+  console.item("Parameters",
+               text(count_text(parameter_count(headless)),
+                    classes > 0 ? text(", with its ", head, " ", count_text(parameter_count(backbone.config)))
+                                : ", no head"));
   console.item("Work", fmt::format("{:.3g} GMACs (billions of multiply-adds) for an image", gmacs));
   console.item("Stored", text(backbone.stored_types, ", ", bytes_text(backbone.stored_bytes), ", ",
                               backbone.file.tensors.size(), " tensors"));
@@ -159,8 +160,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
     console.item("Taken from", text("the part ", quote(backbone.file.part), " of the file"));
   console.item("Names", opened.dialect);
   for (const std::string& place : opened.told_by) console.item("Told by", place);
-  console.item("Images", preprocess ? preprocess_text(*preprocess)
-                                    : text("not told: give --backbone-config with ", may_tell));
+  console.item("Images", preprocess ? preprocess_text(*preprocess) : "not told");
   if (!opened.positions.empty()) console.item("Positions", opened.positions);
   if (!opened.left_out.empty()) console.item("Left out", left_out_text(opened.left_out));
   console.item("Config", pairs_text(told_config(opened)));
@@ -168,8 +168,12 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   const auto provenance = backbone.file.metadata.find("provenance");
   if (provenance != backbone.file.metadata.end()) console.item("From", shortened(provenance->second));
   const std::vector<std::string> missing = missing_of(opened, preprocess.has_value());
-  if (!missing.empty())
-    console.item("Missing", text(listed(missing), "; --backbone-config tells it: ", may_tell));
+  if (!opened.unsettled.empty())
+    console.item("Missing", text(listed(missing_of(opened, true)), "; give --backbone-config with ",
+                                 what_may_tell(opened.dialect, backbone.config)));
+  if (!preprocess)
+    console.item("Missing", text("how its pictures were prepared; give ",
+                                 what_may_tell_pictures(opened.dialect, backbone.config)));
   if (!console.json()) return Json::object();
   Json json{
       {"kind", "backbone"},
@@ -178,6 +182,9 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
       {"parameters_with_head", parameter_count(backbone.config)},
       {"gmacs", gmacs},
       {"config", told_config(opened)},
+      {"head", classes == 0                   ? ""
+               : head_is_projection(backbone) ? "projection"
+                                              : "classes"},
       {"missing", missing},
       {"families", missing.empty() ? Json::array() : Json(families_of(opened.dialect, backbone.config))},
       {"preprocess", preprocess ? Json::parse(to_json(*preprocess)) : Json()},
@@ -232,15 +239,23 @@ int inspect(const InspectOptions& o, Console& console) {
     json = inspect_backbone(open(), console);
   } else {
     const std::string path = weights_file(o.file);
-    if (path != o.file) console.item("File", path);
     TensorFile file = load_tensors(path);
-    if (is_task_file(file))
+    // Said once it is known that there is something to say of it.
+    const auto name_file = [&] {
+      if (path != o.file) console.item("File", path);
+    };
+    if (is_task_file(file)) {
+      name_file();
       json = inspect_task(file, console);
-    else if (is_checkpoint(file)) {
+    } else if (is_checkpoint(file)) {
       file = {};  // which is read once more, not twice at a time
-      json = inspect_backbone(open(), console);
-    } else
+      const Pretrained opened = open();
+      name_file();
+      json = inspect_backbone(opened, console);
+    } else {
+      name_file();
       json = inspect_tensors(file, console);
+    }
   }
   Json result{{"command", "inspect"}, {"file", o.file}};
   result.update(json);

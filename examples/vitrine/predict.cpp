@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "commands.h"
+#include "data/class_names.h"
 #include "engine/file.h"
 #include "engine/text.h"
 #include "models/training/tune.h"
@@ -24,68 +25,9 @@ struct Classifier {
   std::string note{};  // what is remarked of it, if anything
 };
 
-// "name", or ["n01440764", "name"] as imagenet_class_index.json has it.
-std::string name_in(const nlohmann::json& entry, int64_t number, const std::string& who) {
-  if (entry.is_string()) return entry.get<std::string>();
-  check(entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string(), who,
-        ": class ", number, ": expected a name, or a list of its synset and its name, got ",
-        quote(entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
-  return entry[1].get<std::string>();
-}
-
-// {"0": "name", ...} with each class once, or ["name", ...]; `who` opens error messages.
-std::vector<std::string> names_from_json(std::string_view content, const std::string& who) {
-  std::vector<std::string> names;
-  try {
-    std::vector<std::string> keys;
-    const auto json = nlohmann::json::parse(
-        content, [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& value) {
-          check(depth <= 2, who, ": expected names, nested too deeply");
-          if (event == nlohmann::json::parse_event_t::key && depth == 1)
-            keys.push_back(value.get<std::string>());
-          return true;
-        });
-    if (json.is_array()) {
-      for (const auto& entry : json) names.push_back(name_in(entry, static_cast<int64_t>(names.size()), who));
-      return names;
-    }
-    check(keys.size() == json.size(), who, ": a key appears twice");
-    for (size_t c = 0; c < json.size(); ++c) {
-      const auto found = json.find(std::to_string(c));
-      check(found != json.end(), who, ": has ", json.size(), " entries, but none for class ", c,
-            "; its keys must be the numbers of classes");
-      names.push_back(name_in(*found, static_cast<int64_t>(c), who));
-    }
-  } catch (const nlohmann::json::exception& e) {
-    fail(Fault::input, who, ": expected a JSON list or object of names: ", e.what());
-  }
-  return names;
-}
-
-std::vector<std::string> read_names(const std::string& path) {
-  const std::vector<std::byte> bytes = read_file(path);
-  std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  constexpr std::string_view mark = "\xef\xbb\xbf";  // editors write it in front of UTF-8
-  if (content.starts_with(mark)) content.remove_prefix(mark.size());
-  const size_t first = content.find_first_not_of(" \t\r\n");
-  if (first != std::string_view::npos && (content[first] == '[' || content[first] == '{'))
-    return names_from_json(content, path);
-  std::vector<std::string> names;
-  while (!content.empty()) {
-    const size_t end = std::min(content.find('\n'), content.size());
-    std::string_view line = content.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    names.emplace_back(line);
-    content.remove_prefix(std::min(end + 1, content.size()));
-  }
-  while (!names.empty() && names.back().empty()) names.pop_back();
-  for (size_t i = 0; i < names.size(); ++i)
-    check(!names[i].empty(), path, ": line ", i + 1, " is empty: expected a name on each, of class ", i);
-  return names;
-}
-
 Classifier by_tasks(const PredictOptions& o) {
   check(!o.class_names, "--class-names: a task file has its own");
+  check(o.hints.pictures.empty(), "--pictures: a task's pictures are prepared as when it was tuned");
   check(o.hints.image_size == 0, "--image-size: a task's pictures have the size at which it was tuned");
   const Members members = open_members(o.tasks, o.backbone, o.hints, o.place);
   const Task& task = members.tasks[0];
@@ -108,15 +50,18 @@ Classifier by_backbone(const PredictOptions& o) {
   const Backbone backbone = placed(open_backbone(*o.backbone, o.hints), o.place);
   check(class_count(backbone.config) > 0, quote(backbone.source),
         " has no head of its own; --task names a task file with one");
+  check(!head_is_projection(backbone), quote(backbone.source), " has a projection to ",
+        class_count(backbone.config),
+        " numbers that are compared with those of texts, and no classes; vitrine tune makes a task of them");
   Classifier c{{}, preprocess_of(backbone, o.hints.image_size), {}, backbone.home};
   if (o.class_names) {
-    c.class_names = read_names(*o.class_names);
+    c.class_names = read_class_names(*o.class_names);
     check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(*o.class_names),
           " names ", c.class_names.size(), " classes, but the backbone's head has ",
           class_count(backbone.config));
   } else if (const auto own = backbone.file.metadata.find("class_names");
              own != backbone.file.metadata.end()) {
-    c.class_names = names_from_json(own->second, text(backbone.source, ": class_names"));
+    c.class_names = class_names_from(own->second, text(backbone.source, ": class_names"));
     check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(backbone.source),
           " names ", c.class_names.size(), " classes, but its head has ", class_count(backbone.config));
   } else {

@@ -289,7 +289,7 @@ TransformerConfig config_of(const Checkpoint& checkpoint, bool swin, bool timm) 
 }
 
 // A net is taken as its tensors make it, so that without a bias that its program always has it would be another net.
-void check_biases(const Checkpoint& checkpoint, const Spoken& spoken, const Sources& names,
+void check_biases(Checkpoint& checkpoint, const Spoken& spoken, const Sources& names,
                   const std::string& who) {
   const auto* vit = std::get_if<VitConfig>(&checkpoint.config);
   if (vit == nullptr) return;
@@ -308,13 +308,13 @@ void check_biases(const Checkpoint& checkpoint, const Spoken& spoken, const Sour
   if (vit->classes == 0 || vit->head_bias) return;
   // CLIP's projection has none, in whatever names; heads that people put beside a trunk are as they made them.
   const std::string& head = checkpoint.origin.at("head.weight");
-  const bool projection = clip || dialect == "hugging-face-clip" || head.ends_with("head.proj.weight");
+  checkpoint.projection = clip || dialect == "hugging-face-clip" || head.ends_with("head.proj.weight");
   const bool of_somebody = !spoken.prefix.empty() && head.find(spoken.prefix) == std::string::npos &&
                            std::ranges::any_of(naming.rules, [&](const NameRule& rule) {
                              return rule.to == "head.?" && rule.from.starts_with("//") &&
                                     head.ends_with(rule.from.substr(2, rule.from.size() - 3) + "weight");
                            });
-  need(projection || of_somebody, "head.bias");
+  need(checkpoint.projection || of_somebody, "head.bias");
 }
 
 // Asks for every tensor of the net: the first that is missing or misshapen is named as the file names it.

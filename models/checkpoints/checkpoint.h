@@ -23,6 +23,7 @@ struct Checkpoint {
   std::string dialect;  // "ViT in Hugging Face's names"
   Facts facts;          // all that is known: what was given, else what the file or its dialect tells
   TransformerConfig config;
+  bool projection = false;  // what stands where a classifier would is CLIP's projection
   std::vector<Unsettled> unsettled;
   std::vector<LeftOut> left_out;
   std::map<std::string, std::string> origin;  // canonical name -> name in the file
@@ -49,6 +50,8 @@ std::vector<std::string> families_of(const std::string& dialect, const Transform
 void check_family(const std::string& name, const Checkpoint& checkpoint, const std::string& who);
 // "the model's config.json or the name of its family, which may be deit, mae or dino"
 std::string what_may_tell(const std::string& dialect, const TransformerConfig& config);
+// "--pictures with its preprocessor_config.json or ...": how its pictures were prepared.
+std::string what_may_tell_pictures(const std::string& dialect, const TransformerConfig& config);
 // Whether it is a family of Swins, not of ViTs. Throws for others.
 bool is_swin_family(const std::string& name);
 

@@ -161,4 +161,14 @@ std::string what_may_tell(const std::string& title, const TransformerConfig& con
               names.empty() ? "" : text(", which may be ", listed(names, "or")));
 }
 
+std::string what_may_tell_pictures(const std::string& title, const TransformerConfig& config) {
+  const std::vector<std::string> names = families_of(title, config);
+  return text(
+      "--pictures with the model's preprocessor_config.json or a name as in docs/checkpoints.md (deit, "
+      "google-vit, ...)",
+      names.empty()
+          ? ""
+          : text(", or --backbone-config with the name of its family, which may be ", listed(names, "or")));
+}
+
 }  // namespace vitrine

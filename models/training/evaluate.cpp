@@ -159,9 +159,9 @@ Preprocess preprocess_of(const Backbone& backbone, int64_t side) {
     out = preprocess_from_json(stored->second);
   else
     check(!backbone.file.metadata.contains("dialect"), backbone.source,
-          ": does not tell how its pictures were prepared; give --backbone-config with ",
+          ": does not tell how its pictures were prepared; give ",
           backbone.file.metadata.contains("dialect")
-              ? what_may_tell(backbone.file.metadata.at("dialect"), backbone.config)
+              ? what_may_tell_pictures(backbone.file.metadata.at("dialect"), backbone.config)
               : "");
   check(out.size == size, backbone.source,
         ": what tells of its pictures (preprocessor_config.json, config.json or its metadata) prepares "

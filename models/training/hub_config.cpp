@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "data/class_names.h"
 #include "engine/check.h"
 #include "engine/text.h"
 #include "models/training/hub_fields.h"
@@ -37,7 +38,8 @@ Gelu gelu_of(const std::string& name, const std::string& who) {
   if (name == "gelu" || name == "gelu_python") return Gelu::erf;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Gelu::tanh;
   if (name == "quick_gelu") return Gelu::quick;
-  fail(Fault::input, who, ": hidden_act is ", quote(name), ", which is no form of GELU");
+  fail(Fault::input, who, ": hidden_act is ", quote(name),
+       ": nets with another activation than GELU (gelu, gelu_new, quick_gelu, ...) cannot be built here");
 }
 
 double ratio_of(const json& value, const std::string& who) {
@@ -95,16 +97,10 @@ std::vector<Claim> claims_of_swin(const json& model, const std::string& who) {
 // {"0": "tench", "1": ...}; the names that transformers makes up, LABEL_0, are none.
 std::vector<std::string> labels_of(const json& labels, const std::string& who) {
   check(labels.is_object(), who, ": id2label: expected an object of names");
-  std::vector<std::string> names;
-  bool made_up = true;
-  for (size_t c = 0; c < labels.size(); ++c) {
-    const auto found = labels.find(std::to_string(c));
-    check(found != labels.end() && found->is_string(), who, ": id2label has ", labels.size(),
-          " entries, but no name for class ", c);
-    names.push_back(found->get<std::string>());
-    made_up = made_up && names.back() == "LABEL_" + std::to_string(c);
-  }
-  return made_up ? std::vector<std::string>{} : names;
+  const std::vector<std::string> names = class_names_from(labels.dump(), who + ": id2label");
+  for (size_t c = 0; c < names.size(); ++c)
+    if (names[c] != "LABEL_" + std::to_string(c)) return names;
+  return {};
 }
 
 HubConfig of_transformers(const json& all, const std::string& who) {
@@ -218,6 +214,8 @@ HubConfig hub_config_from_json(std::string_view words, const std::string& who) {
     check(all.is_object(), who, ": expected a JSON object");
     if (all.contains("model_type")) return of_transformers(all, who);
     if (all.contains("pretrained_cfg")) return timm_config_from(all, who);
+    check(!all.contains("image_mean") && !all.contains("image_processor_type"), who,
+          ": tells how pictures are prepared, not what the net is; --pictures takes such a file");
     fail(Fault::input, who, ": has neither model_type (transformers) nor pretrained_cfg (timm)");
   } catch (const json::exception& e) {
     fail(Fault::input, who, ": ", e.what());

@@ -104,6 +104,9 @@ std::string resize_positions(TensorFile& file, const TransformerConfig& config, 
   if (hints.image_size == 0 && hints.known.empty() && !hints.as_stored && pictures &&
       pictures->size < vit->image_size && file.metadata.contains("any_size"))
     size = pictures->size;
+  const int64_t less = size / vit->patch * vit->patch;
+  check(size == less, "--image-size ", size, ": the net's patches have ", vit->patch, " pixels; ",
+        less == 0 ? "" : text(less, " or "), less + vit->patch, " are whole patches");
   const int64_t old = vit->image_size / vit->patch;
   const PositionFilter filter = filter_of(file, hints);
   if (size == vit->image_size) {
@@ -175,6 +178,8 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   if (own(file)) {
     check(hints.config.empty(), source,
           ": tells its configuration itself; --backbone-config is for files of other programs");
+    check(hints.pictures.empty(), source,
+          ": tells itself how its pictures were prepared; --pictures is for files of other programs");
     out.dialect = "Vitrine's own file";
     if (file.tensors.contains("pos_embed") || hints.positions)  // else make_backbone says what is missing
       out.positions = resize_positions(file, transformer_config_of(file, hints.heads), hints);
@@ -200,9 +205,13 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     out.read.push_back(hub_path);
   }
   // Beside the config.json that tells, if one does, wherever it lies.
-  if (const std::string path = beside(hub_path.empty() ? source : hub_path, "preprocessor_config.json");
-      (hints.config.empty() || !hub_path.empty()) && !path.empty()) {
-    preprocess = to_json(preprocess_from_hugging_face(words_of(path)));
+  const bool look_beside = hints.pictures.empty() && (hints.config.empty() || !hub_path.empty());
+  const std::string path = hints.pictures.ends_with(".json") ? hints.pictures
+                           : look_beside
+                               ? beside(hub_path.empty() ? source : hub_path, "preprocessor_config.json")
+                               : "";
+  if (!path.empty()) {
+    preprocess = to_json(preprocess_from_hugging_face(words_of(path), path));
     pictures.clear();
     processor = true;
     out.told_by.push_back(path);
@@ -210,6 +219,7 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   }
 #else
   check(!hints.config.ends_with(".json"), "--backbone-config: this build reads no files; name a family");
+  check(!hints.pictures.ends_with(".json"), "--pictures: this build reads no files; name a preset");
 #endif
   if (!family.empty()) {
     overlay(given, facts_of_family(family));
@@ -234,6 +244,13 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     out.unsettled = checkpoint.unsettled;
     canonical.metadata["config"] = config_to_json(checkpoint.config);
   }
+  if (!hints.pictures.empty() && !processor) {
+    preprocess_preset(hints.pictures);  // names the nearest of those that are known
+    pictures = hints.pictures;
+    preprocess = to_json(*preprocess_preset_at(pictures, image_size(checkpoint.config)));
+    out.told_by.push_back("--pictures " + pictures);
+  }
+  if (checkpoint.projection) canonical.metadata["head"] = "projection";
   out.dialect = checkpoint.dialect;
   out.left_out = std::move(checkpoint.left_out);
   canonical.metadata["dialect"] = out.dialect;

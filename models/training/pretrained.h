@@ -15,6 +15,8 @@ struct BackboneHints {
   int64_t heads = 0;  // of a ViT; 0: as the file tells
   // The name of its family (checkpoint.h: family_names), or the path of its config.json; or empty.
   std::string config{};
+  // How its pictures were prepared: a preset's name (data/preprocess.h), or the path of a preprocessor_config.json.
+  std::string pictures{};
   // Of a ViT: the side of the pictures that it is to see, in pixels (0: as it was trained), and how its position
   // embedding is resampled for them (none: as the file's own program does it).
   int64_t image_size = 0;
@@ -48,11 +50,11 @@ Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const
 // that `hints` name, if they do. `hints` go before what these tell. Its
 // metadata then holds "dialect", "preprocess" if that is known (preprocess_of asks for it otherwise), with "pictures", the
 // preset that it is, or timm's share, and "class_names",
-// a JSON list, if config.json names the classes of its head. A ViT's says how its program resamples positions
+// a JSON list, if config.json names the classes of its head, and "head" if that is a "projection" (backbone.h). A ViT's says how its program resamples positions
 // ("positions") and, if they were resampled, how that was done ("resampled"). Transformers' DINOv2 resamples them for
 // whatever picture comes, and its processor makes smaller ones than those of its training: such a net ("any_size") is
 // used at the size of its pictures unless `hints` say otherwise. A Swin takes pictures of any size, so
-// `image_size` changes nothing of it. Files of Vitrine's own are complete: a config is refused.
+// `image_size` changes nothing of it. Files of Vitrine's own are complete: a config and pictures are refused.
 // Throws as canonical_form and make_backbone do, if anything is unsettled, and if a file that was named or stands beside
 // is not as it must be or contradicts the weights.
 Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints = {});
