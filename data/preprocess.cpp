@@ -159,6 +159,18 @@ void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
   }
 }
 
+std::string describe(const Preprocess& p) {
+  const auto three = [](const std::array<float, 3>& x) { return text(x[0], " ", x[1], " ", x[2]); };
+  const std::string geometry =
+      p.crop_squashed      ? text("squashed to ", p.resize, " x ", p.resize, ", central square ", p.size)
+      : p.squash           ? text("squashed to ", p.size, " x ", p.size)
+      : p.resize == p.size ? text("shorter side and central square ", p.size)
+                           : text("shorter side ", p.resize, ", central square ", p.size);
+  return text(geometry, p.lost == 0 ? "" : text(" of ", p.size + p.lost, " without the last ", p.lost), ", ",
+              name_of(p.filter), "; mean ", three(p.mean), ", deviation ", three(p.std),
+              p.exif ? "; photos are turned as their EXIF block asks" : "");
+}
+
 std::string to_json(const Preprocess& p) {
   return text("{\"size\": ", p.size, ", \"resize\": ", p.resize, ", \"squash\": ", p.squash,
               p.crop_squashed ? ", \"crop_squashed\": true" : "",

@@ -100,6 +100,9 @@ void normalise(const Image& image, const Preprocess& preprocess, std::span<float
 // What normalise makes of each byte in each plane: (3, 256) f32, for engine/ops.h: planes.
 Tensor values_of_bytes(const Preprocess& preprocess);
 
+// In words: "shorter side 256, central square 224, bicubic; mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225".
+std::string describe(const Preprocess& preprocess);
+
 // The metadata form, e.g.
 // {"size": 224, "resize": 256, "squash": false, "filter": "bicubic", "mean": [...], "std": [...]}.
 // with "crop_squashed": true, "lost" and "floor_crop": true before the filter and "exif": true at the end where it is so. Reading it back gives the same bits. Unknown, missing or duplicate keys and senseless values are errors.

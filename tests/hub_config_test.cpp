@@ -1,6 +1,7 @@
 // hub_config_test.cpp: the config.json beside a checkpoint, and what it says against the weights.
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "engine/containers/tensor_file.h"
@@ -354,6 +355,25 @@ TEST_CASE("config.json: with timm's, a file is timm's at other sizes, too") {
     }
   }
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("families: docs/families.md is the table of the code") {
+  std::ifstream file(VITRINE_GOLDEN "/../../docs/families.md");
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  const auto name = [](Gelu gelu) {
+    return gelu == Gelu::erf ? "erf" : gelu == Gelu::tanh ? "tanh" : "quick";
+  };
+  std::string rows;
+  for (const std::string& family : family_names()) {
+    const Facts facts = facts_of_family(family);
+    rows += text("| `", family, "` | ", *facts.epsilon, ", ", name(*facts.gelu),
+                 facts.heads ? text(", ", *facts.heads, " heads") : "", " | `", facts.preprocess, "` |\n");
+  }
+  CHECK_MESSAGE(page.find(rows) != std::string::npos, "expected in docs/families.md:\n", rows);
+  rows.clear();
+  for (const PreprocessPreset& preset : preprocess_presets())
+    rows += text("| `", preset.name, "` | ", preset.whose, " | ", describe(preset.preprocess), " |\n");
+  CHECK_MESSAGE(page.find(rows) != std::string::npos, "expected in docs/families.md:\n", rows);
 }
 
 TEST_CASE("families: one whose files have other names or another form is refused with those that fit") {

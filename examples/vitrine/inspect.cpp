@@ -37,18 +37,6 @@ size_t total_bytes(const TensorFile& file) {
   return sum;
 }
 
-std::string preprocess_text(const Preprocess& p) {
-  const std::string geometry =
-      p.crop_squashed      ? text("squashed to ", p.resize, " x ", p.resize, ", central square ", p.size)
-      : p.squash           ? text("squashed to ", p.size, " x ", p.size)
-      : p.resize == p.size ? text("shorter side and central square ", p.size)
-                           : text("shorter side ", p.resize, ", central square ", p.size);
-  const std::string lost = p.lost == 0 ? "" : text(" of ", p.size + p.lost, " without the last ", p.lost);
-  return fmt::format("{}{}, {}; mean {:g} {:g} {:g}, deviation {:g} {:g} {:g}{}", geometry, lost,
-                     name_of(p.filter), p.mean[0], p.mean[1], p.mean[2], p.std[0], p.std[1], p.std[2],
-                     p.exif ? exif_words : "");
-}
-
 // "batch 64, clip 0.0, ..."
 std::string pairs_text(const Json& object) {
   std::string all;
@@ -70,7 +58,7 @@ Json inspect_task(const TensorFile& file, Console& console) {
                     count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
   console.item("Classes", text(task.config.classes, ": ", class_list(task.class_names)));
   console.item("Backbone", text(task.backbone, ", identity ", task.backbone_identity));
-  console.item("Images", preprocess_text(preprocess_from_json(task.preprocess)));
+  console.item("Images", describe(preprocess_from_json(task.preprocess)));
   console.item("Settings", pairs_text(Json::parse(task.settings)));
   console.line("Tensors");
   list_tensors(file, console);
@@ -160,7 +148,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
     console.item("Taken from", text("the part ", quote(backbone.file.part), " of the file"));
   console.item("Names", opened.dialect);
   for (const std::string& place : opened.told_by) console.item("Told by", place);
-  console.item("Images", preprocess ? preprocess_text(*preprocess) : "not told");
+  console.item("Images", preprocess ? describe(*preprocess) : "not told");
   if (!opened.positions.empty()) console.item("Positions", opened.positions);
   if (!opened.left_out.empty()) console.item("Left out", left_out_text(opened.left_out));
   console.item("Config", pairs_text(told_config(opened)));
