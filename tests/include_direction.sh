@@ -16,7 +16,7 @@ allowed() {
     models/*) echo '^(engine|nn)/|^models/([^/]+|builtin/[^/]+)$' ;;
   esac
 }
-foreign='^[ \t]*#[ \t]*include[ \t]*[<"](Eigen|unsupported/Eigen|cuda|cublas|nlohmann|fmt|CLI|stb|toml|zlib|turbojpeg|omp|mpi\.h|doctest)'
+foreign='^[ \t]*#[ \t]*include[ \t]*[<"](Eigen|unsupported/Eigen|cuda|cublas|nlohmann|fmt|CLI|stb|toml|zlib|libdeflate|turbojpeg|omp|mpi\.h|doctest)'
 
 # Prints what breaks the rules in the tree at $1.
 violations() (

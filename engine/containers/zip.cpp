@@ -3,6 +3,9 @@
 #ifdef VITRINE_FILES
 
 #include <zlib.h>
+#ifdef VITRINE_LIBDEFLATE
+#include <libdeflate.h>
+#endif
 
 #include <algorithm>
 #include <cstddef>
@@ -174,6 +177,15 @@ const ZipMember* ZipArchive::find(std::string_view name) const {
   return found != by_name_.end() && members_[*found].name == name ? &members_[*found] : nullptr;
 }
 
+// zlib's sum, which libdeflate computes several times as fast.
+static uLong crc_of(std::span<const std::byte> bytes) {
+#ifdef VITRINE_LIBDEFLATE
+  return libdeflate_crc32(0, bytes.data(), bytes.size());
+#else
+  return crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+#endif
+}
+
 void ZipArchive::check_crc(const ZipMember& member, std::span<const std::byte> content) const {
   // In pieces, which all threads take; zlib puts their sums together to that of the whole.
   constexpr size_t piece = size_t{1} << 20;
@@ -183,8 +195,7 @@ void ZipArchive::check_crc(const ZipMember& member, std::span<const std::byte> c
     return content.subspan(i * piece, std::min(piece, content.size() - i * piece));
   };
   parallel_for(static_cast<int64_t>(pieces), 1, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
-      sums[i] = crc32_z(0, reinterpret_cast<const Bytef*>(part(i).data()), part(i).size());
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) sums[i] = crc_of(part(i));
   });
   uLong got = 0;
   for (size_t i = 0; i < pieces; ++i) got = crc32_combine(got, sums[i], static_cast<z_off_t>(part(i).size()));

@@ -16,16 +16,21 @@ namespace {
 // `from` may lie anywhere: numpy puts arrays where no f32 may be read.
 template <class Word>
 void turn(const std::byte* from, Word* to, int64_t rows, int64_t columns, int64_t from_row, int64_t to_row) {
-  constexpr int64_t side = 32, squares = 8;
-  parallel_for((columns + side - 1) / side, squares, [&](int64_t begin, int64_t end) {
+  constexpr int64_t side = 64, line = 64;
+  parallel_for((columns + side - 1) / side, 1, [&](int64_t begin, int64_t end) {
     std::array<Word, side * side> square;
     for (int64_t c0 = begin * side; c0 < std::min(columns, end * side); c0 += side)
       for (int64_t r0 = 0; r0 < rows; r0 += side) {
         const int64_t width = std::min(side, columns - c0), height = std::min(side, rows - r0);
-        for (int64_t r = 0; r < height; ++r)
+        for (int64_t r = 0; r < height; ++r) {
+          // The next square's rows lie far apart, where no processor fetches them ahead by itself.
+          if (r0 + side + r < rows)
+            for (int64_t c = 0; c < width; c += line / sizeof(Word))
+              __builtin_prefetch(from + ((r0 + side + r) * from_row + c0 + c) * sizeof(Word));
           for (int64_t c = 0; c < width; ++c)
             std::memcpy(&square[c * side + r], from + ((r0 + r) * from_row + c0 + c) * sizeof(Word),
                         sizeof(Word));
+        }
         for (int64_t c = 0; c < width; ++c)
           std::copy_n(square.data() + c * side, height, to + (c0 + c) * to_row + r0);
       }
