@@ -3,7 +3,9 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-install(TARGETS vitrine vitrine_builtin EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS vitrine vitrine_builtin vitrine_c EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS vitrine_c_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES embed/vitrine.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 foreach(folder engine engine/containers nn models models/checkpoints models/training data)
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.h)
   list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|shallow_json|hub_fields|device_step|message|gradient_sum|html|pass_over|report_charts|report_style)\\.h$")  # inner matters

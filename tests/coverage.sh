@@ -13,7 +13,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build-coverage
 options=("$@")
-((${#options[@]})) || options=('-sf=*containers*,*safetensors*,*dialects*,*position*,*layouts*,*decoder*,*image*,*picture*,*preset*,*resize*,*checkpoint*,*torch_tensors*,*dialect_facts*')
+((${#options[@]})) || options=('-sf=*containers*,*safetensors*,*dialects*,*position*,*layouts*,*decoder*,*image*,*picture*,*preset*,*resize*,*checkpoint*,*torch_tensors*,*dialect_facts*,*hub_config*,*class_names*')
 
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="${CLANG:-clang++}" -DCMAKE_BUILD_TYPE=None \
   -DCMAKE_CXX_FLAGS='-O1 -fprofile-instr-generate -fcoverage-mapping -DVITRINE_COVERAGE' -DVITRINE_OPENMP=OFF -DVITRINE_EXAMPLES=OFF \

@@ -11,6 +11,7 @@ allowed() {
     engine/*) echo '^engine/' ;;
     nn/*) echo '^(engine|nn)/' ;;
     data/*) echo '^(engine|data)/' ;;
+    embed/*) echo '^(engine|nn|data|models|embed)/' ;;
     models/training/*) echo '^(engine|nn|data|models)/' ;;
     models/checkpoints/*) echo '^(engine|nn)/|^models/([^/]+|checkpoints/[^/]+)$' ;;
     models/*) echo '^(engine|nn)/|^models/([^/]+|builtin/[^/]+)$' ;;
@@ -21,7 +22,7 @@ foreign='^[ \t]*#[ \t]*include[ \t]*[<"](Eigen|unsupported/Eigen|cuda|cublas|nlo
 # Prints what breaks the rules in the tree at $1.
 violations() (
   cd "$1"
-  find engine nn models data -name '*.h' -o -name '*.cpp' -o -name '*.cu' | sort | while read -r file; do
+  find engine nn models data embed -name '*.h' -o -name '*.cpp' -o -name '*.cu' | sort | while read -r file; do
     pattern=$(allowed "$file")
     sed -nE 's/^[ \t]*#[ \t]*include[ \t]*"([^"]*)".*/\1/p' "$file" | { grep -Ev "$pattern" || true; } |
       sed "s|^|$file may not include |"
@@ -36,7 +37,7 @@ none() { local found; found=$(violations "$1"); echo "$found"; [[ -z $found ]]; 
 # A made-up tree with one offence in each file whose name begins with bad.
 made_up=$(mktemp -d)
 trap 'rm -rf "$made_up"' EXIT
-mkdir -p "$made_up"/{engine/cpu,engine/gpu/cuda,nn,data,models/training}
+mkdir -p "$made_up"/{engine/cpu,engine/gpu/cuda,nn,data,models/training,embed}
 put() { echo "$2" >"$made_up/$1"; }
 put engine/good.h '#include "engine/shape.h"'
 put engine/cpu/good.h '#include <Eigen/Core>'

@@ -62,6 +62,7 @@ part "comparison with peers" shell_count "$root/tests/peers_test.sh"
 part "real checkpoint" shell_count "$root/tests/assets_test.sh" "$build/examples/vitrine"
 part "CUDA library" shell_count "$root/tests/cuda_test.sh" "$build"
 part "measuring on a GPU" shell_count "$root/tests/gpu_bench_test.sh" "$build"
+part "C interface" shell_count "$root/tests/embed_test.sh" "$build"
 part "package" shell_count "$root/tests/package_test.sh" "$build"
 part "variants" shell_count "$root/tests/variants_test.sh"
 

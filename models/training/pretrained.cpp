@@ -173,7 +173,8 @@ Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const
   return at_size(preprocess, size);
 }
 
-Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints) {
+Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints,
+                           const Memory& memory) {
   Pretrained out;
   if (own(file)) {
     check(hints.config.empty(), source,
@@ -183,7 +184,7 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     out.dialect = "Vitrine's own file";
     if (file.tensors.contains("pos_embed") || hints.positions)  // else make_backbone says what is missing
       out.positions = resize_positions(file, transformer_config_of(file, hints.heads), hints);
-    out.backbone = make_backbone(std::move(file), source, hints.heads);
+    out.backbone = make_backbone(std::move(file), source, hints.heads, memory);
     return out;
   }
   HubConfig hub;
@@ -274,7 +275,7 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   if (!hub.class_names.empty() &&
       static_cast<int64_t>(hub.class_names.size()) == class_count(checkpoint.config))
     canonical.metadata["class_names"] = nlohmann::json(hub.class_names).dump();
-  out.backbone = make_backbone(std::move(canonical), source);
+  out.backbone = make_backbone(std::move(canonical), source, 0, memory);
   return out;
 }
 

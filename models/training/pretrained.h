@@ -57,7 +57,9 @@ Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const
 // `image_size` changes nothing of it. Files of Vitrine's own are complete: a config and pictures are refused.
 // Throws as canonical_form and make_backbone do, if anything is unsettled, and if a file that was named or stands beside
 // is not as it must be or contradicts the weights.
-Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints = {});
+// `memory` is what make_backbone converts into.
+Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints = {},
+                           const Memory& memory = {});
 
 // What a config.json says that the weights say as well.
 struct Claim {

@@ -1,0 +1,80 @@
+// guard.h: the border of the C interface: what is thrown inside becomes a status and a message outside.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string_view>
+
+#include "embed/vitrine.h"
+#include "engine/check.h"
+#include "engine/parallel.h"
+
+namespace vitrine::embed {
+
+// The last sentence that a handle has to say, without asking anybody for memory.
+class Message {
+ public:
+  void clear() { words_[0] = 0; }
+  void say(std::string_view words) {
+    size_t size = std::min(words.size(), words_.size() - 1);
+    while (size < words.size() && size > 0 && (static_cast<unsigned char>(words[size]) & 0xc0) == 0x80)
+      --size;
+    std::memcpy(words_.data(), words.data(), size);
+    words_[size] = 0;
+  }
+  const char* text() const { return words_.data(); }
+
+ private:
+  std::array<char, 1024> words_{};
+};
+
+// Calls `body` with that many threads. A handle that is none has nobody to say so.
+template <class Handle, class Body>
+int guarded(Handle* handle, Body body) noexcept {
+  if (handle == nullptr) return VITRINE_INPUT;
+  Message& message = handle->message;
+  message.clear();
+  try {
+    set_thread_count(handle->threads());
+    body();
+    return VITRINE_DONE;
+  } catch (const Error& e) {
+    message.say(e.what());
+    return static_cast<int>(e.fault());
+  } catch (const std::bad_alloc&) {
+    message.say("memory: the system has no more");
+    return VITRINE_RESOURCES;
+  } catch (const std::exception& e) {
+    message.say(e.what());
+    return VITRINE_INPUT;
+  } catch (...) {
+    message.say("something was thrown that is no error of Vitrine's, by the host's own functions perhaps");
+    return VITRINE_INPUT;
+  }
+}
+
+// A host's struct of an older or equal size as one of today's: what it does not have is zero. NULL is all zero.
+template <class Struct>
+Struct struct_of(const Struct* given, std::string_view name) {
+  Struct own{};
+  own.size = sizeof(Struct);
+  if (given == nullptr) return own;
+  check(given->size >= sizeof(size_t) && given->size <= sizeof(Struct), name, ": its size is ", given->size,
+        ", but this library knows it with ", sizeof(Struct), " bytes; set it to sizeof");
+  std::memcpy(&own, given, given->size);
+  return own;
+}
+
+// The same way back: as much as the host's struct has room for.
+template <class Struct>
+void give_struct(Struct own, Struct* to, std::string_view name) {
+  check(to != nullptr && to->size >= sizeof(size_t) && to->size <= sizeof(Struct), name,
+        ": expected one whose size is set to sizeof, at most ", sizeof(Struct));
+  own.size = to->size;
+  std::memcpy(to, &own, to->size);
+}
+
+}  // namespace vitrine::embed

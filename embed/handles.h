@@ -1,0 +1,71 @@
+// handles.h: what is behind the handles of vitrine.h. Each keeps what it was made of.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/preprocess.h"
+#include "embed/guard.h"
+#include "models/training/tuner.h"
+
+namespace vitrine::embed {
+
+struct Library {
+  Memory memory;
+  int threads = 1;
+};
+
+// Of one backbone; tasks and tunings share it.
+struct Glass {
+  std::shared_ptr<const Library> library;
+  Backbone backbone;
+  Preprocess preprocess;
+  std::string description;
+};
+
+// The pictures (B, 3, S, S) as a net sees them.
+Tensor images_of(const vitrine_picture* pictures, size_t count, const Preprocess& preprocess,
+                 const Memory& memory);
+// Softmax of the rows of logits (B, C).
+void give_probabilities(const Tensor& logits, float* probabilities, size_t room);
+
+// All ways to open a backbone: `open` gives the tensors, which `source` names in messages.
+int open_backbone(vitrine_library* library, const vitrine_backbone_options* given, vitrine_backbone** out,
+                  const std::string& source, const std::function<TensorFile()>& open);
+
+}  // namespace vitrine::embed
+
+struct vitrine_library {
+  std::shared_ptr<vitrine::embed::Library> library;  // null if opening failed
+  vitrine::embed::Message message;
+  int threads() const { return library ? library->threads : 1; }
+};
+
+struct vitrine_backbone {
+  std::shared_ptr<const vitrine::embed::Glass> glass;
+  vitrine::embed::Message message;
+  int threads() const { return glass->library->threads; }
+};
+
+struct vitrine_task {
+  std::shared_ptr<const vitrine::embed::Glass> glass;
+  vitrine::Task task;
+  vitrine::TunedModel model;
+  vitrine::Preprocess preprocess;
+  std::string method;
+  vitrine::embed::Message message;
+  int threads() const { return glass->library->threads; }
+};
+
+struct vitrine_tuning {
+  std::shared_ptr<const vitrine::embed::Glass> glass;
+  std::vector<std::string> class_names;
+  vitrine::Preprocess preprocess;
+  vitrine::Tuner tuner;
+  double learning_rate;
+  int64_t all_steps, warmup;
+  vitrine::embed::Message message;
+  int threads() const { return glass->library->threads; }
+};

@@ -1,0 +1,159 @@
+// library.cpp: opening the library and backbones.
+#include <new>
+
+#include "embed/handles.h"
+#include "engine/containers/tensor_file.h"
+#include "models/training/pretrained.h"
+#include "models/training/tune.h"
+
+using namespace vitrine;
+using namespace vitrine::embed;
+
+namespace {
+
+HostAllocator allocator_of(const vitrine_settings& s) {
+  check((s.allocate == nullptr) == (s.release == nullptr),
+        "vitrine_settings: allocate and release go together");
+  if (s.allocate == nullptr) return {};
+  return {[s](size_t bytes) { return s.allocate(s.host, bytes); },
+          [s](void* block, size_t bytes) { s.release(s.host, block, bytes); }};
+}
+
+Library library_of(unsigned abi, const vitrine_settings* given) {
+  check(abi == VITRINE_ABI, "vitrine_open: the host was built with ABI ", abi, ", this library with ",
+        VITRINE_ABI);
+  const vitrine_settings settings = struct_of(given, "vitrine_settings");
+  check(settings.threads >= 0 && settings.threads <= 1024,
+        "vitrine_settings: expected 0 to 1024 threads, got ", settings.threads);
+  return {Memory::counted(settings.memory_limit, allocator_of(settings)), std::max(settings.threads, 1)};
+}
+
+Precision precision_of(int bits) {
+  switch (bits) {
+    case 0:
+    case 32:
+      return Precision::f32;
+    case 16:
+      return Precision::bf16;
+    case 8:
+      return Precision::int8;
+    default:
+      fail(Fault::input, "vitrine_backbone_options: expected packed_bits of 32, 16 or 8, got ", bits);
+  }
+}
+
+}  // namespace
+
+int vitrine::embed::open_backbone(vitrine_library* library, const vitrine_backbone_options* given,
+                                  vitrine_backbone** out, const std::string& source,
+                                  const std::function<TensorFile()>& open) {
+  return guarded(library, [&] {
+    check(out != nullptr, "vitrine_backbone_open: expected a place for the backbone, got NULL");
+    *out = nullptr;
+    check(library->library != nullptr, "vitrine_backbone_open: the library was not opened");
+    const vitrine_backbone_options o = struct_of(given, "vitrine_backbone_options");
+    check(o.heads >= 0 && o.image_size >= 0, "vitrine_backbone_options: expected no negative numbers");
+    auto glass = std::make_shared<Glass>();
+    glass->library = library->library;
+    const Pretrained opened = make_pretrained(open(), source,
+                                              {.heads = o.heads,
+                                               .config = o.family == nullptr ? "" : o.family,
+                                               .pictures = o.pictures == nullptr ? "" : o.pictures,
+                                               .image_size = o.image_size},
+                                              library->library->memory);
+    glass->backbone = with_identity(
+        with_precision(counted_in(glass->library->memory, opened.backbone), precision_of(o.packed_bits)));
+    glass->preprocess = preprocess_of(glass->backbone, o.image_size);
+    glass->description = describe(glass->backbone.config);
+    *out = new vitrine_backbone{std::move(glass), {}};
+  });
+}
+
+const char* vitrine_version(void) { return VITRINE_VERSION; }
+unsigned vitrine_abi(void) { return VITRINE_ABI; }
+
+int vitrine_open(unsigned abi, const vitrine_settings* settings, vitrine_library** library) {
+  if (library == nullptr) return VITRINE_INPUT;
+  *library = new (std::nothrow) vitrine_library{};
+  if (*library == nullptr) return VITRINE_RESOURCES;
+  return guarded(*library,
+                 [&] { (*library)->library = std::make_shared<Library>(library_of(abi, settings)); });
+}
+
+void vitrine_close(vitrine_library* library) { delete library; }
+
+const char* vitrine_message(const vitrine_library* library) {
+  return library == nullptr ? "" : library->message.text();
+}
+
+int vitrine_memory(vitrine_library* library, vitrine_memory_use* use) {
+  return guarded(library, [&] {
+    check(library->library != nullptr, "vitrine_memory: the library was not opened");
+    const MemoryStatistics statistics = library->library->memory.statistics();
+    give_struct({.size = 0, .now = statistics.current, .most = statistics.peak}, use, "vitrine_memory_use");
+    library->library->memory.reset_peak();
+  });
+}
+
+int vitrine_backbone_open(vitrine_library* library, const void* bytes, size_t size,
+                          const vitrine_backbone_options* options, vitrine_backbone** backbone) {
+  return open_backbone(library, options, backbone, "the host's bytes", [&] {
+    check(bytes != nullptr, "vitrine_backbone_open: expected bytes, got NULL");
+    // They stay, as the host has promised: an owner that owns nothing keeps them from being copied.
+    return read_tensors({static_cast<const std::byte*>(bytes), size},
+                        std::shared_ptr<const void>(std::shared_ptr<const void>{}, bytes),
+                        "the host's bytes");
+  });
+}
+
+int vitrine_backbone_open_reader(vitrine_library* library,
+                                 int (*read)(void* host, uint64_t offset, void* to, size_t count), void* host,
+                                 uint64_t size, const vitrine_backbone_options* options,
+                                 vitrine_backbone** backbone) {
+  return open_backbone(library, options, backbone, "the host's storage", [&] {
+    check(read != nullptr, "vitrine_backbone_open_reader: expected a function, got NULL");
+    const std::shared_ptr<std::byte> bytes = library->library->memory.allocate(size);
+    constexpr uint64_t piece = 1 << 20;
+    for (uint64_t at = 0; at < size; at += piece) {
+      const auto count = static_cast<size_t>(std::min(piece, size - at));
+      if (read(host, at, bytes.get() + at, count) != 0)
+        fail(Fault::output, "vitrine_backbone_open_reader: the host could not read ", count, " bytes from ",
+             at, " on");
+    }
+    return read_tensors({bytes.get(), static_cast<size_t>(size)}, bytes, "the host's storage");
+  });
+}
+
+int vitrine_backbone_open_file(vitrine_library* library, const char* path,
+                               const vitrine_backbone_options* options, vitrine_backbone** backbone) {
+  const std::string name = path == nullptr ? "" : path;
+  return open_backbone(library, options, backbone, name, [&]() -> TensorFile {
+    check(!name.empty(), "vitrine_backbone_open_file: expected a path");
+#ifdef VITRINE_FILES
+    return load_tensors(name);
+#else
+    fail(Fault::input, "vitrine_backbone_open_file: this build reads no files");
+#endif
+  });
+}
+
+void vitrine_backbone_close(vitrine_backbone* backbone) { delete backbone; }
+
+const char* vitrine_backbone_message(const vitrine_backbone* backbone) {
+  return backbone == nullptr ? "" : backbone->message.text();
+}
+
+int vitrine_backbone_about(vitrine_backbone* backbone, vitrine_backbone_info* info) {
+  return guarded(backbone, [&] {
+    const Backbone& net = backbone->glass->backbone;
+    const TransformerConfig headless = with_classes(net.config, 0);
+    give_struct({.size = 0,
+                 .image_size = backbone->glass->preprocess.size,
+                 .width = feature_width(net.config),
+                 .blocks = block_count(net.config),
+                 .parameters = parameter_count(headless),
+                 .description = backbone->glass->description.c_str(),
+                 .identity = net.identity.c_str()},
+                info, "vitrine_backbone_info");
+  });
+}

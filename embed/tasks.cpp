@@ -1,0 +1,279 @@
+// tasks.cpp: pictures, tasks and tunings.
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "data/image.h"
+#include "embed/handles.h"
+#include "engine/text.h"
+#include "models/training/tune.h"
+
+using namespace vitrine;
+using namespace vitrine::embed;
+
+namespace {
+
+Image image_of(const vitrine_picture& p) {
+  check(p.width > 0 && p.height > 0 && p.width <= max_image_side && p.height <= max_image_side,
+        "vitrine_picture: expected sides of 1 to ", max_image_side, ", got ", p.width, " x ", p.height);
+  const size_t row = size_t{3} * static_cast<size_t>(p.width), stride = p.row_bytes == 0 ? row : p.row_bytes;
+  check(stride >= row, "vitrine_picture: rows of ", p.width, " pixels have ", row,
+        " bytes, more than row_bytes ", p.row_bytes);
+  Image image{
+      .width = p.width, .height = p.height, .rgb = std::vector<uint8_t>(row * static_cast<size_t>(p.height))};
+  for (size_t y = 0; y < static_cast<size_t>(p.height); ++y)
+    std::memcpy(image.rgb.data() + y * row, p.rgb + y * stride, row);
+  return image;
+}
+
+void check_count(const void* pictures, size_t count) {
+  constexpr size_t most = size_t{1} << 20;
+  check(pictures != nullptr && count > 0 && count <= most, "expected 1 to ", most, " pictures, got ",
+        pictures == nullptr ? 0 : count);
+}
+
+TunerConfig tuner_config_of(const vitrine_tuning_options& o, size_t classes) {
+  check(o.prompts >= 0 && o.prompts <= 1 << 16 && o.steps >= 0 && o.warmup >= 0 && o.recompute >= 0,
+        "vitrine_tuning_options: expected no negative numbers and at most 65536 prompts");
+  for (const auto& [name, value] :
+       {std::pair("learning_rate", o.learning_rate), std::pair("weight_decay", o.weight_decay),
+        std::pair("largest_gradient", o.largest_gradient)})
+    check(std::isfinite(value) && value >= 0, "vitrine_tuning_options: ", name, " is ", value,
+          ", but is no negative number");
+  check(o.label_smoothing >= 0 && o.label_smoothing < 1,
+        "vitrine_tuning_options: expected a label_smoothing of 0 to less than 1, got ", o.label_smoothing);
+  TunerConfig config;
+  config.model = method_from_text(o.method == nullptr ? "vpt-deep" : o.method);
+  if (config.model.prompts.kind != PromptKind::none)
+    config.model.prompts.count = o.prompts == 0 ? 10 : o.prompts;
+  config.model.classes = static_cast<int64_t>(classes);
+  const std::string optimizer = o.optimizer == nullptr ? "adamw" : o.optimizer;
+  check(optimizer == "adamw" || optimizer == "sgd", "vitrine_tuning_options: expected adamw or sgd, got ",
+        quote(optimizer));
+  config.optimizer.kind = optimizer == "sgd" ? OptimizerKind::sgd : OptimizerKind::adamw;
+  config.optimizer.weight_decay = o.weight_decay;
+  config.smoothing = o.label_smoothing;
+  config.clip = o.largest_gradient;
+  config.recompute = o.recompute;
+  config.seed = o.seed;
+  return config;
+}
+
+std::vector<std::string> names_of(const char* const* class_names, size_t classes) {
+  check(class_names != nullptr && classes >= 2 && classes <= 1 << 20,
+        "vitrine_tuning_open: expected names of 2 to ", 1 << 20, " classes");
+  std::vector<std::string> names;
+  for (size_t c = 0; c < classes; ++c) {
+    check(class_names[c] != nullptr && *class_names[c] != 0, "vitrine_tuning_open: class ", c,
+          " has no name");
+    names.emplace_back(class_names[c]);
+    check(is_utf8(names.back()), "vitrine_tuning_open: expected names in UTF-8, got ", quote(names.back()));
+    for (size_t other = 0; other < c && classes <= 4096; ++other)
+      check(names[other] != names[c], "vitrine_tuning_open: classes ", other, " and ", c, " are both ",
+            quote(names[c]));
+  }
+  return names;
+}
+
+Task task_of(const void* bytes, size_t size) {
+  check(bytes != nullptr, "task: expected bytes, got NULL");
+  return task_from_file(
+      read_safetensors({static_cast<const std::byte*>(bytes), size}, nullptr, "the host's task"));
+}
+
+double rate_of(const vitrine_tuning_options& o) { return o.learning_rate == 0 ? 1e-3 : o.learning_rate; }
+
+}  // namespace
+
+namespace vitrine::embed {
+
+Tensor images_of(const vitrine_picture* pictures, size_t count, const Preprocess& preprocess,
+                 const Memory& memory) {
+  check_count(pictures, count);
+  const int64_t side = preprocess.size;
+  Tensor images = Tensor::empty({static_cast<int64_t>(count), 3, side, side}, DType::f32, memory);
+  const auto numbers = static_cast<size_t>(3 * side * side);
+  const std::span<float> all = images.mutable_data<float>();
+  for (size_t i = 0; i < count; ++i) {
+    const std::span<float> to = all.subspan(i * numbers, numbers);
+    const vitrine_picture& p = pictures[i];
+    check((p.rgb == nullptr) != (p.prepared == nullptr), "vitrine_picture: expected either rgb or prepared");
+    if (p.prepared != nullptr)
+      std::memcpy(to.data(), p.prepared, numbers * sizeof(float));
+    else
+      normalise(prepare(image_of(p), preprocess), preprocess, to);
+  }
+  return images;
+}
+
+void give_probabilities(const Tensor& logits, float* probabilities, size_t room) {
+  const auto rows = static_cast<size_t>(logits.dim(0)), classes = static_cast<size_t>(logits.dim(1));
+  check(probabilities != nullptr && room >= rows * classes, "vitrine_predict: ", rows, " pictures of ",
+        classes, " classes need room for ", rows * classes, " probabilities, got ",
+        probabilities == nullptr ? 0 : room);
+  const auto all = logits.data<float>();
+  for (size_t i = 0; i < rows; ++i) {
+    const auto row = all.subspan(i * classes, classes);
+    const float most = *std::max_element(row.begin(), row.end());
+    double sum = 0;
+    for (const float logit : row) sum += std::exp(static_cast<double>(logit) - most);
+    for (size_t c = 0; c < classes; ++c)
+      probabilities[i * classes + c] = static_cast<float>(std::exp(static_cast<double>(row[c]) - most) / sum);
+  }
+}
+
+}  // namespace vitrine::embed
+
+int vitrine_task_open(vitrine_backbone* backbone, const void* bytes, size_t size, vitrine_task** task) {
+  return guarded(backbone, [&] {
+    check(task != nullptr, "vitrine_task_open: expected a place for the task, got NULL");
+    *task = nullptr;
+    const auto& glass = backbone->glass;
+    Task read = task_of(bytes, size);
+    const Preprocess preprocess = preprocess_from_json(read.preprocess);
+    check_image_size(glass->backbone.config, preprocess.size);
+    const std::string method = method_text(read.config);
+    *task = new vitrine_task{
+        glass,
+        read,
+        TunedModel(glass->backbone, read, DType::f32, glass->library->memory, Use::prediction),
+        preprocess,
+        method,
+        {}};
+  });
+}
+
+void vitrine_task_close(vitrine_task* task) { delete task; }
+
+const char* vitrine_task_message(const vitrine_task* task) {
+  return task == nullptr ? "" : task->message.text();
+}
+
+int vitrine_task_about(vitrine_task* task, vitrine_task_info* info) {
+  return guarded(task, [&] {
+    int64_t parameters = 0;
+    for (const auto& [name, tensor] : task->task.tensors) parameters += tensor.numel();
+    const TunedConfig& config = task->task.config;
+    give_struct({.size = 0,
+                 .classes = config.classes,
+                 .prompts = prompt_kind(config.method) == PromptKind::none ? 0 : config.prompts.count,
+                 .parameters = parameters,
+                 .method = task->method.c_str()},
+                info, "vitrine_task_info");
+  });
+}
+
+int vitrine_task_class(vitrine_task* task, size_t number, const char** name) {
+  return guarded(task, [&] {
+    const std::vector<std::string>& names = task->task.class_names;
+    check(number < names.size(), "vitrine_task_class: expected a class below ", names.size(), ", got ",
+          number);
+    check(name != nullptr, "vitrine_task_class: expected a place for the name, got NULL");
+    *name = names[number].c_str();
+  });
+}
+
+int vitrine_predict(vitrine_task* task, const vitrine_picture* pictures, size_t count, float* probabilities,
+                    size_t room) {
+  return guarded(task, [&] {
+    const Tensor images = images_of(pictures, count, task->preprocess, task->glass->library->memory);
+    give_probabilities(task->model.logits(images, {.history = false}).value(), probabilities, room);
+  });
+}
+
+int vitrine_tuning_open(vitrine_backbone* backbone, const vitrine_tuning_options* options,
+                        const char* const* class_names, size_t classes, vitrine_tuning** tuning) {
+  return guarded(backbone, [&] {
+    check(tuning != nullptr, "vitrine_tuning_open: expected a place for the tuning, got NULL");
+    *tuning = nullptr;
+    const vitrine_tuning_options o = struct_of(options, "vitrine_tuning_options");
+    const std::vector<std::string> names = names_of(class_names, classes);
+    const auto& glass = backbone->glass;
+    *tuning = new vitrine_tuning{glass,
+                                 names,
+                                 glass->preprocess,
+                                 Tuner(glass->backbone, tuner_config_of(o, classes), glass->library->memory),
+                                 rate_of(o),
+                                 o.steps,
+                                 o.warmup,
+                                 {}};
+  });
+}
+
+int vitrine_tuning_open_task(vitrine_backbone* backbone, const void* bytes, size_t size,
+                             const vitrine_tuning_options* options, vitrine_tuning** tuning) {
+  return guarded(backbone, [&] {
+    check(tuning != nullptr, "vitrine_tuning_open_task: expected a place for the tuning, got NULL");
+    *tuning = nullptr;
+    const vitrine_tuning_options o = struct_of(options, "vitrine_tuning_options");
+    const Task start = task_of(bytes, size);
+    const auto& glass = backbone->glass;
+    const Preprocess preprocess = preprocess_from_json(start.preprocess);
+    check_image_size(glass->backbone.config, preprocess.size);
+    *tuning = new vitrine_tuning{
+        glass,
+        start.class_names,
+        preprocess,
+        Tuner(glass->backbone, start, tuner_config_of(o, start.class_names.size()), glass->library->memory),
+        rate_of(o),
+        o.steps,
+        o.warmup,
+        {}};
+  });
+}
+
+void vitrine_tuning_close(vitrine_tuning* tuning) { delete tuning; }
+
+const char* vitrine_tuning_message(const vitrine_tuning* tuning) {
+  return tuning == nullptr ? "" : tuning->message.text();
+}
+
+int vitrine_tuning_step(vitrine_tuning* tuning, const vitrine_picture* pictures, const int64_t* labels,
+                        size_t count, double* loss) {
+  return guarded(tuning, [&] {
+    const Memory& memory = tuning->glass->library->memory;
+    const auto classes = static_cast<int64_t>(tuning->class_names.size());
+    const Tensor images = images_of(pictures, count, tuning->preprocess, memory);
+    check(labels != nullptr, "vitrine_tuning_step: expected labels, got NULL");
+    Tensor numbers = Tensor::empty({static_cast<int64_t>(count)}, DType::i64, memory);
+    for (size_t i = 0; i < count; ++i) {
+      check(labels[i] >= 0 && labels[i] < classes, "vitrine_tuning_step: expected labels of 0 to ",
+            classes - 1, ", got ", labels[i], " of picture ", i);
+      numbers.mutable_data<int64_t>()[i] = labels[i];
+    }
+    const double rate =
+        learning_rate_at(tuning->all_steps > 0 ? Schedule::cosine : Schedule::constant, tuning->learning_rate,
+                         tuning->tuner.steps(), tuning->warmup, tuning->all_steps);
+    const double value = tuning->tuner.step(images, numbers, rate);
+    if (loss != nullptr) *loss = value;
+  });
+}
+
+int vitrine_tuning_predict(vitrine_tuning* tuning, const vitrine_picture* pictures, size_t count,
+                           float* probabilities, size_t room) {
+  return guarded(tuning, [&] {
+    give_probabilities(
+        tuning->tuner.logits(images_of(pictures, count, tuning->preprocess, tuning->glass->library->memory)),
+        probabilities, room);
+  });
+}
+
+int vitrine_tuning_steps(vitrine_tuning* tuning, int64_t* steps) {
+  return guarded(tuning, [&] {
+    check(steps != nullptr, "vitrine_tuning_steps: expected a place for the number, got NULL");
+    *steps = tuning->tuner.steps();
+  });
+}
+
+int vitrine_tuning_save(vitrine_tuning* tuning, void* bytes, size_t room, size_t* size) {
+  return guarded(tuning, [&] {
+    check(size != nullptr, "vitrine_tuning_save: expected a place for the size, got NULL");
+    const std::vector<std::byte> file =
+        write_safetensors(to_file(tuning->tuner.task(tuning->class_names, tuning->preprocess)));
+    *size = file.size();
+    if (bytes == nullptr || room < file.size())
+      fail(Fault::resources, "vitrine_tuning_save: the task has ", file.size(),
+           " bytes, and there is room for ", bytes == nullptr ? 0 : room);
+    std::memcpy(bytes, file.data(), file.size());
+  });
+}

@@ -1,0 +1,76 @@
+#include "models/training/tuner.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "engine/check.h"
+#include "engine/ops.h"
+
+namespace vitrine {
+
+Tuner::Tuner(const Backbone& backbone, const TunerConfig& config, const Memory& memory)
+    : backbone_(with_identity(backbone)),
+      config_(config),
+      model_(backbone_, config.model, config.seed, DType::f32, memory),
+      optimizer_(model_.parameters(), config.optimizer) {
+  check(!backbone.on_device(), "tuner: expected a backbone on the CPU");
+  check(config.model.prompts.start != PromptStart::class_tokens,
+        "tuner: prompts that start from class tokens need the pictures of all classes beforehand");
+}
+
+Tuner::Tuner(const Backbone& backbone, const Task& start, const TunerConfig& config, const Memory& memory)
+    : backbone_(with_identity(backbone)),
+      config_(config),
+      model_(backbone_, start, DType::f32, memory),
+      optimizer_(model_.parameters(), config.optimizer) {
+  check(!backbone.on_device(), "tuner: expected a backbone on the CPU");
+}
+
+double Tuner::step(const Tensor& images, const Tensor& labels, double learning_rate) {
+  Pass pass{.training = true,
+            .noise = {.seed = config_.seed, .epoch = static_cast<uint32_t>(steps()), .samples = {}},
+            .recompute = config_.recompute};
+  // What is left out of an image depends on its place in the batch.
+  for (int64_t i = 0; i < labels.numel(); ++i) pass.noise.samples.push_back(i);
+  model_.parameters().clear_gradients();
+  const Variable loss = cross_entropy(model_.logits(images, pass), labels, {.smoothing = config_.smoothing});
+  const double value = loss.value().item();
+  if (!std::isfinite(value))
+    fail(Fault::diverged, "tuner: the loss became ", value, " in step ", steps() + 1,
+         "; a smaller learning rate may help");
+  backward(loss);
+  clip_gradients(model_.parameters(), config_.clip);  // which also looks whether they are finite
+  model_.settle(labels.numel());
+  optimizer_.step(learning_rate);
+  model_.parameters().clear_gradients();
+  return value;
+}
+
+Tensor Tuner::logits(const Tensor& images) const { return model_.logits(images, {.history = false}).value(); }
+
+Task Tuner::task(const std::vector<std::string>& class_names, const Preprocess& preprocess) const {
+  TunedConfig config = model_.config();
+  check(static_cast<int64_t>(class_names.size()) == config.classes, "tuner: expected ", config.classes,
+        " names of classes, got ", class_names.size());
+  config.prompts.projection = 0;  // the file holds the product
+  const auto resampled = backbone_.file.metadata.find("resampled");
+  const nlohmann::ordered_json settings{
+      {"steps", steps()},
+      {"optimizer", config_.optimizer.kind == OptimizerKind::sgd ? "sgd" : "adamw"},
+      {"weight_decay", config_.optimizer.weight_decay},
+      {"smoothing", config_.smoothing},
+      {"clip", config_.clip},
+      {"seed", config_.seed}};
+  return {config,
+          class_names,
+          backbone_.source,
+          identity_of(backbone_),
+          untold_heads(backbone_.config),
+          config_to_json(backbone_.config),
+          resampled == backbone_.file.metadata.end() ? "" : resampled->second,
+          to_json(preprocess),
+          settings.dump(),
+          model_.task_tensors()};
+}
+
+}  // namespace vitrine
