@@ -20,4 +20,6 @@ target_include_directories(vitrine_c INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT
 add_library(vitrine_c_shared SHARED $<TARGET_OBJECTS:vitrine_c_objects>)
 set_target_properties(vitrine_c_shared PROPERTIES OUTPUT_NAME vitrine_c SOVERSION 1 VERSION ${PROJECT_VERSION})
 target_link_libraries(vitrine_c_shared PRIVATE vitrine vitrine_builtin)
-target_link_options(vitrine_c_shared PRIVATE -Wl,--exclude-libs,ALL -Wl,--no-undefined -Wl,--gc-sections)
+target_link_options(vitrine_c_shared PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/embed/vitrine.map
+                    -Wl,--no-undefined -Wl,--gc-sections)
+set_property(TARGET vitrine_c_shared APPEND PROPERTY LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/embed/vitrine.map)

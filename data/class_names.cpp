@@ -44,6 +44,7 @@ json parsed(std::string_view words, const std::string& who) {
 }
 
 std::string name_in(const json& entry, size_t number, const std::string& who) {
+  check(entry != "", who, ": class ", number, " has an empty name");
   if (entry.is_string()) return entry.get<std::string>();
   check(entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string(), who,
         ": class ", number, ": expected a name, or a list of its synset and its name, got ", shown(entry));
@@ -80,7 +81,7 @@ std::vector<std::string> names_from_json(const json& all, const std::string& who
     for (const json& entry : all) names.push_back(name_in(entry, names.size(), who));
     return names;
   }
-  for (const char* field : {"id2label", "label2id", "label_names"})
+  for (const char* field : {"id2label", "label2id", "label_names", "class_to_idx"})
     if (const auto found = all.find(field); found != all.end() && found->is_structured())
       return names_from_json(*found, text(who, ": ", field));
   check(!all.contains("model_type") && !all.contains("pretrained_cfg"), who,
@@ -94,6 +95,8 @@ std::vector<std::string> names_from_json(const json& all, const std::string& who
 std::vector<std::string> class_names_from(std::string_view words, const std::string& who) {
   constexpr std::string_view mark = "\xef\xbb\xbf";  // editors write it in front of UTF-8
   if (words.starts_with(mark)) words.remove_prefix(mark.size());
+  check(words.find('\0') == std::string_view::npos && is_utf8(words), who,
+        ": expected names of classes in UTF-8, got other bytes (UTF-16, Latin-1?)");
   const size_t first = words.find_first_not_of(" \t\r\n");
   if (first != std::string_view::npos && (words[first] == '[' || words[first] == '{'))
     return names_from_json(parsed(words, who), who);

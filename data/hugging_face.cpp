@@ -273,7 +273,11 @@ Preprocess preprocess_from_hugging_face(std::string_view words, const std::strin
     p.mean = config.channels("image_mean");
     p.std = config.channels("image_std");
   }
-  check_preprocess(p);
+  try {
+    check_preprocess(p);
+  } catch (const Error& e) {
+    fail(e.fault(), config.who(), e.what());
+  }
   return p;
 }
 

@@ -1,4 +1,5 @@
 // presets.cpp: how the families of published checkpoints had their pictures prepared.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <vector>
@@ -98,6 +99,15 @@ Preprocess preprocess_preset(std::string_view name) {
 }
 
 std::optional<Preprocess> preprocess_preset_at(std::string_view name, int64_t size) {
+  // What "deit-384" says of 224 pixels is what "deit" says.
+  const auto is_preset = [](std::string_view n) {
+    return std::any_of(std::begin(presets), std::end(presets), [&](const auto& p) { return n == p.name; });
+  };
+  if (const size_t dash = name.rfind('-');
+      dash != std::string_view::npos && is_preset(name) &&
+      name.find_first_not_of("0123456789", dash + 1) == std::string_view::npos &&
+      is_preset(name.substr(0, dash)))
+    name = name.substr(0, dash);
   const std::string sized = text(name, "-", size);
   for (const PreprocessPreset& preset : presets)
     if (sized == preset.name) return preset.preprocess;

@@ -54,7 +54,8 @@ typedef struct vitrine_settings {
   size_t size;
   size_t memory_limit; /* bytes of tensors that may be alive at once; 0: no limit */
   int threads;         /* that compute; 0: one. More needs a build with OpenMP */
-  /* Where tensors lie; both or neither. `allocate` gives memory that is aligned to 64 bytes, or NULL. */
+  /* Where tensors lie; both or neither. `allocate` gives memory that is aligned to 64 bytes, or NULL. They are called by
+   * whatever threads use handles of the library, perhaps at once. */
   void* (*allocate)(void* host, size_t bytes);
   void (*release)(void* host, void* block, size_t bytes);
   void* host; /* given to both */

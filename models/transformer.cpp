@@ -39,8 +39,8 @@ bool same_form(const SwinConfig& a, const SwinConfig& b) {
 }
 
 std::string form(const VitConfig& c) {
-  return text("ViT, width ", c.width, ", depth ", c.depth, ", ", c.heads, " heads, patch ", c.patch,
-              features_of(c));
+  return text("ViT, width ", c.width, ", depth ", c.depth, ", ", c.heads, c.heads == 1 ? " head" : " heads",
+              ", patch ", c.patch, features_of(c));
 }
 
 std::string form(const SwinConfig& c) {

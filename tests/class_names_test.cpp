@@ -76,7 +76,10 @@ TEST_CASE("class names: what is none is named") {
   CHECK(refusal(R"({"model_type": "vit", "num_labels": 2})") ==
         "names: is a configuration without names of classes (id2label)");
   CHECK(refusal(R"(["a", )") == "names: begins like JSON, but is none, by its byte 7");
-  CHECK(refusal("[\"\xff\"]").starts_with("names: begins like JSON, but is none"));
+  CHECK(refusal("[\"\xff\"]").starts_with("names: expected names of classes in UTF-8"));
+  CHECK(refusal(std::string_view("a\0b", 3)).starts_with("names: expected names of classes in UTF-8"));
+  CHECK(refusal("caf\xe9").starts_with("names: expected names of classes in UTF-8"));
+  CHECK(refusal(R"(["a", ""])") == "names: class 1 has an empty name");
   CHECK(refusal("[1e999]") == "names: has a number that is too large");
   CHECK(refusal(std::string(100000, '['))
             .starts_with("names: expected names of classes, got JSON that is nested"));

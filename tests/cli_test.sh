@@ -401,7 +401,7 @@ expect 'a task has its size' 1 'a task.s pictures have the size at which it was 
 expect 'a filter for nothing' 1 'the net was trained for 32 pixels' "$vitrine" tune --backbone tiny.safetensors --positions bicubic --data folder:pictures --out never
 expect 'an unknown filter' 1 "expected bicubic, bicubic-antialias, .*did you mean bicubic" "$vitrine" inspect tiny.safetensors --image-size 48 --positions bicubik
 expect 'a filter for a Swin' 1 'a Swin has no position embedding' "$vitrine" inspect swin.safetensors --positions bicubic
-expect 'a size for a Swin that is converted' 1 'this is a Swin, which takes pictures of any size' "$vitrine" convert swin.safetensors --image-size 48 --out never
+expect 'a size for a Swin that is converted' 1 'a Swin.s file is the same for pictures of every size' "$vitrine" convert swin.safetensors --image-size 48 --out never
 expect 'an unknown model, nearest' 1 'did you mean swin' "$vitrine" pretrain --model swim --out never
 if [[ -e never ]]; then bad 'no file after an error' 'it was made'; else ok 'no file after an error'; fi
 for method in vpt-deep vpt-shallow linear full; do
@@ -507,7 +507,7 @@ for kind in npz pth; do
   told=(--heads 2 --backbone-config deit)
   expect "a backbone as .$kind" 0 'not told' "$vitrine" inspect tiny.$kind --heads 2 --json
   json "a backbone as .$kind: the same" "j['identity'] == '$identity' and j['part'] == ('model' if '$kind' == 'pth' else '')"
-  expect "a backbone as .$kind: whose pictures" 1 'does not tell how its pictures were prepared; give --pictures with .*, or --backbone-config with the name of its family, which may be augreg, deit' "$vitrine" tune --backbone tiny.$kind --heads 2 --data folder:pictures --out never
+  expect "a backbone as .$kind: whose pictures" 1 'does not tell how its pictures were prepared; give --pictures with .* or a name of docs/families.md, such as augreg, deit,' "$vitrine" tune --backbone tiny.$kind --heads 2 --data folder:pictures --out never
   expect "a backbone as .$kind: tune" 0 'task.safetensors' "$vitrine" tune --backbone tiny.$kind "${told[@]}" --data folder:pictures --epochs 1 --batch 16 --out by-$kind
   expect "a backbone as .$kind: eval, without being told again" 0 . "$vitrine" eval --task by-$kind/task.safetensors --data folder:pictures
   expect "a backbone as .$kind: convert" 0 "$identity" "$vitrine" convert tiny.$kind "${told[@]}" --out from-$kind.safetensors
@@ -544,7 +544,9 @@ expect 'config.json alone, and a preprocessor_config.json' 0 . "$vitrine" inspec
 json 'config.json alone, and a preprocessor_config.json: content' 'j["told_by"] == ["alone/config.json", "hub/preprocessor_config.json"]'
 expect 'a preset goes before preprocessor_config.json' 0 . "$vitrine" inspect hub/model.safetensors --pictures moco-v3 --json
 json 'a preset goes before preprocessor_config.json: content' 'j["preprocess"]["filter"] == "bilinear" and not j["preprocess"]["squash"]'
-expect 'a preset that is unknown' 1 "unknown preset 'gogle-vit'; did you mean 'google-vit'" "$vitrine" inspect alone --pictures gogle-vit
+expect 'a preset that is unknown' 1 "pictures: 'gogle-vit' is no file, and no name of docs/families.md; did you mean google-vit" "$vitrine" inspect alone --pictures gogle-vit
+expect 'a family as a preset' 0 . "$vitrine" inspect hub/model.safetensors --pictures mae-transformers --json
+json 'a family as a preset: content' 'j["told_by"][-1] == "--pictures mae"'
 expect 'pictures of a complete file' 1 'tells itself how its pictures were prepared' "$vitrine" inspect builtin --pictures deit
 expect 'preprocessor_config.json as the configuration' 1 'hub/preprocessor_config.json: tells how pictures are prepared, not what the net is; --pictures takes such a file' "$vitrine" inspect alone --backbone-config hub/preprocessor_config.json
 sed 's/"resample": 2, //' hub/preprocessor_config.json >alone/preprocessor_config.json
@@ -553,7 +555,7 @@ echo '{"model_type": "bert"}' >hub/config.json
 expect 'config.json of another model' 1 "hub/config.json: model_type is 'bert', which is no ViT or Swin" "$vitrine" inspect hub/model.safetensors
 echo '{"model_type": "vit", "hidden_act": 3' >hub/config.json
 expect 'a broken config.json' 1 '^vitrine inspect: .*hub/config.json: ' "$vitrine" inspect hub/model.safetensors
-echo '{"architecture": "vit_base_patch16_clip_224.laion2b", "pretrained_cfg": {"input_size": [3, 12, 12], "crop_pct": 0.75, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}' >timm.json
+echo '{"architecture": "vit_base_patch16_clip_224.laion2b", "model_args": {"embed_dim": 16, "patch_size": 4}, "pretrained_cfg": {"input_size": [3, 12, 12], "crop_pct": 0.75, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}' >timm.json
 expect "timm's config.json" 0 'shorter side 16, central square 12, bilinear' "$vitrine" inspect "$golden/clip.pt" --heads 2 --backbone-config timm.json --json
 json "timm's config.json: content" 'j["config"]["gelu"] == "erf" and j["told_by"] == ["timm.json"]'
 echo '{"model_type": "vit", "num_attention_heads": 2, "hidden_size": 768}' >hub/config.json
@@ -651,6 +653,30 @@ expect "CLIP's projection: predict" 1 'has a projection to [0-9]+ numbers that a
 expect "CLIP's projection: convert" 0 . "$vitrine" convert "${clip[@]}" --out from-clip.safetensors
 expect "CLIP's projection: predict, converted" 1 'has a projection to' "$vitrine" predict --backbone from-clip.safetensors pictures/test/red/00.png
 
+# --- a program's own things beside the net ---
+python3 - "$golden/timm.safetensors" <<'END'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+header = json.loads(data[8:8 + n])
+body = data[8 + n:]
+def write(path, tensors):  # name: its name in the source
+    names, bytes_of = {}, b""
+    for name, source in tensors.items():
+        begin, end = header[source]["data_offsets"]
+        names[name] = {**header[source], "data_offsets": [len(bytes_of), len(bytes_of) + end - begin]}
+        bytes_of += body[begin:end]
+    words = json.dumps(names).encode()
+    open(path, "wb").write(struct.pack("<Q", len(words)) + words + bytes_of)
+net = [k for k in header if k != "__metadata__"]
+write("lightning.safetensors", {**{"model." + k: k for k in net}, "criterion.weight": "norm.bias", "val_acc.tp": "norm.bias"})
+write("averaged.safetensors", {f"{p}.{k}": k for p in ("model", "ema_model.module") for k in net})
+write("swin-v2.safetensors", {**{k: k for k in net}, "blocks.0.attn.cpb_mlp.0.weight": "norm.bias"})
+END
+expect 'what stands beside the net is left out' 0 "^Left out .*'criterion.weight' and 1 more .stands beside the net" "$vitrine" inspect lightning.safetensors --heads 2
+expect 'of a net and its average the average' 0 "^Left out .*'model[.].*another net of its training" "$vitrine" inspect averaged.safetensors --heads 2
+expect 'a net that cannot be built is named' 1 'it is of a Swin v2, which cannot be built here' "$vitrine" inspect swin-v2.safetensors --heads 2
+
 # --- names of classes ---
 expect 'classes without names' 0 'note: .*does not name its classes.*--class-names FILE gives names' "$vitrine" predict --backbone hfn --backbone-config hf/config.json pictures/test/red/00.png pictures/test/red/01.png
 if (($(cat out err | grep -c 'gives names') == 1)); then ok 'classes without names: said once'; else bad 'classes without names: said once' 'not once'; fi
@@ -660,10 +686,17 @@ expect 'imagenet_class_index.json' 0 '%  tench$' "$vitrine" "${named[@]}" class_
 if grep -q 'gives names' err; then bad 'classes with names' 'still asked for'; else ok 'classes with names'; fi
 sed -i 's/"n2", "hen"/"n2", "hen", 3/' class_index.json
 expect 'imagenet_class_index.json: three words' 1 'class 2: expected a name, or a list of its synset and its name' "$vitrine" "${named[@]}" class_index.json
+echo '{"class_to_idx": {"robin": 4, "cock": 1, "hen": 2, "ostrich": 3, "tench": 0}}' >names-of.json
+echo '["a", "b"]' >two.json
+expect 'names with numbers' 0 '%  tench$' "$vitrine" "${named[@]}" names-of.json
 expect "names of Hugging Face's config.json" 0 '%  tench$' "$vitrine" "${named[@]}" alone/config.json
 echo '{"0": {"a": "b"}, "1": "c"}' >class_index.json
 expect 'an object is no name' 1 'class 0: expected a name' "$vitrine" "${named[@]}" class_index.json
 
+expect 'convert keeps names of classes' 0 . "$vitrine" convert hfn --backbone-config hf/config.json --class-names names-of.json --out named.safetensors
+expect 'convert keeps names of classes: inspect' 0 '^Classes +tench, cock, hen, ostrich, robin' "$vitrine" inspect named.safetensors
+expect 'convert keeps names of classes: predict' 0 '%  (tench|cock|hen|ostrich|robin)$' "$vitrine" predict --backbone named.safetensors pictures/test/red/00.png
+expect 'convert with too few names' 1 'names 2 classes, but the backbone.s head has 5' "$vitrine" convert hfn --backbone-config hf/config.json --class-names two.json --out never.safetensors
 printf '\xef\xbb\xbfa\nb\nc\nd\ne\n\n\n' >names.txt
 expect 'names of classes with a byte order mark and empty lines at their end' 0 '%  a$' "$vitrine" "${named[@]}" names.txt
 printf 'a\n\nc\nd\ne\n' >names.txt

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "container_files.h"
 #include "engine/text.h"
@@ -244,6 +245,13 @@ TEST_CASE("pickle: values, calls and names as they should be") {
   CHECK(averaged.objects ==
         std::map<std::string, std::string>{{"model", "it lies beside the part 'model_ema'"}});
   CHECK(tensors(dict(words("model") + words("vit") + words("teacher") + inner)) == "w");
+  // An average that was never begun is none.
+  CHECK(tensors(dict(words("model") + inner + words("model_ema") + "}")) == "w");
+  CHECK(tensors(dict(words("model") + inner + words("model_ema") + dict(words("decay") + integer(1)))) ==
+        "w");
+  CHECK(tensors(dict(words("state_dict") + "}" + words("model") + inner)) == "w");
+  CHECK(read(torch_zip(dict(words("model") + inner + words("ema") + inner), six)).objects.at("ema") ==
+        "it lies beside the part 'model'");
   CHECK(tensors(dict(words("other") + inner)) == "other.w");
   // Objects: attributes, entries of their own, Python's pair of attributes and slots.
   const std::string made = global("my.module", "Thing") + ")\x81";
@@ -483,4 +491,23 @@ TEST_CASE("memory: what lies in a file's header and in small members counts, too
   }
   CHECK(!too_large(most - most / 64, 4 << 20));
   CHECK(too_large(most + most / 64, 4 << 20));
+}
+
+TEST_CASE("torch: storages that lie where no tensor may are copied, and their pages set aside") {
+  const std::string six_floats = files::floats(1 << 16);  // 256 KiB: whole pages, wherever they begin
+  const std::string value =
+      files::dict(files::words("w") + files::tensor(files::storage("0", 1 << 16), 0, {1 << 16}, {1}));
+  const std::string whole = files::legacy(value, {{"0", six_floats}});
+  for (size_t shift = 0; shift < 4; ++shift) {
+    CAPTURE(shift);
+    const auto bytes = std::make_shared<std::vector<std::byte>>(whole.size() + 8);
+    std::memcpy(bytes->data() + shift, whole.data(), whole.size());
+    size_t aside = 0;
+    const TensorFile file = read_tensors(std::span(*bytes).subspan(shift, whole.size()), bytes, "shifted",
+                                         [&](std::span<const std::byte> part) { aside += part.size(); });
+    const bool aligned = file.at("w").raw().data() >= bytes->data() &&
+                         file.at("w").raw().data() < bytes->data() + bytes->size();
+    CHECK((aligned || aside == six_floats.size()));
+    CHECK(file.at("w").data<float>()[5] == file.at("w").data<float>()[6]);
+  }
 }

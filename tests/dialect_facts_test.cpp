@@ -133,6 +133,20 @@ TEST_CASE(
   CHECK(filter(false) != PositionFilter::bicubic_antialias);
 }
 
+TEST_CASE("dialects: attributes of wrapped modules are no tensors, tensors of one name are refused") {
+  TensorFile file = load("timm.safetensors");
+  TensorFile wrapped;
+  wrapped.name = "wrapped";
+  for (const auto& [name, tensor] : file.tensors) wrapped.tensors["module." + name] = tensor;
+  wrapped.objects = {{"_non_persistent_buffers_set", "it is a set"},
+                     {"module._non_persistent_buffers_set", "it is a set"},
+                     {"norm.bias", "it is an object"}};
+  CHECK(canonical_form(wrapped, {.heads = 2}).file.tensors.size() == file.tensors.size());
+  wrapped.tensors["norm.bias"] = file.at("norm.bias");
+  wrapped.objects.clear();
+  CHECK(message_of(wrapped).find("are the same one") != std::string::npos);
+}
+
 TEST_CASE("dialects: heads that no backbone of ours has are left out") {
   TensorFile google = load("google.npz");
   google.tensors["pre_logits/kernel"] = zeros({16, 16});

@@ -27,10 +27,12 @@ names_of_header() { sed -nE 's/^VITRINE_API .*(vitrine_[a-z_]+)\(.*/\1/p' "$root
 shows_its_names() { diff <(nm -D --defined-only "$shared" | awk '{ print $3 }' | sed 's/@.*//' | sort) <(names_of_header); }
 # What stands in README is the file that is tested.
 readme_shows_it() {
-  sed -n '/^    \/\* learn.c/,/^    }$/p' "$root/README.md" | sed 's/^    //' | diff - <(sed -n '/^\/\* learn.c/,$p' "$root/examples/embed/learn.c")
+  local lines
+  lines=$(wc -l <"$root/examples/embed/learn.c")
+  grep -A $((lines - 1)) '^    /\* learn.c' "$root/README.md" | sed 's/^    //' | diff - "$root/examples/embed/learn.c"
 }
 compiles_as_cpp() { g++ -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Werror -x c++ "$root/embed/vitrine.h"; }
-forty_lines() { (($(sed -n '/^int main/,$p' "$root/examples/embed/learn.c" | wc -l) <= 40)); }
+forty_lines() { (($(grep -cvE '^$|^/\*' "$root/examples/embed/learn.c") <= 40)); }
 
 check_case "every call, right and wrong, in C" "$build/tests/embed_host_vitrine_c" "$net"
 check_case "... with the shared library" "$build/tests/embed_host_vitrine_c_shared" "$net"
@@ -41,5 +43,5 @@ check_case "both learn the same, to the last byte" same_task
 check_case "the shared library shows the names of its header alone" shows_its_names
 check_case "the header is C++, too" compiles_as_cpp
 check_case "README shows the host that is tested" readme_shows_it
-check_case "its main has forty lines at most" forty_lines
+check_case "it has forty lines of code at most" forty_lines
 end_cases

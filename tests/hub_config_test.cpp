@@ -38,10 +38,13 @@ std::string contradiction(const std::string& file, Json config, bool beside = tr
   return {};
 }
 
-// timm's, for a net of two heads and pictures of this size.
+// timm's, for a small net of two heads (a Swin of 2 and 4) and pictures of this size.
 Json timm(const char* architecture, int64_t size) {
+  const bool swin = std::string_view(architecture).starts_with("swin");
+  const Json vit_arguments{{"num_heads", 2}, {"embed_dim", 16}, {"patch_size", 4}},
+      swin_arguments{{"num_heads", {2, 4}}, {"embed_dim", 8}, {"depths", {2, 2}}, {"window_size", 4}};
   return {{"architecture", architecture},
-          {"model_args", {{"num_heads", 2}}},
+          {"model_args", swin ? swin_arguments : vit_arguments},
           {"pretrained_cfg", {{"input_size", {3, size, size}}, {"mean", {0, 0, 0}}, {"std", {1, 1, 1}}}}};
 }
 
@@ -283,6 +286,84 @@ TEST_CASE("config.json: what timm's architectures tell, and which are other nets
   CHECK(contradiction("clip.pt", timm("vit_base_patch16_clip_quickgelu_224", 12)).empty());
 }
 
+TEST_CASE("config.json: what the name of timm's architecture says must be so") {
+  // Real widths, on nets of them with a depth of one.
+  const auto net = [](int64_t width, int64_t patch, int64_t registers, bool distilled, bool scaled) {
+    VitConfig config{.image_size = 3 * patch,
+                     .patch = patch,
+                     .width = width,
+                     .depth = 1,
+                     .heads = 1,
+                     .mlp_width = 4 * width,
+                     .classes = 0};
+    config.registers = registers;
+    config.distillation_token = distilled;
+    config.layer_scale = scaled;
+    Parameters parameters;
+    const Vit unused(config, trainable(parameters, 1));
+    TensorFile file;
+    file.name = "net";
+    for (const Parameter& p : parameters.all()) file.tensors[p.name] = p.value.value();
+    return file;
+  };
+  const auto said = [](const TensorFile& file, const char* architecture, const Json& more = {}) {
+    const int64_t patch = file.at("patch_embed.proj.weight").dim(3);
+    Json config{{"architecture", architecture},
+                {"pretrained_cfg",
+                 {{"input_size", {3, 3 * patch, 3 * patch}}, {"mean", {0, 0, 0}}, {"std", {1, 1, 1}}}}};
+    if (!more.is_null()) config.update(more);
+    try {
+      const HubConfig hub = hub_config_from_json(config.dump(), "config.json");
+      check_agreement(hub, true, canonical_form(file, hub.facts), "config.json");
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  const TensorFile tiny = net(192, 16, 0, false, false);
+  CHECK(said(tiny, "vit_tiny_patch16_224.augreg_in21k").empty());
+  CHECK(said(tiny, "deit_tiny_patch16_224").empty());
+  CHECK(said(tiny, "deit_tiny_distilled_patch16_224") ==
+        "config.json: architecture is deit_tiny_distilled_patch16_224, but net has distillation_token false");
+  // Heads that divide the width are not enough.
+  CHECK(said(tiny, "vit_large_patch16_224") ==
+        "config.json: architecture is vit_large_patch16_224, but net has width 192");
+  for (const char* other : {"deit_small_patch16_224", "vit_base_patch16_224", "vit_base_patch32_224",
+                            "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"})
+    CHECK(said(tiny, other).starts_with(text("config.json: architecture is ", other, ", but net has ")));
+  CHECK(said(net(192, 32, 0, false, false), "vit_tiny_patch16_224").ends_with("but net has patch 32"));
+  CHECK(said(net(384, 16, 0, false, false), "deit3_small_patch16_224")
+            .ends_with("but net has layer_scale false"));
+  CHECK(said(net(384, 14, 4, false, true), "vit_small_patch14_reg4_dinov2").empty());
+  CHECK(said(net(384, 14, 4, false, true), "vit_small_patch14_dinov2").ends_with("but net has registers 4"));
+  // What else it says.
+  CHECK(said(tiny, "vit_tiny_patch16_224", {{"num_features", 192}}).empty());
+  CHECK(said(tiny, "vit_tiny_patch16_224", {{"num_features", 384}}) ==
+        "config.json: num_features is 384, but net has width 192");
+  CHECK(said(tiny, "vit_tiny_patch16_224", {{"model_args", {{"mlp_ratio", 4}}}}).empty());
+  CHECK(said(tiny, "vit_tiny_patch16_224", {{"model_args", {{"mlp_ratio", 3}}}}) ==
+        "config.json: model_args: mlp_ratio is 3, but net has mlp_width 768");
+  CHECK(said(tiny, "vit_tiny_patch16_224", {{"model_args", {{"img_size", 384}}}}) ==
+        "config.json: model_args: img_size is 384, but net has image_size 48");
+  CHECK(
+      said(tiny, "vit_large_patch16_224", {{"model_args", {{"embed_dim", 192}, {"num_heads", 3}}}}).empty());
+  Json grey{{"architecture", "vit_tiny_patch16_224"},
+            {"pretrained_cfg", {{"input_size", {1, 48, 48}}, {"mean", {0, 0, 0}}, {"std", {1, 1, 1}}}}};
+  CHECK_THROWS_WITH_AS(hub_config_from_json(grey.dump(), "config.json"),
+                       "config.json: input_size: expected [3, n, n], got '[1,48,48]'", Error);
+
+  const std::string swin_file = "timm-swin.safetensors";
+  CHECK(contradiction(swin_file, timm("swin_tiny_patch4_window7_224", 32)).empty());
+  Json plain = timm("swin_large_patch4_window12_384", 32);
+  plain.erase("model_args");
+  CHECK(contradiction(swin_file, plain) ==
+        "config.json: architecture is swin_large_patch4_window12_384, but timm-swin.safetensors has width 8");
+  for (const char* other : {"swin_s3_tiny_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_224"})
+    CHECK(contradiction(swin_file, timm(other, 32))
+              .starts_with(
+                  text("config.json: architecture is '", other, "', but timm-swin.safetensors is a ")));
+}
+
 TEST_CASE("config.json: timm's pooling and arguments are honoured or refused") {
   const std::string file = "timm.safetensors";
   const Json plain = timm("vit_tiny_patch16_224", 12);
@@ -338,8 +419,11 @@ TEST_CASE("config.json: with timm's, a file is timm's at other sizes, too") {
     return make_pretrained(load_tensors(VITRINE_GOLDEN "/dialects/" + file), (folder / file).string(),
                            {.image_size = size});
   };
-  for (const char* file : {"timm.safetensors", "deit-distilled.pth", "mae.pth", "dino.pth"})
+  for (const char* file : {"timm.safetensors", "deit-distilled.pth", "mae.pth", "dino.pth"}) {
+    config["architecture"] = std::string_view(file).starts_with("deit") ? "deit_tiny_distilled_patch16_224"
+                                                                        : "vit_tiny_patch16_224";
     CHECK(opened(file, 20).positions.ends_with("resampled to 5 x 5 as bicubic-antialias"));
+  }
   CHECK(opened("mae.pth", 0).backbone.file.metadata.at("positions") == "bicubic-antialias");
   for (const double share : {0.9, 0.875, 0.95, 1.0}) {
     config["pretrained_cfg"]["crop_pct"] = share;

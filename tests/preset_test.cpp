@@ -88,6 +88,18 @@ TEST_CASE("presets: at another size each is prepared as its program does it") {
       CHECK(preset.preprocess.resize == resize_before_crop(preset.preprocess.size, preset.share));
 }
 
+TEST_CASE("presets: what a preset of one size says of another is what its family says") {
+  for (const PreprocessPreset& preset : preprocess_presets()) {
+    const std::string name = preset.name;
+    CAPTURE(name);
+    CHECK(same(*preprocess_preset_at(name, preset.preprocess.size), preset.preprocess));
+    for (const PreprocessPreset& family : preprocess_presets())
+      if (name == text(family.name, "-", preset.preprocess.size))
+        CHECK(same(*preprocess_preset_at(name, 224), *preprocess_preset_at(family.name, 224)));
+  }
+  CHECK(preprocess_preset_at("deit-384", 224)->resize == 256);
+}
+
 TEST_CASE("the central square of transformers is rounded down") {
   for (int extra = 0; extra < 8; ++extra) {
     Image image = blank_image(16 + extra, 17);

@@ -17,7 +17,8 @@ namespace {
 
 constexpr size_t deepest = 64;
 constexpr size_t most_steps = 2'000'000;  // shared values can be reached in many ways
-constexpr size_t name_cost = 640;         // a tensor, or a reason why there is none, in two maps
+constexpr size_t most_passed_over = 16;
+constexpr size_t name_cost = 640;  // a tensor, or a reason why there is none, in two maps
 
 bool rebuilds(const PickleTree& tree, PickleRef ref) {
   const PickleValue& value = tree[ref];
@@ -37,6 +38,16 @@ struct Inner {
   std::vector<std::string_view> passed_over;
 };
 
+// Whether there may be weights in a value: not in {}, nor in {'decay': 0.999}.
+bool may_hold_tensors(const PickleTree& tree, PickleRef ref) {
+  const PickleValue& value = tree[ref];
+  if (value.is(Kind::object)) return true;
+  return value.is(Kind::dict) && std::ranges::any_of(value.items, [&](PickleRef item) {
+           return is_tensor_record(tree, item) || tree[item].is(Kind::dict) || tree[item].is(Kind::object) ||
+                  tree[item].is(Kind::list) || tree[item].is(Kind::tuple);
+         });
+}
+
 std::optional<Inner> inner_of(const PickleTree& tree, const PickleValue& dict) {
   std::array<PickleRef, outer.size()> found{};
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
@@ -49,12 +60,22 @@ std::optional<Inner> inner_of(const PickleTree& tree, const PickleValue& dict) {
       found[known - outer.begin()] = dict.items[i + 1];  // of equal keys the last counts
   }
   std::optional<Inner> inner;
+  // Of those that hold tensors, if any does: an average that was never begun is none.
   for (size_t i = 0; i < outer.size(); ++i) {
-    if (!tree[found[i]].is(Kind::dict) && !tree[found[i]].is(Kind::object)) continue;
+    if (!may_hold_tensors(tree, found[i])) continue;
     if (inner)
       inner->passed_over.push_back(outer[i]);
     else
       inner = Inner{outer[i], found[i], {}};
+  }
+  // Other nets, of whatever name.
+  for (size_t i = 0; inner && i + 1 < dict.items.size(); i += 2) {
+    const PickleValue &key = tree[dict.items[i]], &value = tree[dict.items[i + 1]];
+    const bool other = key.is(Kind::text) && std::ranges::find(outer, key.words) == outer.end() &&
+                       value.is(Kind::dict) && inner->passed_over.size() < most_passed_over;
+    if (other &&
+        std::ranges::any_of(value.items, [&](PickleRef item) { return is_tensor_record(tree, item); }))
+      inner->passed_over.push_back(key.words);
   }
   return inner;
 }

@@ -41,9 +41,13 @@ bool is_tar(std::span<const std::byte> bytes) {
   return bytes.size() > place && begins(bytes.subspan(place), "ustar");
 }
 
+// "<!doctype html>", "<?xml ...": an angle bracket behind spaces and a byte order mark.
 bool is_markup(std::span<const std::byte> bytes) {
-  return begins(bytes, "<!DOCTYPE") || begins(bytes, "<!doctype") || begins(bytes, "<html") ||
-         begins(bytes, "<?xml");
+  if (begins(bytes, "\xef\xbb\xbf")) bytes = bytes.subspan(3);
+  while (!bytes.empty() &&
+         std::string_view(" \t\r\n").find(static_cast<char>(bytes[0])) != std::string_view::npos)
+    bytes = bytes.subspan(1);
+  return begins(bytes, "<");
 }
 
 TensorFile read_zip(const SharedBytes& file, const std::string& name) {
@@ -76,6 +80,7 @@ TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const 
   // What people have when a download gave them something else.
   check(!begins(bytes, "version https://git-lfs"), "'", name,
         "': is Git LFS's pointer to a file, not the file; `git lfs pull` fetches it");
+  check(!begins(bytes, "\x89HDF"), "'", name, "': is an HDF5 file, as Keras writes, which cannot be read");
   check(!is_markup(bytes), "'", name, "': is a web page (or an answer of a web server), not a checkpoint");
   check(!is_tar(bytes), "'", name,
         "': is a tar archive, as PyTorch wrote before its version 0.4, which cannot be read: load and save "

@@ -160,6 +160,7 @@ class Tensors {
   void align(SharedBytes& storage) {
     if (!allowance_.try_take(storage.bytes.size())) return;
     const auto copy = std::make_shared<std::vector<std::byte>>(storage.bytes.begin(), storage.bytes.end());
+    if (storage.set_aside) storage.set_aside(storage.bytes);
     storage = {*copy, copy, {}};
   }
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
+#include "data/class_names.h"
 #include "engine/file.h"
 #include "engine/sha256.h"
 #include "engine/text.h"
@@ -39,10 +40,19 @@ int convert(const ConvertOptions& o, Console& console) {
   check_own_size(backbone, o.hints);
   check_not_read("--out", o.out, files_of_backbone(backbone));
   check_not_read("--out", o.out, opened.read);
+  if (o.class_names) check_not_read("--out", o.out, {*o.class_names});
   prepare_output(o.out);
   console.item("Backbone", text(describe(backbone.config), ", from ", backbone.source));
   TensorFile file = canonical_file(backbone, o.dtype);
   if (!file.metadata.contains("any_size")) file.metadata["preprocess"] = to_json(preprocess_of(backbone));
+  if (o.class_names) {
+    check(!head_is_projection(backbone), "--class-names: what stands behind its features is no classifier");
+    const std::vector<std::string> names = read_class_names(*o.class_names);
+    const int64_t classes = class_count(backbone.config);
+    check(static_cast<int64_t>(names.size()) == classes, quote(*o.class_names), " names ", names.size(),
+          " classes, but the backbone's head has ", classes);
+    file.metadata["class_names"] = nlohmann::json(names).dump();
+  }
   file.metadata["provenance"] = provenance_of(backbone, o.hints);
   const std::vector<std::byte> bytes = write_safetensors(file);
   write_file_atomically(o.out, bytes);

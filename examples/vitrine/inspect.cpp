@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "commands.h"
+#include "data/class_names.h"
 #include "engine/containers/tensor_file.h"
 #include "engine/text.h"
 #include "models/training/tune.h"
@@ -141,6 +142,12 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
                text(count_text(parameter_count(headless)),
                     classes > 0 ? text(", with its ", head, " ", count_text(parameter_count(backbone.config)))
                                 : ", no head"));
+  const auto named = backbone.file.metadata.find("class_names");
+  const std::vector<std::string> class_names =
+      named == backbone.file.metadata.end()
+          ? std::vector<std::string>{}
+          : class_names_from(named->second, backbone.source + ": class_names");
+  if (!class_names.empty()) console.item("Classes", class_list(class_names));
   console.item("Work", fmt::format("{:.3g} GMACs (billions of multiply-adds) for an image", gmacs));
   console.item("Stored", text(backbone.stored_types, ", ", bytes_text(backbone.stored_bytes), ", ",
                               backbone.file.tensors.size(), " tensors"));
@@ -173,6 +180,7 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
       {"head", classes == 0                   ? ""
                : head_is_projection(backbone) ? "projection"
                                               : "classes"},
+      {"classes", class_names},
       {"missing", missing},
       {"families", missing.empty() ? Json::array() : Json(families_of(opened.dialect, backbone.config))},
       {"preprocess", preprocess ? Json::parse(to_json(*preprocess)) : Json()},

@@ -123,6 +123,7 @@ struct InspectOptions {
 struct ConvertOptions {
   Common common;
   std::string backbone, out;
+  std::optional<std::string> class_names;
   BackboneHints hints;
   DType dtype = DType::f32;
 };

@@ -49,7 +49,7 @@ Backbone open_backbone(const std::string& where, const BackboneHints& hints) {
 void check_own_size(const Backbone& backbone, const BackboneHints& hints) {
   check(hints.image_size == 0 || std::holds_alternative<VitConfig>(backbone.config), "--image-size ",
         hints.image_size,
-        ": this is a Swin, which takes pictures of any size: it has no positions that it could be made for");
+        ": a Swin's file is the same for pictures of every size; tune, predict and sweep take the option");
 }
 
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints) {

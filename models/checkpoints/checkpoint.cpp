@@ -33,7 +33,10 @@ Sources unwrapped(TensorFile& file, const std::string& who) {
         }
     }
     const auto [place, fresh] = out.try_emplace(std::string(inner), std::move(source));
-    check(fresh, who, ": tensors ", quote(place->second.original), " and ", quote(name), " are the same one");
+    if (fresh || source.is_object) return;  // of objects only those are told that have a name to themselves
+    check(place->second.is_object, who, ": tensors ", quote(place->second.original), " and ", quote(name),
+          " are the same one");
+    place->second = std::move(source);
   };
   for (auto& [name, tensor] : file.tensors) add(name, {name, tensor.shape(), std::exchange(tensor, {})});
   for (const auto& [name, why] : file.unreadable) add(name, {name, {}, {}, why});
@@ -266,6 +269,10 @@ Facts facts_of(const Spoken& spoken, const Sources& names, const Renamed& rename
     if (names.contains("/input_resolution")) facts.gelu = Gelu::quick;  // OpenAI's own files alone have it
   } else if (dialect == "hugging-face-clip" && renamed.tensors.contains("attn_pool.latent")) {
     overlay(facts, {.epsilon = 1e-6, .gelu = Gelu::tanh, .preprocess = "siglip"});
+  } else if (dialect == "hugging-face-clip") {
+    const auto projection = renamed.tensors.find("patch_embed.proj.weight");
+    if (projection != renamed.tensors.end() && projection->second.dim(0) % 64 == 0)
+      facts.heads = projection->second.dim(0) / 64;
   } else if (dialect == "hugging-face" && renamed.tensors.contains("blocks.0.ls1.gamma")) {
     overlay(facts, {.epsilon = 1e-6, .gelu = Gelu::erf, .preprocess = "dinov2"});
     if (renamed.tensors.contains("reg_token")) facts.positions = PositionFilter::bicubic_antialias;

@@ -50,7 +50,7 @@ std::vector<std::string> families_of(const std::string& dialect, const Transform
 void check_family(const std::string& name, const Checkpoint& checkpoint, const std::string& who);
 // "the model's config.json or the name of its family, which may be deit, mae or dino"
 std::string what_may_tell(const std::string& dialect, const TransformerConfig& config);
-// "--pictures with its preprocessor_config.json or ...": how its pictures were prepared.
+// "--pictures with the model's preprocessor_config.json or a name of docs/families.md, such as deit or mae".
 std::string what_may_tell_pictures(const std::string& dialect, const TransformerConfig& config);
 // Whether it is a family of Swins, not of ViTs. Throws for others.
 bool is_swin_family(const std::string& name);

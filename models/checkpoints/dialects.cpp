@@ -24,8 +24,9 @@ bool has_one_of(std::span<const std::string_view> words, std::string_view prefix
                      [&](std::string_view word) { return place_of(word, prefix).has_value(); });
 }
 
-// Of two nets trained together, the one that its authors publish.
-constexpr std::array<std::string_view, 4> taken = {"teacher.", "base_encoder.", "vision_model.", "visual."};
+// Of two nets trained together, the one that its authors publish; of a net and its average, the average.
+constexpr std::array<std::string_view, 7> taken = {"teacher.",   "base_encoder.", "vision_model.", "visual.",
+                                                   "ema_model.", "model_ema.",    "ema."};
 // Those that see no pictures, whose blocks may have the names of another dialect.
 constexpr std::array<std::string_view, 3> of_text = {"text.", "text_model.", "text_encoder."};
 

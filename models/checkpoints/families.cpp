@@ -163,12 +163,8 @@ std::string what_may_tell(const std::string& title, const TransformerConfig& con
 
 std::string what_may_tell_pictures(const std::string& title, const TransformerConfig& config) {
   const std::vector<std::string> names = families_of(title, config);
-  return text(
-      "--pictures with the model's preprocessor_config.json or a name as in docs/checkpoints.md (deit, "
-      "google-vit, ...)",
-      names.empty()
-          ? ""
-          : text(", or --backbone-config with the name of its family, which may be ", listed(names, "or")));
+  return text("--pictures with the model's preprocessor_config.json or a name of docs/families.md",
+              names.empty() ? "" : text(", such as ", listed(names, "or")));
 }
 
 }  // namespace vitrine

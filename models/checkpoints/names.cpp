@@ -1,6 +1,7 @@
 #include "models/checkpoints/names.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <optional>
 #include <set>
@@ -54,6 +55,21 @@ std::string nearest_name(const Naming& naming, const std::string& prefix, const 
   }
   const std::vector<std::string_view> candidates(known.begin(), known.end());
   return nearest(original_name(name, prefix), candidates);
+}
+
+// Of nets that cannot be built here, by what their names alone have.
+std::string whose(std::string_view name) {
+  constexpr std::array<std::pair<std::string_view, const char*>, 7> signs{
+      {{"lora_", "it is of a LoRA adapter: merge it into its net before"},
+       {"cpb_mlp", "it is of a Swin v2, which cannot be built here"},
+       {"attn.logit_scale", "it is of a Swin v2, which cannot be built here"},
+       {"attn.q_norm", "it is of a net that norms queries and keys, which cannot be built here"},
+       {"attn.k_norm", "it is of a net that norms queries and keys, which cannot be built here"},
+       {"patch_embed.backbone", "it is of a ViT behind a convolutional net, which cannot be built here"},
+       {"patch_embed.proj.0", "it is of a ViT with a convolutional stem, which cannot be built here"}}};
+  for (const auto& [sign, words] : signs)
+    if (name.find(sign) != std::string_view::npos) return words;
+  return {};
 }
 
 }  // namespace
@@ -146,8 +162,16 @@ Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix
       out.left_out.push_back({source.original, source.unreadable});
       continue;
     }
-    const std::string guess = nearest_name(naming, prefix, name);
-    fail(Fault::input, speaker, " belongs to no ", naming.title, guess.empty() ? "" : "; nearest: " + guess);
+    // Where the net has a name of its own, what stands outside is something else: of a loss, of a measure.
+    if (name.starts_with('/')) {
+      out.left_out.push_back({source.original, "stands beside the net"});
+      continue;
+    }
+    const std::string guess = nearest_name(naming, prefix, name), foreign = whose(name);
+    fail(Fault::input, speaker, " belongs to no ", naming.title,
+         !foreign.empty() ? "; " + foreign
+         : guess.empty()  ? ""
+                          : "; nearest: " + guess);
   }
   for (auto& [to, found] : parts) {
     std::sort(found.begin(), found.end(),

@@ -91,6 +91,10 @@ std::vector<Claim> claims_of_swin(const json& model, const std::string& who) {
       claims.push_back({field, found->dump(), key, found->dump()});
   if (const auto found = model.find("mlp_ratio"); found != model.end())
     claims.push_back({"mlp_ratio", found->dump(), "mlp_ratio", json(ratio_of(*found, who)).dump()});
+  for (const auto& [field, usual] :
+       {std::pair("qkv_bias", true), std::pair("use_absolute_embeddings", false)})
+    check(model.value(field, usual) == usual, who, ": ", field, " is ", !usual,
+          ", and such Swins cannot be built here");
   return claims;
 }
 
@@ -142,6 +146,8 @@ HubConfig of_transformers(const json& all, const std::string& who) {
   const auto labels = all.find("id2label"), count = all.find("num_labels");
   if (labels != all.end() && !labels->is_null()) out.class_names = labels_of(*labels, who);
   // CLIP's projection is no classifier.
+  if (const auto found = all.find("projection_dim"); type == "clip_vision_model" && found != all.end())
+    out.claims.push_back({"projection_dim", found->dump(), "classes", found->dump()});
   if (model == &all && !out.class_names.empty())
     out.claims.push_back({"id2label", text("a list of ", out.class_names.size(), " names"), "classes",
                           std::to_string(out.class_names.size())});
@@ -154,6 +160,7 @@ HubConfig of_transformers(const json& all, const std::string& who) {
 bool is_of_kind(const TransformerConfig& config, const HubConfig& hub) {
   const std::string& type = hub.kind;
   const auto* vit = std::get_if<VitConfig>(&config);
+  if (vit == nullptr && hub.kind_field == "architecture") return is_timm_swin(type);
   if (vit == nullptr || type.starts_with("swin")) return vit == nullptr && type.starts_with("swin");
   if (type == "clip_vision_model") return vit->norm_pre;
   if (type == "siglip_vision_model") return !vit->norm_pre && !vit->class_token;
@@ -217,6 +224,8 @@ HubConfig hub_config_from_json(std::string_view words, const std::string& who) {
     check(!all.contains("image_mean") && !all.contains("image_processor_type"), who,
           ": tells how pictures are prepared, not what the net is; --pictures takes such a file");
     fail(Fault::input, who, ": has neither model_type (transformers) nor pretrained_cfg (timm)");
+  } catch (const json::parse_error& e) {
+    fail(Fault::input, who, ": is no JSON in UTF-8, by its byte ", e.byte);
   } catch (const json::exception& e) {
     fail(Fault::input, who, ": ", e.what());
   }

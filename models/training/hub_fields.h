@@ -41,5 +41,7 @@ HubConfig timm_config_from(const nlohmann::json& all, const std::string& who);
 
 // Whether timm has a ViT of this architecture that can be built here: the attention and the blocks of the first one.
 bool is_timm_vit(const std::string& architecture);
+// Whether it is one of the first version of its Swins.
+bool is_timm_swin(const std::string& architecture);
 
 }  // namespace vitrine

@@ -24,7 +24,9 @@ std::string words_of(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
   check(bytes.size() <= longest_config, path, ": expected at most ", longest_config, " bytes, got ",
         bytes.size());
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  std::string words(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  check(words.find('\0') == std::string::npos, path, ": expected text, got a zero byte");
+  return words;
 }
 
 // The file of this name in the checkpoint's folder; empty if there is none. What cannot be read there is not passed over.
@@ -48,6 +50,30 @@ std::string family_of(const Checkpoint& checkpoint) {
   const auto* swin = std::get_if<SwinConfig>(&checkpoint.config);
   if (swin == nullptr) return {};
   return family + (swin->width > 96 ? "-b" : swin->blocks() > 12 ? "-s" : "-t");
+}
+
+// The preset that --pictures names, by itself or by a family whose it is; empty: it is a file.
+std::string picture_preset(const std::string& name) {
+  const auto known = [](const std::string& preset) {
+    return std::ranges::any_of(preprocess_presets(), [&](const auto& p) { return preset == p.name; });
+  };
+  if (known(name)) return name;
+  const std::vector<std::string> families = family_names();
+  const bool family = std::ranges::find(families, name) != families.end();
+  return family && known(facts_of_family(name).preprocess) ? facts_of_family(name).preprocess : "";
+}
+
+// The path of --pictures, if it names none of the presets.
+std::string picture_file(const std::string& name) {
+#ifdef VITRINE_FILES
+  std::error_code problem;
+  if (name.ends_with(".json") || std::filesystem::exists(name, problem)) return name;
+#endif
+  std::vector<std::string_view> names;
+  for (const PreprocessPreset& preset : preprocess_presets()) names.emplace_back(preset.name);
+  const std::string guess = nearest(name, names);
+  fail(Fault::input, "--pictures: ", quote(name), " is no file, and no name of docs/families.md",
+       guess.empty() ? "" : text("; did you mean ", guess, "?"));
 }
 
 // What a task file remembers of its backbone.
@@ -206,8 +232,9 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     out.read.push_back(hub_path);
   }
   // Beside the config.json that tells, if one does, wherever it lies.
+  const std::string preset = picture_preset(hints.pictures);
   const bool look_beside = hints.pictures.empty() && (hints.config.empty() || !hub_path.empty());
-  const std::string path = hints.pictures.ends_with(".json") ? hints.pictures
+  const std::string path = !hints.pictures.empty() && preset.empty() ? picture_file(hints.pictures)
                            : look_beside
                                ? beside(hub_path.empty() ? source : hub_path, "preprocessor_config.json")
                                : "";
@@ -220,7 +247,8 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   }
 #else
   check(!hints.config.ends_with(".json"), "--backbone-config: this build reads no files; name a family");
-  check(!hints.pictures.ends_with(".json"), "--pictures: this build reads no files; name a preset");
+  const std::string preset = picture_preset(hints.pictures);
+  if (!hints.pictures.empty() && preset.empty()) picture_file(hints.pictures);
 #endif
   if (!family.empty()) {
     overlay(given, facts_of_family(family));
@@ -245,9 +273,8 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
     out.unsettled = checkpoint.unsettled;
     canonical.metadata["config"] = config_to_json(checkpoint.config);
   }
-  if (!hints.pictures.empty() && !processor) {
-    preprocess_preset(hints.pictures);  // names the nearest of those that are known
-    pictures = hints.pictures;
+  if (!preset.empty()) {
+    pictures = preset;
     preprocess = to_json(*preprocess_preset_at(pictures, image_size(checkpoint.config)));
     out.told_by.push_back("--pictures " + pictures);
   }

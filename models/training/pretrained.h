@@ -15,7 +15,8 @@ struct BackboneHints {
   int64_t heads = 0;  // of a ViT; 0: as the file tells
   // The name of its family (checkpoint.h: family_names), or the path of its config.json; or empty.
   std::string config{};
-  // How its pictures were prepared: a preset's name (data/preprocess.h), or the path of a preprocessor_config.json.
+  // How its pictures were prepared: a preset's name (data/preprocess.h) or that of its family, or the path of a
+  // preprocessor_config.json.
   std::string pictures{};
   // Of a ViT: the side of the pictures that it is to see, in pixels (0: as it was trained), and how its position
   // embedding is resampled for them (none: as the file's own program does it).

@@ -103,6 +103,77 @@ const Architectures* architecture_named(std::string_view name) {
   return found == architectures.end() ? nullptr : found;
 }
 
+// The number behind a word of the name; 0 if the word is not there.
+int64_t number_behind(std::string_view name, std::string_view word) {
+  const size_t place = name.find(word);
+  int64_t number = 0;
+  if (place == std::string_view::npos) return number;
+  for (size_t i = place + word.size(); i < name.size() && name[i] >= '0' && name[i] <= '9'; ++i)
+    number = 10 * number + (name[i] - '0');
+  return number;
+}
+
+// "base" of "vit_base_patch16_224".
+std::string_view size_word(std::string_view name) {
+  name.remove_prefix(std::min(name.find('_') + 1, name.size()));
+  return name.substr(0, name.find('_'));
+}
+
+// What the name of an architecture says that the weights say as well.
+std::vector<Claim> claims_of_vit_name(std::string_view name) {
+  constexpr std::array<std::pair<std::string_view, int64_t>, 17> widths{{{"tiny", 192},
+                                                                         {"xsmall", 256},
+                                                                         {"wee", 256},
+                                                                         {"little", 320},
+                                                                         {"small", 384},
+                                                                         {"medium", 512},
+                                                                         {"mediumd", 512},
+                                                                         {"betwixt", 640},
+                                                                         {"base", 768},
+                                                                         {"so150m", 896},
+                                                                         {"so150m2", 832},
+                                                                         {"large", 1024},
+                                                                         {"so400m", 1152},
+                                                                         {"huge", 1280},
+                                                                         {"giant", 1408},
+                                                                         {"giantopt", 1536},
+                                                                         {"gigantic", 1664}}};
+  const auto has = [&](std::string_view word) { return name.find(word) != std::string_view::npos; };
+  std::vector<Claim> claims;
+  const auto claim = [&](const char* key, const json& value) {
+    claims.push_back({"architecture", std::string(name), key, value.dump()});
+  };
+  const auto* const width =
+      std::find_if(widths.begin(), widths.end(), [&](const auto& w) { return w.first == size_word(name); });
+  if (has("giant_") && (has("dinov2") || has("tipsv2")))
+    claim("width", 1536);
+  else if (has("_plus_"))
+    claim("width", 896);
+  else if (width != widths.end())
+    claim("width", width->second);
+  claim("patch", number_behind(name, "_patch"));
+  claim("registers", number_behind(name, "_reg"));
+  claim("distillation_token", has("_distilled_"));
+  if (has("dinov2") || name.starts_with("deit"))
+    claim("layer_scale", has("dinov2") || name.starts_with("deit3"));
+  return claims;
+}
+
+// The four sizes of the first Swins, by what their names say: swin_tiny_patch4_window7_224.
+std::vector<Claim> claims_of_swin_name(const std::string& architecture) {
+  const std::string name = architecture.substr(0, architecture.find('.'));
+  const std::string_view size = size_word(name);
+  std::vector<Claim> claims;
+  const auto claim = [&](const char* key, const json& value) {
+    claims.push_back({"architecture", name, key, value.dump()});
+  };
+  claim("width", size == "large" ? 192 : size == "base" ? 128 : 96);
+  claim("depths", json::array({2, 2, size == "tiny" ? 6 : 18, 2}));
+  claim("patch", number_behind(name, "_patch"));
+  claim("window", number_behind(name, "_window"));
+  return claims;
+}
+
 std::array<float, 3> three(const json& list, const char* key, const std::string& who) {
   check(list.is_array() && list.size() == 3 && list[0].is_number() && list[1].is_number() &&
             list[2].is_number(),
@@ -127,37 +198,57 @@ void claim_pooling(HubConfig& out, const json& value, const std::string& who) {
 }
 
 // What a ViT was made with beside what its architecture says: told, compared with the weights, or refused.
-void read_arguments(HubConfig& out, const json& arguments, const std::string& who) {
+// These go before what the name says.
+void read_arguments(HubConfig& out, const json& arguments, bool swin, const std::string& who) {
   check(arguments.is_object(), who, ": model_args: expected an object");
   // These change nothing when pictures are recognised, or are seen in the weights' names and shapes.
   static const std::set<std::string> needless{
-      "drop_rate",      "pos_drop_rate",    "patch_drop_rate", "proj_drop_rate",
-      "attn_drop_rate", "drop_path_rate",   "weight_init",     "fix_init",
-      "num_classes",    "dynamic_img_size", "dynamic_img_pad", "strict_img_size",
-      "no_embed_class", "fc_norm",          "mlp_ratio",       "img_size"};
+      "drop_rate",       "pos_drop_rate",  "patch_drop_rate", "proj_drop_rate",   "attn_drop_rate",
+      "drop_path_rate",  "weight_init",    "fix_init",        "dynamic_img_size", "dynamic_img_pad",
+      "strict_img_size", "no_embed_class", "fc_norm"};
+  json ratio;
   for (const auto& item : arguments.items()) {
     const std::string& key = item.key();
     const json& value = item.value();
     const std::string field = "model_args: " + key;
     const auto claim = [&](const char* of_net, const json& told) {
+      std::erase_if(out.claims, [&](const Claim& other) { return other.key == of_net; });
       out.claims.push_back({field, value.dump(), of_net, told.dump()});
     };
     const auto flag = [&] {
       check(value.is_boolean(), who, ": ", field, ": expected true or false, got ", quote(value.dump()));
       return value;
     };
-    if (key == "num_heads")
+    if (key == "num_classes" && value == 0) continue;  // a net without its head, whatever the file has
+    if (key == "num_classes")
+      claim("classes", value);
+    else if (key == "embed_dim")
+      claim("width", whole(value, field.c_str(), who));
+    else if (key == "patch_size")
+      claim("patch", side(value, field.c_str(), who));
+    else if (key == "mlp_ratio")
+      ratio = value;
+    else if (swin && key == "depths")
+      claim("depths", value);
+    else if (swin && key == "num_heads")
+      claim("heads", value);
+    else if (swin && key == "window_size")
+      claim("window", side(value, field.c_str(), who));
+    else if (swin && key == "img_size")
+      continue;  // it takes pictures of any size
+    else if (swin)
+      check(needless.contains(key), who, ": ", field, " is ", quote(value.dump()),
+            ", and what it makes of the net is not known");
+    else if (key == "img_size")
+      claim("image_size", side(value, field.c_str(), who));
+    else if (key == "num_heads")
       out.facts.heads = whole(value, "model_args: num_heads", who);
     else if (key == "act_layer")
       out.facts.gelu = gelu_named(value, who + ": model_args");
     else if (key == "global_pool")
       claim_pooling(out, value, who);
-    else if (key == "embed_dim")
-      claim("width", whole(value, field.c_str(), who));
     else if (key == "depth")
       claim("depth", whole(value, field.c_str(), who));
-    else if (key == "patch_size")
-      claim("patch", side(value, field.c_str(), who));
     else if (key == "reg_tokens")
       claim("registers", value);
     else if (key == "class_token")
@@ -166,20 +257,43 @@ void read_arguments(HubConfig& out, const json& arguments, const std::string& wh
       claim("norm_pre", flag());
     else if (key == "init_values")
       claim("layer_scale", value.is_number() && value != 0);
-    else if (key == "qkv_bias") {
-      std::erase_if(out.claims, [](const Claim& other) { return other.key == "qkv_bias"; });
+    else if (key == "qkv_bias")
       claim("qkv_bias", flag());
-    } else {
+    else
       check(needless.contains(key), who, ": ", field, " is ", quote(value.dump()),
             ", and what it makes of the net is not known");
-    }
   }
+  if (ratio.is_null()) return;
+  check(ratio.is_number() && ratio.get<double>() > 0 && ratio.get<double>() <= 64, who,
+        ": model_args: mlp_ratio: expected a number up to 64, got ", quote(ratio.dump()));
+  if (swin) {
+    out.claims.push_back(
+        {"model_args: mlp_ratio", ratio.dump(), "mlp_ratio", json(ratio.get<double>()).dump()});
+    return;
+  }
+  for (const Claim& claim : std::vector<Claim>(out.claims))
+    if (claim.key == "width")
+      out.claims.push_back(
+          {"model_args: mlp_ratio", ratio.dump(), "mlp_width",
+           std::to_string(static_cast<int64_t>(std::stod(claim.value) * ratio.get<double>()))});
 }
 
 }  // namespace
 
 bool is_timm_vit(const std::string& architecture) {
   return architecture_named(architecture.substr(0, architecture.find('.'))) != nullptr;
+}
+
+bool is_timm_swin(const std::string& architecture) {
+  const std::string name = architecture.substr(0, architecture.find('.'));
+  for (const char* size : {"tiny", "small", "base", "large"}) {
+    const int64_t window = number_behind(name, "_window");
+    const std::string first = text("swin_", size, "_patch4_window", window, "_");
+    if (name.starts_with(first) && name.size() > first.size() &&
+        name.find_first_not_of("0123456789", first.size()) == std::string::npos)
+      return true;
+  }
+  return false;
 }
 
 HubConfig timm_config_from(const json& all, const std::string& who) {
@@ -192,19 +306,21 @@ HubConfig timm_config_from(const json& all, const std::string& who) {
   if (known != nullptr) {
     out.facts.heads = known->heads;
     out.facts.gelu = known->gelu;
+    out.claims = claims_of_vit_name(out.kind.substr(0, out.kind.find('.')));
     out.claims.push_back({"architecture", out.kind, "qkv_bias", known->qkv_bias ? "true" : "false"});
   }
+  if (is_timm_swin(out.kind)) out.claims = claims_of_swin_name(out.kind);
   if (const auto count = all.find("num_classes"); count != all.end() && *count != 0)
     out.claims.push_back({"num_classes", count->dump(), "classes", count->dump()});
-  if (!swin) {
-    if (const auto pool = all.find("global_pool"); pool != all.end()) claim_pooling(out, *pool, who);
-    if (const auto arguments = all.find("model_args"); arguments != all.end() && !arguments->is_null())
-      read_arguments(out, *arguments, who);
-  }
+  if (const auto pool = all.find("global_pool"); !swin && pool != all.end()) claim_pooling(out, *pool, who);
+  if (const auto width = all.find("num_features"); !swin && width != all.end())
+    out.claims.push_back({"num_features", width->dump(), "width", width->dump()});
+  if (const auto arguments = all.find("model_args"); arguments != all.end() && !arguments->is_null())
+    read_arguments(out, *arguments, swin, who);
   const json& c = all.at("pretrained_cfg");
   const json& input = c.at("input_size");
-  check(input.is_array() && input.size() == 3 && input[1] == input[2], who,
-        ": input_size: expected [3, n, n]");
+  check(input.is_array() && input.size() == 3 && input[0] == 3 && input[1] == input[2], who,
+        ": input_size: expected [3, n, n], got ", quote(input.dump()));
   if (!swin)  // which takes pictures of any size
     out.claims.push_back(
         {"input_size", input.dump(), "image_size", std::to_string(whole(input[1], "input_size", who))});
