@@ -15,7 +15,7 @@ installs() { cmake --install "$build" --prefix "$place/installed"; }
 # Without nlohmann-json: whoever uses the library needs none of its headers.
 configures() {
   cmake -S "$root/tests/package" -B "$place/$1" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$place/installed" \
-    -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON -DVITRINE_VERSION="$2" "${@:3}"
+    -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON -DVITRINE_VERSION="$2" -DLEARN="$root/examples/embed/learn.c" "${@:3}"
 }
 builds() { configures outside 0.1 && cmake --build "$place/outside"; }
 runs() { diff <("$place/outside/outside" || echo "exit status $?") <(echo "0.250000 0.750000"); }
@@ -34,6 +34,48 @@ documents_are_there() {
   done
   [[ -f $place/README.md && -f $place/LICENSE ]]
 }
+learns() { (cd "$place" && "$@" | grep 'picture 1: stripes down' && [[ -s learned.safetensors ]]); }
+# README's line, with what pkg-config says of it; `eval`, since it escapes the spaces of the path.
+by_pkg_config() {
+  local flags
+  flags=$(PKG_CONFIG_PATH=$(dirname "$(find "$place/installed" -name vitrine_c.pc)") pkg-config --cflags --libs vitrine_c) &&
+    eval "cc '$root/examples/embed/learn.c' $flags -o '$place/learn'" &&
+    LD_LIBRARY_PATH=$(dirname "$(find "$place/installed" -name libvitrine_c.so)") learns "$place/learn"
+}
+# The page and the completion say what the program says.
+manual_is_there() {
+  local page=$place/installed/share/man/man1/vitrine.1
+  [[ -s $page ]] && grep -qF '\-\-prompts' "$page" &&
+    { ! command -v man >/dev/null || [[ -z $(man --warnings -l "$page" 2>&1 >/dev/null) ]]; }
+}
+completes() { # WORDS... EXPECTED: what bash offers behind these words
+  local expected=${*: -1}
+  (PATH=$place/installed/bin:$PATH
+   . "$place/installed/share/bash-completion/completions/vitrine"
+   COMP_WORDS=(vitrine "${@:1:$#-1}") COMP_CWORD=$(($# - 1))
+   _vitrine
+   [[ " ${COMPREPLY[*]} " == *" $expected "* ]] || { echo "offered: ${COMPREPLY[*]}"; false; })
+}
+completion_works() {
+  completes tu tune && completes tune --prom --prompts && completes bench lo load && completes bench step --recom --recompute &&
+    ! completes tune --prom --backbone >/dev/null
+}
+# Packages of Debian: what is in which, that they install into a tree of their own and run there.
+packs() { (cd "$build" && rm -f ./*.deb && cpack -B "$place/packages" >/dev/null && ls "$place/packages"/*.deb); }
+unpacks() {
+  local file
+  for file in "$place/packages"/*.deb; do dpkg-deb -x "$file" "$place/debian" || return 1; done
+  dpkg-deb -f "$place/packages"/vitrine_*.deb Depends | grep 'libc6 ' &&
+    dpkg-deb -f "$place/packages"/libvitrine-dev_*.deb Depends | grep 'libvitrine-c1 (= ' &&
+    ! dpkg-deb -c "$place/packages"/libvitrine-c1_*.deb | grep -E 'include|[.]a$' &&
+    "$place/debian/usr/bin/vitrine" --version && [[ -s $place/debian/usr/share/man/man1/vitrine.1 ]]
+}
+lists_its_parts() {
+  local list
+  list=$("$root/packaging/sbom.sh" "$place/installed/bin/vitrine" 0.1.0) && grep -q '^SPDXVersion: SPDX-2.3' <<<"$list" &&
+    for part in zlib1g libturbojpeg0 nlohmann-json3-dev libcli11-dev; do grep -q "^PackageName: $part" <<<"$list" || { echo "no $part"; return 1; }; done
+}
+
 program_runs() { cd / && "$place/installed/bin/vitrine" --version; }
 
 # What a kernel of one instruction set shared with the rest of the program, the linker could take for all: only C functions
@@ -49,6 +91,12 @@ check_case "the kernels of an instruction set share no function with the rest" k
 check_case "the library installs" installs
 check_case "an outside project builds with it, without nlohmann-json" builds
 check_case "its program runs" runs
+check_case "README's host in C, static: it learns" learns "$place/outside/learn"
+if command -v pkg-config >/dev/null; then
+  check_case "README's host in C, shared, by pkg-config: it learns" by_pkg_config
+else
+  skip_cases "no pkg-config here"
+fi
 if grep -q '^VITRINE_MPI:BOOL=\(ON\|TRUE\|1\)' "$build/CMakeCache.txt"; then
   check_case "one that asks for several processes builds, too" builds_with_mpi
   check_case "its two processes meet" runs_two
@@ -60,5 +108,14 @@ check_case "the installed CMake files name no build folder" stands_alone
 check_case "what README names is installed" documents_are_there
 if grep -q '^VITRINE_EXAMPLES:BOOL=ON' "$build/CMakeCache.txt"; then
   check_case "the installed vitrine program runs" program_runs
+  check_case "its manual page is in order" manual_is_there
+  check_case "bash completes its commands and options" completion_works
+  check_case "a bill of materials names its parts" lists_its_parts
+  if command -v dpkg-deb >/dev/null; then
+    check_case "Debian packages are made" packs
+    check_case "what is in them is where it belongs, and runs" unpacks
+  else
+    skip_cases "no dpkg-deb here: no Debian packages"
+  fi
 fi
 end_cases

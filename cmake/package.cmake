@@ -1,0 +1,52 @@
+# package.cmake: what an installation has beside libraries and headers (manual page, completion, pkg-config), and Debian
+# packages of it: `cpack` in the build folder. Components: program, runtime (libvitrine_c.so), development.
+string(REGEX REPLACE "[^/]+" ".." VITRINE_UP "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+set(VITRINE_PRIVATE_LIBRARIES)
+if(VITRINE_FILES)
+  string(APPEND VITRINE_PRIVATE_LIBRARIES " -lz -lturbojpeg")
+  if(VITRINE_LIBDEFLATE AND VITRINE_LIBDEFLATE_HEADER)
+    string(APPEND VITRINE_PRIVATE_LIBRARIES " -ldeflate")
+  endif()
+endif()
+if(VITRINE_OPENMP)
+  string(APPEND VITRINE_PRIVATE_LIBRARIES " -lgomp")
+endif()
+configure_file(packaging/vitrine_c.pc.in vitrine_c.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vitrine_c.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+
+# The program tells what the page says, so it has to run here.
+if(TARGET vitrine_cli AND NOT CMAKE_CROSSCOMPILING)
+  add_custom_command(
+    OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/vitrine.1
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/packaging/man.sh $<TARGET_FILE:vitrine_cli> ${PROJECT_VERSION} >vitrine.1
+    DEPENDS vitrine_cli ${CMAKE_CURRENT_SOURCE_DIR}/packaging/man.sh)
+  add_custom_target(vitrine_man ALL DEPENDS ${CMAKE_CURRENT_BINARY_DIR}/vitrine.1)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vitrine.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
+  install(FILES packaging/vitrine.bash DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/bash-completion/completions RENAME vitrine
+          COMPONENT program)
+endif()
+
+set(VITRINE_CONTACT "The Vitrine authors <root@localhost>" CACHE STRING "Whom a Debian package names as its maintainer")
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME vitrine)
+set(CPACK_PACKAGE_CONTACT "${VITRINE_CONTACT}")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Frozen Vision Transformers tuned by visual prompts")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_COMPONENTS_ALL runtime development)
+if(TARGET vitrine_cli)
+  list(APPEND CPACK_COMPONENTS_ALL program)
+endif()
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_ENABLE_COMPONENT_DEPENDS OFF)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME vitrine)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME libvitrine-c1)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_SOURCE_DIR}/packaging/triggers)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libvitrine-dev)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libvitrine-c1 (= ${PROJECT_VERSION}), zlib1g-dev, libturbojpeg0-dev")
+include(CPack)
