@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string_view>
 
@@ -54,6 +55,11 @@ int guarded(Handle* handle, Body body) noexcept {
     message.say("something was thrown that is no error of Vitrine's, by the host's own functions perhaps");
     return VITRINE_INPUT;
   }
+}
+
+template <class Handle>
+void close_handle(Handle* handle) {
+  const std::unique_ptr<Handle> closed(handle);
 }
 
 // A host's struct of an older or equal size as one of today's: what it does not have is zero. NULL is all zero.

@@ -50,6 +50,7 @@ struct vitrine_backbone {
 };
 
 struct vitrine_task {
+  vitrine_task(std::shared_ptr<const vitrine::embed::Glass> of, vitrine::Task read);
   std::shared_ptr<const vitrine::embed::Glass> glass;
   vitrine::Task task;
   vitrine::TunedModel model;
@@ -60,6 +61,10 @@ struct vitrine_task {
 };
 
 struct vitrine_tuning {
+  // From fresh prompts and head, or from `start`.
+  vitrine_tuning(std::shared_ptr<const vitrine::embed::Glass> of, std::vector<std::string> names,
+                 const vitrine::Preprocess& prepared, const vitrine::Task* start,
+                 const vitrine_tuning_options& options);
   std::shared_ptr<const vitrine::embed::Glass> glass;
   std::vector<std::string> class_names;
   vitrine::Preprocess preprocess;

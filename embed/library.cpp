@@ -65,7 +65,9 @@ int vitrine::embed::open_backbone(vitrine_library* library, const vitrine_backbo
         with_precision(counted_in(glass->library->memory, opened.backbone), precision_of(o.packed_bits)));
     glass->preprocess = preprocess_of(glass->backbone, o.image_size);
     glass->description = describe(glass->backbone.config);
-    *out = new vitrine_backbone{std::move(glass), {}};
+    auto made = std::make_unique<vitrine_backbone>();
+    made->glass = std::move(glass);
+    *out = made.release();
   });
 }
 
@@ -74,13 +76,17 @@ unsigned vitrine_abi(void) { return VITRINE_ABI; }
 
 int vitrine_open(unsigned abi, const vitrine_settings* settings, vitrine_library** library) {
   if (library == nullptr) return VITRINE_INPUT;
-  *library = new (std::nothrow) vitrine_library{};
-  if (*library == nullptr) return VITRINE_RESOURCES;
+  try {
+    *library = std::make_unique<vitrine_library>().release();
+  } catch (const std::bad_alloc&) {
+    *library = nullptr;
+    return VITRINE_RESOURCES;
+  }
   return guarded(*library,
                  [&] { (*library)->library = std::make_shared<Library>(library_of(abi, settings)); });
 }
 
-void vitrine_close(vitrine_library* library) { delete library; }
+void vitrine_close(vitrine_library* library) { close_handle(library); }
 
 const char* vitrine_message(const vitrine_library* library) {
   return library == nullptr ? "" : library->message.text();
@@ -137,7 +143,7 @@ int vitrine_backbone_open_file(vitrine_library* library, const char* path,
   });
 }
 
-void vitrine_backbone_close(vitrine_backbone* backbone) { delete backbone; }
+void vitrine_backbone_close(vitrine_backbone* backbone) { close_handle(backbone); }
 
 const char* vitrine_backbone_message(const vitrine_backbone* backbone) {
   return backbone == nullptr ? "" : backbone->message.text();

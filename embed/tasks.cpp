@@ -81,8 +81,6 @@ Task task_of(const void* bytes, size_t size) {
       read_safetensors({static_cast<const std::byte*>(bytes), size}, nullptr, "the host's task"));
 }
 
-double rate_of(const vitrine_tuning_options& o) { return o.learning_rate == 0 ? 1e-3 : o.learning_rate; }
-
 }  // namespace
 
 namespace vitrine::embed {
@@ -124,26 +122,40 @@ void give_probabilities(const Tensor& logits, float* probabilities, size_t room)
 
 }  // namespace vitrine::embed
 
+vitrine_task::vitrine_task(std::shared_ptr<const Glass> of, Task read)
+    : glass(std::move(of)),
+      task(std::move(read)),
+      model(glass->backbone, task, DType::f32, glass->library->memory, Use::prediction),
+      preprocess(preprocess_from_json(task.preprocess)),
+      method(method_text(task.config)) {
+  check_image_size(glass->backbone.config, preprocess.size);
+}
+
+vitrine_tuning::vitrine_tuning(std::shared_ptr<const Glass> of, std::vector<std::string> names,
+                               const Preprocess& prepared, const Task* start,
+                               const vitrine_tuning_options& options)
+    : glass(std::move(of)),
+      class_names(std::move(names)),
+      preprocess(prepared),
+      tuner(start == nullptr
+                ? Tuner(glass->backbone, tuner_config_of(options, class_names.size()), glass->library->memory)
+                : Tuner(glass->backbone, *start, tuner_config_of(options, class_names.size()),
+                        glass->library->memory)),
+      learning_rate(options.learning_rate == 0 ? 1e-3 : options.learning_rate),
+      all_steps(options.steps),
+      warmup(options.warmup) {
+  check_image_size(glass->backbone.config, preprocess.size);
+}
+
 int vitrine_task_open(vitrine_backbone* backbone, const void* bytes, size_t size, vitrine_task** task) {
   return guarded(backbone, [&] {
     check(task != nullptr, "vitrine_task_open: expected a place for the task, got NULL");
     *task = nullptr;
-    const auto& glass = backbone->glass;
-    Task read = task_of(bytes, size);
-    const Preprocess preprocess = preprocess_from_json(read.preprocess);
-    check_image_size(glass->backbone.config, preprocess.size);
-    const std::string method = method_text(read.config);
-    *task = new vitrine_task{
-        glass,
-        read,
-        TunedModel(glass->backbone, read, DType::f32, glass->library->memory, Use::prediction),
-        preprocess,
-        method,
-        {}};
+    *task = std::make_unique<vitrine_task>(backbone->glass, task_of(bytes, size)).release();
   });
 }
 
-void vitrine_task_close(vitrine_task* task) { delete task; }
+void vitrine_task_close(vitrine_task* task) { close_handle(task); }
 
 const char* vitrine_task_message(const vitrine_task* task) {
   return task == nullptr ? "" : task->message.text();
@@ -187,16 +199,9 @@ int vitrine_tuning_open(vitrine_backbone* backbone, const vitrine_tuning_options
     check(tuning != nullptr, "vitrine_tuning_open: expected a place for the tuning, got NULL");
     *tuning = nullptr;
     const vitrine_tuning_options o = struct_of(options, "vitrine_tuning_options");
-    const std::vector<std::string> names = names_of(class_names, classes);
-    const auto& glass = backbone->glass;
-    *tuning = new vitrine_tuning{glass,
-                                 names,
-                                 glass->preprocess,
-                                 Tuner(glass->backbone, tuner_config_of(o, classes), glass->library->memory),
-                                 rate_of(o),
-                                 o.steps,
-                                 o.warmup,
-                                 {}};
+    *tuning = std::make_unique<vitrine_tuning>(backbone->glass, names_of(class_names, classes),
+                                               backbone->glass->preprocess, nullptr, o)
+                  .release();
   });
 }
 
@@ -207,22 +212,13 @@ int vitrine_tuning_open_task(vitrine_backbone* backbone, const void* bytes, size
     *tuning = nullptr;
     const vitrine_tuning_options o = struct_of(options, "vitrine_tuning_options");
     const Task start = task_of(bytes, size);
-    const auto& glass = backbone->glass;
-    const Preprocess preprocess = preprocess_from_json(start.preprocess);
-    check_image_size(glass->backbone.config, preprocess.size);
-    *tuning = new vitrine_tuning{
-        glass,
-        start.class_names,
-        preprocess,
-        Tuner(glass->backbone, start, tuner_config_of(o, start.class_names.size()), glass->library->memory),
-        rate_of(o),
-        o.steps,
-        o.warmup,
-        {}};
+    *tuning = std::make_unique<vitrine_tuning>(backbone->glass, start.class_names,
+                                               preprocess_from_json(start.preprocess), &start, o)
+                  .release();
   });
 }
 
-void vitrine_tuning_close(vitrine_tuning* tuning) { delete tuning; }
+void vitrine_tuning_close(vitrine_tuning* tuning) { close_handle(tuning); }
 
 const char* vitrine_tuning_message(const vitrine_tuning* tuning) {
   return tuning == nullptr ? "" : tuning->message.text();

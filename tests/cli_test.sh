@@ -693,6 +693,8 @@ expect "names of Hugging Face's config.json" 0 '%  tench$' "$vitrine" "${named[@
 echo '{"0": {"a": "b"}, "1": "c"}' >class_index.json
 expect 'an object is no name' 1 'class 0: expected a name' "$vitrine" "${named[@]}" class_index.json
 
+mkfifo pipe
+expect 'convert into a pipe' 1 'expected a file, which is read again' "$vitrine" convert builtin --out pipe
 expect 'convert keeps names of classes' 0 . "$vitrine" convert hfn --backbone-config hf/config.json --class-names names-of.json --out named.safetensors
 expect 'convert keeps names of classes: inspect' 0 '^Classes +tench, cock, hen, ostrich, robin' "$vitrine" inspect named.safetensors
 expect 'convert keeps names of classes: predict' 0 '%  (tench|cock|hen|ostrich|robin)$' "$vitrine" predict --backbone named.safetensors pictures/test/red/00.png

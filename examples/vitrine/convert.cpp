@@ -32,6 +32,12 @@ std::string provenance_of(const Backbone& backbone, const BackboneHints& hints) 
 
 int convert(const ConvertOptions& o, Console& console) {
   check_safetensors_name("--out", o.out);
+  std::error_code absent;
+  if (const auto kind = std::filesystem::status(o.out, absent).type();
+      !absent && kind != std::filesystem::file_type::not_found &&
+      kind != std::filesystem::file_type::directory)
+    check(kind == std::filesystem::file_type::regular, "--out ", quote(o.out),
+          ": expected a file, which is read again once it is written");
   // A net that is used at the size of its pictures keeps the positions that it was trained with, for other sizes.
   BackboneHints hints = o.hints;
   hints.as_stored = hints.image_size == 0;

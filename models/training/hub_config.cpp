@@ -101,7 +101,7 @@ std::vector<Claim> claims_of_swin(const json& model, const std::string& who) {
 // {"0": "tench", "1": ...}; the names that transformers makes up, LABEL_0, are none.
 std::vector<std::string> labels_of(const json& labels, const std::string& who) {
   check(labels.is_object(), who, ": id2label: expected an object of names");
-  const std::vector<std::string> names = class_names_from(labels.dump(), who + ": id2label");
+  std::vector<std::string> names = class_names_from(labels.dump(), who + ": id2label");
   for (size_t c = 0; c < names.size(); ++c)
     if (names[c] != "LABEL_" + std::to_string(c)) return names;
   return {};

@@ -219,7 +219,44 @@ void read_arguments(HubConfig& out, const json& arguments, bool swin, const std:
       check(value.is_boolean(), who, ": ", field, ": expected true or false, got ", quote(value.dump()));
       return value;
     };
-    if (key == "num_classes" && value == 0) continue;  // a net without its head, whatever the file has
+    const auto of_swin = [&] {
+      if (key == "depths")
+        claim("depths", value);
+      else if (key == "num_heads")
+        claim("heads", value);
+      else if (key == "window_size")
+        claim("window", side(value, field.c_str(), who));
+      else
+        return key == "img_size";  // it takes pictures of any size
+      return true;
+    };
+    const auto of_vit = [&] {
+      if (key == "img_size")
+        claim("image_size", side(value, field.c_str(), who));
+      else if (key == "num_heads")
+        out.facts.heads = whole(value, "model_args: num_heads", who);
+      else if (key == "act_layer")
+        out.facts.gelu = gelu_named(value, who + ": model_args");
+      else if (key == "global_pool")
+        claim_pooling(out, value, who);
+      else if (key == "depth")
+        claim("depth", whole(value, field.c_str(), who));
+      else if (key == "reg_tokens")
+        claim("registers", value);
+      else if (key == "class_token")
+        claim("class_token", flag());
+      else if (key == "pre_norm")
+        claim("norm_pre", flag());
+      else if (key == "init_values")
+        claim("layer_scale", value.is_number() && value != 0);
+      else if (key == "qkv_bias")
+        claim("qkv_bias", flag());
+      else
+        return false;
+      return true;
+    };
+    // Without its head a net may be made, whatever the file has.
+    if (needless.contains(key) || (key == "num_classes" && value == 0)) continue;
     if (key == "num_classes")
       claim("classes", value);
     else if (key == "embed_dim")
@@ -228,39 +265,8 @@ void read_arguments(HubConfig& out, const json& arguments, bool swin, const std:
       claim("patch", side(value, field.c_str(), who));
     else if (key == "mlp_ratio")
       ratio = value;
-    else if (swin && key == "depths")
-      claim("depths", value);
-    else if (swin && key == "num_heads")
-      claim("heads", value);
-    else if (swin && key == "window_size")
-      claim("window", side(value, field.c_str(), who));
-    else if (swin && key == "img_size")
-      continue;  // it takes pictures of any size
-    else if (swin)
-      check(needless.contains(key), who, ": ", field, " is ", quote(value.dump()),
-            ", and what it makes of the net is not known");
-    else if (key == "img_size")
-      claim("image_size", side(value, field.c_str(), who));
-    else if (key == "num_heads")
-      out.facts.heads = whole(value, "model_args: num_heads", who);
-    else if (key == "act_layer")
-      out.facts.gelu = gelu_named(value, who + ": model_args");
-    else if (key == "global_pool")
-      claim_pooling(out, value, who);
-    else if (key == "depth")
-      claim("depth", whole(value, field.c_str(), who));
-    else if (key == "reg_tokens")
-      claim("registers", value);
-    else if (key == "class_token")
-      claim("class_token", flag());
-    else if (key == "pre_norm")
-      claim("norm_pre", flag());
-    else if (key == "init_values")
-      claim("layer_scale", value.is_number() && value != 0);
-    else if (key == "qkv_bias")
-      claim("qkv_bias", flag());
     else
-      check(needless.contains(key), who, ": ", field, " is ", quote(value.dump()),
+      check(swin ? of_swin() : of_vit(), who, ": ", field, " is ", quote(value.dump()),
             ", and what it makes of the net is not known");
   }
   if (ratio.is_null()) return;
