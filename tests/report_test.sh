@@ -148,6 +148,7 @@ for split in ("train", "test"):
 PYTHON
 check_case "a run of classes with hostile names" "$vitrine" tune --data 'folder:<b>data' --epochs 1 --out '<u>run'
 check_case "its report is sound" eval '"$vitrine" report "<u>run" --images 12 && sound "<u>run/report.html"'
+check_case "the example that is kept is sound" sound "$tests/../bench/results/2026-11-29-report.html"
 if command -v tidy >/dev/null; then
   check_case "tidy: a run's page" tidied a/report.html
   check_case "tidy: hostile names" tidied '<u>run/report.html'
