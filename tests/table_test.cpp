@@ -379,7 +379,7 @@ TEST_CASE("table: a cell is of one set of settings, in whatever order the lines 
   with(lines.add("linear", "one", "x", 0.9, 0), 1, 0.1);
   with(lines.add("linear", "one", "x", 0.3, 0), 1, 0.2);
   for (int turn = 0; turn < 4; ++turn) {
-    std::ranges::rotate(lines.all, lines.all.begin() + 1);
+    std::rotate(lines.all.begin(), lines.all.begin() + 1, lines.all.end());
     c = compare(lines.all);
     REQUIRE(c.rows.size() == 1);
     CHECK(*c.rows[0].all.mean == doctest::Approx(30));
@@ -390,7 +390,7 @@ TEST_CASE("table: a cell is of one set of settings, in whatever order the lines 
     Lines more = lines;
     with(more.add("linear", "one", "x", 0.8, 0, Stage::search), 1, 0.3);
     for (int turn = 0; turn < 5; ++turn) {
-      std::ranges::rotate(more.all, more.all.begin() + 1);
+      std::rotate(more.all.begin(), more.all.begin() + 1, more.all.end());
       c = compare(more.all);
       REQUIRE(c.rows.size() == 1);
       CHECK(!c.rows[0].all.mean);
