@@ -1,6 +1,5 @@
 # install.cmake: what `cmake --install` puts where, so that another project can say find_package(Vitrine) and link
 # Vitrine::vitrine (and Vitrine::vitrine_builtin for the backbone inside). The program is installed by examples/.
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(TARGETS vitrine vitrine_builtin vitrine_c EXPORT VitrineTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)

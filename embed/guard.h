@@ -32,6 +32,18 @@ class Message {
   std::array<char, 1024> words_{};
 };
 
+// So many threads, until it goes: what the host has set for loops of its own is as it was.
+class Threads {
+ public:
+  explicit Threads(int count) : before_(thread_count()) { set_thread_count(count); }
+  ~Threads() { set_thread_count(std::min(before_, 1024)); }  // its most: nothing is thrown
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
 // Calls `body` with that many threads. A handle that is none has nobody to say so.
 template <class Handle, class Body>
 int guarded(Handle* handle, Body body) noexcept {
@@ -39,7 +51,7 @@ int guarded(Handle* handle, Body body) noexcept {
   Message& message = handle->message;
   message.clear();
   try {
-    set_thread_count(handle->threads());
+    const Threads threads(handle->threads());
     body();
     return VITRINE_DONE;
   } catch (const Error& e) {

@@ -441,6 +441,22 @@ TEST_CASE("config.json: with timm's, a file is timm's at other sizes, too") {
   std::filesystem::remove_all(folder);
 }
 
+TEST_CASE("config.json: of a folder where one happens to work it says nothing of bytes that are no file") {
+  const auto before = std::filesystem::current_path();
+  const auto folder = std::filesystem::temp_directory_path() / "vitrine-hub-elsewhere";
+  std::filesystem::create_directories(folder);
+  const std::string words = R"({"model_type": "bert"})";
+  write_file_atomically((folder / "config.json").string(), std::as_bytes(std::span<const char>(words)));
+  const TensorFile file = load_tensors(VITRINE_GOLDEN "/dialects/timm.safetensors");
+  std::filesystem::current_path(folder);
+  CHECK(make_pretrained(file, "the host's bytes", {.heads = 2}).told_by.empty());
+  write_file_atomically("model.safetensors",
+                        std::as_bytes(std::span<const char>(words)));  // now there is one
+  CHECK_THROWS_AS(make_pretrained(file, "model.safetensors", {.heads = 2}), Error);
+  std::filesystem::current_path(before);
+  std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("families: docs/families.md is the table of the code") {
   std::ifstream file(VITRINE_GOLDEN "/../../docs/families.md");
   const std::string page(std::istreambuf_iterator<char>(file), {});

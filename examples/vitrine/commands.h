@@ -107,6 +107,8 @@ size_t peak_rss_bytes();
 std::string memory_text(const MemoryForecast& forecast);
 nlohmann::ordered_json memory_json(const MemoryForecast& forecast);
 
+// The names in a file (data/class_names.h) of the classes of a backbone's own head; throws unless they are as many.
+std::vector<std::string> read_class_names_of(const Backbone& backbone, const std::string& path);
 // "circle, square, ring" or the first few of many.
 std::string class_list(const std::vector<std::string>& names);
 

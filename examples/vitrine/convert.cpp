@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
-#include "data/class_names.h"
 #include "engine/file.h"
 #include "engine/sha256.h"
 #include "engine/text.h"
@@ -53,11 +52,7 @@ int convert(const ConvertOptions& o, Console& console) {
   if (!file.metadata.contains("any_size")) file.metadata["preprocess"] = to_json(preprocess_of(backbone));
   if (o.class_names) {
     check(!head_is_projection(backbone), "--class-names: what stands behind its features is no classifier");
-    const std::vector<std::string> names = read_class_names(*o.class_names);
-    const int64_t classes = class_count(backbone.config);
-    check(static_cast<int64_t>(names.size()) == classes, quote(*o.class_names), " names ", names.size(),
-          " classes, but the backbone's head has ", classes);
-    file.metadata["class_names"] = nlohmann::json(names).dump();
+    file.metadata["class_names"] = nlohmann::json(read_class_names_of(backbone, *o.class_names)).dump();
   }
   file.metadata["provenance"] = provenance_of(backbone, o.hints);
   const std::vector<std::byte> bytes = write_safetensors(file);

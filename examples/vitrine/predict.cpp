@@ -55,10 +55,7 @@ Classifier by_backbone(const PredictOptions& o) {
         " numbers that are compared with those of texts, and no classes; vitrine tune makes a task of them");
   Classifier c{{}, preprocess_of(backbone, o.hints.image_size), {}, backbone.home};
   if (o.class_names) {
-    c.class_names = read_class_names(*o.class_names);
-    check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(*o.class_names),
-          " names ", c.class_names.size(), " classes, but the backbone's head has ",
-          class_count(backbone.config));
+    c.class_names = read_class_names_of(backbone, *o.class_names);
   } else if (const auto own = backbone.file.metadata.find("class_names");
              own != backbone.file.metadata.end()) {
     c.class_names = class_names_from(own->second, text(backbone.source, ": class_names"));

@@ -14,6 +14,7 @@
 #include "models/builtin.h"
 #endif
 #include "commands.h"
+#include "data/class_names.h"
 #include "data/preprocess.h"
 #include "engine/containers/tensor_file.h"
 #include "engine/text.h"
@@ -205,6 +206,14 @@ nlohmann::ordered_json memory_json(const MemoryForecast& m) {
   return {{"peak", m.peak()},         {"weights", m.weights},     {"trained", m.trained},
           {"per_image", m.per_image}, {"images", m.batch_images}, {"loader", m.loader},
           {"one_form", m.one_form},   {"recompute", m.recompute}};
+}
+
+std::vector<std::string> read_class_names_of(const Backbone& backbone, const std::string& path) {
+  std::vector<std::string> names = read_class_names(path);
+  const int64_t classes = class_count(backbone.config);
+  check(static_cast<int64_t>(names.size()) == classes, quote(path), " names ", names.size(),
+        " classes, but the backbone's head has ", classes);
+  return names;
 }
 
 std::string class_list(const std::vector<std::string>& names) {

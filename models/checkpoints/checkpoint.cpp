@@ -255,6 +255,13 @@ std::optional<int64_t> heads_in_kernels(const Sources& names) {
   return {};
 }
 
+// Which are 64 wide in all that were published.
+std::optional<int64_t> heads_of_clip(const Renamed& renamed) {
+  const auto projection = renamed.tensors.find("patch_embed.proj.weight");
+  if (projection == renamed.tensors.end() || projection->second.dim(0) % 64 != 0) return {};
+  return projection->second.dim(0) / 64;
+}
+
 // What tensors tell beside their shapes in the canonical layout.
 Facts facts_of(const Spoken& spoken, const Sources& names, const Renamed& renamed) {
   const std::string& dialect = spoken.dialect->name;
@@ -263,16 +270,12 @@ Facts facts_of(const Spoken& spoken, const Sources& names, const Renamed& rename
   if (dialect == "google") {
     facts.heads = heads_in_kernels(names);
   } else if (dialect == "clip") {
-    const auto projection = renamed.tensors.find("patch_embed.proj.weight");
-    if (projection != renamed.tensors.end() && projection->second.dim(0) % 64 == 0)
-      facts.heads = projection->second.dim(0) / 64;
+    facts.heads = heads_of_clip(renamed);
     if (names.contains("/input_resolution")) facts.gelu = Gelu::quick;  // OpenAI's own files alone have it
   } else if (dialect == "hugging-face-clip" && renamed.tensors.contains("attn_pool.latent")) {
     overlay(facts, {.epsilon = 1e-6, .gelu = Gelu::tanh, .preprocess = "siglip"});
   } else if (dialect == "hugging-face-clip") {
-    const auto projection = renamed.tensors.find("patch_embed.proj.weight");
-    if (projection != renamed.tensors.end() && projection->second.dim(0) % 64 == 0)
-      facts.heads = projection->second.dim(0) / 64;
+    facts.heads = heads_of_clip(renamed);
   } else if (dialect == "hugging-face" && renamed.tensors.contains("blocks.0.ls1.gamma")) {
     overlay(facts, {.epsilon = 1e-6, .gelu = Gelu::erf, .preprocess = "dinov2"});
     if (renamed.tensors.contains("reg_token")) facts.positions = PositionFilter::bicubic_antialias;

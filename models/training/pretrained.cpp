@@ -31,8 +31,10 @@ std::string words_of(const std::string& path) {
 
 // The file of this name in the checkpoint's folder; empty if there is none. What cannot be read there is not passed over.
 std::string beside(const std::string& source, const char* name) {
-  const std::filesystem::path path = std::filesystem::path(source).parent_path() / name;
+  const std::filesystem::path place(source), path = place.parent_path() / name;
   std::error_code problem;
+  // What is no file, a host's bytes for example, lies beside nothing, whatever the working folder holds.
+  if (!place.has_parent_path() && !std::filesystem::exists(place, problem)) return {};
   return std::filesystem::exists(std::filesystem::symlink_status(path, problem)) ? path.string() : "";
 }
 #endif

@@ -473,19 +473,9 @@ TuneResult Run::result() {
   TuneResult out;
   out.epochs = reports_;
   for (const Parameter& p : model_->parameters().all()) out.trained_parameters += p.value.value().numel();
-  TunedConfig model = model_->config();
-  model.prompts.projection = 0;  // the file holds the product
-  const auto resampled = backbone_.file.metadata.find("resampled");
-  out.task = {model,
-              data_.dataset->class_names(),
-              backbone_.source,
-              backbone_identity_,
-              untold_heads(backbone_.config),
-              config_to_json(backbone_.config),
-              resampled == backbone_.file.metadata.end() ? "" : resampled->second,
-              to_json(data_.preprocess),
-              to_json(config_),
-              config_.keep_best && progress_.best >= 0 ? progress_.best_tensors : model_->task_tensors()};
+  out.task =
+      task_of(*model_, backbone_, data_.dataset->class_names(), to_json(data_.preprocess), to_json(config_));
+  if (config_.keep_best && progress_.best >= 0) out.task.tensors = progress_.best_tensors;
 #ifdef VITRINE_FILES
   if (!folder_.empty())
     save_safetensors((std::filesystem::path(folder_) / "task.safetensors").string(), to_file(out.task));

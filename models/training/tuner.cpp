@@ -5,6 +5,7 @@
 
 #include "engine/check.h"
 #include "engine/ops.h"
+#include "models/training/tune_parts.h"
 
 namespace vitrine {
 
@@ -49,11 +50,9 @@ double Tuner::step(const Tensor& images, const Tensor& labels, double learning_r
 Tensor Tuner::logits(const Tensor& images) const { return model_.logits(images, {.history = false}).value(); }
 
 Task Tuner::task(const std::vector<std::string>& class_names, const Preprocess& preprocess) const {
-  TunedConfig config = model_.config();
-  check(static_cast<int64_t>(class_names.size()) == config.classes, "tuner: expected ", config.classes,
+  const int64_t classes = model_.config().classes;
+  check(static_cast<int64_t>(class_names.size()) == classes, "tuner: expected ", classes,
         " names of classes, got ", class_names.size());
-  config.prompts.projection = 0;  // the file holds the product
-  const auto resampled = backbone_.file.metadata.find("resampled");
   const nlohmann::ordered_json settings{
       {"steps", steps()},
       {"optimizer", config_.optimizer.kind == OptimizerKind::sgd ? "sgd" : "adamw"},
@@ -61,16 +60,7 @@ Task Tuner::task(const std::vector<std::string>& class_names, const Preprocess& 
       {"smoothing", config_.smoothing},
       {"clip", config_.clip},
       {"seed", config_.seed}};
-  return {config,
-          class_names,
-          backbone_.source,
-          identity_of(backbone_),
-          untold_heads(backbone_.config),
-          config_to_json(backbone_.config),
-          resampled == backbone_.file.metadata.end() ? "" : resampled->second,
-          to_json(preprocess),
-          settings.dump(),
-          model_.task_tensors()};
+  return task_of(model_, backbone_, class_names, to_json(preprocess), settings.dump());
 }
 
 }  // namespace vitrine

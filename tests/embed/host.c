@@ -11,6 +11,14 @@
 
 #include "vitrine.h"
 
+/* OpenMP's own, of the library's build: a host that has set it finds it as it was. */
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_max_threads(void) { return 1; }
+static void omp_set_num_threads(int threads) { (void)threads; }
+#endif
+
 static int failures = 0, checks = 0;
 
 static void expect_at(int line, int holds, const char* what) {
@@ -392,7 +400,10 @@ int main(int argc, char** argv) {
   EXPECT(vitrine_tuning_open_task(backbone, bytes, size, NULL, &on) == VITRINE_DONE);
   EXPECT(vitrine_tuning_predict(on, pictures, MANY, probabilities, 2 * MANY) == VITRINE_DONE);
   EXPECT(memcmp(probabilities, expected, sizeof probabilities) == 0);
+  omp_set_num_threads(3);
+  const int threads_before = omp_get_max_threads();
   EXPECT(vitrine_tuning_step(on, pictures, labels, MANY, NULL) == VITRINE_DONE);
+  EXPECT(omp_get_max_threads() == threads_before);
 
   /* Handles may be closed in any order, and all memory comes back. */
   EXPECT(vitrine_task_open(backbone, bytes, size, &task) == VITRINE_DONE);
