@@ -1,6 +1,8 @@
 # embed.cmake: the C interface (embed/vitrine.h) as libvitrine_c.a and libvitrine_c.so. The latter needs nothing but itself
 # and the libraries that it is linked with; no name of it is visible but those of vitrine.h.
 file(GLOB embed_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/embed/*.cpp)
+# Of which each form has its own.
+list(FILTER embed_sources EXCLUDE REGEX "/arena_(new|shared)\\.cpp$")
 add_library(vitrine_c_objects OBJECT ${embed_sources})
 target_compile_definitions(vitrine_c_objects PRIVATE VITRINE_VERSION="${PROJECT_VERSION}")
 set_target_properties(vitrine_c_objects PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden
@@ -11,13 +13,13 @@ if(VITRINE_WERROR)
   target_compile_options(vitrine_c_objects PRIVATE -Werror)
 endif()
 
-add_library(vitrine_c STATIC $<TARGET_OBJECTS:vitrine_c_objects>)
+add_library(vitrine_c STATIC $<TARGET_OBJECTS:vitrine_c_objects> ${CMAKE_CURRENT_SOURCE_DIR}/embed/arena_new.cpp)
 add_library(Vitrine::vitrine_c ALIAS vitrine_c)
 target_link_libraries(vitrine_c PUBLIC vitrine vitrine_builtin)
 target_include_directories(vitrine_c INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/embed>
                            $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
-add_library(vitrine_c_shared SHARED $<TARGET_OBJECTS:vitrine_c_objects>)
+add_library(vitrine_c_shared SHARED $<TARGET_OBJECTS:vitrine_c_objects> ${CMAKE_CURRENT_SOURCE_DIR}/embed/arena_shared.cpp)
 set_target_properties(vitrine_c_shared PROPERTIES OUTPUT_NAME vitrine_c SOVERSION 1 VERSION ${PROJECT_VERSION})
 target_link_libraries(vitrine_c_shared PRIVATE vitrine vitrine_builtin)
 target_link_options(vitrine_c_shared PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/embed/vitrine.map

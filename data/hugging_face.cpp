@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "data/preprocess.h"
 #include "engine/check.h"
@@ -154,12 +155,13 @@ class Config {
 
   // What would change pixels in a way that nobody here knows is not passed over.
   void check_keys() const {
-    static const std::set<std::string> known{"size",       "do_resize",  "resample",         "do_center_crop",
-                                             "crop_size",  "do_rescale", "rescale_factor",   "do_normalize",
-                                             "image_mean", "image_std",  "default_to_square"};
+    constexpr std::array<std::string_view, 11> known{
+        "size",           "do_resize",    "resample",   "do_center_crop", "crop_size",        "do_rescale",
+        "rescale_factor", "do_normalize", "image_mean", "image_std",      "default_to_square"};
     for (const auto& [key, value] : object_.items())
-      check(known.contains(key) || is_remark(key) || value.is_null() || value == false, who_, "unknown key ",
-            quote(key));
+      check(
+          std::ranges::find(known, key) != known.end() || is_remark(key) || value.is_null() || value == false,
+          who_, "unknown key ", quote(key));
   }
 
  private:

@@ -7,8 +7,9 @@ using namespace vitrine;
 
 int vitrine_backbone_open_builtin(vitrine_library* library, const char* name,
                                   const vitrine_backbone_options* options, vitrine_backbone** backbone) {
-  const std::string which = name == nullptr ? "" : name;
-  return embed::open_backbone(library, options, backbone, which, [&] {
+  if (name == nullptr) name = "";
+  return embed::open_backbone(library, options, backbone, name, [&] {
+    const std::string which = name;
     check(which == "builtin" || which == "builtin-swin",
           "vitrine_backbone_open_builtin: expected builtin or builtin-swin, got '", which, "'");
     const auto bytes = which == "builtin" ? builtin_vit() : builtin_swin();

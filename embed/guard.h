@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
 #include <string_view>
 
+#include "embed/arena.h"
 #include "embed/vitrine.h"
 #include "engine/check.h"
 #include "engine/parallel.h"
@@ -44,14 +46,13 @@ class Threads {
   int before_;
 };
 
-// Calls `body` with that many threads. A handle that is none has nobody to say so.
+// Calls `body` with that many threads: what it throws becomes a status, and what the message says.
 template <class Handle, class Body>
-int guarded(Handle* handle, Body body) noexcept {
-  if (handle == nullptr) return VITRINE_INPUT;
-  Message& message = handle->message;
+int guarded_in_arena(Handle& handle, Body body) noexcept {
+  Message& message = handle.message;
   message.clear();
   try {
-    const Threads threads(handle->threads());
+    const Threads threads(handle.threads());
     body();
     return VITRINE_DONE;
   } catch (const Error& e) {
@@ -69,8 +70,32 @@ int guarded(Handle* handle, Body body) noexcept {
   }
 }
 
+// An arena's reason goes before what came of it, and asks nobody for memory.
+inline int say_refused(Message& message, const ArenaUse& arena) {
+  std::array<char, 160> words;
+  std::snprintf(words.data(), words.size(),
+                "memory: the arena of %zu bytes, of which %zu are in use, has no place for %zu more",
+                arena.size, arena.now, arena.refused);
+  message.say(words.data());
+  return VITRINE_RESOURCES;
+}
+
+// Calls `body` with the handle's arena and number of threads. A handle that is none has nobody to say so.
+template <class Handle, class Body>
+int guarded(Handle* handle, Body body) noexcept {
+  if (handle == nullptr) return VITRINE_INPUT;
+  Arena* const arena = handle->arena();
+  const InArena inside(arena);
+  const size_t refusals = arena == nullptr ? 0 : arena->use().refusals;
+  const int status = guarded_in_arena(*handle, body);
+  if (status == VITRINE_DONE || arena == nullptr || arena->use().refusals == refusals) return status;
+  return say_refused(handle->message, arena->use());
+}
+
 template <class Handle>
 void close_handle(Handle* handle) {
+  if (handle == nullptr) return;
+  const InArena inside(handle->arena());
   const std::unique_ptr<Handle> closed(handle);
 }
 

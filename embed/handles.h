@@ -1,7 +1,6 @@
 // handles.h: what is behind the handles of vitrine.h. Each keeps what it was made of.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,8 +13,13 @@ namespace vitrine::embed {
 
 struct Library {
   Memory memory;
-  int threads = 1;
+  vitrine_settings settings{};
+  Arena* arena = nullptr;  // of the host's, from which all is taken; null: none
+  int threads() const { return settings.threads; }
 };
+
+// What vitrine_open does, in an arena or in none.
+int open_library(unsigned abi, const vitrine_settings* settings, Arena* arena, vitrine_library** library);
 
 // Of one backbone; tasks and tunings share it.
 struct Glass {
@@ -31,22 +35,26 @@ Tensor images_of(const vitrine_picture* pictures, size_t count, const Preprocess
 // Softmax of the rows of logits (B, C).
 void give_probabilities(const Tensor& logits, float* probabilities, size_t room);
 
-// All ways to open a backbone: `open` gives the tensors, which `source` names in messages.
-int open_backbone(vitrine_library* library, const vitrine_backbone_options* given, vitrine_backbone** out,
-                  const std::string& source, const std::function<TensorFile()>& open);
+// A backbone of these tensors, which `source` names in messages.
+std::unique_ptr<vitrine_backbone> make_backbone(const std::shared_ptr<const Library>& library,
+                                                const vitrine_backbone_options* given,
+                                                const std::string& source, TensorFile tensors);
 
 }  // namespace vitrine::embed
 
 struct vitrine_library {
+  vitrine::embed::Arena* in = nullptr;
   std::shared_ptr<vitrine::embed::Library> library;  // null if opening failed
   vitrine::embed::Message message;
-  int threads() const { return library ? library->threads : 1; }
+  int threads() const { return library ? library->threads() : 1; }
+  vitrine::embed::Arena* arena() const { return in; }
 };
 
 struct vitrine_backbone {
   std::shared_ptr<const vitrine::embed::Glass> glass;
   vitrine::embed::Message message;
-  int threads() const { return glass->library->threads; }
+  int threads() const { return glass->library->threads(); }
+  vitrine::embed::Arena* arena() const { return glass->library->arena; }
 };
 
 struct vitrine_task {
@@ -57,7 +65,8 @@ struct vitrine_task {
   vitrine::Preprocess preprocess;
   std::string method;
   vitrine::embed::Message message;
-  int threads() const { return glass->library->threads; }
+  int threads() const { return glass->library->threads(); }
+  vitrine::embed::Arena* arena() const { return glass->library->arena; }
 };
 
 struct vitrine_tuning {
@@ -72,5 +81,22 @@ struct vitrine_tuning {
   double learning_rate;
   int64_t all_steps, warmup;
   vitrine::embed::Message message;
-  int threads() const { return glass->library->threads; }
+  int threads() const { return glass->library->threads(); }
+  vitrine::embed::Arena* arena() const { return glass->library->arena; }
 };
+
+namespace vitrine::embed {
+
+// All ways to open a backbone: `open` gives the tensors. Behind the guard, for it may take memory.
+template <class Open>
+int open_backbone(vitrine_library* library, const vitrine_backbone_options* given, vitrine_backbone** out,
+                  const char* source, Open open) noexcept {
+  return guarded(library, [&] {
+    check(out != nullptr, "vitrine_backbone_open: expected a place for the backbone, got NULL");
+    *out = nullptr;
+    check(library->library != nullptr, "vitrine_backbone_open: the library was not opened");
+    *out = make_backbone(library->library, given, source, open()).release();
+  });
+}
+
+}  // namespace vitrine::embed

@@ -11,7 +11,15 @@ using namespace vitrine::embed;
 
 namespace {
 
-HostAllocator allocator_of(const vitrine_settings& s) {
+constexpr size_t tensor_alignment = 64;
+
+HostAllocator allocator_of(const vitrine_settings& s, Arena* arena) {
+  if (arena != nullptr) {
+    check(s.allocate == nullptr && s.release == nullptr,
+          "vitrine_settings: tensors come from the arena or from allocate, not from both");
+    return {[arena](size_t bytes) { return arena->take(bytes, tensor_alignment); },
+            [arena](void* block, size_t) { arena->give_back(block); }};
+  }
   check((s.allocate == nullptr) == (s.release == nullptr),
         "vitrine_settings: allocate and release go together");
   if (s.allocate == nullptr) return {};
@@ -19,13 +27,17 @@ HostAllocator allocator_of(const vitrine_settings& s) {
           [s](void* block, size_t bytes) { s.release(s.host, block, bytes); }};
 }
 
-Library library_of(unsigned abi, const vitrine_settings* given) {
+Library library_of(unsigned abi, const vitrine_settings* given, Arena* arena) {
   check(abi == VITRINE_ABI, "vitrine_open: the host was built with ABI ", abi, ", this library with ",
         VITRINE_ABI);
-  const vitrine_settings settings = struct_of(given, "vitrine_settings");
+  vitrine_settings settings = struct_of(given, "vitrine_settings");
   check(settings.threads >= 0 && settings.threads <= 1024,
         "vitrine_settings: expected 0 to 1024 threads, got ", settings.threads);
-  return {Memory::counted(settings.memory_limit, allocator_of(settings)), std::max(settings.threads, 1)};
+  check(arena == nullptr || settings.threads <= 1,
+        "vitrine_settings: the threads of OpenMP take memory that is in no arena; expected one thread, got ",
+        settings.threads);
+  settings.threads = std::max(settings.threads, 1);
+  return {Memory::counted(settings.memory_limit, allocator_of(settings, arena)), settings, arena};
 }
 
 Precision precision_of(int bits) {
@@ -44,46 +56,48 @@ Precision precision_of(int bits) {
 
 }  // namespace
 
-int vitrine::embed::open_backbone(vitrine_library* library, const vitrine_backbone_options* given,
-                                  vitrine_backbone** out, const std::string& source,
-                                  const std::function<TensorFile()>& open) {
-  return guarded(library, [&] {
-    check(out != nullptr, "vitrine_backbone_open: expected a place for the backbone, got NULL");
-    *out = nullptr;
-    check(library->library != nullptr, "vitrine_backbone_open: the library was not opened");
-    const vitrine_backbone_options o = struct_of(given, "vitrine_backbone_options");
-    check(o.heads >= 0 && o.image_size >= 0, "vitrine_backbone_options: expected no negative numbers");
-    auto glass = std::make_shared<Glass>();
-    glass->library = library->library;
-    const Pretrained opened = make_pretrained(open(), source,
-                                              {.heads = o.heads,
-                                               .config = o.family == nullptr ? "" : o.family,
-                                               .pictures = o.pictures == nullptr ? "" : o.pictures,
-                                               .image_size = o.image_size},
-                                              library->library->memory);
-    glass->backbone = with_identity(
-        with_precision(counted_in(glass->library->memory, opened.backbone), precision_of(o.packed_bits)));
-    glass->preprocess = preprocess_of(glass->backbone, o.image_size);
-    glass->description = describe(glass->backbone.config);
-    auto made = std::make_unique<vitrine_backbone>();
-    made->glass = std::move(glass);
-    *out = made.release();
-  });
+std::unique_ptr<vitrine_backbone> vitrine::embed::make_backbone(const std::shared_ptr<const Library>& library,
+                                                                const vitrine_backbone_options* given,
+                                                                const std::string& source,
+                                                                TensorFile tensors) {
+  const vitrine_backbone_options o = struct_of(given, "vitrine_backbone_options");
+  check(o.heads >= 0 && o.image_size >= 0, "vitrine_backbone_options: expected no negative numbers");
+  auto glass = std::make_shared<Glass>();
+  glass->library = library;
+  const Pretrained opened = make_pretrained(std::move(tensors), source,
+                                            {.heads = o.heads,
+                                             .config = o.family == nullptr ? "" : o.family,
+                                             .pictures = o.pictures == nullptr ? "" : o.pictures,
+                                             .image_size = o.image_size},
+                                            library->memory);
+  glass->backbone = with_identity(
+      with_precision(counted_in(library->memory, opened.backbone), precision_of(o.packed_bits)));
+  glass->preprocess = preprocess_of(glass->backbone, o.image_size);
+  glass->description = describe(glass->backbone.config);
+  auto made = std::make_unique<vitrine_backbone>();
+  made->glass = std::move(glass);
+  return made;
 }
 
 const char* vitrine_version(void) { return VITRINE_VERSION; }
 unsigned vitrine_abi(void) { return VITRINE_ABI; }
 
-int vitrine_open(unsigned abi, const vitrine_settings* settings, vitrine_library** library) {
-  if (library == nullptr) return VITRINE_INPUT;
+int vitrine::embed::open_library(unsigned abi, const vitrine_settings* settings, Arena* arena,
+                                 vitrine_library** library) {
+  const InArena inside(arena);
   try {
     *library = std::make_unique<vitrine_library>().release();
   } catch (const std::bad_alloc&) {
     *library = nullptr;
     return VITRINE_RESOURCES;
   }
+  (*library)->in = arena;
   return guarded(*library,
-                 [&] { (*library)->library = std::make_shared<Library>(library_of(abi, settings)); });
+                 [&] { (*library)->library = std::make_shared<Library>(library_of(abi, settings, arena)); });
+}
+
+int vitrine_open(unsigned abi, const vitrine_settings* settings, vitrine_library** library) {
+  return library == nullptr ? int{VITRINE_INPUT} : open_library(abi, settings, nullptr, library);
 }
 
 void vitrine_close(vitrine_library* library) { close_handle(library); }
@@ -96,7 +110,13 @@ int vitrine_memory(vitrine_library* library, vitrine_memory_use* use) {
   return guarded(library, [&] {
     check(library->library != nullptr, "vitrine_memory: the library was not opened");
     const MemoryStatistics statistics = library->library->memory.statistics();
-    give_struct({.size = 0, .now = statistics.current, .most = statistics.peak}, use, "vitrine_memory_use");
+    const ArenaUse arena = library->in == nullptr ? ArenaUse{} : library->in->use();
+    give_struct({.size = 0,
+                 .now = statistics.current,
+                 .most = statistics.peak,
+                 .arena_now = arena.now,
+                 .arena_most = arena.most},
+                use, "vitrine_memory_use");
     library->library->memory.reset_peak();
   });
 }
@@ -122,7 +142,11 @@ int vitrine_backbone_open_reader(vitrine_library* library,
     constexpr uint64_t piece = 1 << 20;
     for (uint64_t at = 0; at < size; at += piece) {
       const auto count = static_cast<size_t>(std::min(piece, size - at));
-      if (read(host, at, bytes.get() + at, count) != 0)
+      const int failed = [&] {
+        const InArena outside(nullptr);  // what the host's function takes is the host's own
+        return read(host, at, bytes.get() + at, count);
+      }();
+      if (failed != 0)
         fail(Fault::output, "vitrine_backbone_open_reader: the host could not read ", count, " bytes from ",
              at, " on");
     }
@@ -132,11 +156,11 @@ int vitrine_backbone_open_reader(vitrine_library* library,
 
 int vitrine_backbone_open_file(vitrine_library* library, const char* path,
                                const vitrine_backbone_options* options, vitrine_backbone** backbone) {
-  const std::string name = path == nullptr ? "" : path;
-  return open_backbone(library, options, backbone, name, [&]() -> TensorFile {
-    check(!name.empty(), "vitrine_backbone_open_file: expected a path");
+  if (path == nullptr) path = "";
+  return open_backbone(library, options, backbone, path, [&]() -> TensorFile {
+    check(*path != 0, "vitrine_backbone_open_file: expected a path");
 #ifdef VITRINE_FILES
-    return load_tensors(name);
+    return load_tensors(path);
 #else
     fail(Fault::input, "vitrine_backbone_open_file: this build reads no files");
 #endif

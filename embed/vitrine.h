@@ -72,9 +72,34 @@ VITRINE_API const char* vitrine_message(const vitrine_library* library);
 typedef struct vitrine_memory_use {
   size_t size;
   size_t now, most; /* bytes of tensors alive at once; files and blocks that are used in place do not count */
+  size_t arena_now,
+      arena_most; /* of a library in an arena: the bytes that are in use of it, and the smallest arena in
+                                   which all calls since it was opened would have gone the same way */
 } vitrine_memory_use;
 /* `most` begins anew. */
 VITRINE_API int vitrine_memory(vitrine_library* library, vitrine_memory_use* use);
+
+/* --- a fixed arena --------------------------------------------------------------------------------------------------------- */
+
+/* As vitrine_open, and from then on everything that calls on the library and its handles need lies in these `bytes` at
+ * `arena`, aligned to 64: tensors, handles, names and lists. Nothing else is ever allocated by a call that succeeds (one
+ * that fails throws inside, and the C++ runtime takes some bytes for that). If there is no place a call is refused, with
+ * VITRINE_RESOURCES, and nothing has changed. The host has the arena back when all handles are closed. `settings` may
+ * hold neither allocate nor more than one thread. If there is no place for even the library, *library is NULL.
+ *
+ * For that a program that calls this gets an operator new of Vitrine's, which takes from the heap outside of such calls. The
+ * shared library cannot do so and refuses: link the static one. */
+VITRINE_API int vitrine_open_in_arena(unsigned abi, const vitrine_settings* settings, void* arena,
+                                      size_t bytes, vitrine_library** library);
+
+/* The exact size of the arena in which the calls that a host makes succeed: of one byte less one of them is refused.
+ * `calls` gets a library, with the settings of `library`, makes these calls, closes what it has opened but that library, and
+ * returns 0, or the status of a call that failed. It is run once for every doubling of the memory until it succeeds, so it
+ * should begin anew each time; what is planned is what it does: the backbone, method, prompts, pictures of a call. From its
+ * second step on a tuning finds the arena as the step before found it, so that three steps tell of any number.
+ * It holds for one build on one kind of processor. `library` is none in an arena. */
+VITRINE_API int vitrine_plan(vitrine_library* library, int (*calls)(void* host, vitrine_library* library),
+                             void* host, size_t* bytes);
 
 /* --- backbone: the pretrained net ----------------------------------------------------------------------------------------- */
 

@@ -119,16 +119,16 @@ bool has(const Sources& names, std::string_view beginning) {
 }
 
 // timm's Swins merge patches at the beginning of a stage, their authors' at the end of the one before.
-const Dialect* swin_of(const Dialect* dialect, const Sources& names) {
-  if (dialect->name != "swin") return dialect;
+Dialect swin_of(Dialect dialect, const Sources& names) {
+  if (dialect.name != "swin") return dialect;
   int64_t stages = 0;
   while (has(names, text("layers.", stages, ".blocks.0."))) ++stages;
   const bool at_the_end = has(names, "layers.0.downsample.");
   const bool first =
       names.contains("head.fc.weight") || (!at_the_end && stages > 1 && has(names, "layers.1.downsample."));
   if (!first) return dialect;
-  for (const Dialect& other : dialects())
-    if (other.name == "timm-swin") return &other;
+  for (Dialect& other : dialects())
+    if (other.name == "timm-swin") dialect = std::move(other);
   return dialect;
 }
 
@@ -357,9 +357,10 @@ void check_complete(const Checkpoint& checkpoint, const Naming& naming, const So
 // Whether any name has the sign of a dialect, wherever it stands; without a copy of them all.
 bool may_be_checkpoint(const TensorFile& file) {
   constexpr std::string_view rolled = "Transformer/encoderblock/";  // unrolled it has the sign of Google's
+  const std::vector<Dialect> all = dialects();
   const auto sign_in = [&](const std::string& name) {
     if (name.find(rolled) != std::string::npos) return true;
-    return std::ranges::any_of(dialects(), [&](const Dialect& dialect) {
+    return std::ranges::any_of(all, [&](const Dialect& dialect) {
       return std::ranges::any_of(
           dialect.signs, [&](const std::string& sign) { return name.find(sign) != std::string::npos; });
     });
@@ -376,7 +377,7 @@ bool is_checkpoint(const TensorFile& file) {
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
   if (!may_be_checkpoint(file)) return false;
   TensorFile copy = file;  // of handles
-  return dialect_of(unrolled(unwrapped(copy, who), who), who).dialect != nullptr;
+  return dialect_of(unrolled(unwrapped(copy, who), who), who).dialect.has_value();
 }
 
 Checkpoint canonical_form(TensorFile file, const Facts& given) {
@@ -392,10 +393,10 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
   }
   Sources all = unrolled(unwrapped(file, who), who);
   Spoken spoken = dialect_of(all, who);
-  check(spoken.dialect != nullptr, who,
+  check(spoken.dialect.has_value(), who,
         ": holds no ViT or Swin whose names are known; docs/checkpoints.md lists them");
   Sources names = seen_from(spoken, std::move(all), out.left_out, who);
-  spoken.dialect = swin_of(spoken.dialect, names);
+  spoken.dialect = swin_of(std::move(*spoken.dialect), names);
   const Naming& naming = spoken.dialect->naming;
   Renamed renamed = rename(naming, names, spoken.prefix, who);
   leave_out_needless(renamed, names, spoken.prefix);

@@ -49,14 +49,11 @@ void add_heads_beside(Naming& naming) {
   }
 }
 
-std::span<const Dialect> dialects() {
-  static const std::vector<Dialect> all = [] {
-    std::vector<Dialect> list = swin_dialects();
-    for (Dialect& dialect : vit_dialects()) list.push_back(std::move(dialect));
-    for (Dialect& dialect : list) add_heads_beside(dialect.naming);
-    return list;
-  }();
-  return all;
+std::vector<Dialect> dialects() {
+  std::vector<Dialect> list = swin_dialects();
+  for (Dialect& dialect : vit_dialects()) list.push_back(std::move(dialect));
+  for (Dialect& dialect : list) add_heads_beside(dialect.naming);
+  return list;
 }
 
 bool is_optimizer_state(std::string_view name) {
@@ -83,8 +80,8 @@ Spoken dialect_of(const Sources& names, const std::string& who) {
     const auto best = std::find_if(prefixes.begin(), prefixes.end(),
                                    [](const std::string& prefix) { return has_one_of(taken, prefix); });
     // The tower for text may have another dialect, and stand at the front of its names.
-    if (best == prefixes.end() && found.dialect != nullptr) continue;
-    found = {&dialect, best == prefixes.end() ? *prefixes.begin() : *best, {}};
+    if (best == prefixes.end() && found.dialect) continue;
+    found = {dialect, best == prefixes.end() ? *prefixes.begin() : *best, {}};
     for (const std::string& prefix : prefixes)
       if (prefix != found.prefix && !prefix.empty()) found.others.push_back(prefix);
     several.clear();

@@ -4,7 +4,6 @@
 
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -33,8 +32,9 @@ struct Dialect {
   Facts facts;  // true of every file that speaks it
 };
 
-// All that there are; the first whose sign a file has is its own.
-std::span<const Dialect> dialects();
+// All that there are; the first whose sign a file has is its own. Made anew for each call: a table that stayed would lie in
+// the memory of whichever host asked first.
+std::vector<Dialect> dialects();
 
 // All that `more` knows goes before what is there.
 void overlay(Facts& facts, const Facts& more);
@@ -49,7 +49,7 @@ std::vector<Dialect> swin_dialects();
 
 // The dialect of a file and the prefix that the names of its backbone have in common.
 struct Spoken {
-  const Dialect* dialect = nullptr;  // null: none that is known
+  std::optional<Dialect> dialect;  // none: none that is known
   std::string prefix;
   std::vector<std::string> others;  // prefixes of further backbones in the file, which are left out
 };

@@ -63,12 +63,13 @@ bool jax(const TransformerConfig& config) {
 }
 bool any(const TransformerConfig&) { return true; }
 
-const std::vector<Family>& families() {
+// Made anew for each call (dialects.h).
+std::vector<Family> families() {
   const auto erf = Gelu::erf, quick = Gelu::quick, tanh = Gelu::tanh;
   const auto bicubic = PositionFilter::bicubic, offset = PositionFilter::bicubic_offset;
   const std::vector<const char*> timm{"timm"}, google{"google"}, transformers{"hugging-face"},
       swins{"swin", "timm-swin", "torchvision-swin", "hugging-face-swin"};
-  static const std::vector<Family> all{
+  return {
       {"augreg",
        {"timm", "google"},
        without_distillation,
@@ -110,12 +111,12 @@ const std::vector<Family>& families() {
        plain,
        {.epsilon = 1e-6, .gelu = erf, .preprocess = "torchvision-vit"}},
   };
-  return all;
 }
 
-const Family& family_named(const std::string& name) {
+Family family_named(const std::string& name) {
+  const std::vector<Family> all = families();
   std::vector<std::string_view> known;
-  for (const Family& family : families()) {
+  for (const Family& family : all) {
     if (name == family.name) return family;
     known.emplace_back(family.name);
   }

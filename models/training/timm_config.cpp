@@ -1,7 +1,7 @@
 // timm_config.cpp: what the config.json of timm's repositories on a hub tells of a ViT or a Swin.
 #include <algorithm>
 #include <array>
-#include <set>
+#include <string_view>
 
 #include "data/preprocess.h"
 #include "models/training/hub_fields.h"
@@ -202,7 +202,7 @@ void claim_pooling(HubConfig& out, const json& value, const std::string& who) {
 void read_arguments(HubConfig& out, const json& arguments, bool swin, const std::string& who) {
   check(arguments.is_object(), who, ": model_args: expected an object");
   // These change nothing when pictures are recognised, or are seen in the weights' names and shapes.
-  static const std::set<std::string> needless{
+  constexpr std::array<std::string_view, 13> needless{
       "drop_rate",       "pos_drop_rate",  "patch_drop_rate", "proj_drop_rate",   "attn_drop_rate",
       "drop_path_rate",  "weight_init",    "fix_init",        "dynamic_img_size", "dynamic_img_pad",
       "strict_img_size", "no_embed_class", "fc_norm"};
@@ -256,7 +256,7 @@ void read_arguments(HubConfig& out, const json& arguments, bool swin, const std:
       return true;
     };
     // Without its head a net may be made, whatever the file has.
-    if (needless.contains(key) || (key == "num_classes" && value == 0)) continue;
+    if (std::ranges::find(needless, key) != needless.end() || (key == "num_classes" && value == 0)) continue;
     if (key == "num_classes")
       claim("classes", value);
     else if (key == "embed_dim")
