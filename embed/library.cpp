@@ -12,6 +12,7 @@ using namespace vitrine::embed;
 namespace {
 
 constexpr size_t tensor_alignment = 64;
+constexpr const char* storage = "the host's storage";
 
 HostAllocator allocator_of(const vitrine_settings& s, Arena* arena) {
   if (arena != nullptr) {
@@ -72,6 +73,7 @@ std::unique_ptr<vitrine_backbone> vitrine::embed::make_backbone(const std::share
                                             library->memory);
   glass->backbone = with_identity(
       with_precision(counted_in(library->memory, opened.backbone), precision_of(o.packed_bits)));
+  if (o.packed_bytes != 0) glass->backbone = with_budget(glass->backbone, o.packed_bytes);
   glass->preprocess = preprocess_of(glass->backbone, o.image_size);
   glass->description = describe(glass->backbone.config);
   auto made = std::make_unique<vitrine_backbone>();
@@ -136,21 +138,25 @@ int vitrine_backbone_open_reader(vitrine_library* library,
                                  int (*read)(void* host, uint64_t offset, void* to, size_t count), void* host,
                                  uint64_t size, const vitrine_backbone_options* options,
                                  vitrine_backbone** backbone) {
-  return open_backbone(library, options, backbone, "the host's storage", [&] {
+  return open_backbone(library, options, backbone, storage, [&] {
     check(read != nullptr, "vitrine_backbone_open_reader: expected a function, got NULL");
-    const std::shared_ptr<std::byte> bytes = library->library->memory.allocate(size);
-    constexpr uint64_t piece = 1 << 20;
-    for (uint64_t at = 0; at < size; at += piece) {
-      const auto count = static_cast<size_t>(std::min(piece, size - at));
+    const auto fetch = [read, host](uint64_t offset, std::span<std::byte> to) {
       const int failed = [&] {
         const InArena outside(nullptr);  // what the host's function takes is the host's own
-        return read(host, at, bytes.get() + at, count);
+        return read(host, offset, to.data(), to.size());
       }();
       if (failed != 0)
-        fail(Fault::output, "vitrine_backbone_open_reader: the host could not read ", count, " bytes from ",
-             at, " on");
-    }
-    return read_tensors({bytes.get(), static_cast<size_t>(size)}, bytes, "the host's storage");
+        fail(Fault::output, "vitrine_backbone_open_reader: the host could not read ", to.size(),
+             " bytes from ", offset, " on");
+    };
+    const Memory& memory = library->library->memory;
+    const vitrine_backbone_options o = struct_of(options, "vitrine_backbone_options");
+    if (o.packed_bytes != 0) return read_safetensors(size, fetch, storage, memory);
+    const std::shared_ptr<std::byte> bytes = memory.allocate(size);
+    constexpr uint64_t piece = 1 << 20;
+    for (uint64_t at = 0; at < size; at += piece)
+      fetch(at, {bytes.get() + at, static_cast<size_t>(std::min(piece, size - at))});
+    return read_tensors({bytes.get(), static_cast<size_t>(size)}, bytes, storage);
   });
 }
 

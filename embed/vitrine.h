@@ -113,6 +113,9 @@ typedef struct vitrine_backbone_options {
   const char*
       pictures;    /* how its pictures were prepared, if nothing tells: "deit", "google-vit", ...; NULL */
   int packed_bits; /* of the weights that products use: 32 (also 0), 16 (bf16) or 8 (int8): less memory */
+  /* Bytes of packed weights that may stay; the others are made again from the backbone's bytes whenever they are needed,
+   * which takes time and changes no result. 0: all stay; 1: none does. */
+  size_t packed_bytes;
 } vitrine_backbone_options;
 
 /* From the bytes of a checkpoint: safetensors, or with files in the build PyTorch's and numpy's (docs/checkpoints.md).
@@ -120,7 +123,9 @@ typedef struct vitrine_backbone_options {
 VITRINE_API int vitrine_backbone_open(vitrine_library* library, const void* bytes, size_t size,
                                       const vitrine_backbone_options* options, vitrine_backbone** backbone);
 /* From storage that the host reads: `read` puts `count` bytes from `offset` on into `to` and returns 0. It is
- * called for one range after the other, until `size` bytes were read, which the library keeps. */
+ * called for one range after the other, until `size` bytes were read, which the library keeps. With packed_bytes in the options
+ * it keeps none of them: the storage, of safetensors, is read again whenever weights are needed, by any call of any handle
+ * made of this backbone. So a net may be larger than the memory. */
 VITRINE_API int vitrine_backbone_open_reader(vitrine_library* library,
                                              int (*read)(void* host, uint64_t offset, void* to, size_t count),
                                              void* host, uint64_t size,

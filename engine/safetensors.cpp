@@ -289,6 +289,22 @@ void check_layout(const std::map<std::string, Entry>& entries, size_t data_size,
         data_size);
 }
 
+void check_size(uint64_t size, const std::string& file) {
+  check(size >= 8, "safetensors: '", file, "': expected at least 8 bytes, got ", size);
+}
+
+// What the first bytes of a file of so many say.
+uint64_t header_size_of(std::span<const std::byte, 8> first, uint64_t size, const std::string& file,
+                        size_t limit) {
+  uint64_t header = 0;
+  std::memcpy(&header, first.data(), 8);
+  check(header <= limit, "safetensors: '", file, "': expected a header of at most ", limit,
+        " bytes, got a length of ", header, header > size - 8 ? ": not a safetensors file" : "");
+  check(header <= size - 8, "safetensors: '", file, "': expected a header of ", header,
+        " bytes, got a file of ", size);
+  return header;
+}
+
 // The beginning of a file, up to its data, and the tensors whose data follows in this order.
 struct Layout {
   std::vector<std::byte> beginning;
@@ -366,14 +382,8 @@ const Tensor& TensorFile::at(const std::string& tensor) const {
 
 TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                             const std::string& name, size_t header_limit, const SetAside& set_aside) {
-  check(bytes.size() >= 8, "safetensors: '", name, "': expected at least 8 bytes, got ", bytes.size());
-  uint64_t header_size = 0;
-  std::memcpy(&header_size, bytes.data(), 8);
-  check(header_size <= header_limit, "safetensors: '", name, "': expected a header of at most ", header_limit,
-        " bytes, got a length of ", header_size,
-        header_size > bytes.size() - 8 ? ": not a safetensors file" : "");
-  check(header_size <= bytes.size() - 8, "safetensors: '", name, "': expected a header of ", header_size,
-        " bytes, got a file of ", bytes.size());
+  check_size(bytes.size(), name);
+  const uint64_t header_size = header_size_of(bytes.first<8>(), bytes.size(), name, header_limit);
   const auto json = bytes.subspan(8, static_cast<size_t>(header_size));
   const auto data = bytes.subspan(8 + static_cast<size_t>(header_size));
 
@@ -398,6 +408,39 @@ TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<co
     } else {
       file.unreadable.emplace_hint(file.unreadable.end(), tensor, std::move(reason));
     }
+  }
+  return file;
+}
+
+TensorFile read_safetensors(uint64_t size, const ReadStorage& read, const std::string& name,
+                            const Memory& memory) {
+  check_size(size, name);
+  std::array<std::byte, 8> beginning{};
+  read(0, beginning);
+  const uint64_t header_size = header_size_of(beginning, size, name, safetensors_header_limit);
+  std::string json(static_cast<size_t>(header_size), '\0');
+  read(8, std::as_writable_bytes(std::span(json)));
+
+  Allowance allowance(static_cast<size_t>(size), text("safetensors: '", name, "'"));
+  Header header = parse_header(json, name, allowance);
+  check_layout(header.entries, static_cast<size_t>(size - 8 - header_size), name);
+  TensorFile file;
+  file.metadata = std::move(header.metadata);
+  file.name = name;
+  for (const auto& [tensor, entry] : header.entries) {
+    const auto dtype =
+        std::ranges::find(dtype_names, entry.dtype, [](const auto& pair) { return pair.first; });
+    if (dtype == std::end(dtype_names) || entry.extents.size() > Shape::max_rank) {
+      file.unreadable[tensor] = text("storage that is read piece by piece cannot hold ", entry.dtype, " of ",
+                                     entry.extents.size(), " extents");
+      continue;
+    }
+    const uint64_t begin = 8 + header_size + entry.offsets[0];
+    file.tensors.emplace(
+        tensor,
+        Tensor::fetched(
+            Shape(entry.extents), dtype->second,
+            [read, begin](size_t offset, std::span<std::byte> to) { read(begin + offset, to); }, memory));
   }
   return file;
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -44,6 +45,13 @@ constexpr size_t safetensors_header_limit = 100'000'000;
 TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                             const std::string& name, size_t header_limit = safetensors_header_limit,
                             const SetAside& set_aside = {});
+
+// The same of a file that is read piece by piece and stays where it is: `read` puts bytes from `offset` on into `to`. The
+// header is read at once, a tensor's data whenever it is needed (Tensor::fetched, in `memory`). Tensors of BOOL, I16, U16 and
+// U32 are unreadable here. What `read` throws is passed on.
+using ReadStorage = std::function<void(uint64_t offset, std::span<std::byte> to)>;
+TensorFile read_safetensors(uint64_t size, const ReadStorage& read, const std::string& name,
+                            const Memory& memory = {});
 
 // The file's bytes. Equal content gives equal bytes: tensors stand by element size, largest first, then by
 // name; metadata by key; the header is padded with spaces so that all data is aligned. Throws Fault::input

@@ -9,6 +9,7 @@
 
 #include "engine/check.h"
 #include "engine/device.h"
+#include "engine/form_budget.h"
 #include "engine/gpu/run.h"
 #include "engine/parallel.h"
 
@@ -19,7 +20,8 @@ struct Tensor::Block {
   size_t size = 0;
   Memory memory;
   bool sealed = false;
-  // Of bytes that lie where no such element may: those bytes again, where it may.
+  Fetch fetch;  // if there are no `bytes`
+  // Of bytes that lie where no such element may, or that are fetched: those bytes again, where they are wanted.
   bool misaligned = false;
   std::once_flag copying;
   std::shared_ptr<const std::byte> copy;
@@ -27,8 +29,18 @@ struct Tensor::Block {
   Precision precision = Precision::f32;
   bool one_form = false;
   SetAside set_aside;
-  std::mutex mutex;                                                   // guards `forms`
-  std::map<std::tuple<int, size_t, int64_t, int64_t>, Tensor> forms;  // (kind, offset, rows, numel)
+  std::shared_ptr<FormBudget> budget;
+  std::mutex mutex;                                       // guards `forms`
+  using Key = std::tuple<int, size_t, int64_t, int64_t>;  // (kind, offset, rows, numel)
+  std::map<Key, Tensor> forms;
+
+  Block() = default;
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  ~Block() {
+    if (budget != nullptr)
+      for (const auto& [key, form] : forms) budget->give_back(form.bytes());
+  }
 };
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, const Memory& memory) {
@@ -93,13 +105,36 @@ Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
   return out;
 }
 
+Tensor Tensor::fetched(const Shape& shape, DType dtype, Fetch fetch, const Memory& memory) {
+  Tensor out;
+  out.shape_ = shape;
+  out.dtype_ = dtype;
+  out.block_ = std::make_shared<Block>();
+  out.block_->size = out.bytes();
+  out.block_->memory = memory;
+  out.block_->sealed = true;
+  out.block_->fetch = std::move(fetch);
+  return out;
+}
+
+Tensor Tensor::at_hand() const {
+  if (!block_ || !block_->fetch || block_->copied) return *this;
+  Tensor out = empty(shape_, dtype_, memory());
+  block_->fetch(offset_, {const_cast<std::byte*>(out.block_->bytes.get()), out.bytes()});
+  return out.seal();
+}
+
 const std::byte* Tensor::aligned_place() const {
   Block& block = *block_;
-  if (!block.misaligned) return block.bytes.get() + offset_;
+  if (!block.misaligned && !block.fetch) return block.bytes.get() + offset_;
   std::call_once(block.copying, [&block] {
     const std::shared_ptr<std::byte> copy = block.memory.allocate(block.size);
-    std::memcpy(copy.get(), block.bytes.get(), block.size);
-    if (block.set_aside) block.set_aside({block.bytes.get(), block.size});
+    if (block.fetch) {
+      block.fetch(0, {copy.get(), block.size});
+    } else {
+      std::memcpy(copy.get(), block.bytes.get(), block.size);
+      if (block.set_aside) block.set_aside({block.bytes.get(), block.size});
+    }
     block.copy = copy;
     block.copied = true;
   });
@@ -132,9 +167,9 @@ void Tensor::assign(const Tensor& from) {
         ", got ", from.shape_, " ", name_of(from.dtype_));
   const Device *source = from.device(), *target = device();
   if (source == nullptr && target == nullptr) {
-    std::ranges::copy(from.raw(), mutable_raw().begin());
+    std::ranges::copy(from.at_hand().raw(), mutable_raw().begin());
   } else if (source == nullptr) {
-    target->upload(mutable_address(), from.address(), bytes());
+    target->upload(mutable_address(), from.at_hand().address(), bytes());
   } else if (target == nullptr) {
     source->download(mutable_address(), from.address(), bytes());
   } else if (source == target) {
@@ -157,11 +192,13 @@ Tensor Tensor::with_memory(const Memory& memory) const {
   out.block_->sealed = true;
   out.block_->precision = block_->precision;
   out.block_->one_form = block_->one_form;
+  out.block_->budget = block_->budget;
   if (block_->copied) {  // one such copy is enough
     out.block_->bytes = block_->copy;
   } else {
     out.block_->misaligned = block_->misaligned;
     out.block_->set_aside = block_->set_aside;
+    out.block_->fetch = block_->fetch;
   }
   return out;
 }
@@ -185,10 +222,17 @@ Tensor Tensor::with_one_form() const {
 
 bool Tensor::keeps_one_form() const { return block_ && block_->one_form; }
 
+Tensor Tensor::with_budget(std::shared_ptr<FormBudget> budget) const {
+  check(sealed(), "tensor: only a sealed tensor keeps packed forms");
+  Tensor out = with_memory(memory());
+  out.block_->budget = std::move(budget);
+  return out;
+}
+
 std::span<const std::byte> Tensor::raw() const {
   check(defined(), "tensor: undefined");
   check(device() == nullptr, "tensor: ", shape_, " is on a device, expected in main memory");
-  return {block_->bytes.get() + offset_, bytes()};
+  return {block_->fetch ? aligned_place() : block_->bytes.get() + offset_, bytes()};
 }
 
 std::span<std::byte> Tensor::mutable_raw() {
@@ -295,9 +339,10 @@ Tensor Tensor::to(DType dtype) const {
     gpu::move(*this, out);
     return out;
   }
+  const Tensor here = at_hand();
   with_float_type(dtype_, [&](auto from) {
     with_float_type(dtype, [&](auto target) {
-      const auto source = data<decltype(from)>();
+      const auto source = here.data<decltype(from)>();
       const auto result = out.mutable_data<decltype(target)>();
       parallel_for(numel(), 1 << 16, [&](int64_t begin, int64_t end) {
         for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
@@ -321,11 +366,11 @@ bool Tensor::unique() const { return block_ && !block_->sealed && block_.use_cou
 Tensor Tensor::kept_form(int kind, const std::function<Tensor()>& make) const {
   check(sealed(), "tensor: only a sealed tensor keeps packed forms");
   const std::lock_guard lock(block_->mutex);
-  Tensor& form = block_->forms[{kind, offset_, shape_.rank() ? dim(0) : 1, numel()}];
-  if (!form.defined()) {
-    form = make();
-    set_aside();
-  }
+  const Block::Key key{kind, offset_, shape_.rank() ? dim(0) : 1, numel()};
+  if (const auto found = block_->forms.find(key); found != block_->forms.end()) return found->second;
+  const Tensor form = make();
+  set_aside();
+  if (block_->budget == nullptr || block_->budget->take(form.bytes())) block_->forms.emplace(key, form);
   return form;
 }
 
@@ -336,8 +381,8 @@ void Tensor::set_aside() const {
 size_t Tensor::resident_bytes() const {
   if (!block_) return 0;
   const std::lock_guard lock(block_->mutex);
-  const bool in_file = block_->set_aside && !block_->copied;
-  return in_file && !block_->forms.empty() ? 0 : bytes();
+  if (block_->copied) return bytes();
+  return block_->fetch || (block_->set_aside && !block_->forms.empty()) ? 0 : bytes();
 }
 
 // Every element type that a tensor can hold.

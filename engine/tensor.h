@@ -17,6 +17,10 @@ namespace vitrine {
 
 // Gives the memory of borrowed bytes back to the system, which can get them again (file.h: MappedFile).
 using SetAside = std::function<void(std::span<const std::byte>)>;
+// Puts the bytes of a tensor from `offset` on into `to`; called by whatever thread needs them.
+using Fetch = std::function<void(size_t offset, std::span<std::byte> to)>;
+
+class FormBudget;
 
 class Tensor {
  public:
@@ -40,6 +44,13 @@ class Tensor {
   // need no memory until then.
   static Tensor borrow(const std::byte* bytes, const Shape& shape, DType dtype,
                        std::shared_ptr<const void> owner, SetAside set_aside = {});
+
+  // Bytes that are fetched whenever they are needed: from a host's storage, or from numbers of another type. Products
+  // fetch them to pack them and keep the packed form alone; whoever asks for data() or raw() makes them stay. The result
+  // is sealed; what fetching throws is passed on.
+  static Tensor fetched(const Shape& shape, DType dtype, Fetch fetch, const Memory& memory = {});
+  // The same tensor with its bytes in memory: itself, or of a fetched one a copy that nobody else keeps.
+  Tensor at_hand() const;
 
   bool defined() const { return block_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -68,6 +79,9 @@ class Tensor {
   // backward): half of the memory for some more work in backward. For sealed tensors; throws for others.
   Tensor with_one_form() const;
   bool keeps_one_form() const;
+  // The same data in a block of its own, whose packed forms stay only within this budget (form_budget.h). For sealed
+  // tensors; throws for others.
+  Tensor with_budget(std::shared_ptr<FormBudget> budget) const;
 
   // The elements. Throws if T is not the tensor's type, and for `mutable_data` if the tensor is sealed.
   template <class T>
@@ -94,14 +108,14 @@ class Tensor {
   bool sealed() const;
   // Tells the owner of borrowed bytes that they will hardly be read again.
   void set_aside() const;
-  // The bytes that stay in memory: none where they are borrowed, packed and set aside.
+  // The bytes that stay in memory: none where they are borrowed, packed and set aside, or fetched.
   size_t resident_bytes() const;
   // True if no other Tensor shares the block, so that it may be reused in place.
   bool unique() const;
   bool shares_block_with(const Tensor& other) const { return block_ == other.block_ && block_ != nullptr; }
 
-  // A form of this very view that is made once and kept in its block (packed weights). `make` runs on first need
-  // and under a lock. The numbers themselves will hardly be read after it: the owner of borrowed ones is told
+  // A form of this very view that is made once and kept in its block (packed weights), within its budget if it has one.
+  // `make` runs on first need and under a lock. The numbers themselves will hardly be read after it: the owner of borrowed ones is told
   // (borrow). Only for sealed tensors; throws otherwise.
   Tensor kept_form(int kind, const std::function<Tensor()>& make) const;
 

@@ -7,8 +7,10 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/form_budget.h"
 #include "engine/sha256.h"
 #include "engine/text.h"
+#include "models/stored_weights.h"
 
 namespace vitrine {
 
@@ -73,6 +75,12 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
     if (!entries->empty()) backbone.file.at(entries->begin()->first);  // says why there is no such tensor
   }
   std::erase_if(backbone.file.tensors, [](const auto& entry) { return is_computed(entry.first); });
+  std::set<std::string_view> types;
+  for (const auto& [name, tensor] : backbone.file.tensors) {
+    backbone.stored_bytes += tensor.bytes();
+    types.insert(name_of(tensor.dtype()));
+  }
+  take_int8(backbone.file, source, memory);
   backbone.config = transformer_config_of(backbone.file, heads);
   const std::vector<std::string> names = expected_names(backbone);
   for (const auto& [name, tensor] : backbone.file.tensors) {
@@ -83,20 +91,18 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
          std::holds_alternative<SwinConfig>(backbone.config) ? "Swin" : "ViT",
          guess.empty() ? "" : "; nearest: " + guess);
   }
-  std::set<std::string_view> types;
   for (auto& [name, tensor] : backbone.file.tensors) {
-    backbone.stored_bytes += tensor.bytes();
-    types.insert(name_of(tensor.dtype()));
     const Tensor stored = std::exchange(tensor, {});
     if (stored.dtype() == DType::f32 && stored.sealed()) {
       tensor = stored.with_memory(memory);
     } else if (stored.dtype() == DType::f32) {
       tensor = Tensor::of(stored.shape(), stored.data<float>(), memory).seal();
     } else {
-      tensor = (stored.sealed() ? stored : stored.clone().seal()).with_memory(memory).to(DType::f32).seal();
+      const Tensor sealed = (stored.sealed() ? stored : stored.clone().seal()).with_memory(memory);
+      tensor = sealed.shape().rank() >= 2 ? widened(sealed, memory) : sealed.to(DType::f32).seal();
       stored.set_aside();
     }
-    check_finite(tensor, text(source, ": tensor '", name, "'"));
+    check_finite(tensor.at_hand(), text(source, ": tensor '", name, "'"));
     tensor.set_aside();
   }
   for (const std::string_view type : types)
@@ -108,6 +114,12 @@ Backbone with_precision(Backbone backbone, Precision precision) {
   backbone.precision = precision;
   for (auto& [name, tensor] : backbone.file.tensors)
     if (tensor.shape().rank() >= 2) tensor = tensor.with_precision(precision);
+  return backbone;
+}
+
+Backbone with_budget(Backbone backbone, size_t bytes) {
+  const auto budget = std::make_shared<FormBudget>(bytes);
+  for (auto& [name, tensor] : backbone.file.tensors) tensor = tensor.with_budget(budget);
   return backbone;
 }
 
@@ -149,13 +161,20 @@ Backbone counted_in(const Memory& memory, const Backbone& backbone) {
 }
 
 TensorFile canonical_file(const Backbone& backbone, DType dtype) {
-  check(dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16,
-        "backbone: weights are written as f32, f16 or bf16, not ", name_of(dtype));
+  check(dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::i8,
+        "backbone: weights are written as f32, f16, bf16 or i8, not ", name_of(dtype));
   TensorFile out;
   out.metadata = backbone.file.metadata;
   out.metadata["config"] = config_to_json(backbone.config);
   for (const auto& [name, tensor] : backbone.file.tensors) {
-    out.tensors[name] = tensor.to(dtype);
+    if (dtype == DType::i8) {
+      if (tensor.shape().rank() >= 2 && name.ends_with(".weight"))
+        put_int8(out, name, tensor);
+      else
+        out.tensors[name] = tensor.at_hand();
+      continue;
+    }
+    out.tensors[name] = tensor.at_hand().to(dtype);
     // They were finite in f32; the greatest f16 is 65504, the greatest bf16 all but that of f32.
     if (dtype != DType::f32)
       check(all_finite(out.tensors[name].to(DType::f32)), "tensor ", quote(name),
@@ -182,7 +201,7 @@ std::string identity_of(const Backbone& backbone) {
   hash.update(config_to_json(with_classes(backbone.config, 0))).update("\n");
   for (const auto& [name, tensor] : backbone.file.tensors) {  // a map: sorted by name
     if (is_head(name)) continue;
-    hash.update(name).update(" ").update(tensor.shape().str()).update("\n").update(tensor.raw());
+    hash.update(name).update(" ").update(tensor.shape().str()).update("\n").update(tensor.at_hand().raw());
     tensor.set_aside();  // of a file that was read through, products read their weights alone
   }
   return hash.hex();

@@ -12,7 +12,8 @@ namespace vitrine {
 
 struct Backbone {
   std::string source;  // where it came from: a path, or "builtin"
-  TensorFile file;     // sealed f32, shared by all models built on it, packed forms included
+  TensorFile
+      file;  // sealed f32, perhaps fetched (tensor.h), shared by all models built on it, packed forms included
   TransformerConfig config;
   std::string stored_types;  // of the tensors as they came, e.g. "bf16"
   size_t stored_bytes = 0;
@@ -32,7 +33,8 @@ Backbone with_precision(Backbone backbone, Precision precision);
 // (models/transformer.h: transformer_config_of). A Swin's tensors that can be computed (relative_position_index,
 // attn_mask) are left out. Throws if a tensor is missing or misshapen, holds a number that is not finite in f32,
 // or if one is left over whose name the model does not have. What has to be converted to f32 or packed later is
-// allocated from `memory`; f32 stays where it is (a mapped file, which is read through once). From a file:
+// allocated from `memory`; f32 stays where it is (a mapped file, which is read through once), matrices of other types, too:
+// products pack them from there, and only what else asks for their numbers has them as f32. From a file:
 // make_backbone(load_safetensors(path), path).
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads = 0,
                        const Memory& memory = {});
@@ -50,6 +52,10 @@ Backbone on_device(Backbone backbone, const Memory& home, Precision precision, b
 // Its tensors as constants, wherever it is: converted to `dtype` in main memory, as they are on a device.
 Scope frozen_weights(const Backbone& backbone, DType dtype = DType::f32, const Memory& memory = {});
 
+// The same backbone, of which no more than so many bytes of packed forms stay: the others are made again from its bytes
+// whenever they are needed, which changes no result, only the time (engine/form_budget.h).
+Backbone with_budget(Backbone backbone, size_t bytes);
+
 // A copy whose packed forms are counted in `memory`.
 Backbone counted_in(const Memory& memory, const Backbone& backbone);
 
@@ -60,7 +66,7 @@ bool head_is_projection(const Backbone& backbone);
 size_t resident_bytes(const Backbone& backbone);
 
 // The backbone as a file of its own: its tensors in their canonical names as f32, f16 or bf16 (rounded to nearest, so the
-// identity is another), its configuration, and whatever else its metadata held. Throws for a number that is
+// identity is another), or matrices as i8 with a scale for each row and the rest as f32; its configuration, and whatever else its metadata held. Throws for a number that is
 // infinite in `dtype`, naming the tensor, and for other types.
 TensorFile canonical_file(const Backbone& backbone, DType dtype = DType::f32);
 

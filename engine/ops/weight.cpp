@@ -108,9 +108,9 @@ PackedWeight<T> packed_weight(const Tensor& weight, PackedForm wanted, const Mem
   PackedWeight<T> out;
   if constexpr (sizeof(T) == sizeof(float))
     if (precision == Precision::int8)
-      out.scales = source.kept_form(kind(2), [&] { return row_scales(source, own); });
+      out.scales = source.kept_form(kind(2), [&] { return row_scales(source.at_hand(), own); });
   out.numbers = source.kept_form(kind(form), [&] {
-    Tensor plain = packed<T>(source, form, own);
+    Tensor plain = packed<T>(source.at_hand(), form, own);
     if (precision == Precision::f32) return plain;
     return precision == Precision::bf16 ? paired_bf16(plain, length, own)
                                         : whole_numbers(plain, out.scales, length, form == for_backward, own);

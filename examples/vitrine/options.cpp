@@ -241,8 +241,9 @@ void add_convert(Adder& add, ConvertOptions& o) {
   add.path("--out", "FILE", "where the backbone goes (required)", o.out)->required();
   add.path("--class-names", "FILE",
            "names of its own head's classes, for predict [as its config.json has them]", o.class_names);
-  add.one_of<DType>("--dtype", "f32|f16|bf16", "of its numbers [f32]; 16 bits take half, and are rounded",
-                    o.dtype, {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}});
+  add.one_of<DType>("--dtype", "f32|f16|bf16|int8",
+                    "of its numbers [f32]; fewer bits take less, and are rounded", o.dtype,
+                    {{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}, {"int8", DType::i8}});
   add.hints(o.hints, size_what);
   add.common(o.common);
 }

@@ -138,7 +138,8 @@ void leave_out(Renamed& renamed, const std::string& canonical, const std::string
 }
 
 bool all_zero(const Tensor& tensor) {
-  const auto raw = tensor.raw();
+  const Tensor here = tensor.at_hand();
+  const auto raw = here.raw();
   // The last byte of a float begins with its sign: -0 is zero, too.
   const std::byte sign{is_floating(tensor.dtype()) ? uint8_t{0x80} : uint8_t{0}};
   const size_t size = size_of(tensor.dtype());
