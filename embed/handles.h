@@ -1,12 +1,15 @@
 // handles.h: what is behind the handles of vitrine.h. Each keeps what it was made of.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "data/preprocess.h"
 #include "embed/guard.h"
+#include "models/task_set.h"
 #include "models/training/tuner.h"
 
 namespace vitrine::embed {
@@ -32,8 +35,16 @@ struct Glass {
 // The pictures (B, 3, S, S) as a net sees them.
 Tensor images_of(const vitrine_picture* pictures, size_t count, const Preprocess& preprocess,
                  const Memory& memory);
+// One picture (3, S, S) into `to`.
+void give_image(const vitrine_picture& picture, const Preprocess& preprocess, std::span<float> to);
+// Throws unless there are pictures, and not too many.
+void check_count(const void* pictures, size_t count);
 // Softmax of the rows of logits (B, C).
 void give_probabilities(const Tensor& logits, float* probabilities, size_t room);
+void softmax_of(std::span<const float> logits, float* probabilities);
+// The task of a file's bytes.
+Task task_of(const void* bytes, size_t size);
+vitrine_task_info info_of(const TunedConfig& config, int64_t parameters, const char* method);
 
 // A backbone of these tensors, which `source` names in messages.
 std::unique_ptr<vitrine_backbone> make_backbone(const std::shared_ptr<const Library>& library,
@@ -64,6 +75,23 @@ struct vitrine_task {
   vitrine::TunedModel model;
   vitrine::Preprocess preprocess;
   std::string method;
+  vitrine::embed::Message message;
+  int threads() const { return glass->library->threads(); }
+  vitrine::embed::Arena* arena() const { return glass->library->arena; }
+};
+
+struct vitrine_task_set {
+  explicit vitrine_task_set(std::shared_ptr<const vitrine::embed::Glass> of);
+  struct Entry {
+    std::shared_ptr<const vitrine::ReadyTask> ready;
+    vitrine::Preprocess preprocess;
+    std::string method;
+    int64_t parameters = 0;
+  };
+  const Entry& at(const char* name) const;  // throws if there is none
+  std::shared_ptr<const vitrine::embed::Glass> glass;
+  vitrine::TaskSet set;
+  std::map<std::string, Entry> entries;
   vitrine::embed::Message message;
   int threads() const { return glass->library->threads(); }
   vitrine::embed::Arena* arena() const { return glass->library->arena; }

@@ -26,12 +26,6 @@ Image image_of(const vitrine_picture& p) {
   return image;
 }
 
-void check_count(const void* pictures, size_t count) {
-  constexpr size_t most = size_t{1} << 20;
-  check(pictures != nullptr && count > 0 && count <= most, "expected 1 to ", most, " pictures, got ",
-        pictures == nullptr ? 0 : count);
-}
-
 TunerConfig tuner_config_of(const vitrine_tuning_options& o, size_t classes) {
   check(o.prompts >= 0 && o.prompts <= 1 << 16 && o.steps >= 0 && o.warmup >= 0 && o.recompute >= 0,
         "vitrine_tuning_options: expected no negative numbers and at most 65536 prompts");
@@ -75,15 +69,37 @@ std::vector<std::string> names_of(const char* const* class_names, size_t classes
   return names;
 }
 
+}  // namespace
+
+namespace vitrine::embed {
+
 Task task_of(const void* bytes, size_t size) {
   check(bytes != nullptr, "task: expected bytes, got NULL");
   return task_from_file(
       read_safetensors({static_cast<const std::byte*>(bytes), size}, nullptr, "the host's task"));
 }
 
-}  // namespace
+vitrine_task_info info_of(const TunedConfig& config, int64_t parameters, const char* method) {
+  return {.size = 0,
+          .classes = config.classes,
+          .prompts = prompt_kind(config.method) == PromptKind::none ? 0 : config.prompts.count,
+          .parameters = parameters,
+          .method = method};
+}
 
-namespace vitrine::embed {
+void check_count(const void* pictures, size_t count) {
+  constexpr size_t most = size_t{1} << 20;
+  check(pictures != nullptr && count > 0 && count <= most, "expected 1 to ", most, " pictures, got ",
+        pictures == nullptr ? 0 : count);
+}
+
+void give_image(const vitrine_picture& p, const Preprocess& preprocess, std::span<float> to) {
+  check((p.rgb == nullptr) != (p.prepared == nullptr), "vitrine_picture: expected either rgb or prepared");
+  if (p.prepared != nullptr)
+    std::memcpy(to.data(), p.prepared, to.size_bytes());
+  else
+    normalise(prepare(image_of(p), preprocess), preprocess, to);
+}
 
 Tensor images_of(const vitrine_picture* pictures, size_t count, const Preprocess& preprocess,
                  const Memory& memory) {
@@ -92,15 +108,7 @@ Tensor images_of(const vitrine_picture* pictures, size_t count, const Preprocess
   Tensor images = Tensor::empty({static_cast<int64_t>(count), 3, side, side}, DType::f32, memory);
   const auto numbers = static_cast<size_t>(3 * side * side);
   const std::span<float> all = images.mutable_data<float>();
-  for (size_t i = 0; i < count; ++i) {
-    const std::span<float> to = all.subspan(i * numbers, numbers);
-    const vitrine_picture& p = pictures[i];
-    check((p.rgb == nullptr) != (p.prepared == nullptr), "vitrine_picture: expected either rgb or prepared");
-    if (p.prepared != nullptr)
-      std::memcpy(to.data(), p.prepared, numbers * sizeof(float));
-    else
-      normalise(prepare(image_of(p), preprocess), preprocess, to);
-  }
+  for (size_t i = 0; i < count; ++i) give_image(pictures[i], preprocess, all.subspan(i * numbers, numbers));
   return images;
 }
 
@@ -110,14 +118,16 @@ void give_probabilities(const Tensor& logits, float* probabilities, size_t room)
         classes, " classes need room for ", rows * classes, " probabilities, got ",
         probabilities == nullptr ? 0 : room);
   const auto all = logits.data<float>();
-  for (size_t i = 0; i < rows; ++i) {
-    const auto row = all.subspan(i * classes, classes);
-    const float most = *std::max_element(row.begin(), row.end());
-    double sum = 0;
-    for (const float logit : row) sum += std::exp(static_cast<double>(logit) - most);
-    for (size_t c = 0; c < classes; ++c)
-      probabilities[i * classes + c] = static_cast<float>(std::exp(static_cast<double>(row[c]) - most) / sum);
-  }
+  for (size_t i = 0; i < rows; ++i)
+    softmax_of(all.subspan(i * classes, classes), probabilities + i * classes);
+}
+
+void softmax_of(std::span<const float> logits, float* probabilities) {
+  const float most = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
+  for (size_t c = 0; c < logits.size(); ++c)
+    probabilities[c] = static_cast<float>(std::exp(static_cast<double>(logits[c]) - most) / sum);
 }
 
 }  // namespace vitrine::embed
@@ -165,13 +175,7 @@ int vitrine_task_about(vitrine_task* task, vitrine_task_info* info) {
   return guarded(task, [&] {
     int64_t parameters = 0;
     for (const auto& [name, tensor] : task->task.tensors) parameters += tensor.numel();
-    const TunedConfig& config = task->task.config;
-    give_struct({.size = 0,
-                 .classes = config.classes,
-                 .prompts = prompt_kind(config.method) == PromptKind::none ? 0 : config.prompts.count,
-                 .parameters = parameters,
-                 .method = task->method.c_str()},
-                info, "vitrine_task_info");
+    give_struct(info_of(task->task.config, parameters, task->method.c_str()), info, "vitrine_task_info");
   });
 }
 

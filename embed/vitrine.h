@@ -1,7 +1,8 @@
 /* vitrine.h: Vitrine inside other programs, in plain C (C99).
  *
- *     library --> backbone --> task     predicts
- *                          --> tuning   learns a task step by step, predicts, and saves it
+ *     library --> backbone --> task       predicts
+ *                          --> task set   predicts with many tasks at once
+ *                          --> tuning     learns a task step by step, predicts, and saves it
  *
  * Every call returns a status, which is 0 if it did what it says. Else it did nothing, and the message of its first handle
  * says why, in a sentence. No exception leaves a call, nothing is printed, nothing ends the program, and nothing is global:
@@ -42,6 +43,7 @@ enum vitrine_status {
 typedef struct vitrine_library vitrine_library;
 typedef struct vitrine_backbone vitrine_backbone;
 typedef struct vitrine_task vitrine_task;
+typedef struct vitrine_task_set vitrine_task_set;
 typedef struct vitrine_tuning vitrine_tuning;
 
 /* "0.1.0", and the VITRINE_ABI that the library was built with. */
@@ -188,6 +190,37 @@ VITRINE_API int vitrine_task_class(vitrine_task* task, size_t number, const char
  * how many numbers there is space for, count times classes at least. */
 VITRINE_API int vitrine_predict(vitrine_task* task, const vitrine_picture* pictures, size_t count,
                                 float* probabilities, size_t room);
+
+/* --- task set: many tasks of one backbone, asked together ---------------------------------------------------------------------- */
+
+/* An empty set. */
+VITRINE_API int vitrine_task_set_open(vitrine_backbone* backbone, vitrine_task_set** set);
+VITRINE_API void vitrine_task_set_close(vitrine_task_set* set);
+VITRINE_API const char* vitrine_task_set_message(const vitrine_task_set* set);
+
+/* Makes the task of a task file's bytes ready under this name, in the place of the one of that name if there is one. Its
+ * prompts' keys and values are computed here, once. If it is refused, the set is as it was. */
+VITRINE_API int vitrine_task_set_add(vitrine_task_set* set, const char* name, const void* bytes, size_t size);
+VITRINE_API int vitrine_task_set_remove(vitrine_task_set* set, const char* name);
+
+typedef struct vitrine_task_set_info {
+  size_t size;
+  int64_t tasks;
+  int64_t
+      apart; /* of these, so many have a pass of their own: their methods change the backbone (docs/task_sets.md) */
+  size_t bytes; /* of tensors that are kept for single tasks */
+} vitrine_task_set_info;
+VITRINE_API int vitrine_task_set_about(vitrine_task_set* set, vitrine_task_set_info* info);
+/* As vitrine_task_about and vitrine_task_class; what they point to stays until the task is removed or replaced. */
+VITRINE_API int vitrine_task_set_task(vitrine_task_set* set, const char* name, vitrine_task_info* info);
+VITRINE_API int vitrine_task_set_class(vitrine_task_set* set, const char* name, size_t number,
+                                       const char** class_name);
+
+/* Picture i under the task named tasks[i], all together: one pass for all tasks that share the backbone, each picture with the
+ * bits that vitrine_predict gives it. Behind each other in `probabilities`: for each picture as many as its task has classes. */
+VITRINE_API int vitrine_task_set_predict(vitrine_task_set* set, const vitrine_picture* pictures,
+                                         const char* const* tasks, size_t count, float* probabilities,
+                                         size_t room);
 
 /* --- tuning: learning a task ------------------------------------------------------------------------------------------------ */
 

@@ -123,12 +123,13 @@ static Storage load(const char* path) {
 static const char* const names[] = {"right", "down"};
 
 /* A tuning of a few steps; the task's bytes are the caller's. */
-static unsigned char* tune(vitrine_backbone* backbone, int steps, size_t* size, float* probabilities) {
+static unsigned char* tune(vitrine_backbone* backbone, const char* method, int steps, size_t* size, float* probabilities) {
   vitrine_tuning_options options = {sizeof options};
   vitrine_tuning* tuning = NULL;
   unsigned char* bytes = NULL;
   double first = 0, last = 0;
   int64_t made = 0;
+  options.method = method;
   options.learning_rate = 0.01;
   options.prompts = 4;
   options.steps = steps;
@@ -279,6 +280,87 @@ static void check_task(vitrine_backbone* backbone, const unsigned char* bytes, s
   }
 }
 
+/* Tasks of several methods in one set: each picture gets what its task gives alone, whatever the others are. */
+static void check_task_set(vitrine_backbone* backbone, const unsigned char* bytes, size_t size,
+                           const float* expected) {
+  enum { TASKS = 4 };
+  static const char* const methods[TASKS] = {"vpt-deep", "linear", "vpt-shallow", "bias"};
+  static const char* const called[TASKS] = {"deep", "linear", "shallow", "biases"};
+  float alone[TASKS][2 * MANY], together[2 * MANY];
+  const char* whose[MANY];
+  vitrine_task_set* set = NULL;
+  vitrine_task_set_info about = {sizeof about};
+  vitrine_task_info info = {sizeof info};
+  const char* name = NULL;
+  EXPECT(vitrine_task_set_open(backbone, &set) == VITRINE_DONE);
+  REFUSED(vitrine_task_set_open(backbone, NULL), VITRINE_INPUT, vitrine_backbone_message(backbone),
+          "a place for");
+  if (set == NULL) return;
+  EXPECT(vitrine_task_set_about(set, &about) == VITRINE_DONE && about.tasks == 0 && about.bytes == 0);
+  for (int t = 0; t < TASKS; ++t) {
+    size_t own = 0;
+    vitrine_task* single = NULL;
+    unsigned char* task = tune(backbone, methods[t], 5, &own, alone[t]);
+    EXPECT(task != NULL && vitrine_task_open(backbone, task, own, &single) == VITRINE_DONE);
+    EXPECT(vitrine_predict(single, pictures, MANY, alone[t], 2 * MANY) == VITRINE_DONE);
+    vitrine_task_close(single);
+    EXPECT(vitrine_task_set_add(set, called[t], task, own) == VITRINE_DONE);
+    free(task); /* it was copied */
+  }
+  EXPECT(vitrine_task_set_about(set, &about) == VITRINE_DONE && about.tasks == TASKS && about.apart == 1 &&
+         about.bytes > 0);
+  EXPECT(vitrine_task_set_task(set, "shallow", &info) == VITRINE_DONE);
+  EXPECT(info.classes == 2 && info.prompts == 4 && strcmp(info.method, "vpt-shallow") == 0);
+  EXPECT(vitrine_task_set_class(set, "linear", 1, &name) == VITRINE_DONE && strcmp(name, "down") == 0);
+
+  for (int turn = 0; turn < TASKS; ++turn) {
+    for (int i = 0; i < MANY; ++i) whose[i] = called[(i + turn) % TASKS];
+    EXPECT(vitrine_task_set_predict(set, pictures, whose, MANY, together, 2 * MANY) == VITRINE_DONE);
+    for (int i = 0; i < MANY; ++i)
+      EXPECT(memcmp(&together[2 * i], &alone[(i + turn) % TASKS][2 * i], 2 * sizeof(float)) == 0);
+  }
+  /* The tasks do tell pictures apart in ways of their own. */
+  EXPECT(memcmp(alone[0], alone[1], sizeof alone[0]) != 0 &&
+         memcmp(alone[0], alone[2], sizeof alone[0]) != 0);
+
+  /* What is refused changes nothing. */
+  REFUSED(vitrine_task_set_predict(set, pictures, whose, MANY, together, 2 * MANY - 1), VITRINE_INPUT,
+          vitrine_task_set_message(set), "need room for 16 probabilities, got 15");
+  REFUSED(vitrine_task_set_predict(set, pictures, NULL, MANY, together, 2 * MANY), VITRINE_INPUT,
+          vitrine_task_set_message(set), "the name of a task for each");
+  REFUSED(vitrine_task_set_predict(set, pictures, whose, 0, together, 2 * MANY), VITRINE_INPUT,
+          vitrine_task_set_message(set), "pictures, got 0");
+  whose[1] = "shalow";
+  REFUSED(vitrine_task_set_predict(set, pictures, whose, MANY, together, 2 * MANY), VITRINE_INPUT,
+          vitrine_task_set_message(set), "no task 'shalow'; nearest: shallow");
+  whose[1] = NULL;
+  REFUSED(vitrine_task_set_predict(set, pictures, whose, MANY, together, 2 * MANY), VITRINE_INPUT,
+          vitrine_task_set_message(set), "expected a name, got NULL");
+  REFUSED(vitrine_task_set_add(set, "", bytes, size), VITRINE_INPUT, vitrine_task_set_message(set),
+          "expected a name");
+  REFUSED(vitrine_task_set_add(set, "\xff", bytes, size), VITRINE_INPUT, vitrine_task_set_message(set),
+          "UTF-8");
+  REFUSED(vitrine_task_set_add(set, "linear", bytes, size / 2), VITRINE_INPUT, vitrine_task_set_message(set),
+          "the host's task");
+  REFUSED(vitrine_task_set_add(set, "new", bytes, size / 2), VITRINE_INPUT, vitrine_task_set_message(set),
+          "the host's task");
+  REFUSED(vitrine_task_set_class(set, "linear", 2, &name), VITRINE_INPUT, vitrine_task_set_message(set),
+          "a class below 2");
+  REFUSED(vitrine_task_set_task(set, "new", &info), VITRINE_INPUT, vitrine_task_set_message(set),
+          "no task 'new'");
+  REFUSED(vitrine_task_set_remove(set, "new"), VITRINE_INPUT, vitrine_task_set_message(set), "no task 'new'");
+  EXPECT(vitrine_task_set_task(set, "linear", &info) == VITRINE_DONE && strcmp(info.method, "linear") == 0);
+
+  /* Another in the place of one; one that goes. */
+  EXPECT(vitrine_task_set_add(set, "linear", bytes, size) == VITRINE_DONE);
+  EXPECT(vitrine_task_set_remove(set, "biases") == VITRINE_DONE);
+  EXPECT(vitrine_task_set_about(set, &about) == VITRINE_DONE && about.tasks == TASKS - 1 && about.apart == 0);
+  for (int i = 0; i < MANY; ++i) whose[i] = "linear";
+  EXPECT(vitrine_task_set_predict(set, pictures, whose, MANY, together, 2 * MANY) == VITRINE_DONE);
+  EXPECT(memcmp(together, expected, sizeof together) == 0);
+  vitrine_task_set_close(set);
+}
+
 /* Two threads, each with a task of its own on one backbone. */
 typedef struct {
   vitrine_task* task;
@@ -365,10 +447,11 @@ int main(int argc, char** argv) {
     printf("%s\n", vitrine_message(library));
     return 1;
   }
-  unsigned char* bytes = tune(backbone, 6, &size, expected);
+  unsigned char* bytes = tune(backbone, NULL, 6, &size, expected);
   EXPECT(bytes != NULL);
   if (bytes == NULL) return 1;
   check_task(backbone, bytes, size, expected);
+  check_task_set(backbone, bytes, size, expected);
   check_threads(backbone, bytes, size, expected);
   check_wrong_tunings(backbone);
   vitrine_backbone_info first = {sizeof first}, other = {sizeof other};
@@ -394,6 +477,11 @@ int main(int argc, char** argv) {
   }
   REFUSED(vitrine_task_open(builtin, bytes, size, &task), VITRINE_INPUT, vitrine_backbone_message(builtin),
           "belongs to another backbone");
+  vitrine_task_set* set = NULL;
+  EXPECT(vitrine_task_set_open(builtin, &set) == VITRINE_DONE);
+  REFUSED(vitrine_task_set_add(set, "a", bytes, size), VITRINE_INPUT, vitrine_task_set_message(set),
+          "belongs to another backbone");
+  vitrine_task_set_close(set);
   vitrine_backbone_close(builtin);
   vitrine_tuning* on = NULL;
   float probabilities[2 * MANY];
@@ -455,6 +543,7 @@ int main(int argc, char** argv) {
   vitrine_close(NULL);
   vitrine_backbone_close(NULL);
   vitrine_task_close(NULL);
+  vitrine_task_set_close(NULL);
   vitrine_tuning_close(NULL);
   free(bytes);
   free(storage.bytes);
