@@ -1,7 +1,7 @@
 # packages.sh: the Debian packages that Vitrine needs, and how scripts get them. To be sourced.
 
 packages_library="g++ cmake ninja-build nlohmann-json3-dev zlib1g-dev libdeflate-dev libturbojpeg0-dev libstb-dev libtomlplusplus-dev"
-packages_program="libfmt-dev libcli11-dev"
+packages_program="libfmt-dev libcli11-dev libcpp-httplib-dev"
 packages_tests="doctest-dev libeigen3-dev python3"
 packages_mpi="libopenmpi-dev openmpi-bin"
 packages_cross="g++-aarch64-linux-gnu qemu-user-static"

@@ -31,7 +31,7 @@ TaskSet::TaskSet(const Backbone& backbone, DType dtype, const Memory& memory)
       home_(backbone.on_device() ? backbone.home : memory),
       net_(with_classes(backbone.config, 0), frozen_weights(backbone_, dtype, home_)) {}
 
-std::shared_ptr<const ReadyTask> TaskSet::put(const std::string& name, const Task& given) {
+std::shared_ptr<const ReadyTask> TaskSet::ready(const Task& given) const {
   // Each tensor in a block of its own, so that none is kept for another's sake.
   Task task = given;
   for (auto& [tensor_name, tensor] : task.tensors)
@@ -50,9 +50,19 @@ std::shared_ptr<const ReadyTask> TaskSet::put(const std::string& name, const Tas
     if (ready->own != nullptr || tensor_name.starts_with("head.")) ready->bytes += tensor.bytes();
   task.tensors.clear();
   ready->task = std::move(task);
-  const std::lock_guard lock(mutex_);
-  tasks_[name] = ready;
   return ready;
+}
+
+void TaskSet::put(const std::string& name, std::shared_ptr<const ReadyTask> task) {
+  check(task != nullptr, "task set: no task for ", quote(name));
+  const std::lock_guard lock(mutex_);
+  tasks_[name].swap(task);  // the old one is freed behind the lock
+}
+
+std::shared_ptr<const ReadyTask> TaskSet::put(const std::string& name, const Task& task) {
+  const std::shared_ptr<const ReadyTask> made = ready(task);
+  put(name, made);
+  return made;
 }
 
 bool TaskSet::remove(const std::string& name) {
@@ -66,13 +76,17 @@ bool TaskSet::remove(const std::string& name) {
 }
 
 std::shared_ptr<const ReadyTask> TaskSet::get(const std::string& name) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = tasks_.find(name);
-  if (found != tasks_.end()) return found->second;
-  std::vector<std::string_view> known;
-  for (const auto& [other, task] : tasks_) known.push_back(other);
+  if (std::shared_ptr<const ReadyTask> found = find(name)) return found;
+  const std::vector<std::string> all = names();
+  const std::vector<std::string_view> known(all.begin(), all.end());
   const std::string guess = nearest(name, known);
   fail(Fault::input, "task set: no task ", quote(name), guess.empty() ? "" : "; nearest: " + guess);
+}
+
+std::shared_ptr<const ReadyTask> TaskSet::find(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = tasks_.find(name);
+  return found == tasks_.end() ? nullptr : found->second;
 }
 
 std::vector<std::string> TaskSet::names() const {

@@ -35,14 +35,19 @@ class TaskSet {
   // backbone is in main memory, of all between.
   explicit TaskSet(const Backbone& backbone, DType dtype = DType::f32, const Memory& memory = {});
 
-  // Makes a task ready and puts it under `name`, in the place of the one of that name if there is one. Throws if it was tuned
-  // on another backbone or does not fit; then the set is as it was. Tensors are copied.
+  // Makes a task ready, without putting it anywhere. Throws if it was tuned on another backbone or does not fit. Tensors are
+  // copied.
+  std::shared_ptr<const ReadyTask> ready(const Task& task) const;
+  // Puts a task that this set made ready under `name`, in the place of the one of that name if there is one.
+  void put(const std::string& name, std::shared_ptr<const ReadyTask> task);
+  // Both; if it throws, the set is as it was.
   std::shared_ptr<const ReadyTask> put(const std::string& name, const Task& task);
   // Whether there was one of that name.
   bool remove(const std::string& name);
   // Throws if there is none of that name, naming the nearest.
   std::shared_ptr<const ReadyTask> get(const std::string& name) const;
-  std::vector<std::string> names() const;  // sorted
+  std::shared_ptr<const ReadyTask> find(const std::string& name) const;  // null if there is none
+  std::vector<std::string> names() const;                                // sorted
   size_t size() const;
 
   // images (B, 3, H, W), a task of this set for each -> logits (C) of each image, C the classes of its task. The bits are those

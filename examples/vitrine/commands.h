@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "console.h"
+#include "data/dataset.h"
 #include "engine/device.h"
 #include "models/ensemble.h"
 #include "models/training/processes.h"
@@ -19,6 +20,7 @@ namespace vitrine::cli {
 int tune(const TuneOptions& options, Console& console, Processes& processes);
 int eval(const EvalOptions& options, Console& console);
 int predict(const PredictOptions& options, Console& console);
+int serve(const ServeOptions& options, Console& console);
 int report(const ReportOptions& options, Console& console);
 int sweep(const SweepOptions& options, Console& console);
 int table(const TableOptions& options, Console& console);
@@ -35,6 +37,17 @@ int bench_memory(const MemoryOptions& options, Console& console);
 // The backbone to measure; presets have random weights. Packed forms are counted in `memory`.
 Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory);
 std::string packed_text(const BenchModel& o);  // in what form, if not as usual: ", packed as bf16"
+
+// --- tune.cpp ----------------------------------------------------------------------------------------------
+
+// What the options of vitrine tune ask for, defaults that depend on others included; `start`: the task to start from, or null.
+TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes);
+TuneConfig config_of(const TuneOptions& o, const TunedConfig& model, int processes);
+struct ChosenData {
+  TuneData data;
+  std::string val_from;  // words for the reader
+};
+ChosenData choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOptions& open);
 
 // --- processes.cpp -----------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ void hold_standard_streams() {
 int run(const TuneOptions& o, Console& console, Processes& processes) { return tune(o, console, processes); }
 int run(const EvalOptions& o, Console& console) { return eval(o, console); }
 int run(const PredictOptions& o, Console& console) { return predict(o, console); }
+int run(const ServeOptions& o, Console& console) { return serve(o, console); }
 int run(const ReportOptions& o, Console& console) { return report(o, console); }
 int run(const PretrainOptions& o, Console& console) { return pretrain(o, console); }
 int run(const InspectOptions& o, Console& console) { return inspect(o, console); }

@@ -19,6 +19,7 @@ constexpr const char* overview =
     "  vitrine table     the table of such a comparison, beside the paper's\n"
     "  vitrine eval      the accuracy of a task file on a data set\n"
     "  vitrine predict   the classes of image files\n"
+    "  vitrine serve     tasks of one backbone over HTTP, learned and asked there\n"
     "  vitrine report    a run as an HTML page: curves, mistakes, attention, features\n"
     "  vitrine inspect   what a backbone, a task file or other tensors hold\n"
     "  vitrine convert   writes a backbone as one safetensors file\n"
@@ -173,6 +174,35 @@ void add_predict(Adder& add, PredictOptions& o) {
   add.count("--top", "K", "classes to show of each image [5]", o.top, 1, 1 << 20);
   add.flag("--exif", "turn photos as their EXIF block asks [as the task was tuned]", o.exif);
   add.group("How");
+  add.common(o.common);
+}
+
+void add_serve(Adder& add, ServeOptions& o) {
+  add.group("What");
+  add.path("--tasks", "DIR", "where task files lie, and uploaded and learned ones are kept (required)",
+           o.tasks)
+      ->required();
+  add.path("--backbone", "FILE", backbone_what, o.backbone);
+  add.hints(o.hints, size_what);
+  add.placement(o.place);
+  add.path("--token-file", "FILE",
+           "the token for changes [VITRINE_TOKEN in the environment; else no changes]", o.token_file);
+  add.path("--data-root", "DIR", "tunings take their pictures from folders in it [none: no tunings]",
+           o.data_root);
+  add.group("How");
+  add.words("--host", "ADDRESS", "where to listen [127.0.0.1: this machine alone]",
+            [&o](const std::string& words) { o.host = words; });
+  add.count("--port", "N", "0: any that is free [8080]", o.port, 0, 65535);
+  add.count("--batch", "B", "pictures that are asked together, if so many wait [16]", o.batch, 1, 4096);
+  add.count("--queue", "N", "pictures that may wait; for more there is 503 [32]", o.queue, 1, 1 << 20);
+  add.count("--connections", "N", "requests at once; as many may wait, for more there is 503 [64]",
+            o.connections, 1, 4096);
+  add.words("--max-body", "BYTES", "of a picture or a task file, such as 8M [16M]",
+            [&o](const std::string& words) { o.body = bytes("--max-body", words); });
+  add.number("--timeout", "S", "seconds for a request to come in, and for its answer to go out [10]",
+             o.timeout, 0.1, 3600);
+  add.count("--max-tasks", "N", "tasks that may be ready at once [1000]", o.most_tasks, 1, 1 << 20);
+  add.count("--max-tunings", "N", "tunings that may wait for their turn [8]", o.tunings, 1, 1000);
   add.common(o.common);
 }
 
@@ -395,10 +425,10 @@ Request version() { return Show{text("vitrine ", VITRINE_VERSION, " (", instruct
 Request parse(int argc, const char* const* argv, std::string& command) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty())
-    fail(
-        Fault::input,
-        "expected a command: tune, sweep, table, eval, predict, report, inspect, convert, pretrain or bench; "
-        "see vitrine --help");
+    fail(Fault::input,
+         "expected a command: tune, sweep, table, eval, predict, serve, report, inspect, convert, pretrain "
+         "or bench; "
+         "see vitrine --help");
   if (words[0] == "--version") return version();
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`, and `help tune all`
     words.erase(words.begin());
@@ -406,8 +436,9 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   }
   if (words[0] == "--help" || words[0] == "-h") return Show{overview};
 
-  constexpr std::array<std::string_view, 10> commands{"tune",   "sweep",   "table",   "eval",     "predict",
-                                                      "report", "inspect", "convert", "pretrain", "bench"};
+  constexpr std::array<std::string_view, 11> commands{"tune",    "sweep",    "table",  "eval",
+                                                      "predict", "serve",    "report", "inspect",
+                                                      "convert", "pretrain", "bench"};
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
@@ -447,6 +478,12 @@ Request parse(int argc, const char* const* argv, std::string& command) {
     return read<PredictOptions>(name, "predict --task FILE IMAGE...  or  predict --backbone FILE IMAGE...",
                                 "The most probable classes of JPEG, PNG and BMP files.", words, add_predict,
                                 &PredictOptions::images, nullptr, "IMAGE");
+  if (name == "serve")
+    return read<ServeOptions>(
+        name, "serve --tasks DIR [options]",
+        "Keeps the tasks of one backbone ready and answers over HTTP: which class is this picture, "
+        "by that task? Pictures of all tasks are asked in one batch. docs/serve.md tells the requests.",
+        words, add_serve);
   if (name == "report")
     return read<ReportOptions>(
         name, "report RUN [options]",

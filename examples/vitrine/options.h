@@ -198,6 +198,20 @@ struct TableOptions {
   std::optional<std::string> out;
 };
 
+struct ServeOptions {
+  Common common;
+  Placement place;
+  std::string backbone = "builtin";
+  BackboneHints hints;
+  std::string tasks;  // the folder
+  std::string host = "127.0.0.1";
+  int port = 8080;  // 0: any that is free
+  std::optional<std::string> token_file, data_root;
+  int64_t batch = 16, queue = 32, connections = 64, most_tasks = 1000, tunings = 8;
+  size_t body = size_t{16} << 20;
+  double timeout = 10;  // seconds
+};
+
 // What --help and --version ask for: text for standard output.
 struct Show {
   std::string text;
@@ -205,7 +219,7 @@ struct Show {
 
 using Request = std::variant<Show, TuneOptions, EvalOptions, PredictOptions, ReportOptions, PretrainOptions,
                              InspectOptions, ConvertOptions, BenchOptions, GemmBenchOptions, MemoryOptions,
-                             LoadBenchOptions, SweepOptions, TableOptions>;
+                             LoadBenchOptions, SweepOptions, TableOptions, ServeOptions>;
 
 // Reads the command line. `command` is set as soon as it is known, so that an error can name it. Throws
 // Error{Fault::input} for unknown commands and options, with the nearest; for values that are not what the

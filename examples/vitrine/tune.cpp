@@ -42,6 +42,8 @@ Defaults defaults_of(Method method) {
 
 bool has_prompts(Method method) { return prompt_kind(method) != PromptKind::none; }
 
+}  // namespace
+
 // What is trained: by options, or as the task to start from has it.
 TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
   TunedConfig model;
@@ -107,13 +109,8 @@ TuneConfig config_of(const TuneOptions& o, const TunedConfig& model, int process
 
 // --- data --------------------------------------------------------------------------------------------------
 
-struct Chosen {
-  TuneData data;
-  std::string val_from;  // words for the reader
-};
-
-Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOptions& open) {
-  Chosen chosen;
+ChosenData choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOptions& open) {
+  ChosenData chosen;
   TuneData& data = chosen.data;
   data.dataset = open_dataset(o.data, Split::train, open);
   data.train =
@@ -134,6 +131,8 @@ Chosen choose_data(const TuneOptions& o, const Backbone& backbone, const OpenOpt
   data.preprocess.exif = open.exif;
   return chosen;
 }
+
+namespace {
 
 // --- the run folder ----------------------------------------------------------------------------------------
 
@@ -348,7 +347,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   OpenOptions open{.exif = o.exif || (start && preprocess_from_json(start->preprocess).exif)};
   const auto note = [&](const std::string& words) { console.note(words); };
   open.note = note;
-  Chosen chosen = choose_data(o, opened, open);
+  ChosenData chosen = choose_data(o, opened, open);
   const TuneData& data = chosen.data;
   const auto test_set =
       !o.no_test && has_split(o.data, Split::test) ? open_dataset(o.data, Split::test, open) : nullptr;
