@@ -20,7 +20,8 @@ struct Tensor::Block {
   size_t size = 0;
   Memory memory;
   bool sealed = false;
-  Fetch fetch;  // if there are no `bytes`
+  Fetch fetch;           // if there are no `bytes`
+  size_t elsewhere = 0;  // of memory, for what is fetched
   // Of bytes that lie where no such element may, or that are fetched: those bytes again, where they are wanted.
   bool misaligned = false;
   std::once_flag copying;
@@ -105,7 +106,7 @@ Tensor Tensor::borrow(const std::byte* bytes, const Shape& shape, DType dtype,
   return out;
 }
 
-Tensor Tensor::fetched(const Shape& shape, DType dtype, Fetch fetch, const Memory& memory) {
+Tensor Tensor::fetched(const Shape& shape, DType dtype, Fetch fetch, const Memory& memory, size_t elsewhere) {
   Tensor out;
   out.shape_ = shape;
   out.dtype_ = dtype;
@@ -114,6 +115,7 @@ Tensor Tensor::fetched(const Shape& shape, DType dtype, Fetch fetch, const Memor
   out.block_->memory = memory;
   out.block_->sealed = true;
   out.block_->fetch = std::move(fetch);
+  out.block_->elsewhere = elsewhere;
   return out;
 }
 
@@ -199,6 +201,7 @@ Tensor Tensor::with_memory(const Memory& memory) const {
     out.block_->misaligned = block_->misaligned;
     out.block_->set_aside = block_->set_aside;
     out.block_->fetch = block_->fetch;
+    out.block_->elsewhere = block_->elsewhere;
   }
   return out;
 }
@@ -378,11 +381,14 @@ void Tensor::set_aside() const {
   if (block_ && block_->set_aside) block_->set_aside(raw());
 }
 
+bool Tensor::may_be_set_aside() const { return block_ && block_->set_aside; }
+
 size_t Tensor::resident_bytes() const {
   if (!block_) return 0;
   const std::lock_guard lock(block_->mutex);
   if (block_->copied) return bytes();
-  return block_->fetch || (block_->set_aside && !block_->forms.empty()) ? 0 : bytes();
+  if (block_->fetch) return block_->elsewhere;
+  return block_->set_aside && !block_->forms.empty() ? 0 : bytes();
 }
 
 // Every element type that a tensor can hold.

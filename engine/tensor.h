@@ -47,8 +47,9 @@ class Tensor {
 
   // Bytes that are fetched whenever they are needed: from a host's storage, or from numbers of another type. Products
   // fetch them to pack them and keep the packed form alone; whoever asks for data() or raw() makes them stay. The result
-  // is sealed; what fetching throws is passed on.
-  static Tensor fetched(const Shape& shape, DType dtype, Fetch fetch, const Memory& memory = {});
+  // is sealed; what fetching throws is passed on. `elsewhere` are the bytes of memory that are held for it all the same.
+  static Tensor fetched(const Shape& shape, DType dtype, Fetch fetch, const Memory& memory = {},
+                        size_t elsewhere = 0);
   // The same tensor with its bytes in memory: itself, or of a fetched one a copy that nobody else keeps.
   Tensor at_hand() const;
 
@@ -108,7 +109,9 @@ class Tensor {
   bool sealed() const;
   // Tells the owner of borrowed bytes that they will hardly be read again.
   void set_aside() const;
-  // The bytes that stay in memory: none where they are borrowed, packed and set aside, or fetched.
+  // Whether the owner of borrowed bytes wants to be told so.
+  bool may_be_set_aside() const;
+  // The bytes that stay in memory: none where they are borrowed, packed and set aside, or fetched and not held elsewhere.
   size_t resident_bytes() const;
   // True if no other Tensor shares the block, so that it may be reused in place.
   bool unique() const;

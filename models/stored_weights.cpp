@@ -26,6 +26,9 @@ Tensor some_of(const Tensor& stored, int64_t first, size_t count) {
   return stored.reshape({stored.numel()}).rows(first, first + static_cast<int64_t>(count)).at_hand();
 }
 
+// A mapped file's bytes need no memory while nobody reads them.
+size_t held_for(const Tensor& stored) { return stored.may_be_set_aside() ? 0 : stored.resident_bytes(); }
+
 }  // namespace
 
 Tensor widened(const Tensor& stored, const Memory& memory) {
@@ -34,8 +37,9 @@ Tensor widened(const Tensor& stored, const Memory& memory) {
       const Tensor wide = some_of(stored, first, numbers.size()).to(DType::f32);
       std::ranges::copy(wide.data<float>(), numbers.begin());
     });
+    stored.set_aside();
   };
-  return Tensor::fetched(stored.shape(), DType::f32, fetch, memory);
+  return Tensor::fetched(stored.shape(), DType::f32, fetch, memory, held_for(stored));
 }
 
 void put_int8(TensorFile& file, const std::string& name, const Tensor& matrix) {
@@ -82,8 +86,9 @@ void take_int8(TensorFile& file, const std::string& source, const Memory& memory
           numbers[i] = static_cast<float>(from[i]) *
                        scales.data<float>()[static_cast<size_t>((first + static_cast<int64_t>(i)) / columns)];
       });
+      whole.set_aside();
     };
-    file.tensors[name] = Tensor::fetched(whole.shape(), DType::f32, fetch, memory);
+    file.tensors[name] = Tensor::fetched(whole.shape(), DType::f32, fetch, memory, held_for(whole));
     file.tensors.erase(name + suffix);
   }
 }

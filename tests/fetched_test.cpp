@@ -155,7 +155,7 @@ TEST_CASE("fetched: what a file stores in 16 bits is packed from there, and lear
         CAPTURE(method);
         CHECK(same(learn(narrow, method), learn(wide, method)));
       }
-      CHECK(narrow.file.tensors.at(matrix).resident_bytes() == 0);
+      CHECK(narrow.file.tensors.at(matrix).resident_bytes() == files.narrow.tensors.at(matrix).bytes());
       for (const Precision precision : {Precision::bf16, Precision::int8})
         CHECK(same(learn(with_precision(narrow, precision), "vpt-deep"),
                    learn(with_precision(wide, precision), "vpt-deep")));

@@ -1,9 +1,10 @@
 /* fixed.c: a host that knows its memory beforehand and takes it once.
  *
- *   fixed [METHOD [PROMPTS [PICTURES [BITS [RECOMPUTE]]]]]     vpt-deep 10 8 32 0
+ *   fixed [METHOD [PROMPTS [PICTURES [BITS [RECOMPUTE [KEPT]]]]]]     vpt-deep 10 8 32 0 0
  *
  * Says what tuning by this method takes (BITS of the packed weights: 32, 16 or 8; RECOMPUTE: blocks that are computed again
- * in backward) and what predicting takes, and then does both in a piece of memory of that size. */
+ * in backward; KEPT: bytes of packed weights that stay, 0: all) and what predicting takes, and then does both in a piece of
+ * memory of that size. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static char message[256];
 typedef struct {
   const char* method;
   int64_t prompts, recompute;
-  size_t pictures;
+  size_t pictures, kept;
   int bits, steps;
 } Plan;
 
@@ -32,7 +33,8 @@ static int kept(int status, const char* words) {
 }
 
 static int open_backbone(const Plan* plan, vitrine_library* library, vitrine_backbone** backbone) {
-  const vitrine_backbone_options options = {.size = sizeof options, .packed_bits = plan->bits};
+  const vitrine_backbone_options options = {
+      .size = sizeof options, .packed_bits = plan->bits, .packed_bytes = plan->kept};
   return kept(vitrine_backbone_open_builtin(library, "builtin", &options, backbone),
               vitrine_message(library));
 }
@@ -107,6 +109,7 @@ int main(int argc, char** argv) {
                .pictures = argc > 3 ? (size_t)atoi(argv[3]) : 8,
                .bits = argc > 4 ? atoi(argv[4]) : 32,
                .recompute = argc > 5 ? atoi(argv[5]) : 0,
+               .kept = argc > 6 ? (size_t)atoll(argv[6]) : 0,
                .steps = 20};
   if (plan.pictures < 1 || plan.pictures > MOST)
     return fprintf(stderr, "expected 1 to %d pictures\n", MOST), 1;

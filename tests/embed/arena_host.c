@@ -52,6 +52,7 @@ typedef struct {
   const char* method;
   int64_t prompts, recompute;
   int packed_bits, pictures, steps, predicts; /* pictures of a step, of a prediction */
+  size_t packed_bytes;
 } Work;
 typedef struct {
   Work work;
@@ -87,6 +88,7 @@ static int learn(void* host, vitrine_library* library) {
   vitrine_tuning* tuning = NULL;
   vitrine_task* task = NULL;
   how.packed_bits = work->packed_bits;
+  how.packed_bytes = work->packed_bytes;
   options.method = work->method;
   options.prompts = work->prompts;
   options.recompute = work->recompute;
@@ -276,7 +278,7 @@ static void* learn_beside(void* host) {
   return NULL;
 }
 static void check_threads(vitrine_library* library) {
-  const Work work = {"two threads in one arena", "vpt-deep", 4, 0, 32, 3, 3, 3};
+  const Work work = {"two threads in one arena", "vpt-deep", 4, 0, 32, 3, 3, 3, 0};
   Result plain = result_of(&work), one = result_of(&work), two = result_of(&work);
   const size_t bytes = (size_t)256 << 20;
   void* arena = new_arena(bytes);
@@ -300,17 +302,19 @@ static void check_threads(vitrine_library* library) {
 
 int main(int argc, char** argv) {
   static const Work works[] = {
-      {"vpt-deep, 10 prompts", "vpt-deep", 10, 0, 32, 6, 3, 6},
-      {"vpt-deep, 1 prompt, 1 picture", "vpt-deep", 1, 0, 32, 1, 3, 1},
-      {"vpt-deep, two blocks again", "vpt-deep", 10, 2, 32, 6, 3, 2},
-      {"vpt-deep, packed in 16 bits", "vpt-deep", 10, 0, 16, 4, 3, 4},
-      {"vpt-deep, packed in 8 bits", "vpt-deep", 10, 0, 8, 4, 3, 4},
-      {"vpt-shallow", "vpt-shallow", 5, 0, 32, 4, 3, 3},
-      {"linear", "linear", 0, 0, 32, 6, 3, 1},
-      {"full", "full", 0, 0, 32, 4, 3, 4},
-      {"bias", "bias", 0, 1, 32, 4, 3, 4},
-      {"adapter-8", "adapter-8", 0, 0, 32, 4, 3, 4},
-      {"predicts more than it learns from", "vpt-deep", 10, 0, 32, 1, 2, 6},
+      {"vpt-deep, 10 prompts", "vpt-deep", 10, 0, 32, 6, 3, 6, 0},
+      {"vpt-deep, 1 prompt, 1 picture", "vpt-deep", 1, 0, 32, 1, 3, 1, 0},
+      {"vpt-deep, two blocks again", "vpt-deep", 10, 2, 32, 6, 3, 2, 0},
+      {"vpt-deep, packed in 16 bits", "vpt-deep", 10, 0, 16, 4, 3, 4, 0},
+      {"vpt-deep, packed in 8 bits", "vpt-deep", 10, 0, 8, 4, 3, 4, 0},
+      {"vpt-shallow", "vpt-shallow", 5, 0, 32, 4, 3, 3, 0},
+      {"linear", "linear", 0, 0, 32, 6, 3, 1, 0},
+      {"full", "full", 0, 0, 32, 4, 3, 4, 0},
+      {"bias", "bias", 0, 1, 32, 4, 3, 4, 0},
+      {"adapter-8", "adapter-8", 0, 0, 32, 4, 3, 4, 0},
+      {"predicts more than it learns from", "vpt-deep", 10, 0, 32, 1, 2, 6, 0},
+      {"no packed weights stay", "vpt-deep", 10, 0, 32, 6, 3, 6, 1},
+      {"a megabyte of packed weights stays", "vpt-deep", 10, 0, 16, 4, 3, 4, 1 << 20},
   };
   FILE* file = argc == 2 ? fopen(argv[1], "rb") : NULL;
   if (file == NULL) {

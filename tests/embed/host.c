@@ -466,6 +466,25 @@ int main(int argc, char** argv) {
     check_task(again, bytes, size, expected);
     vitrine_backbone_close(again);
   }
+  /* Storage that is read again whenever weights are needed gives the same, and may fail and come back. */
+  vitrine_backbone_options streamed = {sizeof streamed};
+  streamed.packed_bytes = 1;
+  vitrine_backbone* again = NULL;
+  EXPECT(vitrine_backbone_open_reader(library, read_some, &storage, storage.size, &streamed, &again) == VITRINE_DONE);
+  EXPECT(vitrine_backbone_about(again, &other) == VITRINE_DONE && strcmp(first.identity, other.identity) == 0);
+  const size_t calls = storage.calls;
+  check_task(again, bytes, size, expected);
+  EXPECT(storage.calls > calls);
+  vitrine_task* from_storage = NULL;
+  float found[2];
+  EXPECT(vitrine_task_open(again, bytes, size, &from_storage) == VITRINE_DONE);
+  storage.give_up_at = storage.size / 2;
+  REFUSED(vitrine_predict(from_storage, pictures, 1, found, 2), VITRINE_OUTPUT, vitrine_task_message(from_storage),
+          "the host could not read");
+  storage.give_up_at = 0;
+  EXPECT(vitrine_predict(from_storage, pictures, 1, found, 2) == VITRINE_DONE && found[0] == expected[0]);
+  vitrine_task_close(from_storage);
+  vitrine_backbone_close(again);
   /* One tuned elsewhere is refused; going on from a task begins where it ended. */
   vitrine_backbone* builtin = NULL;
   vitrine_task* task = NULL;
