@@ -4,6 +4,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <random>
+
+#include "engine/cpu/sha256.h"
 
 using namespace vitrine;
 
@@ -35,4 +38,21 @@ TEST_CASE("sha256: asking for the digest does not end the message") {
   digest.update("a");
   CHECK(digest.hex() == Sha256().update("a").hex());
   CHECK(digest.update("bc").hex() == Sha256().update("abc").hex());
+}
+
+// On a processor without such instructions both are the same function, and the case says so.
+TEST_CASE("sha256: the processor's instructions give the state that plain ones give") {
+  const cpu::Sha256Kernels &plain = cpu::plain_sha256_kernels, &fast = cpu::sha256_kernels();
+  if (plain.take_blocks == fast.take_blocks) MESSAGE("this processor has none");
+  std::mt19937 random(1);  // its numbers are the same everywhere
+  for (int64_t count = 0; count <= 5; ++count) {
+    std::vector<unsigned char> blocks(static_cast<size_t>(64 * count));
+    for (unsigned char& byte : blocks) byte = static_cast<unsigned char>(random());
+    std::array<uint32_t, 8> expected{};
+    for (uint32_t& word : expected) word = static_cast<uint32_t>(random());
+    std::array<uint32_t, 8> found = expected;
+    plain.take_blocks(expected.data(), blocks.data(), count);
+    fast.take_blocks(found.data(), blocks.data(), count);
+    CHECK(found == expected);
+  }
 }
