@@ -7,7 +7,7 @@ install(TARGETS vitrine_c_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COM
 install(FILES embed/vitrine.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
 foreach(folder engine engine/containers nn models models/checkpoints models/training data)
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.h)
-  list(FILTER headers EXCLUDE REGEX "/(formats|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|shallow_json|hub_fields|device_step|message|gradient_sum|html|pass_over|report_charts|report_style)\\.h$")  # inner matters
+  list(FILTER headers EXCLUDE REGEX "/(formats|json_events|formula_paint|image_files|lines|mini_paint|torch_tensors|config_json|shallow_json|hub_fields|device_step|message|gradient_sum|html|pass_over|report_charts|report_style)\\.h$")  # inner matters
   install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vitrine/${folder} COMPONENT development)
 endforeach()
 if(TARGET vitrine_mpi)  # a component of its own: who does not ask for it needs no MPI

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/json.h"
 #include "engine/text.h"
 
 namespace vitrine {
@@ -180,68 +180,37 @@ std::string to_json(const Preprocess& p) {
 }
 
 Preprocess preprocess_from_json(std::string_view words) {
-  using nlohmann::json;
-  std::set<std::string> keys;
-  const auto no_duplicates = [&](int depth, json::parse_event_t event, json& value) {
-    check(depth <= 2, "preprocess: expected an object of plain values");
-    if (depth == 1 && event == json::parse_event_t::key)
-      check(keys.insert(value.get<std::string>()).second, "preprocess: duplicate key ",
-            quote(value.get<std::string>()));
-    return true;
+  const Json all = Json::parse(words, 2, "preprocess");
+  const std::set<std::string> known{"size", "resize", "squash", "filter", "mean", "std"};
+  for (const auto& [key, value] : all.object())
+    check(known.contains(key) || key == "crop_squashed" || key == "floor_crop" || key == "lost" ||
+              key == "exif",
+          "preprocess: unknown key ", quote(key));
+  const auto whole = [&](const char* key) { return static_cast<int>(all.at(key).whole(1, 65536)); };
+  const auto three = [&](const char* key) {
+    const std::vector<Json>& values = all.at(key).list();
+    check(values.size() == 3, "preprocess: expected '", key, "' to be a list of three numbers");
+    return std::array{static_cast<float>(values[0].real()), static_cast<float>(values[1].real()),
+                      static_cast<float>(values[2].real())};
   };
-  try {
-    const json object = json::parse(words, no_duplicates);
-    check(object.is_object(), "preprocess: expected a JSON object");
-    const std::set<std::string> known{"size", "resize", "squash", "filter", "mean", "std"};
-    for (const std::string& key : keys)
-      check(known.contains(key) || key == "crop_squashed" || key == "floor_crop" || key == "lost" ||
-                key == "exif",
-            "preprocess: unknown key ", quote(key));
-    for (const std::string& key : known) check(keys.contains(key), "preprocess: missing key '", key, "'");
-
-    const auto whole = [&](const char* key) {
-      const json& value = object.at(key);
-      check(value.is_number_integer() && value >= 1 && value <= 65536, "preprocess: expected '", key,
-            "' to be a whole number of 1 to 65536");
-      return value.get<int>();
-    };
-    const auto three = [&](const char* key) {
-      const json& value = object.at(key);
-      check(value.is_array() && value.size() == 3, "preprocess: expected '", key,
-            "' to be a list of three numbers");
-      std::array<float, 3> numbers{};
-      for (size_t i = 0; i < 3; ++i) {
-        check(value[i].is_number(), "preprocess: expected '", key, "' to be a list of three numbers");
-        numbers[i] = value[i].get<float>();
-      }
-      return numbers;
-    };
-    Preprocess p;
-    p.size = whole("size");
-    p.resize = whole("resize");
-    check(object.at("squash").is_boolean(), "preprocess: expected 'squash' to be true or false");
-    p.squash = object.at("squash").get<bool>();
-    const auto flag = [&](const char* key) {  // files from before there was such a key lack it
-      if (!keys.contains(key)) return false;
-      check(object.at(key).is_boolean(), "preprocess: expected '", key, "' to be true or false");
-      return object.at(key).get<bool>();
-    };
-    p.crop_squashed = flag("crop_squashed");
-    if (keys.contains("lost")) p.lost = whole("lost");
-    p.floor_crop = flag("floor_crop");
-    p.exif = flag("exif");
-    const auto filter =
-        object.at("filter").is_string() ? filter_named(object.at("filter").get<std::string>()) : std::nullopt;
-    check(filter.has_value(),
-          "preprocess: expected 'filter' to be nearest, box, bilinear, hamming, bicubic or lanczos");
-    p.filter = *filter;
-    p.mean = three("mean");
-    p.std = three("std");
-    check_preprocess(p);
-    return p;
-  } catch (const json::exception& error) {
-    fail(Fault::input, "preprocess: malformed JSON: ", error.what());
-  }
+  // Files from before there was such a key lack it.
+  const auto flag = [&](const char* key) { return all.has(key) && all.at(key).boolean(); };
+  Preprocess p;
+  p.size = whole("size");
+  p.resize = whole("resize");
+  p.squash = all.at("squash").boolean();
+  p.crop_squashed = flag("crop_squashed");
+  if (all.has("lost")) p.lost = whole("lost");
+  p.floor_crop = flag("floor_crop");
+  p.exif = flag("exif");
+  const auto filter = filter_named(all.at("filter").text());
+  check(filter.has_value(),
+        "preprocess: expected 'filter' to be nearest, box, bilinear, hamming, bicubic or lanczos");
+  p.filter = *filter;
+  p.mean = three("mean");
+  p.std = three("std");
+  check_preprocess(p);
+  return p;
 }
 
 }  // namespace vitrine

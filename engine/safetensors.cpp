@@ -6,13 +6,14 @@
 #include <cstring>
 #include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
 #include "engine/check.h"
 #include "engine/containers/array.h"
 #include "engine/file.h"
+#include "engine/json.h"
+#include "engine/json_events.h"
 #include "engine/text.h"
 
 namespace vitrine {
@@ -253,7 +254,7 @@ Header parse_header(std::string_view json, const std::string& file, Allowance& a
   take_for_json(json, allowance);
   allowance.take(json.size(), "its header");  // as it lies in the file it is in memory, too, while it is read
   HeaderReader reader(file, allowance);
-  nlohmann::json::sax_parse(json.begin(), json.end(), &reader);
+  read_json(json, reader);
   return reader.take();
 }
 
@@ -311,14 +312,6 @@ struct Layout {
   std::vector<const Tensor*> tensors;
 };
 
-std::string json_string(const std::string& words) {
-  try {
-    return nlohmann::json(words).dump();
-  } catch (const nlohmann::json::exception&) {
-    fail(Fault::input, "safetensors: expected UTF-8, got ", quote(words));
-  }
-}
-
 Layout lay_out(const TensorFile& file) {
   std::vector<const std::pair<const std::string, Tensor>*> order;
   for (const auto& named : file.tensors) {
@@ -333,9 +326,9 @@ Layout lay_out(const TensorFile& file) {
   Layout layout;
   std::string json = "{";
   if (!file.metadata.empty()) {
-    json += json_string(std::string(metadata_key)) + ":{";
+    json += json_text(std::string(metadata_key)) + ":{";
     for (const auto& [key, value] : file.metadata) {
-      json += (json.back() == '{' ? "" : ",") + json_string(key) + ":" + json_string(value);
+      json += (json.back() == '{' ? "" : ",") + json_text(key) + ":" + json_text(value);
     }
     json += "}";
   }
@@ -343,7 +336,7 @@ Layout lay_out(const TensorFile& file) {
   for (const auto* named : order) {
     const auto& [name, tensor] = *named;
     const int64_t end = checked_add(offset, static_cast<int64_t>(tensor.bytes()), "safetensors");
-    json += (json.size() == 1 ? "" : ",") + json_string(name);
+    json += (json.size() == 1 ? "" : ",") + json_text(name);
     append(json, ":{\"dtype\":\"");
     append(json, name_in_file(tensor.dtype()));
     append(json, "\",\"shape\":[");

@@ -1,10 +1,10 @@
 // config_json.h: what the readers of model configurations share. Private to models/.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "engine/check.h"
+#include "engine/json.h"
 #include "engine/text.h"
 #include "models/swin.h"
 #include "models/vit.h"
@@ -22,12 +22,7 @@ int name_place(const char* const (&names)[N], const std::string& name, const cha
 }
 
 // A whole number from 0 to 2^24.
-inline int64_t whole_number(const nlohmann::json& value, const std::string& key) {
-  check(value.is_number_integer(), "config: ", key, " is not a whole number");
-  const auto number = value.get<int64_t>();
-  check(number >= 0 && number <= 1 << 24, "config: ", key, " is ", number);
-  return number;
-}
+inline int64_t whole_number(const Json& value) { return value.whole(0, 1 << 24); }
 
 // What `read` throws for a senseless input, with the file in front of it.
 template <class Read>
@@ -40,8 +35,8 @@ auto told_by(const std::string& who, Read read) {
   }
 }
 
-// Throw for values that make no sense; nlohmann's own exception for keys that are missing or of another type.
-VitConfig vit_config_from_json(const nlohmann::json& json);
-SwinConfig swin_config_from_json(const nlohmann::json& json);
+// Throw for keys that are missing and for values that make no sense.
+VitConfig vit_config_from_json(const Json& json);
+SwinConfig swin_config_from_json(const Json& json);
 
 }  // namespace vitrine

@@ -1,8 +1,8 @@
 // prompt_variant.cpp: the paper's variants of prompts in words.
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "engine/check.h"
+#include "engine/json.h"
 #include "engine/text.h"
 #include "models/prompt.h"
 
@@ -40,42 +40,32 @@ PromptStart prompt_start_of(const std::string& name) {
 }
 
 std::string variant_to_json(const PromptConfig& config) {
-  nlohmann::json j = nlohmann::json::object();
-  if (config.location != PromptLocation::prepend) j["location"] = name_of(config.location);
-  if (config.pooling != PromptPooling::backbone) j["pooling"] = name_of(config.pooling);
-  if (config.first > 0) j["first"] = config.first;
-  if (config.last > 0) j["last"] = config.last;
-  if (config.shared) j["shared"] = true;
-  if (config.start != PromptStart::random) j["init"] = name_of(config.start);
-  return j.empty() ? "" : j.dump();
+  std::map<std::string, std::string> j;
+  if (config.location != PromptLocation::prepend) j["location"] = json_text(name_of(config.location));
+  if (config.pooling != PromptPooling::backbone) j["pooling"] = json_text(name_of(config.pooling));
+  if (config.first > 0) j["first"] = std::to_string(config.first);
+  if (config.last > 0) j["last"] = std::to_string(config.last);
+  if (config.shared) j["shared"] = json_boolean(true);
+  if (config.start != PromptStart::random) j["init"] = json_text(name_of(config.start));
+  return j.empty() ? "" : json_object(j);
 }
 
 void set_variant(PromptConfig& config, const std::string& json, const std::string& who) {
-  try {
-    const nlohmann::json j =
-        nlohmann::json::parse(json, [&](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
-          check(depth <= 2, who, ": the variant of its prompts is nested too deeply");
-          return true;
-        });
-    check(j.is_object(), who, ": the variant of its prompts: expected a JSON object");
-    for (const auto& [key, value] : j.items()) {
-      if (key == "location") {
-        config.location = prompt_location_of(value.get<std::string>());
-      } else if (key == "pooling") {
-        config.pooling = prompt_pooling_of(value.get<std::string>());
-      } else if (key == "init") {
-        config.start = prompt_start_of(value.get<std::string>());
-      } else if (key == "shared") {
-        config.shared = value.get<bool>();
-      } else {
-        check(
-            (key == "first" || key == "last") && value.is_number_integer() && value >= 0 && value <= 1 << 20,
-            who, ": the variant of its prompts: unknown ", quote(key));
-        (key == "first" ? config.first : config.last) = value.get<int64_t>();
-      }
+  const std::string where = who + ": the variant of its prompts";
+  const Json all = Json::parse(json, 2, where);
+  for (const auto& [key, value] : all.object()) {
+    if (key == "location") {
+      config.location = prompt_location_of(value.text());
+    } else if (key == "pooling") {
+      config.pooling = prompt_pooling_of(value.text());
+    } else if (key == "init") {
+      config.start = prompt_start_of(value.text());
+    } else if (key == "shared") {
+      config.shared = value.boolean();
+    } else {
+      check(key == "first" || key == "last", where, ": unknown ", quote(key));
+      (key == "first" ? config.first : config.last) = value.whole(0, 1 << 20);
     }
-  } catch (const nlohmann::json::exception& e) {
-    fail(Fault::input, who, ": the variant of its prompts cannot be read: ", e.what());
   }
 }
 

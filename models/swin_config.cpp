@@ -138,24 +138,24 @@ SwinConfig swin_config_of(const TensorFile& file) {
 }
 
 std::string config_to_json(const SwinConfig& c) {
-  nlohmann::json j{{"model", "swin"},
-                   {"image_size", c.image_size},
-                   {"patch", c.patch},
-                   {"width", c.width},
-                   {"depths", c.depths},
-                   {"heads", c.heads},
-                   {"window", c.window},
-                   {"mlp_ratio", c.mlp_ratio},
-                   {"classes", c.classes},
-                   {"padding", padding_names[static_cast<int>(c.padding)]},
-                   {"gelu", gelu_names[static_cast<int>(c.gelu)]},
-                   {"epsilon", c.epsilon}};
+  std::map<std::string, std::string> j{{"model", json_text("swin")},
+                                       {"image_size", std::to_string(c.image_size)},
+                                       {"patch", std::to_string(c.patch)},
+                                       {"width", std::to_string(c.width)},
+                                       {"depths", json_list(c.depths)},
+                                       {"heads", json_list(c.heads)},
+                                       {"window", std::to_string(c.window)},
+                                       {"mlp_ratio", std::to_string(c.mlp_ratio)},
+                                       {"classes", std::to_string(c.classes)},
+                                       {"padding", json_text(padding_names[static_cast<int>(c.padding)])},
+                                       {"gelu", json_text(gelu_names[static_cast<int>(c.gelu)])},
+                                       {"epsilon", json_number(c.epsilon)}};
   // Only where it says something, so that identities of other nets stay what they were.
-  if (!c.windows.empty()) j["windows"] = c.windows;
-  return j.dump();
+  if (!c.windows.empty()) j["windows"] = json_list(c.windows);
+  return json_object(j);
 }
 
-SwinConfig swin_config_from_json(const nlohmann::json& j) {
+SwinConfig swin_config_from_json(const Json& j) {
   SwinConfig c;
   for (const auto& [key, field] :
        std::initializer_list<std::pair<const char*, int64_t*>>{{"image_size", &c.image_size},
@@ -164,21 +164,20 @@ SwinConfig swin_config_from_json(const nlohmann::json& j) {
                                                                {"window", &c.window},
                                                                {"mlp_ratio", &c.mlp_ratio},
                                                                {"classes", &c.classes}})
-    *field = whole_number(j.at(key), key);
+    *field = whole_number(j.at(key));
   for (const auto& [key, field] : std::initializer_list<std::pair<const char*, std::vector<int64_t>*>>{
            {"depths", &c.depths}, {"heads", &c.heads}, {"windows", &c.windows}}) {
-    if (field == &c.windows && !j.contains(key)) continue;
-    check(j.at(key).is_array() && j.at(key).size() <= 8, "config: ", key, " is no list of at most 8 numbers");
+    if (field == &c.windows && !j.has(key)) continue;
+    check(j.at(key).list().size() <= 8, "config: ", key, " is no list of at most 8 numbers");
     field->clear();
-    for (const nlohmann::json& value : j.at(key)) field->push_back(whole_number(value, key));
+    for (const Json& value : j.at(key).list()) field->push_back(whole_number(value));
   }
   if (std::count(c.windows.begin(), c.windows.end(), c.window) == c.stages() &&
       c.windows.size() == c.depths.size())
     c.windows.clear();  // as in files whose shapes tell them: there is one way to say it
-  c.padding = static_cast<WindowGrid::Padding>(
-      name_place(padding_names, j.at("padding").get<std::string>(), "padding"));
-  c.gelu = static_cast<Gelu>(name_place(gelu_names, j.at("gelu").get<std::string>(), "gelu"));
-  c.epsilon = j.at("epsilon").get<double>();
+  c.padding = static_cast<WindowGrid::Padding>(name_place(padding_names, j.at("padding").text(), "padding"));
+  c.gelu = static_cast<Gelu>(name_place(gelu_names, j.at("gelu").text(), "gelu"));
+  c.epsilon = j.at("epsilon").real();
   check_config(c);
   return c;
 }

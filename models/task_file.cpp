@@ -1,9 +1,9 @@
 // task_file.cpp: a Task as safetensors, and back.
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "engine/check.h"
+#include "engine/json.h"
 #include "models/tuned.h"
 
 namespace vitrine {
@@ -19,19 +19,15 @@ const std::string& entry(const TensorFile& file, const char* key) {
 }
 
 // A metadata entry as JSON. What lies deep is not ours and might exhaust the stack of whoever walks it.
-nlohmann::json parsed(const TensorFile& file, const char* key) {
-  return nlohmann::json::parse(entry(file, key),
-                               [&](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
-                                 check(depth <= 4, file.name, ": metadata '", key, "' is nested too deeply");
-                                 return true;
-                               });
+Json parsed(const TensorFile& file, const char* key) {
+  return Json::parse(entry(file, key), 4, text(file.name, ": metadata '", key, "'"));
 }
 
 int64_t whole(const TensorFile& file, const char* key) {
-  const nlohmann::json value = parsed(file, key);
-  check(value.is_number_integer() && value >= 0 && value <= 1 << 24, file.name, ": metadata '", key,
-        "': expected a whole number, got '", entry(file, key), "'");
-  return value.get<int64_t>();
+  const Json value = parsed(file, key);
+  check(value.is(Json::Kind::whole) && value.whole() >= 0 && value.whole() <= 1 << 24, file.name,
+        ": metadata '", key, "': expected a whole number, got '", entry(file, key), "'");
+  return value.whole();
 }
 
 // Tensors must be what the metadata says, and finite: a task file comes from anywhere.
@@ -95,9 +91,9 @@ TensorFile to_file(const Task& task) {
   file.metadata = {{"format", format},
                    {"method", method_text(task.config)},
                    {"prompts", std::to_string(task.config.prompts.count)},
-                   {"prompt_dropout", nlohmann::json(task.config.prompts.dropout).dump()},
-                   {"drop_path", nlohmann::json(task.config.drop_path).dump()},
-                   {"classes", nlohmann::json(task.class_names).dump()},
+                   {"prompt_dropout", json_number(task.config.prompts.dropout)},
+                   {"drop_path", json_number(task.config.drop_path)},
+                   {"classes", json_list(task.class_names)},
                    {"backbone", task.backbone},
                    {"backbone_identity", task.backbone_identity},
                    {"heads", std::to_string(task.heads)},
@@ -120,17 +116,13 @@ Task task_from_file(const TensorFile& file) {
   if (file.metadata.contains("prompt_variant"))
     set_variant(task.config.prompts, entry(file, "prompt_variant"), file.name);
   task.tensors = file.tensors;
-  try {
-    task.class_names = parsed(file, "classes").get<std::vector<std::string>>();
-    task.config.prompts.count = whole(file, "prompts");
-    task.heads = whole(file, "heads");
-    task.config.prompts.dropout = parsed(file, "prompt_dropout").get<double>();
-    task.config.drop_path = parsed(file, "drop_path").get<double>();
-    task.settings = entry(file, "settings");
-    check(parsed(file, "settings").is_object(), file.name, ": metadata 'settings': expected a JSON object");
-  } catch (const nlohmann::json::exception& e) {
-    fail(Fault::input, file.name, ": its metadata cannot be read: ", e.what());
-  }
+  for (const Json& name : parsed(file, "classes").list()) task.class_names.push_back(name.text());
+  task.config.prompts.count = whole(file, "prompts");
+  task.heads = whole(file, "heads");
+  task.config.prompts.dropout = parsed(file, "prompt_dropout").real();
+  task.config.drop_path = parsed(file, "drop_path").real();
+  task.settings = entry(file, "settings");
+  parsed(file, "settings").object();  // throws unless it is one
   task.config.classes = static_cast<int64_t>(task.class_names.size());
   task.backbone = entry(file, "backbone");
   task.backbone_identity = entry(file, "backbone_identity");

@@ -98,19 +98,11 @@ std::string config_to_json(const TransformerConfig& config) {
 }
 
 TransformerConfig config_from_json(const std::string& json) {
-  try {
-    const nlohmann::json j =
-        nlohmann::json::parse(json, [](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
-          check(depth <= 2, "config: nested too deeply");
-          return true;
-        });
-    const auto model = j.at("model").get<std::string>();
-    check(model == "vit" || model == "swin", "config: the model is ", quote(model), ", not vit or swin");
-    if (model == "swin") return swin_config_from_json(j);
-    return vit_config_from_json(j);
-  } catch (const nlohmann::json::exception& e) {
-    fail(Fault::input, "config: ", e.what());
-  }
+  const Json j = Json::parse(json, 2, "config");
+  const std::string& model = j.at("model").text();
+  check(model == "vit" || model == "swin", "config: the model is ", quote(model), ", not vit or swin");
+  if (model == "swin") return swin_config_from_json(j);
+  return vit_config_from_json(j);
 }
 
 void check_config(const TransformerConfig& config) {

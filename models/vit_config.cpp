@@ -159,31 +159,31 @@ constexpr Feature features[] = {{"distillation_token", &VitConfig::distillation_
 }  // namespace
 
 std::string config_to_json(const VitConfig& c) {
-  nlohmann::json j{{"model", "vit"},
-                   {"image_size", c.image_size},
-                   {"patch", c.patch},
-                   {"width", c.width},
-                   {"depth", c.depth},
-                   {"heads", c.heads},
-                   {"mlp_width", c.mlp_width},
-                   {"classes", c.classes},
-                   {"pooling", pooling_names[static_cast<int>(c.pooling)]},
-                   {"class_token", c.class_token},
-                   {"gelu", gelu_names[static_cast<int>(c.gelu)]},
-                   {"epsilon", c.epsilon}};
+  std::map<std::string, std::string> j{{"model", json_text("vit")},
+                                       {"image_size", std::to_string(c.image_size)},
+                                       {"patch", std::to_string(c.patch)},
+                                       {"width", std::to_string(c.width)},
+                                       {"depth", std::to_string(c.depth)},
+                                       {"heads", std::to_string(c.heads)},
+                                       {"mlp_width", std::to_string(c.mlp_width)},
+                                       {"classes", std::to_string(c.classes)},
+                                       {"pooling", json_text(pooling_names[static_cast<int>(c.pooling)])},
+                                       {"class_token", json_boolean(c.class_token)},
+                                       {"gelu", json_text(gelu_names[static_cast<int>(c.gelu)])},
+                                       {"epsilon", json_number(c.epsilon)}};
   // Only what the first ViT has not, so that identities of such backbones stay what they were. The bias of a head that
   // is not there is nobody's.
   const VitConfig plain;
-  if (c.registers > 0) j["registers"] = c.registers;
+  if (c.registers > 0) j["registers"] = std::to_string(c.registers);
   for (const Feature& feature : features) {
     const bool there = c.*feature.field,
                of_no_head = feature.field == &VitConfig::head_bias && c.classes == 0;
-    if (there != plain.*feature.field && !of_no_head) j[feature.name] = there;
+    if (there != plain.*feature.field && !of_no_head) j[feature.name] = json_boolean(there);
   }
-  return j.dump();
+  return json_object(j);
 }
 
-VitConfig vit_config_from_json(const nlohmann::json& j) {
+VitConfig vit_config_from_json(const Json& j) {
   VitConfig c;
   for (const auto& [key, field] :
        std::initializer_list<std::pair<const char*, int64_t*>>{{"image_size", &c.image_size},
@@ -193,14 +193,14 @@ VitConfig vit_config_from_json(const nlohmann::json& j) {
                                                                {"heads", &c.heads},
                                                                {"mlp_width", &c.mlp_width},
                                                                {"classes", &c.classes}})
-    *field = whole_number(j.at(key), key);
-  c.pooling = static_cast<Pooling>(name_place(pooling_names, j.at("pooling").get<std::string>(), "pooling"));
-  c.class_token = j.at("class_token").get<bool>();
-  c.gelu = static_cast<Gelu>(name_place(gelu_names, j.at("gelu").get<std::string>(), "gelu"));
-  c.epsilon = j.at("epsilon").get<double>();
-  if (j.contains("registers")) c.registers = whole_number(j.at("registers"), "registers");
+    *field = whole_number(j.at(key));
+  c.pooling = static_cast<Pooling>(name_place(pooling_names, j.at("pooling").text(), "pooling"));
+  c.class_token = j.at("class_token").boolean();
+  c.gelu = static_cast<Gelu>(name_place(gelu_names, j.at("gelu").text(), "gelu"));
+  c.epsilon = j.at("epsilon").real();
+  if (j.has("registers")) c.registers = whole_number(j.at("registers"));
   for (const Feature& feature : features)
-    if (j.contains(feature.name)) c.*feature.field = j.at(feature.name).get<bool>();
+    if (j.has(feature.name)) c.*feature.field = j.at(feature.name).boolean();
   check_config(c);
   return c;
 }

@@ -1,12 +1,12 @@
 #include "engine/containers/shards.h"
 
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include "engine/check.h"
 #include "engine/containers/allowance.h"
+#include "engine/json_events.h"
 #include "engine/text.h"
 
 namespace vitrine {
@@ -121,7 +121,7 @@ std::map<std::string, std::vector<std::string>> read_shard_index(std::span<const
   Allowance allowance(bytes.size(), where);
   take_for_json(words, allowance);
   IndexReader reader(where, allowance);
-  nlohmann::json::sax_parse(words.begin(), words.end(), &reader);
+  read_json(words, reader);
   check(reader.has_map, where,
         ": is JSON, but not the index of a checkpoint in several files, which has an object weight_map");
   return std::move(reader.shards);
