@@ -5,7 +5,7 @@ file(GLOB embed_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/embed/*.cp
 list(FILTER embed_sources EXCLUDE REGEX "/arena_(new|shared)\\.cpp$")
 add_library(vitrine_c_objects OBJECT ${embed_sources})
 target_compile_definitions(vitrine_c_objects PRIVATE VITRINE_VERSION="${PROJECT_VERSION}")
-set_target_properties(vitrine_c_objects PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden
+set_target_properties(vitrine_c_objects PROPERTIES POSITION_INDEPENDENT_CODE ${VITRINE_HAS_SHARED} CXX_VISIBILITY_PRESET hidden
                       VISIBILITY_INLINES_HIDDEN ON)
 target_link_libraries(vitrine_c_objects PUBLIC vitrine vitrine_builtin)
 target_compile_options(vitrine_c_objects PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
@@ -19,9 +19,11 @@ target_link_libraries(vitrine_c PUBLIC vitrine vitrine_builtin)
 target_include_directories(vitrine_c INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/embed>
                            $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
-add_library(vitrine_c_shared SHARED $<TARGET_OBJECTS:vitrine_c_objects> ${CMAKE_CURRENT_SOURCE_DIR}/embed/arena_shared.cpp)
-set_target_properties(vitrine_c_shared PROPERTIES OUTPUT_NAME vitrine_c SOVERSION 1 VERSION ${PROJECT_VERSION})
-target_link_libraries(vitrine_c_shared PRIVATE vitrine vitrine_builtin)
-target_link_options(vitrine_c_shared PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/embed/vitrine.map
-                    -Wl,--no-undefined -Wl,--gc-sections)
-set_property(TARGET vitrine_c_shared APPEND PROPERTY LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/embed/vitrine.map)
+if(VITRINE_HAS_SHARED)
+  add_library(vitrine_c_shared SHARED $<TARGET_OBJECTS:vitrine_c_objects> ${CMAKE_CURRENT_SOURCE_DIR}/embed/arena_shared.cpp)
+  set_target_properties(vitrine_c_shared PROPERTIES OUTPUT_NAME vitrine_c SOVERSION 1 VERSION ${PROJECT_VERSION})
+  target_link_libraries(vitrine_c_shared PRIVATE vitrine vitrine_builtin)
+  target_link_options(vitrine_c_shared PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/embed/vitrine.map
+                      -Wl,--no-undefined -Wl,--gc-sections)
+  set_property(TARGET vitrine_c_shared APPEND PROPERTY LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/embed/vitrine.map)
+endif()

@@ -101,7 +101,9 @@ Sha256& Sha256::update(std::span<const std::byte> bytes) {
   return *this;
 }
 
-Sha256& Sha256::update(std::string_view characters) { return update(std::as_bytes(std::span(characters))); }
+Sha256& Sha256::update(std::string_view characters) {
+  return update(std::as_bytes(std::span<const char>(characters)));
+}
 
 std::string Sha256::hex() const {
   Sha256 last = *this;

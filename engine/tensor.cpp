@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <tuple>
+#include <utility>
 
 #include "engine/check.h"
 #include "engine/device.h"
@@ -49,6 +50,8 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, const Memory& memory) {
   out.shape_ = shape;
   out.dtype_ = dtype;
   const int64_t bytes = checked_multiply(shape.numel(), static_cast<int64_t>(size_of(dtype)), "tensor");
+  if (!std::in_range<size_t>(bytes))  // where an address has 32 bits
+    fail(Fault::resources, "tensor: ", bytes, " bytes of ", shape, " are more than this build can address");
   out.block_ = std::make_shared<Block>();
   out.block_->bytes = memory.allocate(static_cast<size_t>(bytes));
   out.block_->size = static_cast<size_t>(bytes);

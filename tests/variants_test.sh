@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # variants_test.sh: builds of the library for other places, each running tests/embedded/embedded.cpp: without OpenMP, files
-# natively and for 64-bit ARM under qemu. Both must give the same numbers.
+# natively, for 64-bit ARM under qemu, and for WebAssembly under node. All must give the same numbers.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tests/cases.sh"
@@ -14,6 +14,10 @@ variant() {
     cmake --build "$folder" --target embedded -j "${JOBS:-$(nproc)}"
 }
 cross() { variant aarch64 -DCMAKE_TOOLCHAIN_FILE="$root/cmake/aarch64.cmake"; }
+# With optimization, as the page that is built from the same objects (tests/web_test.sh).
+wasm() { variant wasm -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS= -DCMAKE_TOOLCHAIN_FILE="$root/cmake/wasm.cmake"; }
+# Without its own fetch, which Debian's Emscripten takes for a browser's.
+under_node() { node --no-experimental-fetch "$root/build-wasm/embedded.js"; }
 emulated() { qemu-aarch64-static -L /usr/aarch64-linux-gnu "$root/build-aarch64/embedded"; }
 
 # Keeps what the program printed; a program that failed printed too few logits.
@@ -49,5 +53,13 @@ if have_packages $packages_cross && command -v aarch64-linux-gnu-g++ qemu-aarch6
   check_case "the comparison tells other numbers apart" eval '! within "$folder/native" "$folder/other" 1e-5'
 else
   skip_cases "aarch64: no cross compiler and emulator here"
+fi
+if command -v em++ node >/dev/null; then
+  logits=$folder/wasm
+  check_case "the same host builds for WebAssembly" wasm
+  check_case "it runs under node" runs under_node
+  check_case "its logits are the native ones within 1e-5" within "$folder/native" "$folder/wasm" 1e-5
+else
+  skip_cases "WebAssembly: no emscripten and node here"
 fi
 end_cases

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -227,7 +228,7 @@ bool is_tensor_record(const PickleTree& tree, PickleRef ref) {
   const auto& arguments = tree[value.arguments].items;
   // Makers of tensors that are not known here have their storage among the first few.
   return std::ranges::any_of(
-      arguments.begin(), arguments.begin() + std::min<std::ptrdiff_t>(arguments.size(), 8),
+      std::span(arguments).first(std::min<size_t>(arguments.size(), 8)),
       [&](PickleRef argument) { return tree[argument].is(Kind::persistent) || rebuilds(tree, argument); });
 }
 

@@ -54,7 +54,19 @@ void print_logits(const char* when, const TunedModel& model, const TuneData& dat
     std::printf("%s %.9g\n", when, static_cast<double>(value));
 }
 
+// Where a size has 32 bits, 4 GiB and four bytes would be four bytes.
+void check_addresses() {
+  if (sizeof(size_t) > 4) return;
+  try {
+    Tensor::empty({(int64_t{1} << 30) + 1}, DType::f32);
+  } catch (const Error& error) {
+    if (error.fault() == Fault::resources) return;
+  }
+  fail(Fault::input, "embedded: expected that a tensor of more than 4 GiB is refused");
+}
+
 size_t run(const Memory& memory) {
+  check_addresses();
   const std::vector<std::byte> bytes = backbone_bytes();
   const Backbone backbone = make_backbone(read_safetensors(bytes, nullptr, "inside"), "inside", 0, memory);
   TuneData data;
