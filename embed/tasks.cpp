@@ -258,6 +258,17 @@ int vitrine_tuning_predict(vitrine_tuning* tuning, const vitrine_picture* pictur
   });
 }
 
+int vitrine_tuning_prepare(vitrine_tuning* tuning, const vitrine_picture* picture, float* prepared,
+                           size_t room) {
+  return guarded(tuning, [&] {
+    const Tensor image = images_of(picture, 1, tuning->preprocess, tuning->glass->library->memory);
+    const auto numbers = image.data<float>();
+    check(prepared != nullptr && room >= numbers.size(), "vitrine_tuning_prepare: a picture has ",
+          numbers.size(), " numbers, got room for ", prepared == nullptr ? 0 : room);
+    std::memcpy(prepared, numbers.data(), numbers.size_bytes());
+  });
+}
+
 int vitrine_tuning_steps(vitrine_tuning* tuning, int64_t* steps) {
   return guarded(tuning, [&] {
     check(steps != nullptr, "vitrine_tuning_steps: expected a place for the number, got NULL");

@@ -255,6 +255,10 @@ VITRINE_API int vitrine_tuning_step(vitrine_tuning* tuning, const vitrine_pictur
 /* As vitrine_predict, with what was learned so far. */
 VITRINE_API int vitrine_tuning_predict(vitrine_tuning* tuning, const vitrine_picture* pictures, size_t count,
                                        float* probabilities, size_t room);
+/* The (3, S, S) numbers that the net sees of a picture, which are then its `prepared`: a host that shows its pictures many times has
+ * each resized once. `room` is how many numbers there is space for. */
+VITRINE_API int vitrine_tuning_prepare(vitrine_tuning* tuning, const vitrine_picture* picture,
+                                       float* prepared, size_t room);
 /* The steps that were made. */
 VITRINE_API int vitrine_tuning_steps(vitrine_tuning* tuning, int64_t* steps);
 /* Puts the task file as it is now into `bytes`, of which there are `room`, and its size into `size`. If there is too

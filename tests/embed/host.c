@@ -122,6 +122,29 @@ static Storage load(const char* path) {
 
 static const char* const names[] = {"right", "down"};
 
+/* Pictures that were prepared once are the pictures, to the last bit. */
+static void check_prepared(vitrine_backbone* backbone, vitrine_tuning* tuning, const float* expected) {
+  vitrine_backbone_info info = {sizeof info};
+  EXPECT(vitrine_backbone_about(backbone, &info) == VITRINE_DONE);
+  const size_t numbers = (size_t)(3 * info.image_size * info.image_size);
+  float* prepared = malloc(MANY * numbers * sizeof(float));
+  vitrine_picture ready[MANY] = {{0}};
+  float probabilities[2 * MANY];
+  for (int i = 0; i < MANY; ++i) {
+    ready[i].prepared = prepared + (size_t)i * numbers;
+    EXPECT(vitrine_tuning_prepare(tuning, &pictures[i], prepared + (size_t)i * numbers, numbers) == VITRINE_DONE);
+  }
+  EXPECT(vitrine_tuning_predict(tuning, ready, MANY, probabilities, 2 * MANY) == VITRINE_DONE);
+  EXPECT(memcmp(probabilities, expected, sizeof probabilities) == 0);
+  REFUSED(vitrine_tuning_prepare(tuning, &pictures[0], prepared, numbers - 1), VITRINE_INPUT,
+          vitrine_tuning_message(tuning), "a picture has");
+  REFUSED(vitrine_tuning_prepare(tuning, &pictures[0], NULL, numbers), VITRINE_INPUT, vitrine_tuning_message(tuning),
+          "room for 0");
+  REFUSED(vitrine_tuning_prepare(tuning, NULL, prepared, numbers), VITRINE_INPUT, vitrine_tuning_message(tuning),
+          "got 0");
+  free(prepared);
+}
+
 /* A tuning of a few steps; the task's bytes are the caller's. */
 static unsigned char* tune(vitrine_backbone* backbone, const char* method, int steps, size_t* size, float* probabilities) {
   vitrine_tuning_options options = {sizeof options};
@@ -150,6 +173,7 @@ static unsigned char* tune(vitrine_backbone* backbone, const char* method, int s
   EXPECT(last < first);
   EXPECT(vitrine_tuning_steps(tuning, &made) == VITRINE_DONE && made == steps);
   EXPECT(vitrine_tuning_predict(tuning, pictures, MANY, probabilities, 2 * MANY) == VITRINE_DONE);
+  check_prepared(backbone, tuning, probabilities);
   REFUSED(vitrine_tuning_save(tuning, NULL, 0, size), VITRINE_RESOURCES, vitrine_tuning_message(tuning),
           "there is room for 0");
   bytes = malloc(*size);
