@@ -783,6 +783,11 @@ for type in f16 bf16; do
   expect "convert to $type" 0 'numbers were rounded' "$vitrine" convert tiny.safetensors --out made/$type.safetensors --dtype $type
   expect "convert to $type: what is there" 0 "^Stored +$type" "$vitrine" inspect made/$type.safetensors
 done
+expect 'convert to int8' 0 'numbers were rounded' "$vitrine" convert tiny.safetensors --out made/int8.safetensors --dtype int8
+expect 'convert to int8: what is there' 0 '^Stored +f32, i8' "$vitrine" inspect made/int8.safetensors
+expect 'convert to int8: it learns' 0 'Accuracy' "$vitrine" tune --backbone made/int8.safetensors --data synthetic:colours --epochs 1 --out made/int8
+expect 'convert to int8: and back, who it was made' 0 . "$vitrine" convert made/int8.safetensors --out made/wide.safetensors --json
+json 'convert to int8: and back, who it was made' 'j["identity"] == j["identity_before"]'
 expect 'convert what is bf16 already' 0 . "$vitrine" convert builtin-swin --out made/swin.safetensors --dtype bf16 --json
 json 'convert what is bf16 already: it stays who it is' 'j["identity"] == j["identity_before"] and j["dtype"] == "bf16"'
 # What is read is never written over, by whatever name.
@@ -843,7 +848,7 @@ expect 'DINOv2 of transformers: tune' 0 . "$vitrine" tune --backbone dinov2 --da
 expect 'DINOv2 of transformers: the task finds it' 0 'Accuracy' "$vitrine" eval --task by-dinov2/task.safetensors --data folder:pictures
 expect 'DINOv2 of transformers: the task finds what was converted' 0 'Accuracy' "$vitrine" eval --task by-dinov2/task.safetensors --backbone dinov2.safetensors --data folder:pictures
 expect 'convert: no place' 1 '--out is required' "$vitrine" convert builtin
-expect 'convert: what is no type' 1 "--dtype: expected f32, f16 or bf16, got 'int8'" "$vitrine" convert builtin --out x --dtype int8
+expect 'convert: what is no type' 1 "--dtype: expected f32, f16, bf16 or int8, got 'f64'" "$vitrine" convert builtin --out x --dtype f64
 expect 'convert a task' 1 'vitrine task' "$vitrine" convert colours/task.safetensors --out x
 expect 'convert to a folder that cannot be' 2 . "$vitrine" convert builtin --out tiny.safetensors/x
 python3 - <<'END'

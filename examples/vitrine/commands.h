@@ -20,6 +20,8 @@ namespace vitrine::cli {
 int tune(const TuneOptions& options, Console& console, Processes& processes);
 int eval(const EvalOptions& options, Console& console);
 int predict(const PredictOptions& options, Console& console);
+// In vitrine: goes on as vitrine-serve with these arguments, or returns if there is none. In that: returns.
+void become_server(const char* const* arguments);
 int serve(const ServeOptions& options, Console& console);
 int report(const ReportOptions& options, Console& console);
 int sweep(const SweepOptions& options, Console& console);

@@ -102,6 +102,7 @@ int tell(const Processes* processes, const std::string& command, std::string_vie
 
 int main(int argc, const char* const* argv) {
   hold_standard_streams();
+  if (argc > 1 && std::string_view(argv[1]) == "serve") become_server(argv);
   take_errors_not_signals();
   set_thread_count(std::min(thread_count(), most_threads));
   std::string command;

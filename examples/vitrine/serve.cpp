@@ -37,6 +37,8 @@ std::string token_of(const ServeOptions& o) {
 
 }  // namespace
 
+void become_server(const char* const*) {}
+
 int serve(const ServeOptions& o, Console& console) {
   const std::string token = token_of(o);
   const Backbone backbone = with_identity(placed(open_backbone(o.backbone, o.hints), o.place));
