@@ -1,8 +1,13 @@
 # embed.cmake: the C interface (embed/vitrine.h) as libvitrine_c.a and libvitrine_c.so. The latter needs nothing but itself
 # and the libraries that it is linked with; no name of it is visible but those of vitrine.h.
 file(GLOB embed_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/embed/*.cpp)
-# Of which each form has its own.
+# Of which each form has its own, and what stands in for a part.
 list(FILTER embed_sources EXCLUDE REGEX "/arena_(new|shared)\\.cpp$")
+if(VITRINE_TRAINING)
+  list(FILTER embed_sources EXCLUDE REGEX "/no_tunings\\.cpp$")
+else()
+  list(FILTER embed_sources EXCLUDE REGEX "/tunings\\.cpp$")
+endif()
 add_library(vitrine_c_objects OBJECT ${embed_sources})
 target_compile_definitions(vitrine_c_objects PRIVATE VITRINE_VERSION="${PROJECT_VERSION}")
 set_target_properties(vitrine_c_objects PROPERTIES POSITION_INDEPENDENT_CODE ${VITRINE_HAS_SHARED} CXX_VISIBILITY_PRESET hidden

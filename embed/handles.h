@@ -10,7 +10,6 @@
 #include "data/preprocess.h"
 #include "embed/guard.h"
 #include "models/task_set.h"
-#include "models/training/tuner.h"
 
 namespace vitrine::embed {
 
@@ -92,22 +91,6 @@ struct vitrine_task_set {
   std::shared_ptr<const vitrine::embed::Glass> glass;
   vitrine::TaskSet set;
   std::map<std::string, Entry> entries;
-  vitrine::embed::Message message;
-  int threads() const { return glass->library->threads(); }
-  vitrine::embed::Arena* arena() const { return glass->library->arena; }
-};
-
-struct vitrine_tuning {
-  // From fresh prompts and head, or from `start`.
-  vitrine_tuning(std::shared_ptr<const vitrine::embed::Glass> of, std::vector<std::string> names,
-                 const vitrine::Preprocess& prepared, const vitrine::Task* start,
-                 const vitrine_tuning_options& options);
-  std::shared_ptr<const vitrine::embed::Glass> glass;
-  std::vector<std::string> class_names;
-  vitrine::Preprocess preprocess;
-  vitrine::Tuner tuner;
-  double learning_rate;
-  int64_t all_steps, warmup;
   vitrine::embed::Message message;
   int threads() const { return glass->library->threads(); }
   vitrine::embed::Arena* arena() const { return glass->library->arena; }

@@ -3,8 +3,8 @@
 
 #include "embed/handles.h"
 #include "engine/containers/tensor_file.h"
+#include "models/training/pictures.h"
 #include "models/training/pretrained.h"
-#include "models/training/tune.h"
 
 using namespace vitrine;
 using namespace vitrine::embed;

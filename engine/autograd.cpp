@@ -1,3 +1,4 @@
+// autograd.cpp: histories, and the way back through them.
 #include "engine/autograd.h"
 
 #include <algorithm>
@@ -115,8 +116,7 @@ Variable record(Tensor y, std::initializer_list<Edge> edges) {
   return out;
 }
 
-Variable record_jointly(Tensor y, const std::vector<Variable>& inputs,
-                        const std::function<JointRule(const std::vector<bool>&)>& make) {
+Variable record_jointly(Tensor y, const std::vector<Variable>& inputs, const MakeJointRule& make) {
   Variable out(std::move(y));
   std::vector<bool> wanted;
   for (const Variable& input : inputs) wanted.push_back(input.wants_gradient());

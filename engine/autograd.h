@@ -11,20 +11,33 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
+#include "engine/parts.h"
 #include "engine/tensor.h"
 
 namespace vitrine {
 
 class Variable;
 
+// What stands for a rule in a build without VITRINE_TRAINING: it takes any and keeps none, so that no code of a backward
+// pass is left.
+struct NoRule {
+  template <class Any>
+  NoRule(const Any&) {}  // NOLINT: where a rule is expected, any function will do
+};
+template <class Signature>
+using RuleOf = std::conditional_t<parts::training, std::function<Signature>, NoRule>;
+
 // Gradient of the result in, gradient of one input out (of that input's shape and type). A rule that nobody
 // shares dy with (dy.unique()) may write its result over it.
-using Rule = std::function<Tensor(Tensor dy)>;
+using Rule = RuleOf<Tensor(Tensor dy)>;
 // The same for several inputs at once, where their gradients share work. An entry whose input was
 // not wanted is ignored.
-using JointRule = std::function<std::vector<Tensor>(Tensor dy)>;
+using JointRule = RuleOf<std::vector<Tensor>(Tensor dy)>;
+// Makes it, told which inputs want a gradient.
+using MakeJointRule = RuleOf<JointRule(const std::vector<bool>& wanted)>;
 // Part of a computation that can be run again.
 using Recomputed = std::function<Variable(const std::vector<Variable>& inputs)>;
 
@@ -33,7 +46,7 @@ class Variable {
   Variable() = default;                                 // undefined
   Variable(Tensor value) : value_(std::move(value)) {}  // NOLINT: a Tensor is a constant Variable
   // A trainable: backward leaves its gradient here. The value must be f32 or f64 and not
-  // sealed; throws otherwise.
+  // sealed; throws otherwise, and in a build without VITRINE_TRAINING.
   static Variable leaf(Tensor value);
 
   const Tensor& value() const { return value_; }
@@ -44,7 +57,7 @@ class Variable {
   DType dtype() const { return value_.dtype(); }
 
   // True for trainables and for all that was computed from one.
-  bool wants_gradient() const { return node_ != nullptr; }
+  bool wants_gradient() const { return parts::training && node_ != nullptr; }
   // The gradient that backward left at a leaf; undefined before, or if the leaf had no part in the result.
   const Tensor& gradient() const;
   void clear_gradient();
@@ -59,8 +72,7 @@ class Variable {
 
   friend struct Edge;
   friend Variable record(Tensor y, std::initializer_list<struct Edge> edges);
-  friend Variable record_jointly(Tensor y, const std::vector<Variable>& inputs,
-                                 const std::function<JointRule(const std::vector<bool>&)>& make);
+  friend Variable record_jointly(Tensor y, const std::vector<Variable>& inputs, const MakeJointRule& make);
   friend void backward(const Variable& y, Tensor dy);
   friend Variable recompute(const std::vector<Variable>& inputs, const Recomputed& body);
   static void walk(std::shared_ptr<Node> top, Tensor dy);
@@ -76,8 +88,7 @@ Variable record(Tensor y, std::initializer_list<Edge> edges);
 
 // The same with one rule for all inputs. `make` is told which inputs want a gradient and captures only what
 // those need; it is not called if none does.
-Variable record_jointly(Tensor y, const std::vector<Variable>& inputs,
-                        const std::function<JointRule(const std::vector<bool>& wanted)>& make);
+Variable record_jointly(Tensor y, const std::vector<Variable>& inputs, const MakeJointRule& make);
 
 // Adds d(y)/d(leaf) to the gradient of every leaf that y was computed from. `dy` is the gradient of y itself;
 // without it y must hold one element, and dy is 1. The history is used up: each node is freed as soon as its

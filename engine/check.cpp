@@ -10,6 +10,10 @@ void append(std::string& out, double piece) {
   out += digits;
 }
 
+void left_out(std::string_view what, std::string_view option) {
+  fail(Fault::input, what, ": this build was made without ", option);
+}
+
 int64_t checked_multiply(int64_t a, int64_t b, std::string_view what) {
   int64_t product = 0;
   check(!__builtin_mul_overflow(a, b, &product), what, ": ", a, " times ", b, " overflows 64 bits");

@@ -57,6 +57,9 @@ template <class... Pieces>
   throw Error(fault, text(pieces...));
 }
 
+// Throws for what this build was made without: "<what>: this build was made without <option>" (engine/parts.h).
+[[noreturn]] void left_out(std::string_view what, std::string_view option);
+
 // Throws Error{Fault::input} with the joined pieces unless `condition` holds.
 template <class... Pieces>
 void check(bool condition, const Pieces&... pieces) {

@@ -7,6 +7,7 @@
 
 #include "engine/check.h"
 #include "engine/gpu/kernels.h"
+#include "engine/parts.h"
 #include "engine/text.h"
 #ifdef VITRINE_FILES
 #include <dlfcn.h>
@@ -77,6 +78,7 @@ std::shared_ptr<void> open_library(const std::string& kind, const std::string& f
 
 std::shared_ptr<const Device> Device::open(const std::string& name, const DeviceOptions& options) {
   const Name parsed = parse(name);
+  if constexpr (!parts::device) left_out(text("device ", name), "VITRINE_DEVICE");
 #ifdef VITRINE_FILES
   const std::string file = text("libvitrine_", parsed.kind, ".so");
   const std::shared_ptr<Device> device(new Device);  // its constructor is private

@@ -28,8 +28,10 @@ struct Memory::Pool {
   Pool& operator=(const Pool&) = delete;
   ~Pool() { release_idle(0); }
 
+  bool on_device() const { return parts::device && device; }
+
   void give_to_system(void* block) const {
-    if (device) {
+    if (on_device()) {
       device->release(block);
     } else {
       ::operator delete(block, alignment);
@@ -72,7 +74,8 @@ struct Memory::Pool {
   // A fresh block; null if there is none. If a device has no more, it gets the idle ones back first.
   void* fresh(size_t bytes) {
     const size_t asked = std::max<size_t>(bytes, 1);
-    if (!device) return host.allocate ? host.allocate(asked) : ::operator new(asked, alignment, std::nothrow);
+    if (!on_device())
+      return host.allocate ? host.allocate(asked) : ::operator new(asked, alignment, std::nothrow);
     if (void* block = device->allocate(asked)) return block;
     {
       const std::lock_guard lock(mutex);
@@ -125,14 +128,14 @@ Memory Memory::of_device(std::shared_ptr<const Device> device, size_t limit) {
   return memory;
 }
 
-const Device* Memory::device() const { return pool_ ? pool_->device.get() : nullptr; }
+const Device* Memory::device_of_pool() const { return pool_ ? pool_->device.get() : nullptr; }
 
 std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   const std::shared_ptr<Pool> pool = pool_;
-  const std::shared_ptr<Arena> arena = pool && pool->device ? pool->device->arena() : nullptr;
+  const std::shared_ptr<Arena> arena = pool && pool->on_device() ? pool->device->arena() : nullptr;
   void* pointer = pool ? pool->reserve(bytes, arena.get()) : nullptr;
   if (pointer != nullptr) {
-    if (pool->device) pool->device->hand_out_again(pointer, bytes);
+    if (pool->on_device()) pool->device->hand_out_again(pointer, bytes);
   } else if (pool) {
     try {
       pointer = pool->fresh(bytes);
@@ -146,8 +149,8 @@ std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   }
   if (pointer == nullptr) {
     if (pool) pool->cancel(bytes);
-    fail(Fault::resources, "memory: ", pool && pool->device ? pool->device->name() : "the system", " has no ",
-         bytes, " bytes left");
+    fail(Fault::resources, "memory: ", pool && pool->on_device() ? pool->device->name() : "the system",
+         " has no ", bytes, " bytes left");
   }
   return {static_cast<std::byte*>(pointer), [pool, arena, bytes](std::byte* p) {
             if (pool) {

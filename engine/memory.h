@@ -9,6 +9,8 @@
 #include <functional>
 #include <memory>
 
+#include "engine/parts.h"
+
 namespace vitrine {
 
 class Device;
@@ -47,10 +49,12 @@ class Memory {
 
   MemoryStatistics statistics() const;  // all zero for the plain heap
   void reset_peak() const;              // peak = current; idle blocks go back to the system
-  const Device* device() const;         // null: main memory
+  // Null: main memory.
+  const Device* device() const { return parts::device ? device_of_pool() : nullptr; }
 
  private:
   struct Pool;
+  const Device* device_of_pool() const;
   std::shared_ptr<Pool> pool_;
 };
 

@@ -148,7 +148,7 @@ const std::byte* Tensor::aligned_place() const {
 
 Memory Tensor::memory() const { return block_ ? block_->memory : Memory{}; }
 
-const Device* Tensor::device() const { return block_ ? block_->memory.device() : nullptr; }
+const Device* Tensor::device_of_block() const { return block_ ? block_->memory.device() : nullptr; }
 
 const void* Tensor::address() const {
   check(defined(), "tensor: undefined");

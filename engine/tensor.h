@@ -62,7 +62,7 @@ class Tensor {
   Memory memory() const;  // where ops on this tensor allocate their results
   // The device whose memory holds the elements; null: main memory. Elements on a device cannot be read or written here
   // (data, raw: throw); `copied_to` brings them.
-  const Device* device() const;
+  const Device* device() const { return parts::device ? device_of_block() : nullptr; }
   Tensor copied_to(
       const Memory& memory) const;  // another block with the same elements, maybe on another device
   void assign(
@@ -124,6 +124,7 @@ class Tensor {
 
  private:
   struct Block;
+  const Device* device_of_block() const;
   const std::byte* aligned_place() const;  // of the first element
   std::shared_ptr<Block> block_;
   size_t offset_ = 0;  // in bytes
@@ -139,8 +140,14 @@ Tensor in_main_memory(const Tensor& x);
 // types, naming the op.
 template <class F>
 auto dispatch(DType dtype, const char* op, F&& f) {
-  check(dtype == DType::f32 || dtype == DType::f64, op, ": expected f32 or f64, got ", name_of(dtype));
-  return dtype == DType::f64 ? f(double{}) : f(float{});
+  if constexpr (parts::f64) {
+    check(dtype == DType::f32 || dtype == DType::f64, op, ": expected f32 or f64, got ", name_of(dtype));
+    if (dtype == DType::f64) return f(double{});
+  } else {
+    check(dtype == DType::f32, op, ": expected f32 (this build was made without VITRINE_F64), got ",
+          name_of(dtype));
+  }
+  return f(float{});
 }
 
 }  // namespace vitrine

@@ -168,4 +168,21 @@ ParameterCounts count_parameters(const TunedConfig& given, const TransformerConf
   return counts;
 }
 
+Task task_of(const TunedModel& model, const Backbone& backbone, const std::vector<std::string>& class_names,
+             const std::string& preprocess, const std::string& settings) {
+  TunedConfig config = model.config();
+  config.prompts.projection = 0;  // the file holds the product
+  const auto resampled = backbone.file.metadata.find("resampled");
+  return {config,
+          class_names,
+          backbone.source,
+          identity_of(backbone),
+          untold_heads(backbone.config),
+          config_to_json(backbone.config),
+          resampled == backbone.file.metadata.end() ? "" : resampled->second,
+          preprocess,
+          settings,
+          model.task_tensors()};
+}
+
 }  // namespace vitrine

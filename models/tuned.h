@@ -104,6 +104,10 @@ class TunedModel {
   TunedParts parts_;
 };
 
+// The task of a model's present state: `preprocess` and `settings` are JSON (Task).
+Task task_of(const TunedModel& model, const Backbone& backbone, const std::vector<std::string>& class_names,
+             const std::string& preprocess, const std::string& settings);
+
 // How many numbers a task of that method and form trains on such a backbone, found by asking the layers themselves.
 struct ParameterCounts {
   int64_t backbone = 0;  // all of the backbone's, without its own head

@@ -14,6 +14,7 @@
 #include "engine/containers/torch_file.h"
 #include "engine/containers/zip.h"
 #include "engine/file.h"
+#include "engine/parts.h"
 #include "engine/text.h"
 
 namespace vitrine {
@@ -50,7 +51,7 @@ bool is_markup(std::span<const std::byte> bytes) {
   return begins(bytes, "<");
 }
 
-TensorFile read_zip(const SharedBytes& file, const std::string& name) {
+[[maybe_unused]] TensorFile read_zip(const SharedBytes& file, const std::string& name) {
 #ifdef VITRINE_FILES
   Allowance allowance(file.bytes.size(), text("zip: '", name, "'"));
   const ZipArchive archive(file.bytes, text("zip: '", name, "'"), allowance);
@@ -72,9 +73,15 @@ TensorFile read_zip(const SharedBytes& file, const std::string& name) {
 TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                         const std::string& name, const SetAside& set_aside) {
   const SharedBytes file{bytes, std::move(owner), set_aside};
-  if (begins(bytes, "PK\x03\x04") || begins(bytes, "PK\x05\x06")) return read_zip(file, name);
-  if (is_legacy_torch(bytes)) return read_legacy_torch(file, name);
-  if (begins(bytes, "\x93NUMPY")) return read_npy(file, name);
+  const bool zip = begins(bytes, "PK\x03\x04") || begins(bytes, "PK\x05\x06");
+  const bool numpy = begins(bytes, "\x93NUMPY");
+  if constexpr (parts::containers) {
+    if (zip) return read_zip(file, name);
+    if (is_legacy_torch(bytes)) return read_legacy_torch(file, name);
+    if (numpy) return read_npy(file, name);
+  } else if (zip || numpy || begins(bytes, "\x80")) {
+    left_out(text("'", name, "': is a file of PyTorch's or numpy's"), "VITRINE_CONTAINERS");
+  }
   check(!begins(bytes, "GGUF"), "'", name,
         "': is a GGUF file, which cannot be read: convert it to safetensors");
   // What people have when a download gave them something else.

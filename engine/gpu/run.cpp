@@ -6,7 +6,7 @@
 
 namespace vitrine {
 
-const Device* device_of(const Tensor& x, const char* op) {
+const Device* checked_device_of(const Tensor& x, const char* op) {
   const Device* device = x.device();
   if (device != nullptr)
     check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, op, ": expected f32 or bf16 on ",

@@ -7,12 +7,16 @@
 
 #include "engine/device.h"
 #include "engine/gpu/kernels.h"
+#include "engine/parts.h"
 #include "engine/tensor.h"
 
 namespace vitrine {
 
 // The device that x lives on; null: the CPU computes. Throws if it does not hold f32 or bf16 there.
-const Device* device_of(const Tensor& x, const char* op);
+const Device* checked_device_of(const Tensor& x, const char* op);
+inline const Device* device_of(const Tensor& x, const char* op) {
+  return parts::device ? checked_device_of(x, op) : nullptr;
+}
 
 namespace gpu {
 

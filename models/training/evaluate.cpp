@@ -1,4 +1,4 @@
-// evaluate.cpp: what a model is worth, and how its images are prepared.
+// evaluate.cpp: what a model is worth.
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -6,7 +6,6 @@
 #include "engine/check.h"
 #include "models/training/metrics.h"
 #include "models/training/pass_over.h"
-#include "models/training/pretrained.h"
 #include "models/training/tune.h"
 #include "models/training/tune_parts.h"
 
@@ -149,32 +148,6 @@ EnsembleEvaluation evaluate(const Ensemble& ensemble, std::shared_ptr<const Data
   EnsembleEvaluation out{.together = evaluation_of(std::move(together)), .members = {}};
   for (Found& member : members) out.members.push_back(evaluation_of(std::move(member)));
   if (logits) *logits = Tensor::of<float>({out.together.samples, classes}, rows);
-  return out;
-}
-
-Preprocess preprocess_of(const Backbone& backbone, int64_t side) {
-  const int size = static_cast<int>(image_size(backbone.config));
-  Preprocess out{.size = size, .resize = static_cast<int>(std::floor(size / 0.875))};
-  if (const auto stored = backbone.file.metadata.find("preprocess"); stored != backbone.file.metadata.end())
-    out = preprocess_from_json(stored->second);
-  else
-    check(!backbone.file.metadata.contains("dialect"), backbone.source,
-          ": does not tell how its pictures were prepared; give ",
-          backbone.file.metadata.contains("dialect")
-              ? what_may_tell_pictures(backbone.file.metadata.at("dialect"), backbone.config)
-              : "");
-  check(out.size == size, backbone.source,
-        ": what tells of its pictures (preprocessor_config.json, config.json or its metadata) prepares "
-        "images of ",
-        out.size, " pixels, the net sees ", size,
-        untold_heads(backbone.config) == 0
-            ? ""
-            : text("; --image-size ", out.size, " resamples its positions for them, --image-size ", size,
-                   " prepares others"));
-  if (side > 0 && side != size) {
-    check_image_size(backbone.config, side);
-    out = pictures_at(backbone.file.metadata, out, side);
-  }
   return out;
 }
 

@@ -1,7 +1,5 @@
 #include "models/training/pretrained.h"
 
-#include <charconv>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #ifdef VITRINE_FILES
@@ -12,6 +10,7 @@
 #include "data/preprocess.h"
 #include "engine/check.h"
 #include "engine/text.h"
+#include "models/training/pictures.h"
 
 namespace vitrine {
 
@@ -151,17 +150,6 @@ std::string resize_positions(TensorFile& file, const TransformerConfig& config, 
   return text(old, " x ", old, ", resampled to ", now, " x ", now, " as ", name_of(filter));
 }
 
-// Of "crop_pct 0.9" the number.
-std::optional<double> share_in(std::string_view words) {
-  constexpr std::string_view begin = "crop_pct ";
-  if (!words.starts_with(begin)) return {};
-  double share = 0;
-  const char *first = words.data() + begin.size(), *end = words.data() + words.size();
-  const auto [last, problem] = std::from_chars(first, end, share);
-  return problem == std::errc() && last == end && share > 0 && share <= 1 ? std::optional(share)
-                                                                          : std::nullopt;
-}
-
 // The canonical form; if heads are refused that nobody said, it is told whose they are.
 Checkpoint canonical_form_with(TensorFile file, const Facts& given, const HubConfig& hub,
                                const std::string& hub_path) {
@@ -182,24 +170,6 @@ bool own(const TensorFile& file) {
 }
 
 }  // namespace
-
-Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const Preprocess& preprocess,
-                       int64_t size) {
-  if (const auto family = metadata.find("pictures"); family != metadata.end()) {
-    if (const auto share = share_in(family->second)) {
-      const int whole = preprocess.size + preprocess.lost;
-      if (resize_before_crop(whole, *share) != preprocess.resize) return at_size(preprocess, size);
-      Preprocess other = at_size(preprocess, size);
-      other.resize = resize_before_crop(other.size, *share);
-      other.crop_squashed = other.squash && other.resize > other.size;
-      check_preprocess(other);
-      return other;
-    }
-    const auto told = preprocess_preset_at(family->second, preprocess.size);
-    if (told && to_json(*told) == to_json(preprocess)) return *preprocess_preset_at(family->second, size);
-  }
-  return at_size(preprocess, size);
-}
 
 Pretrained make_pretrained(TensorFile file, const std::string& source, const BackboneHints& hints,
                            const Memory& memory) {

@@ -41,11 +41,6 @@ struct Pretrained {
   std::vector<Unsettled> unsettled{};  // with only_look: what nobody tells
 };
 
-// How pictures are prepared at another size, if this is how they are at their own: as the family that the metadata name
-// ("pictures") has it, or with the share of the shorter side that they state ("crop_pct 0.9", timm's); else in proportion.
-Preprocess pictures_at(const std::map<std::string, std::string>& metadata, const Preprocess& preprocess,
-                       int64_t size);
-
 // A backbone in whatever dialect (checkpoint.h: canonical_form), and from the folder of `source`, if they are there,
 // Hugging Face's config.json (or timm's) and preprocessor_config.json, the latter from the folder of the config.json
 // that `hints` name, if they do. `hints` go before what these tell. Its

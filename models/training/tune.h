@@ -14,6 +14,7 @@
 #include "data/loader.h"
 #include "models/ensemble.h"
 #include "models/training/kept_features.h"
+#include "models/training/pictures.h"
 #include "models/training/processes.h"
 #include "models/tuned.h"
 #include "nn/optimizer.h"
@@ -184,11 +185,5 @@ class MemoryPlanner {
 // The same for one configuration.
 MemoryForecast forecast_memory(const Backbone& backbone, const TuneConfig& config, int64_t samples,
                                int64_t validation_samples = 0, int64_t side = 0, size_t limit = 0);
-
-// How preprocessing is found: from the checkpoint's metadata; a file of another program that does not tell it
-// (pretrained.h) is refused. Else, for tensors that make_backbone got without more, as DeiT has it for the size
-// (resize size / 0.875, bicubic, ImageNet mean and deviation). `side`, if not 0, is another size of the images,
-// which a Swin takes: everything is scaled to it.
-Preprocess preprocess_of(const Backbone& backbone, int64_t side = 0);
 
 }  // namespace vitrine

@@ -21,10 +21,6 @@ std::string differences(const std::string& kept, const std::string& given);
 TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const TuneData& data,
                      const Task* start);
 
-// The task of a model's present state: `preprocess` and `settings` are JSON (Task).
-Task task_of(const TunedModel& model, const Backbone& backbone, const std::vector<std::string>& class_names,
-             const std::string& preprocess, const std::string& settings);
-
 // Damaged images in a message between processes.
 void put_bad(MessageWriter& message, const std::vector<BadImage>& images);
 std::vector<BadImage> get_bad(MessageReader& message);

@@ -1,11 +1,10 @@
 #include "models/training/tuner.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "engine/check.h"
+#include "engine/json.h"
 #include "engine/ops.h"
-#include "models/training/tune_parts.h"
 
 namespace vitrine {
 
@@ -53,14 +52,14 @@ Task Tuner::task(const std::vector<std::string>& class_names, const Preprocess& 
   const int64_t classes = model_.config().classes;
   check(static_cast<int64_t>(class_names.size()) == classes, "tuner: expected ", classes,
         " names of classes, got ", class_names.size());
-  const nlohmann::ordered_json settings{
-      {"steps", steps()},
-      {"optimizer", config_.optimizer.kind == OptimizerKind::sgd ? "sgd" : "adamw"},
-      {"weight_decay", config_.optimizer.weight_decay},
-      {"smoothing", config_.smoothing},
-      {"clip", config_.clip},
-      {"seed", config_.seed}};
-  return task_of(model_, backbone_, class_names, to_json(preprocess), settings.dump());
+  const bool sgd = config_.optimizer.kind == OptimizerKind::sgd;
+  const std::string settings = json_object({{"steps", std::to_string(steps())},
+                                            {"optimizer", json_text(sgd ? "sgd" : "adamw")},
+                                            {"weight_decay", json_number(config_.optimizer.weight_decay)},
+                                            {"smoothing", json_number(config_.smoothing)},
+                                            {"clip", json_number(config_.clip)},
+                                            {"seed", std::to_string(config_.seed)}});
+  return task_of(model_, backbone_, class_names, to_json(preprocess), settings);
 }
 
 }  // namespace vitrine

@@ -11,5 +11,5 @@ constexpr bool multiplies_pairs = false;
 #include "engine/cpu/kernels/table.inc"
 
 namespace vitrine::cpu {
-constinit const KernelSet avx512_kernels{"avx512", table<float>, table<double>};
+constinit const KernelSet avx512_kernels = set_named("avx512");
 }

@@ -19,5 +19,5 @@ V hardware_dot_pairs(V sum, Bits a, Bits b) {
 #include "engine/cpu/kernels/table.inc"
 
 namespace vitrine::cpu {
-constinit const KernelSet avx512_bf16_kernels{"avx512_bf16", table<float>, table<double>};
+constinit const KernelSet avx512_bf16_kernels = set_named("avx512_bf16");
 }

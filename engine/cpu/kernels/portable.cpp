@@ -11,5 +11,5 @@ constexpr bool multiplies_pairs = false;
 #include "engine/cpu/kernels/table.inc"
 
 namespace vitrine::cpu {
-constinit const KernelSet portable_kernels{"portable", table<float>, table<double>};
+constinit const KernelSet portable_kernels = set_named("portable");
 }

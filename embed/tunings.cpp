@@ -1,0 +1,181 @@
+// tunings.cpp: learning a task step by step.
+#include <cmath>
+#include <cstring>
+
+#include "embed/handles.h"
+#include "engine/text.h"
+#include "models/training/tuner.h"
+
+using namespace vitrine;
+using namespace vitrine::embed;
+
+struct vitrine_tuning {
+  // From fresh prompts and head, or from `start`.
+  vitrine_tuning(std::shared_ptr<const vitrine::embed::Glass> of, std::vector<std::string> names,
+                 const vitrine::Preprocess& prepared, const vitrine::Task* start,
+                 const vitrine_tuning_options& options);
+  std::shared_ptr<const vitrine::embed::Glass> glass;
+  std::vector<std::string> class_names;
+  vitrine::Preprocess preprocess;
+  vitrine::Tuner tuner;
+  double learning_rate;
+  int64_t all_steps, warmup;
+  vitrine::embed::Message message;
+  int threads() const { return glass->library->threads(); }
+  vitrine::embed::Arena* arena() const { return glass->library->arena; }
+};
+
+namespace {
+
+TunerConfig tuner_config_of(const vitrine_tuning_options& o, size_t classes) {
+  check(o.prompts >= 0 && o.prompts <= 1 << 16 && o.steps >= 0 && o.warmup >= 0 && o.recompute >= 0,
+        "vitrine_tuning_options: expected no negative numbers and at most 65536 prompts");
+  for (const auto& [name, value] :
+       {std::pair("learning_rate", o.learning_rate), std::pair("weight_decay", o.weight_decay),
+        std::pair("largest_gradient", o.largest_gradient)})
+    check(std::isfinite(value) && value >= 0, "vitrine_tuning_options: ", name, " is ", value,
+          ", but is no negative number");
+  check(o.label_smoothing >= 0 && o.label_smoothing < 1,
+        "vitrine_tuning_options: expected a label_smoothing of 0 to less than 1, got ", o.label_smoothing);
+  TunerConfig config;
+  config.model = method_from_text(o.method == nullptr ? "vpt-deep" : o.method);
+  if (config.model.prompts.kind != PromptKind::none)
+    config.model.prompts.count = o.prompts == 0 ? 10 : o.prompts;
+  config.model.classes = static_cast<int64_t>(classes);
+  const std::string optimizer = o.optimizer == nullptr ? "adamw" : o.optimizer;
+  check(optimizer == "adamw" || optimizer == "sgd", "vitrine_tuning_options: expected adamw or sgd, got ",
+        quote(optimizer));
+  config.optimizer.kind = optimizer == "sgd" ? OptimizerKind::sgd : OptimizerKind::adamw;
+  config.optimizer.weight_decay = o.weight_decay;
+  config.smoothing = o.label_smoothing;
+  config.clip = o.largest_gradient;
+  config.recompute = o.recompute;
+  config.seed = o.seed;
+  return config;
+}
+
+std::vector<std::string> names_of(const char* const* class_names, size_t classes) {
+  check(class_names != nullptr && classes >= 2 && classes <= 1 << 20,
+        "vitrine_tuning_open: expected names of 2 to ", 1 << 20, " classes");
+  std::vector<std::string> names;
+  for (size_t c = 0; c < classes; ++c) {
+    check(class_names[c] != nullptr && *class_names[c] != 0, "vitrine_tuning_open: class ", c,
+          " has no name");
+    names.emplace_back(class_names[c]);
+    check(is_utf8(names.back()), "vitrine_tuning_open: expected names in UTF-8, got ", quote(names.back()));
+    for (size_t other = 0; other < c && classes <= 4096; ++other)
+      check(names[other] != names[c], "vitrine_tuning_open: classes ", other, " and ", c, " are both ",
+            quote(names[c]));
+  }
+  return names;
+}
+
+}  // namespace
+
+vitrine_tuning::vitrine_tuning(std::shared_ptr<const Glass> of, std::vector<std::string> names,
+                               const Preprocess& prepared, const Task* start,
+                               const vitrine_tuning_options& options)
+    : glass(std::move(of)),
+      class_names(std::move(names)),
+      preprocess(prepared),
+      tuner(start == nullptr
+                ? Tuner(glass->backbone, tuner_config_of(options, class_names.size()), glass->library->memory)
+                : Tuner(glass->backbone, *start, tuner_config_of(options, class_names.size()),
+                        glass->library->memory)),
+      learning_rate(options.learning_rate == 0 ? 1e-3 : options.learning_rate),
+      all_steps(options.steps),
+      warmup(options.warmup) {
+  check_image_size(glass->backbone.config, preprocess.size);
+}
+
+int vitrine_tuning_open(vitrine_backbone* backbone, const vitrine_tuning_options* options,
+                        const char* const* class_names, size_t classes, vitrine_tuning** tuning) {
+  return guarded(backbone, [&] {
+    check(tuning != nullptr, "vitrine_tuning_open: expected a place for the tuning, got NULL");
+    *tuning = nullptr;
+    const vitrine_tuning_options o = struct_of(options, "vitrine_tuning_options");
+    *tuning = std::make_unique<vitrine_tuning>(backbone->glass, names_of(class_names, classes),
+                                               backbone->glass->preprocess, nullptr, o)
+                  .release();
+  });
+}
+
+int vitrine_tuning_open_task(vitrine_backbone* backbone, const void* bytes, size_t size,
+                             const vitrine_tuning_options* options, vitrine_tuning** tuning) {
+  return guarded(backbone, [&] {
+    check(tuning != nullptr, "vitrine_tuning_open_task: expected a place for the tuning, got NULL");
+    *tuning = nullptr;
+    const vitrine_tuning_options o = struct_of(options, "vitrine_tuning_options");
+    const Task start = task_of(bytes, size);
+    *tuning = std::make_unique<vitrine_tuning>(backbone->glass, start.class_names,
+                                               preprocess_from_json(start.preprocess), &start, o)
+                  .release();
+  });
+}
+
+void vitrine_tuning_close(vitrine_tuning* tuning) { close_handle(tuning); }
+
+const char* vitrine_tuning_message(const vitrine_tuning* tuning) {
+  return tuning == nullptr ? "" : tuning->message.text();
+}
+
+int vitrine_tuning_step(vitrine_tuning* tuning, const vitrine_picture* pictures, const int64_t* labels,
+                        size_t count, double* loss) {
+  return guarded(tuning, [&] {
+    const Memory& memory = tuning->glass->library->memory;
+    const auto classes = static_cast<int64_t>(tuning->class_names.size());
+    const Tensor images = images_of(pictures, count, tuning->preprocess, memory);
+    check(labels != nullptr, "vitrine_tuning_step: expected labels, got NULL");
+    Tensor numbers = Tensor::empty({static_cast<int64_t>(count)}, DType::i64, memory);
+    for (size_t i = 0; i < count; ++i) {
+      check(labels[i] >= 0 && labels[i] < classes, "vitrine_tuning_step: expected labels of 0 to ",
+            classes - 1, ", got ", labels[i], " of picture ", i);
+      numbers.mutable_data<int64_t>()[i] = labels[i];
+    }
+    const double rate =
+        learning_rate_at(tuning->all_steps > 0 ? Schedule::cosine : Schedule::constant, tuning->learning_rate,
+                         tuning->tuner.steps(), tuning->warmup, tuning->all_steps);
+    const double value = tuning->tuner.step(images, numbers, rate);
+    if (loss != nullptr) *loss = value;
+  });
+}
+
+int vitrine_tuning_predict(vitrine_tuning* tuning, const vitrine_picture* pictures, size_t count,
+                           float* probabilities, size_t room) {
+  return guarded(tuning, [&] {
+    give_probabilities(
+        tuning->tuner.logits(images_of(pictures, count, tuning->preprocess, tuning->glass->library->memory)),
+        probabilities, room);
+  });
+}
+
+int vitrine_tuning_prepare(vitrine_tuning* tuning, const vitrine_picture* picture, float* prepared,
+                           size_t room) {
+  return guarded(tuning, [&] {
+    const Tensor image = images_of(picture, 1, tuning->preprocess, tuning->glass->library->memory);
+    const auto numbers = image.data<float>();
+    check(prepared != nullptr && room >= numbers.size(), "vitrine_tuning_prepare: a picture has ",
+          numbers.size(), " numbers, got room for ", prepared == nullptr ? 0 : room);
+    std::memcpy(prepared, numbers.data(), numbers.size_bytes());
+  });
+}
+
+int vitrine_tuning_steps(vitrine_tuning* tuning, int64_t* steps) {
+  return guarded(tuning, [&] {
+    check(steps != nullptr, "vitrine_tuning_steps: expected a place for the number, got NULL");
+    *steps = tuning->tuner.steps();
+  });
+}
+
+int vitrine_tuning_save(vitrine_tuning* tuning, void* bytes, size_t room, size_t* size) {
+  return guarded(tuning, [&] {
+    check(size != nullptr, "vitrine_tuning_save: expected a place for the size, got NULL");
+    const std::vector<std::byte> file =
+        write_safetensors(to_file(tuning->tuner.task(tuning->class_names, tuning->preprocess)));
+    *size = file.size();
+    if (bytes == nullptr || room < file.size())
+      fail(Fault::resources, "vitrine_tuning_save: the task has ", file.size(),
+           " bytes, and there is room for ", bytes == nullptr ? 0 : room);
+    std::memcpy(bytes, file.data(), file.size());
+  });
+}
