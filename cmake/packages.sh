@@ -5,6 +5,7 @@ packages_program="libfmt-dev libcli11-dev libcpp-httplib-dev"
 packages_tests="doctest-dev libeigen3-dev python3"
 packages_mpi="libopenmpi-dev openmpi-bin"
 packages_cross="g++-aarch64-linux-gnu qemu-user-static"
+packages_web="emscripten nodejs chromium"  # 0.8 GB and more: tests/web_test.sh alone asks for them
 packages_lint="git clang-format clang-tidy libomp-dev"
 packages_example="dataset-fashion-mnist"
 

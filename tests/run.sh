@@ -74,6 +74,13 @@ part "measuring on a GPU" shell_count "$root/tests/gpu_bench_test.sh" "$build"
 part "C interface" shell_count "$root/tests/embed_test.sh" "$build"
 part "package" shell_count "$root/tests/package_test.sh" "$build"
 part "variants" shell_count "$root/tests/variants_test.sh"
+part "sizes and parts" shell_count "$root/tests/size_test.sh"
+if command -v em++ >/dev/null; then
+  part "page" shell_count "$root/tests/web_test.sh" "$build/examples/vitrine"
+else
+  echo
+  echo "SKIPPED: page: no emscripten here (tests/web_test.sh installs it)"
+fi
 status=0
 wait "$library" || status=$?
 part "library" doctest_count library_ended "$status"

@@ -11,7 +11,7 @@ trap 'rm -rf "$folder"' EXIT
 
 # Most bytes of .text. They stand a little above what was measured, so that growth is noticed; the goals are 150,000 for
 # predicting and 300,000 for learning.
-most_predicts=MOST_PREDICTS most_learns=MOST_LEARNS
+most_predicts=345000 most_learns=437000
 
 # Kept for the next time.
 builds() { # HOST OPTION...
@@ -50,6 +50,7 @@ refuses_numpy() {
 senseless() { # WORDS OPTION...
   local words=$1
   shift
+  rm -rf "$folder/senseless"
   ! cmake -S "$root" -B "$folder/senseless" -G Ninja -DVITRINE_TESTS=OFF -DVITRINE_EXAMPLES=OFF -DVITRINE_CUDA=OFF "$@" \
     >"$folder/said" 2>&1 && tr -s ' \n' ' ' <"$folder/said" | grep -F "$words"
 }

@@ -147,4 +147,5 @@ def main():
     print(json.dumps({**seen, "errors": errors, "requests": requests}))
 
 
-main()
+if __name__ == "__main__":
+    main()
