@@ -95,8 +95,10 @@ class JsonReader final : public nlohmann::json_sax<nlohmann::json> {
 
 void read_json(std::string_view words, nlohmann::json_sax<nlohmann::json>& reader) {
   // What json::sax_parse does for text; it would bring readers of four binary formats with it.
-  auto input = nlohmann::detail::input_adapter(words.data(), words.data() + words.size());
-  nlohmann::detail::parser<nlohmann::json, decltype(input)>(std::move(input), nullptr, true)
+  const auto input = [&] {
+    return nlohmann::detail::input_adapter(words.data(), words.data() + words.size());
+  };
+  nlohmann::detail::parser<nlohmann::json, decltype(input())>(input(), nullptr, true)
       .sax_parse(&reader, true);
 }
 
@@ -108,7 +110,33 @@ Json Json::parse(std::string_view words, int deepest, const std::string& who) {
   return root;
 }
 
-void Json::refuse(const char* expected) const { fail(Fault::input, name_, ": expected ", expected); }
+namespace {
+
+// What stands there, for who expected something else.
+std::string shown(const Json& json) {
+  switch (json.kind()) {
+    case Json::Kind::null:
+      return "null";
+    case Json::Kind::boolean:
+      return json_boolean(json.boolean());
+    case Json::Kind::whole:
+      return text(json.whole());
+    case Json::Kind::real:
+      return text(json.real());
+    case Json::Kind::text:
+      return quote(json.text());
+    case Json::Kind::list:
+      return "a list";
+    default:
+      return "an object";
+  }
+}
+
+}  // namespace
+
+void Json::refuse(std::string_view expected) const {
+  fail(Fault::input, name_, ": expected ", expected, ", got ", shown(*this));
+}
 
 bool Json::boolean() const {
   if (kind_ != Kind::boolean) refuse("true or false");
@@ -121,8 +149,8 @@ int64_t Json::whole() const {
 }
 
 int64_t Json::whole(int64_t least, int64_t most) const {
-  check(kind_ == Kind::whole && whole_ >= least && whole_ <= most, name_, ": expected a whole number of ",
-        least, " to ", most);
+  if (kind_ != Kind::whole || whole_ < least || whole_ > most)
+    refuse(vitrine::text("a whole number of ", least, " to ", most));
   return whole_;
 }
 

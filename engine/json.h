@@ -45,7 +45,7 @@ class Json {
 
  private:
   friend class JsonReader;
-  [[noreturn]] void refuse(const char* expected) const;
+  [[noreturn]] void refuse(std::string_view expected) const;
 
   std::string name_;
   Kind kind_ = Kind::null;

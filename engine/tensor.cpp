@@ -374,7 +374,7 @@ Tensor Tensor::kept_form(int kind, const std::function<Tensor()>& make) const {
   const std::lock_guard lock(block_->mutex);
   const Block::Key key{kind, offset_, shape_.rank() ? dim(0) : 1, numel()};
   if (const auto found = block_->forms.find(key); found != block_->forms.end()) return found->second;
-  const Tensor form = make();
+  Tensor form = make();
   set_aside();
   if (block_->budget == nullptr || block_->budget->take(form.bytes())) block_->forms.emplace(key, form);
   return form;

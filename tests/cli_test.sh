@@ -785,7 +785,7 @@ for type in f16 bf16; do
 done
 expect 'convert to int8' 0 'numbers were rounded' "$vitrine" convert tiny.safetensors --out made/int8.safetensors --dtype int8
 expect 'convert to int8: what is there' 0 '^Stored +f32, i8' "$vitrine" inspect made/int8.safetensors
-expect 'convert to int8: it learns' 0 'Accuracy' "$vitrine" tune --backbone made/int8.safetensors --data synthetic:colours --epochs 1 --out made/int8
+expect 'convert to int8: it learns' 0 'Accuracy' "$vitrine" tune --backbone made/int8.safetensors --data synthetic:colors --epochs 1 --out made/int8
 expect 'convert to int8: and back, who it was made' 0 . "$vitrine" convert made/int8.safetensors --out made/wide.safetensors --json
 json 'convert to int8: and back, who it was made' 'j["identity"] == j["identity_before"]'
 expect 'convert what is bf16 already' 0 . "$vitrine" convert builtin-swin --out made/swin.safetensors --dtype bf16 --json

@@ -105,9 +105,9 @@ TEST_CASE("json: what is wrong is named") {
   CHECK(refusal(std::string_view("1\0", 2)) == "it: holds a NUL");
   const Json json = Json::parse(R"({"a": [1.5], "b": 7})", 2, "it");
   CHECK(json.at("b").whole(0, 7) == 7);
-  CHECK_THROWS_WITH_AS(json.at("b").whole(0, 6), "it: b: expected a whole number of 0 to 6", Error);
-  CHECK_THROWS_WITH_AS(json.at("a").list()[0].whole(), "it: a: expected a whole number", Error);
-  CHECK_THROWS_WITH_AS(json.at("a").text(), "it: a: expected a text", Error);
+  CHECK_THROWS_WITH_AS(json.at("b").whole(0, 6), "it: b: expected a whole number of 0 to 6, got 7", Error);
+  CHECK_THROWS_WITH_AS(json.at("a").list()[0].whole(), "it: a: expected a whole number, got 1.5", Error);
+  CHECK_THROWS_WITH_AS(json.at("a").text(), "it: a: expected a text, got a list", Error);
   CHECK_THROWS_WITH_AS(json.at("c"), "it: missing key 'c'", Error);
-  CHECK_THROWS_WITH_AS(json.at("b").object(), "it: b: expected a JSON object", Error);
+  CHECK_THROWS_WITH_AS(json.at("b").object(), "it: b: expected a JSON object, got 7", Error);
 }

@@ -304,7 +304,7 @@ TEST_CASE("task file: round trip, and refusal on another backbone") {
   CHECK_THROWS_WITH(task_from_file(broken), "here: metadata 'prompts': expected a whole number, got '2.7'");
   broken = stored;
   broken.metadata["settings"] = std::string(200000, '[') + std::string(200000, ']');
-  CHECK_THROWS_WITH(task_from_file(broken), "here: metadata 'settings' is nested too deeply");
+  CHECK_THROWS_WITH(task_from_file(broken), "here: metadata 'settings': is nested too deeply");
   broken = stored;
   broken.tensors["norm.bias"] = Tensor::zeros({16}, DType::f32);
   CHECK_THROWS_WITH(task_from_file(broken), "here: tensor 'norm.bias' belongs to no task of method vpt-deep");

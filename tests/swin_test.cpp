@@ -219,8 +219,9 @@ TEST_CASE("swin: what a configuration must not say is named") {
   refuses("\"erf\"", "\"relu\"", "unknown gelu 'relu'");
   refuses("\"depths\":[2,2]", "\"depths\":[2]", "depths for 1 and heads for 2");
   refuses("\"depths\":[2,2]", "\"depths\":[2,0]", "0 blocks in stage 1");
-  refuses("\"depths\":[2,2]", "\"depths\":[2,1.5]", "depths is not a whole number");
-  refuses("\"depths\":[2,2]", "\"depths\":4", "depths is no list");
+  refuses("\"depths\":[2,2]", "\"depths\":[2,1.5]",
+          "depths: expected a whole number of 0 to 16777216, got 1.5");
+  refuses("\"depths\":[2,2]", "\"depths\":4", "depths: expected a list, got 4");
   refuses("\"depths\":[2,2]", "\"depths\":[1,1,1,1,1,1,1,1,1]", "depths is no list of at most 8");
   refuses("\"depths\":[2,2]", "\"depths\":[]", "1 to 8 stages, got 0");
   refuses("\"depths\":[2,2],", "", "depths");
@@ -228,7 +229,7 @@ TEST_CASE("swin: what a configuration must not say is named") {
   refuses("\"heads\":[2,4]", "\"heads\":[0,4]", "0 heads do not divide width 8 of stage 0");
   refuses("\"window\":4", "\"window\":0", "window 0 makes no sense");
   refuses("\"window\":4", "\"window\":257", "window 257 makes no sense");
-  refuses("\"window\":4", "\"window\":-4", "window is -4");
+  refuses("\"window\":4", "\"window\":-4", "window: expected a whole number of 0 to 16777216, got -4");
   refuses("\"width\":8", "\"width\":0", "width 0");
   refuses("\"patch\":4", "\"patch\":0", "patch 0");
   refuses("\"patch\":4", "\"patch\":300", "patch 300");

@@ -17,7 +17,7 @@ int main(int count, char** arguments) {
   uint8_t down[side * side * 3], across[side * side * 3];
   const vitrine_picture pictures[classes] = {stripes(0, down), stripes(1, across)};
   const int64_t labels[classes] = {0, 1};
-  for (int step = 0; step < 20; ++step)
+  for (int step = 0; step < 4; ++step)
     must(vitrine_tuning_step(tuning, pictures, labels, classes, NULL), vitrine_tuning_message(tuning));
   for (int c = 0; c < classes; ++c) {
     float probabilities[classes];
