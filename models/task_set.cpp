@@ -60,7 +60,7 @@ void TaskSet::put(const std::string& name, std::shared_ptr<const ReadyTask> task
 }
 
 std::shared_ptr<const ReadyTask> TaskSet::put(const std::string& name, const Task& task) {
-  const std::shared_ptr<const ReadyTask> made = ready(task);
+  std::shared_ptr<const ReadyTask> made = ready(task);
   put(name, made);
   return made;
 }
