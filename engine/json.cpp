@@ -165,12 +165,12 @@ const std::string& Json::text() const {
   return text_;
 }
 
-const std::vector<Json>& Json::list() const {
+const std::vector<Json>& Json::list() const& {
   if (kind_ != Kind::list) refuse("a list");
   return list_;
 }
 
-const std::map<std::string, Json>& Json::object() const {
+const std::map<std::string, Json>& Json::object() const& {
   if (kind_ != Kind::object) refuse("a JSON object");
   return object_;
 }

@@ -32,8 +32,10 @@ class Json {
   int64_t whole() const;
   double real() const;
   const std::string& text() const;
-  const std::vector<Json>& list() const;
-  const std::map<std::string, Json>& object() const;
+  const std::vector<Json>& list() const&;
+  const std::map<std::string, Json>& object() const&;
+  void list() const&& = delete;  // of a tree that is gone before its parts are looked at
+  void object() const&& = delete;
   // The whole number, which has to be among these.
   int64_t whole(int64_t least, int64_t most) const;
   // Of an object.

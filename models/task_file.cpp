@@ -116,13 +116,15 @@ Task task_from_file(const TensorFile& file) {
   if (file.metadata.contains("prompt_variant"))
     set_variant(task.config.prompts, entry(file, "prompt_variant"), file.name);
   task.tensors = file.tensors;
-  for (const Json& name : parsed(file, "classes").list()) task.class_names.push_back(name.text());
+  const Json classes = parsed(file, "classes");
+  for (const Json& name : classes.list()) task.class_names.push_back(name.text());
   task.config.prompts.count = whole(file, "prompts");
   task.heads = whole(file, "heads");
   task.config.prompts.dropout = parsed(file, "prompt_dropout").real();
   task.config.drop_path = parsed(file, "drop_path").real();
   task.settings = entry(file, "settings");
-  parsed(file, "settings").object();  // throws unless it is one
+  const Json settings = parsed(file, "settings");
+  settings.object();  // throws unless it is one
   task.config.classes = static_cast<int64_t>(task.class_names.size());
   task.backbone = entry(file, "backbone");
   task.backbone_identity = entry(file, "backbone_identity");
