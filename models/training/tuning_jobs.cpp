@@ -63,8 +63,8 @@ TuningJobs::~TuningJobs() {
 std::optional<int64_t> TuningJobs::submit(const std::string& name, TuneData data, TuneConfig config) {
   check_config(config);
   const std::lock_guard lock(mutex_);
-  const auto waiting = static_cast<size_t>(
-      std::ranges::count(jobs_, TuningState::Stage::waiting, [](const Job& job) { return job.state.stage; }));
+  const auto waiting = static_cast<size_t>(std::ranges::count_if(
+      jobs_, [](const Job& job) { return job.state.stage == TuningState::Stage::waiting; }));
   if (waiting >= most_waiting_) return std::nullopt;
   jobs_.push_back({{.id = ++last_id_, .name = name}, std::move(data), std::move(config)});
   auto ended =
