@@ -1,7 +1,7 @@
 # cuda.cmake: VITRINE_CUDA: whether libvitrine_cuda is built, the device library for NVIDIA's GPUs. The engine opens it at
 # run time; nothing links it.
 set(found OFF)
-if(NOT DEFINED VITRINE_CUDA)
+if(NOT DEFINED VITRINE_CUDA AND VITRINE_DEVICE)
   if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CROSSCOMPILING AND NOT VITRINE_SANITIZE)
     include(CheckLanguage)
     check_language(CUDA)

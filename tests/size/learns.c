@@ -1,4 +1,4 @@
-/* learns.c: BACKBONE TASK: learns in twenty steps to tell stripes apart, and keeps it in the file TASK. */
+/* learns.c: BACKBONE TASK: learns in three steps to tell stripes apart, and keeps it in the file TASK. */
 #include "host.h"
 
 int main(int count, char** arguments) {
@@ -12,12 +12,12 @@ int main(int count, char** arguments) {
   must(vitrine_backbone_open(library, net, net_size, NULL, &backbone), vitrine_message(library));
   const char* names[classes] = {"down", "across"};
   vitrine_tuning_options options = {sizeof options};
-  options.learning_rate = 0.01;
+  options.learning_rate = 0.002;
   must(vitrine_tuning_open(backbone, &options, names, classes, &tuning), vitrine_backbone_message(backbone));
   uint8_t down[side * side * 3], across[side * side * 3];
   const vitrine_picture pictures[classes] = {stripes(0, down), stripes(1, across)};
   const int64_t labels[classes] = {0, 1};
-  for (int step = 0; step < 4; ++step)
+  for (int step = 0; step < 3; ++step)
     must(vitrine_tuning_step(tuning, pictures, labels, classes, NULL), vitrine_tuning_message(tuning));
   for (int c = 0; c < classes; ++c) {
     float probabilities[classes];
