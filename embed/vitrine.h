@@ -6,7 +6,8 @@
  *
  * Every call returns a status, which is 0 if it did what it says. Else it did nothing, and the message of its first handle
  * says why, in a sentence. No exception leaves a call, nothing is printed, nothing ends the program, and nothing is global:
- * what a host has set of OpenMP for itself stays. A handle is used by one thread at a time; different handles by different threads at once, also those of one library.
+ * what a host has set of OpenMP for itself stays. A handle is used by one thread at a time; different handles by different
+ * threads at once, also those of one library.
  * Handles may be closed in any order, for each keeps what it needs.
  *
  * Structs begin with their size, and zero stands for the usual value of every other field, so that a host writes

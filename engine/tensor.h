@@ -118,8 +118,8 @@ class Tensor {
   bool shares_block_with(const Tensor& other) const { return block_ == other.block_ && block_ != nullptr; }
 
   // A form of this very view that is made once and kept in its block (packed weights), within its budget if it has one.
-  // `make` runs on first need and under a lock. The numbers themselves will hardly be read after it: the owner of borrowed ones is told
-  // (borrow). Only for sealed tensors; throws otherwise.
+  // `make` runs on first need and under a lock. The numbers themselves will hardly be read after it: the owner of
+  // borrowed ones is told (borrow). Only for sealed tensors; throws otherwise.
   Tensor kept_form(int kind, const std::function<Tensor()>& make) const;
 
  private:

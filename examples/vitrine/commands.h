@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -126,5 +127,12 @@ nlohmann::ordered_json memory_json(const MemoryForecast& forecast);
 std::vector<std::string> read_class_names_of(const Backbone& backbone, const std::string& path);
 // "circle, square, ring" or the first few of many.
 std::string class_list(const std::vector<std::string>& names);
+
+struct Guess {
+  int64_t label;
+  double probability;
+};
+// The `top` most probable classes of one row of logits.
+std::vector<Guess> best(std::span<const float> row, int64_t top);
 
 }  // namespace vitrine::cli

@@ -97,26 +97,6 @@ Image photo(const std::string& path, const Classifier& model, const PredictOptio
   return turn ? apply_orientation(image, orientation) : image;
 }
 
-struct Guess {
-  int64_t label;
-  double probability;
-};
-
-// The `top` most probable classes of one row of logits.
-std::vector<Guess> best(std::span<const float> row, int64_t top) {
-  std::vector<Guess> guesses(row.size());
-  double sum = 0;
-  const float most = *std::ranges::max_element(row);
-  for (size_t c = 0; c < row.size(); ++c) {
-    guesses[c] = {static_cast<int64_t>(c), std::exp(static_cast<double>(row[c]) - most)};
-    sum += guesses[c].probability;
-  }
-  for (Guess& guess : guesses) guess.probability /= sum;
-  std::ranges::stable_sort(guesses, std::greater{}, &Guess::probability);
-  guesses.resize(static_cast<size_t>(std::min<int64_t>(top, static_cast<int64_t>(guesses.size()))));
-  return guesses;
-}
-
 }  // namespace
 
 int predict(const PredictOptions& o, Console& console) {

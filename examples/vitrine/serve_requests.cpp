@@ -2,13 +2,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <set>
 
 #include "data/image.h"
+#include "engine/json.h"
 #include "engine/parallel.h"
 #include "engine/text.h"
 #include "serve.h"
@@ -92,26 +91,6 @@ int64_t whole_number(const std::string& what, const std::string& words, int64_t 
   return value;
 }
 
-// A JSON object without keys that stand twice, and not deep.
-nlohmann::json object_of(const std::string& body) {
-  std::map<int, std::set<std::string>> keys;
-  nlohmann::json json;
-  try {
-    json = nlohmann::json::parse(body, [&](int depth, nlohmann::json::parse_event_t event,
-                                           const nlohmann::json& value) {
-      if (depth > 3) throw Refusal{400, "the JSON is nested too deeply"};
-      if (event == nlohmann::json::parse_event_t::object_start) keys[depth + 1].clear();
-      if (event == nlohmann::json::parse_event_t::key && !keys[depth].insert(value.get<std::string>()).second)
-        throw Refusal{400, text("the key ", quote(value.get<std::string>()), " stands twice")};
-      return true;
-    });
-  } catch (const nlohmann::json::exception& e) {
-    throw Refusal{400, text("the body is no JSON: ", e.what())};
-  }
-  if (!json.is_object()) throw Refusal{400, "expected a JSON object"};
-  return json;
-}
-
 // The folder below the root that a request names by plain words and slashes, wherever links lead.
 std::string folder_below(const std::string& root, const std::string& name) {
   const auto refuse_name = [&] {
@@ -165,23 +144,26 @@ const std::set<std::string>& tuning_options() {
 }
 
 // As vitrine tune reads them.
-TuneOptions options_of(const nlohmann::json& given, const std::string& folder) {
+TuneOptions options_of(const vitrine::Json* given, const std::string& folder) {
+  using Kind = vitrine::Json::Kind;
   std::vector<std::string> words{"vitrine", "tune", "--data", "folder:" + folder};
-  if (!given.is_object()) throw Refusal{400, "options: expected a JSON object"};
-  for (const auto& [name, value] : given.items()) {
+  const std::map<std::string, vitrine::Json> none;
+  for (const auto& [name, value] : given == nullptr ? none : given->object()) {
     if (!tuning_options().contains(name)) {
       const std::vector<std::string_view> known(tuning_options().begin(), tuning_options().end());
       const std::string guess = nearest(name, known);
       throw Refusal{
           400, text("options: none is called ", quote(name), guess.empty() ? "" : "; nearest: " + guess)};
     }
-    if (value.is_boolean()) {
-      if (value.get<bool>()) words.push_back("--" + name);
+    if (value.is(Kind::boolean)) {
+      if (value.boolean()) words.push_back("--" + name);
       continue;
     }
-    if (!value.is_number() && !value.is_string())
+    if (!value.is(Kind::whole) && !value.is(Kind::real) && !value.is(Kind::text))
       throw Refusal{400, text("options: ", name, ": expected a number or a word")};
-    const std::string word = value.is_string() ? value.get<std::string>() : value.dump();
+    const std::string word = value.is(Kind::text)    ? value.text()
+                             : value.is(Kind::whole) ? std::to_string(value.whole())
+                                                     : json_number(value.real());
     if (word.empty() || word[0] == '-')
       throw Refusal{400, text("options: ", name, ": expected no ", quote(word))};
     words.push_back("--" + name);
@@ -372,7 +354,6 @@ void Service::predict(const std::string& name, const Request& request, Response&
   const std::shared_ptr<const ReadyTask> task = tasks_.find(name);
   if (task == nullptr) throw Refusal{404, text("there is no task ", quote(name))};
   const std::vector<std::string>& classes = task->task.class_names;
-  const auto count = static_cast<int64_t>(classes.size());
   const int64_t top =
       request.has_param("top") ? whole_number("top", request.get_param_value("top"), 1 << 20) : 5;
   auto answer = queue_.ask(picture_of(body_of(request, read), *task), task);
@@ -380,17 +361,11 @@ void Service::predict(const std::string& name, const Request& request, Response&
     throw Refusal{
         503, text("so many pictures wait that there is no room for this one (--queue ", options_.queue, ")")};
   const Tensor logits = answer->get();
-  const auto row = logits.data<float>();
-  std::vector<size_t> order(row.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return row[a] > row[b]; });
-  double sum = 0;
-  for (const float logit : row) sum += std::exp(static_cast<double>(logit) - row[order[0]]);
   Json found = Json::array();
-  for (size_t i = 0; i < static_cast<size_t>(std::min(top, count)); ++i)
-    found.push_back({{"class", order[i]},
-                     {"name", classes[order[i]]},
-                     {"probability", std::exp(static_cast<double>(row[order[i]]) - row[order[0]]) / sum}});
+  for (const Guess& guess : best(logits.data<float>(), top))
+    found.push_back({{"class", guess.label},
+                     {"name", classes[static_cast<size_t>(guess.label)]},
+                     {"probability", guess.probability}});
   give(response, 200, {{"task", name}, {"classes", found}});
   const double seconds = now() - begin;
   const std::lock_guard lock(counts_mutex_);
@@ -438,17 +413,17 @@ void Service::tune(const Request& request, Response& response, const Reader& rea
   check_token(request);
   if (!options_.data_root)
     throw Refusal{403, "this server learns nothing: it was started without --data-root"};
-  const nlohmann::json wanted = object_of(body_of(request, read));
-  for (const auto& [key, value] : wanted.items())
+  const vitrine::Json wanted = vitrine::Json::parse(body_of(request, read), 3, "the JSON");
+  for (const auto& [key, value] : wanted.object())
     if (key != "task" && key != "data" && key != "options")
       throw Refusal{400, text("expected task, data and options, got ", quote(key))};
   for (const char* key : {"task", "data"})
-    if (!wanted.contains(key) || !wanted[key].is_string())
+    if (!wanted.has(key) || !wanted.at(key).is(vitrine::Json::Kind::text))
       throw Refusal{400, text("expected ", key, ": a text")};
-  const auto name = wanted["task"].get<std::string>();
+  const std::string& name = wanted.at("task").text();
   check_task_name(name);
-  const std::string folder = folder_below(*options_.data_root, wanted["data"].get<std::string>());
-  TuneOptions o = options_of(wanted.value("options", nlohmann::json::object()), folder);
+  const std::string folder = folder_below(*options_.data_root, wanted.at("data").text());
+  TuneOptions o = options_of(wanted.has("options") ? &wanted.at("options") : nullptr, folder);
   o.hints.image_size = options_.hints.image_size;
   ChosenData chosen = choose_data(o, backbone_, {.exif = o.exif});
   const TuneConfig config = config_of(o, model_of(o, nullptr, chosen.data.dataset->classes()), 1);

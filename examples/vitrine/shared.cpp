@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
@@ -231,6 +233,20 @@ double median(std::vector<double> values) {
   std::ranges::sort(values);
   const size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+std::vector<Guess> best(std::span<const float> row, int64_t top) {
+  std::vector<Guess> guesses(row.size());
+  double sum = 0;
+  const float most = *std::ranges::max_element(row);
+  for (size_t c = 0; c < row.size(); ++c) {
+    guesses[c] = {static_cast<int64_t>(c), std::exp(static_cast<double>(row[c]) - most)};
+    sum += guesses[c].probability;
+  }
+  for (Guess& guess : guesses) guess.probability /= sum;
+  std::ranges::stable_sort(guesses, std::greater{}, &Guess::probability);
+  guesses.resize(static_cast<size_t>(std::min<int64_t>(top, static_cast<int64_t>(guesses.size()))));
+  return guesses;
 }
 
 }  // namespace vitrine::cli

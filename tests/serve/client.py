@@ -249,7 +249,7 @@ def tunings(port, root, picture):
         answer = expect(port, 400, "data: ", "POST", "/tunings", body=wanted(data=data), token=TOKEN)
         assert "secret.png" not in json.dumps(answer)
     for body, part in (
-            (b"no json", "no JSON"), (b"[]", "JSON object"), (b'{"task":"x","task":"y","data":"stripes"}', "stands twice"),
+            (b"no json", "no JSON"), (b"[]", "JSON object"), (b'{"task":"x","task":"y","data":"stripes"}', "appears twice"),
             (b"[" * 100000, "JSON"), (wanted(more=1), "expected task, data and options"), (b'{"task":"x"}', "expected data"),
             (wanted(task="../x"), "the name of a task"), (wanted(options={"epoch": 3}), "nearest: epochs"),
             (wanted(options={"out": "x"}), "none is called 'out'"), (wanted(options={"data": "x"}), "none is called"),
