@@ -15,6 +15,17 @@ check_case() {
   fi
 }
 
+# touched PATHSPEC... : the files of it that the last commits touched; all with ALL=true, or where there are fewer commits to look
+# at. What takes long is only checked again where it can have changed.
+touched() {
+  local recent=30 git=(git -c safe.directory='*')
+  if [[ ${ALL:-} == true ]] || ! "${git[@]}" rev-parse --verify --quiet "HEAD~$recent" >/dev/null; then
+    "${git[@]}" ls-files -- "$@"
+  else
+    "${git[@]}" diff --name-only --diff-filter=d "HEAD~$recent" HEAD -- "$@"
+  fi
+}
+
 skip_cases() { echo "SKIPPED: $1"; }
 
 end_cases() {

@@ -4,11 +4,13 @@
 #
 #   tests/run.sh
 #
+# ALL=true            also what takes long and can only have changed with files that the last commits did not touch
 # JOBS (all cores)    how many compilers run at once
 # CI=true             makes warnings errors
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/cmake/packages.sh"
+. "$root/tests/cases.sh"
 build=$root/build
 export JOBS=${JOBS:-$(nproc)}
 
@@ -17,6 +19,7 @@ have_packages $packages_library $packages_program $packages_tests || exit 1
 # shellcheck disable=SC2154,SC2086
 have_packages $packages_mpi || true  # without them several processes are not tested
 
+start=$SECONDS times=
 options=(-DCMAKE_BUILD_TYPE=Release -DVITRINE_TESTS=ON -DVITRINE_EXAMPLES=ON -DVITRINE_GPU_BENCH=ON)
 ! command -v mpicc >/dev/null || options+=(-DVITRINE_MPI=ON)
 [[ ${CI:-} != true ]] || options+=(-DVITRINE_WERROR=ON)
@@ -27,7 +30,7 @@ passed=0 failed=0
 # part NAME COUNTER COMMAND... : runs the command; COUNTER finds "<passed> <failed>" in what it printed. A command that
 # does not come to its count has failed, too.
 part() {
-  local name=$1 counter=$2 status=0 count
+  local name=$1 counter=$2 status=0 count start=$SECONDS
   shift 2
   echo
   echo "=== $name"
@@ -38,16 +41,18 @@ part() {
     count="0 1"
   fi
   passed=$((passed + ${count% *})) failed=$((failed + ${count#* }))
+  took "$name" "$start"
 }
+took() { times+=$(printf '%6d s  %s' $((SECONDS - $2)) "$1")$'\n'; }  # NAME START
 doctest_count() { sed -nE 's/^\[doctest\] test cases: +[0-9]+ \| +([0-9]+) passed \| +([0-9]+) failed.*/\1 \2/p'; }
 shell_count() { tail -n 1 | sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p'; }
 # The tours check what they show and fail if it is not so.
 tours() (
-  . "$root/tests/cases.sh"
   for tour in hello_tensor hello_gradient hello_prompts; do check_case "$tour" "$build/examples/$tour"; done
   end_cases
 )
 
+took "building" "$start"
 scratch=$(mktemp -d)
 printed=$scratch/printed
 trap 'rm -rf "$scratch"' EXIT
@@ -61,7 +66,12 @@ library_ended() {
 }
 part "guided tours" shell_count tours
 part "include direction" shell_count "$root/tests/include_direction.sh"
-part "kernels without one wait" shell_count "$root/tests/mutants.sh" "$build"
+if [[ -n $(cd "$root" && touched '*.cu' 'engine/gpu/*.h' engine/gpu/emulator tests/mutants.sh ':!engine/gpu/run.h') ]]; then
+  part "kernels without one wait" shell_count "$root/tests/mutants.sh" "$build"
+else
+  echo
+  echo "SKIPPED: kernels without one wait: the last commits touched no kernel (ALL=true tests them)"
+fi
 part "vitrine program" shell_count "$root/tests/cli_test.sh" "$build/examples/vitrine"
 part "sweep and table" shell_count "$root/tests/sweep_test.sh" "$build/examples/vitrine"
 part "several processes" shell_count "$root/tests/mpi_test.sh" "$build/examples/vitrine"
@@ -86,5 +96,7 @@ wait "$library" || status=$?
 part "library" doctest_count library_ended "$status"
 
 echo
+echo "=== where the time went"
+printf '%s' "$times"
 echo "$passed passed, $failed failed"
 ((failed == 0))
