@@ -24,7 +24,7 @@ target_link_libraries(vitrine_c PUBLIC vitrine vitrine_builtin)
 target_include_directories(vitrine_c INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/embed>
                            $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
-if(VITRINE_HAS_SHARED)
+if(VITRINE_HAS_SHARED AND VITRINE_EXCEPTIONS)
   add_library(vitrine_c_shared SHARED $<TARGET_OBJECTS:vitrine_c_objects> ${CMAKE_CURRENT_SOURCE_DIR}/embed/arena_shared.cpp)
   set_target_properties(vitrine_c_shared PROPERTIES OUTPUT_NAME vitrine_c SOVERSION 1 VERSION ${PROJECT_VERSION})
   target_link_libraries(vitrine_c_shared PRIVATE vitrine vitrine_builtin)

@@ -1,5 +1,5 @@
 // arena_new.cpp: a library that takes everything from a host's arena. Whoever calls vitrine_open_in_arena links this file,
-// and with it an operator new that knows of arenas; the other forms of new and delete are made of these four.
+// and with it an operator new that knows of arenas; the other forms of new and delete are made of these.
 #include <cstdlib>
 #include <new>
 
@@ -28,18 +28,27 @@ void give_back(void* block) {
   }
 }
 
-}  // namespace
-
-void* operator new(size_t bytes) {
-  void* block = take(bytes, alignof(std::max_align_t));
+void* given(void* block) {
+#ifdef VITRINE_WITHOUT_EXCEPTIONS
+  if (block == nullptr) vitrine::end_call(vitrine::Fault::resources, "memory: the system has no more");
+#else
   if (block == nullptr) throw std::bad_alloc();
+#endif
   return block;
 }
 
+}  // namespace
+
+void* operator new(size_t bytes) { return given(take(bytes, alignof(std::max_align_t))); }
 void* operator new(size_t bytes, std::align_val_t alignment) {
-  void* block = take(bytes, static_cast<size_t>(alignment));
-  if (block == nullptr) throw std::bad_alloc();
-  return block;
+  return given(take(bytes, static_cast<size_t>(alignment)));
+}
+// Those of the C++ library catch what the others throw, which may be nothing.
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  return take(bytes, alignof(std::max_align_t));
+}
+void* operator new(size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return take(bytes, static_cast<size_t>(alignment));
 }
 
 void operator delete(void* block) noexcept { give_back(block); }

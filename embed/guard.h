@@ -14,6 +14,7 @@
 #include "embed/vitrine.h"
 #include "engine/check.h"
 #include "engine/parallel.h"
+#include "engine/parts.h"
 
 namespace vitrine::embed {
 
@@ -46,13 +47,26 @@ class Threads {
   int before_;
 };
 
-// Calls `body` with that many threads: what it throws becomes a status, and what the message says.
+#ifdef VITRINE_WITHOUT_EXCEPTIONS
+// Calls `body`. A failure inside of it jumps back to here, past all destructors, so what the library has is not to be trusted
+// any more: it is broken, and no call changes it.
 template <class Handle, class Body>
-int guarded_in_arena(Handle& handle, Body body) noexcept {
+int caught(Handle& handle, Body body) noexcept {
+  CallEnd end;
+  CallEnd* const before = exchange_call_end(&end);
+  const bool failed = setjmp(end.place) != 0;  // NOLINT(cert-err52-cpp): engine/no_exceptions.cpp
+  if (!failed) body();
+  exchange_call_end(before);
+  if (!failed) return VITRINE_DONE;
+  handle.message.say(end.words.data());
+  return static_cast<int>(end.fault);
+}
+#else
+// Calls `body`: what it throws becomes a status, and what the message says.
+template <class Handle, class Body>
+int caught(Handle& handle, Body body) noexcept {
   Message& message = handle.message;
-  message.clear();
   try {
-    const Threads threads(handle.threads());
     body();
     return VITRINE_DONE;
   } catch (const Error& e) {
@@ -69,6 +83,7 @@ int guarded_in_arena(Handle& handle, Body body) noexcept {
     return VITRINE_INPUT;
   }
 }
+#endif
 
 // An arena's reason goes before what came of it, and asks nobody for memory.
 inline int say_refused(Message& message, const ArenaUse& arena) {
@@ -80,21 +95,39 @@ inline int say_refused(Message& message, const ArenaUse& arena) {
   return VITRINE_RESOURCES;
 }
 
+// Whether a call on a handle of this library may still do anything.
+template <class Library>
+int broken(const Library* library) {
+  return parts::exceptions || library == nullptr ? int{VITRINE_DONE} : library->broken;
+}
+
 // Calls `body` with the handle's arena and number of threads. A handle that is none has nobody to say so.
 template <class Handle, class Body>
 int guarded(Handle* handle, Body body) noexcept {
   if (handle == nullptr) return VITRINE_INPUT;
+  if (const int status = broken(handle->whose()); status != VITRINE_DONE) {
+    handle->message.say(
+        "a call failed before, which breaks the library in this build; close it and open it anew");
+    return status;
+  }
   Arena* const arena = handle->arena();
   const InArena inside(arena);
   const size_t refusals = arena == nullptr ? 0 : arena->use().refusals;
-  const int status = guarded_in_arena(*handle, body);
-  if (status == VITRINE_DONE || arena == nullptr || arena->use().refusals == refusals) return status;
-  return say_refused(handle->message, arena->use());
+  handle->message.clear();
+  int status = caught(*handle, [&] {
+    const Threads threads(handle->whose() == nullptr ? 1 : handle->whose()->threads());
+    body();
+  });
+  if (status != VITRINE_DONE && arena != nullptr && arena->use().refusals != refusals)
+    status = say_refused(handle->message, arena->use());
+  if (!parts::exceptions && status != VITRINE_DONE && handle->whose() != nullptr)
+    handle->whose()->broken = status;
+  return status;
 }
 
 template <class Handle>
 void close_handle(Handle* handle) {
-  if (handle == nullptr) return;
+  if (handle == nullptr || broken(handle->whose()) != VITRINE_DONE) return;
   const InArena inside(handle->arena());
   const std::unique_ptr<Handle> closed(handle);
 }

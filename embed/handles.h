@@ -16,7 +16,8 @@ namespace vitrine::embed {
 struct Library {
   Memory memory;
   vitrine_settings settings{};
-  Arena* arena = nullptr;  // of the host's, from which all is taken; null: none
+  Arena* arena = nullptr;             // of the host's, from which all is taken; null: none
+  mutable int broken = VITRINE_DONE;  // the status of the call that broke it, in a build without exceptions
   int threads() const { return settings.threads; }
 };
 
@@ -56,14 +57,14 @@ struct vitrine_library {
   vitrine::embed::Arena* in = nullptr;
   std::shared_ptr<vitrine::embed::Library> library;  // null if opening failed
   vitrine::embed::Message message;
-  int threads() const { return library ? library->threads() : 1; }
+  const vitrine::embed::Library* whose() const { return library.get(); }
   vitrine::embed::Arena* arena() const { return in; }
 };
 
 struct vitrine_backbone {
   std::shared_ptr<const vitrine::embed::Glass> glass;
   vitrine::embed::Message message;
-  int threads() const { return glass->library->threads(); }
+  const vitrine::embed::Library* whose() const { return glass->library.get(); }
   vitrine::embed::Arena* arena() const { return glass->library->arena; }
 };
 
@@ -75,7 +76,7 @@ struct vitrine_task {
   vitrine::Preprocess preprocess;
   std::string method;
   vitrine::embed::Message message;
-  int threads() const { return glass->library->threads(); }
+  const vitrine::embed::Library* whose() const { return glass->library.get(); }
   vitrine::embed::Arena* arena() const { return glass->library->arena; }
 };
 
@@ -92,7 +93,7 @@ struct vitrine_task_set {
   vitrine::TaskSet set;
   std::map<std::string, Entry> entries;
   vitrine::embed::Message message;
-  int threads() const { return glass->library->threads(); }
+  const vitrine::embed::Library* whose() const { return glass->library.get(); }
   vitrine::embed::Arena* arena() const { return glass->library->arena; }
 };
 

@@ -55,6 +55,14 @@ Precision precision_of(int bits) {
   }
 }
 
+// A handle for as long as there is none.
+struct Opening {
+  Arena* in;
+  Message message;
+  const Library* whose() const { return nullptr; }
+  Arena* arena() const { return in; }
+};
+
 }  // namespace
 
 std::unique_ptr<vitrine_backbone> vitrine::embed::make_backbone(const std::shared_ptr<const Library>& library,
@@ -86,13 +94,10 @@ unsigned vitrine_abi(void) { return VITRINE_ABI; }
 
 int vitrine::embed::open_library(unsigned abi, const vitrine_settings* settings, Arena* arena,
                                  vitrine_library** library) {
-  const InArena inside(arena);
-  try {
-    *library = std::make_unique<vitrine_library>().release();
-  } catch (const std::bad_alloc&) {
-    *library = nullptr;
-    return VITRINE_RESOURCES;
-  }
+  *library = nullptr;
+  Opening opening{.in = arena, .message = {}};
+  const int made = guarded(&opening, [&] { *library = std::make_unique<vitrine_library>().release(); });
+  if (made != VITRINE_DONE) return made;
   (*library)->in = arena;
   return guarded(*library,
                  [&] { (*library)->library = std::make_shared<Library>(library_of(abi, settings, arena)); });

@@ -38,12 +38,10 @@ int vitrine_task_set_add(vitrine_task_set* set, const char* name, const void* by
     check_image_size(set->glass->backbone.config, entry.preprocess.size);
     for (const auto& [tensor_name, tensor] : task.tensors) entry.parameters += tensor.numel();
     vitrine_task_set::Entry& place = set->entries[name];  // what follows changes both or none
-    try {
-      entry.ready = set->set.put(name, task);
-    } catch (...) {
-      if (place.ready == nullptr) set->entries.erase(name);
-      throw;
-    }
+    entry.ready = on_failure([&] { return set->set.put(name, task); },
+                             [&] {
+                               if (place.ready == nullptr) set->entries.erase(name);
+                             });
     place = std::move(entry);
   });
 }

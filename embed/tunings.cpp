@@ -21,7 +21,7 @@ struct vitrine_tuning {
   double learning_rate;
   int64_t all_steps, warmup;
   vitrine::embed::Message message;
-  int threads() const { return glass->library->threads(); }
+  const Library* whose() const { return glass->library.get(); }
   vitrine::embed::Arena* arena() const { return glass->library->arena; }
 };
 
@@ -168,14 +168,21 @@ int vitrine_tuning_steps(vitrine_tuning* tuning, int64_t* steps) {
 }
 
 int vitrine_tuning_save(vitrine_tuning* tuning, void* bytes, size_t room, size_t* size) {
-  return guarded(tuning, [&] {
+  bool written = false;
+  const int status = guarded(tuning, [&] {
     check(size != nullptr, "vitrine_tuning_save: expected a place for the size, got NULL");
     const std::vector<std::byte> file =
         write_safetensors(to_file(tuning->tuner.task(tuning->class_names, tuning->preprocess)));
     *size = file.size();
-    if (bytes == nullptr || room < file.size())
-      fail(Fault::resources, "vitrine_tuning_save: the task has ", file.size(),
-           " bytes, and there is room for ", bytes == nullptr ? 0 : room);
-    std::memcpy(bytes, file.data(), file.size());
+    written = bytes != nullptr && room >= file.size();
+    if (written) std::memcpy(bytes, file.data(), file.size());
   });
+  if (status != VITRINE_DONE || written) return status;
+  // It is how a host asks for the size, and no failure.
+  std::array<char, 120> words;
+  std::snprintf(words.data(), words.size(),
+                "vitrine_tuning_save: the task has %zu bytes, and there is room for %zu", *size,
+                bytes == nullptr ? 0 : room);
+  tuning->message.say(words.data());
+  return VITRINE_RESOURCES;
 }

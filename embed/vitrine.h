@@ -10,6 +10,10 @@
  * threads at once, also those of one library.
  * Handles may be closed in any order, for each keeps what it needs.
  *
+ * A library that was built without exceptions (docs/embedding.md) promises less: a call that fails says why, and then all of its
+ * library does nothing any more but repeat the status. Such a library belongs into an arena, which it leaves to the host, and to
+ * one thread.
+ *
  * Structs begin with their size, and zero stands for the usual value of every other field, so that a host writes
  *     vitrine_settings settings = {sizeof settings};
  * and sets what it wants otherwise. Text is UTF-8 that ends with a zero byte.

@@ -10,6 +10,12 @@ void append(std::string& out, double piece) {
   out += digits;
 }
 
+std::string joined(Phrases pieces) {
+  std::string out;
+  for (const Phrase& piece : pieces) piece.append_to(out);
+  return out;
+}
+
 void left_out(std::string_view what, std::string_view option) {
   fail(Fault::input, what, ": this build was made without ", option);
 }

@@ -103,10 +103,9 @@ struct Memory::Pool {
     statistics.current -= bytes;
     if (host.release) return;
     if (bytes == 0) return give_to_system(block);  // which no count of idle bytes would ever give back
-    try {
-      idle.emplace(bytes, block);
+    if (found_memory([&] { idle.emplace(bytes, block); })) {
       statistics.idle += bytes;
-    } catch (const std::bad_alloc&) {
+    } else {
       give_to_system(block);
     }
   }
@@ -137,13 +136,9 @@ std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   if (pointer != nullptr) {
     if (pool->on_device()) pool->device->hand_out_again(pointer, bytes);
   } else if (pool) {
-    try {
-      pointer = pool->fresh(bytes);
-    } catch (const std::bad_alloc&) {  // the same as nullptr
-    } catch (...) {
-      pool->cancel(bytes);
-      throw;
-    }
+    // Where a host's allocator throws std::bad_alloc, it is the same as nullptr.
+    const auto take = [&] { pointer = pool->fresh(bytes); };
+    on_failure([&] { found_memory(take); }, [&] { pool->cancel(bytes); });
   } else {
     pointer = ::operator new(std::max<size_t>(bytes, 1), alignment, std::nothrow);
   }

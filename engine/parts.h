@@ -35,4 +35,10 @@ inline constexpr bool f64 = false;
 inline constexpr bool f64 = true;         // nets that compute in f64, with which gradients are checked
 #endif
 
+#ifdef VITRINE_WITHOUT_EXCEPTIONS
+inline constexpr bool exceptions = false;
+#else
+inline constexpr bool exceptions = true;  // a failure leaves all as it was; without them it breaks the library that it is of
+#endif
+
 }  // namespace vitrine::parts

@@ -24,17 +24,6 @@ int name_place(const char* const (&names)[N], const std::string& name, const cha
 // A whole number from 0 to 2^24.
 inline int64_t whole_number(const Json& value) { return value.whole(0, 1 << 24); }
 
-// What `read` throws for a senseless input, with the file in front of it.
-template <class Read>
-auto told_by(const std::string& who, Read read) {
-  try {
-    return read();
-  } catch (const Error& e) {
-    if (e.fault() != Fault::input) throw;
-    fail(Fault::input, who, ": ", e.what());
-  }
-}
-
 // Throw for keys that are missing and for values that make no sense.
 VitConfig vit_config_from_json(const Json& json);
 SwinConfig swin_config_from_json(const Json& json);

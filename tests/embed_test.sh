@@ -31,6 +31,37 @@ less_by_recomputation() {
   takes_once full 0 8 32 0 && all=$(used) && takes_once full 0 8 32 5 && ((${all% *} > $(used | cut -d ' ' -f 1)))
 }
 refused_in_words() { ! "$build/tests/embed_fixed" prompting 2>said && grep -q "prompting" said; }
+# Stripes of three widths and two brightnesses, as BMP files.
+draws() {
+  python3 - pictures <<'END'
+import os, struct, sys
+for across in (0, 1):
+    place = os.path.join(sys.argv[1], ("down", "across")[across])
+    os.makedirs(place)
+    for i in range(6):
+        rows = bytes(v for y in range(40) for x in range(40) for v in [(x, y)[across] // (3 + i // 2) % 2 * 150 + 30 + 20 * (i % 2)] * 3)
+        head = struct.pack("<2sIIIIiiHHIIiiII", b"BM", 54 + len(rows), 0, 54, 40, 40, 40, 1, 24, 0, len(rows), 2835, 2835, 0, 0)
+        open(os.path.join(place, "%d.bmp" % i), "wb").write(head + rows)
+END
+}
+small() { "$build/tests/embed_small" "$@"; }
+small_learns() {
+  draws && small learn "$net" pictures small.safetensors 5 >said && grep 'Learns 2 classes from 12 pictures in 5 steps' said &&
+    small predict "$net" small.safetensors pictures/*/5.bmp | tee said &&
+    [[ $(sed 's/, [0-9.]* %$//' said) == $'pictures/across/5.bmp: across\npictures/down/5.bmp: down' ]]
+}
+program_opens_it() {
+  "$build/examples/vitrine" predict --task small.safetensors --backbone "$net" pictures/across/5.bmp --json >said && grep '"across"' said
+}
+small_refuses() { # in words, and leaves nothing
+  mkdir -p others/a others/b && cp "$root/README.md" others/a/1.bmp && cp "$root/README.md" others/b/1.bmp
+  ! small predict "$net" small.safetensors others/a/1.bmp 2>said && grep 'others/a/1.bmp: unknown image type' said &&
+    ! small predict "$net" others/a/1.bmp pictures/down/1.bmp 2>said && grep safetensors said &&
+    ! small learn "$net" pictures/down none 2>said && grep 'pictures/down' said &&
+    ! small learn "$net" others none 2>said && grep 'others/a/1.bmp' said &&
+    ! small learn "$net" pictures none 0 2>said && grep 'steps' said &&
+    ! small 2>said && grep 'small learn BACKBONE' said && [[ ! -e none ]]
+}
 # No name but those of vitrine.h, and all of these.
 names_of_header() { sed -nE 's/^VITRINE_API .*(vitrine_[a-z_]+)\(.*/\1/p' "$root/embed/vitrine.h" | sort; }
 shows_its_names() { diff <(nm -D --defined-only "$shared" | awk '{ print $3 }' | sed 's/@.*//' | sort) <(names_of_header); }
@@ -56,6 +87,9 @@ check_case "... for full tuning, less by recomputation" less_by_recomputation
 check_case "a method that is none is refused in words" refused_in_words
 check_case "a host of forty lines learns" learns "$build/tests/embed_learn"
 check_case "... and one in Python" learns python3 "$root/examples/embed/learn.py" "$shared"
+check_case "a command line of small machines learns from folders" small_learns
+check_case "... and the program opens what it learned" program_opens_it
+check_case "... and it refuses in words" small_refuses
 check_case "both learn the same, to the last byte" same_task
 check_case "the shared library shows the names of its header alone" shows_its_names
 check_case "the header is C++, too" compiles_as_cpp
