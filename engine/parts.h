@@ -38,7 +38,8 @@ inline constexpr bool f64 = true;         // nets that compute in f64, with whic
 #ifdef VITRINE_WITHOUT_EXCEPTIONS
 inline constexpr bool exceptions = false;
 #else
-inline constexpr bool exceptions = true;  // a failure leaves all as it was; without them it breaks the library that it is of
+inline constexpr bool exceptions =
+    true;  // a failure leaves all as it was; without them it breaks the library that it is of
 #endif
 
 }  // namespace vitrine::parts
