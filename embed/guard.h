@@ -54,10 +54,12 @@ template <class Handle, class Body>
 int caught(Handle& handle, Body body) noexcept {
   CallEnd end;
   CallEnd* const before = exchange_call_end(&end);
-  const bool failed = setjmp(end.place) != 0;  // NOLINT(cert-err52-cpp): engine/no_exceptions.cpp
-  if (!failed) body();
+  if (setjmp(end.place) == 0) {  // NOLINT(cert-err52-cpp): engine/no_exceptions.cpp
+    body();
+    exchange_call_end(before);
+    return VITRINE_DONE;
+  }
   exchange_call_end(before);
-  if (!failed) return VITRINE_DONE;
   handle.message.say(end.words.data());
   return static_cast<int>(end.fault);
 }

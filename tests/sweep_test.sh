@@ -277,4 +277,22 @@ check_case "class tokens and lengths" says 1 'as many as a task has classes' "$v
 check_case "class tokens of a Swin" says 1 'no class token' "$vitrine" sweep --backbone builtin-swin --data synthetic:colors \
   --methods vpt-deep --prompt-init class-tokens --out x
 
+# --- what is committed: the page shows what `vitrine table` prints of the ledgers, and these are of today's backbones ---
+results=$studies/../results
+page=$(compgen -G "$results/*-methods.md" | tail -n 1)
+shown() { # LEDGER: its tables stand in the page, line for line and in one piece
+  local table
+  table=$("$vitrine" table "$results/$1") && python3 -c 'import sys; sys.exit(sys.argv[1] not in open(sys.argv[2]).read())' "$table" "$page"
+}
+of_today() { # LEDGER BACKBONE
+  local identity
+  identity=$("$vitrine" inspect "$2" --json 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["identity"])') &&
+    [[ $(grep -c '"backbone_identity"' "$results/$1") == $(grep -c "\"backbone_identity\":\"$identity\"" "$results/$1") ]]
+}
+for ledger in "$results"/mini-vtab*.jsonl "$results"/photographs.jsonl; do
+  check_case "the committed table of $(basename "$ledger")" shown "$(basename "$ledger")"
+done
+check_case "mini-vtab.jsonl is of the built-in ViT as it is" of_today mini-vtab.jsonl builtin
+[[ ! -e $results/mini-vtab-swin.jsonl ]] || check_case "mini-vtab-swin.jsonl of the built-in Swin" of_today mini-vtab-swin.jsonl builtin-swin
+
 end_cases
