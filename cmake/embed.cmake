@@ -32,3 +32,17 @@ if(VITRINE_HAS_SHARED AND VITRINE_EXCEPTIONS)
                       -Wl,--no-undefined -Wl,--gc-sections)
   set_property(TARGET vitrine_c_shared APPEND PROPERTY LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/embed/vitrine.map)
 endif()
+
+# A command line for machines with little room (docs/sizes.md), if it is asked for.
+find_path(VITRINE_STB stb/stb_image.h NO_CMAKE_FIND_ROOT_PATH)  # headers alone, the same for every machine
+if(VITRINE_STB)
+  add_executable(vitrine_small EXCLUDE_FROM_ALL ${CMAKE_CURRENT_SOURCE_DIR}/examples/embed/small.c)
+  target_include_directories(vitrine_small SYSTEM PRIVATE ${VITRINE_STB})
+  target_compile_definitions(vitrine_small PRIVATE _DEFAULT_SOURCE)
+  target_compile_options(vitrine_small PRIVATE -Wall -Wextra -Wpedantic -Wno-missing-field-initializers)
+  target_link_libraries(vitrine_small PRIVATE vitrine_c)
+  set_target_properties(vitrine_small PROPERTIES C_STANDARD 99 LINKER_LANGUAGE CXX)
+  if(VITRINE_STATIC)
+    target_link_options(vitrine_small PRIVATE -static)
+  endif()
+endif()

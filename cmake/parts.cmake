@@ -1,12 +1,15 @@
 # parts.cmake: parts of the library that a build may leave out (engine/parts.h, docs/sizes.md). Of what is left out the
 # sources are not compiled; VITRINE_WITHOUT_<PART> tells the others.
+set(can_run ${VITRINE_EXCEPTIONS})  # what goes on after failures needs them
 option(VITRINE_TRAINING "Gradients, optimizers and tuning; without it a build only predicts" ON)
-option(VITRINE_RUNS "Data sets and whole runs on them: loops, sweeps, tables, reports; without it one tunes step by step" ${VITRINE_TRAINING})
-option(VITRINE_DIALECTS "Checkpoints with other programs' names and layouts; without it Vitrine's own files alone" ON)
-option(VITRINE_CONTAINERS "Checkpoints in files of PyTorch and numpy; without it safetensors alone" ON)
+if(NOT VITRINE_TRAINING)
+  set(can_run OFF)
+endif()
+option(VITRINE_RUNS "Data sets and whole runs on them: loops, sweeps, tables, reports; without it one tunes step by step" ${can_run})
+option(VITRINE_DIALECTS "Checkpoints with other programs' names and layouts; without it Vitrine's own files alone" ${VITRINE_EXCEPTIONS})
+option(VITRINE_CONTAINERS "Checkpoints in files of PyTorch and numpy; without it safetensors alone" ${VITRINE_EXCEPTIONS})
 option(VITRINE_DECODERS "Decode JPEG, PNG and BMP (needs turbojpeg and stb); without it pictures are pixels" ${VITRINE_FILES})
-option(VITRINE_DEVICE "The border to a GPU's library; without it the CPU alone" ON)
-option(VITRINE_EXCEPTIONS "Report failures by exceptions; without it a failure breaks its library (docs/embedding.md)" ON)
+option(VITRINE_DEVICE "The border to a GPU's library; without it the CPU alone" ${VITRINE_EXCEPTIONS})
 option(VITRINE_STATIC "Link the program with static libraries alone" OFF)
 option(VITRINE_F64 "Nets that compute in f64, with which gradients are checked; without it f32 alone" ON)
 

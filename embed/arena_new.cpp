@@ -1,5 +1,6 @@
-// arena_new.cpp: a library that takes everything from a host's arena. Whoever calls vitrine_open_in_arena links this file,
-// and with it an operator new that knows of arenas; the other forms of new and delete are made of these.
+// arena_new.cpp: a library that takes everything from a host's arena. Every host that links the static library
+// links this file, and with it an operator new that knows of arenas; the other forms of new and delete are made of these.
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
@@ -13,6 +14,7 @@ namespace {
 
 void* take(size_t bytes, size_t alignment) {
   if (Arena* arena = current_arena()) return arena->take(bytes, alignment);
+  if (bytes > static_cast<size_t>(PTRDIFF_MAX)) return nullptr;  // which rounding up could make small
   if (bytes == 0) bytes = 1;
   if (alignment <= alignof(std::max_align_t)) return std::malloc(bytes);
   return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);

@@ -134,6 +134,16 @@ void close_handle(Handle* handle) {
   const std::unique_ptr<Handle> closed(handle);
 }
 
+// All calls that open a handle: `make` gives it. Whatever fails, NULL is what the host finds.
+template <class Handle, class Opened, class Make>
+int opens(Handle* from, Opened** out, const char* call, Make make) noexcept {
+  if (out != nullptr) *out = nullptr;
+  return guarded(from, [&] {
+    check(out != nullptr, call, ": expected a place for the handle, got NULL");
+    *out = make().release();
+  });
+}
+
 // A host's struct of an older or equal size as one of today's: what it does not have is zero. NULL is all zero.
 template <class Struct>
 Struct struct_of(const Struct* given, std::string_view name) {

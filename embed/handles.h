@@ -103,11 +103,9 @@ namespace vitrine::embed {
 template <class Open>
 int open_backbone(vitrine_library* library, const vitrine_backbone_options* given, vitrine_backbone** out,
                   const char* source, Open open) noexcept {
-  return guarded(library, [&] {
-    check(out != nullptr, "vitrine_backbone_open: expected a place for the backbone, got NULL");
-    *out = nullptr;
+  return opens(library, out, "vitrine_backbone_open", [&] {
     check(library->library != nullptr, "vitrine_backbone_open: the library was not opened");
-    *out = make_backbone(library->library, given, source, open()).release();
+    return make_backbone(library->library, given, source, open());
   });
 }
 

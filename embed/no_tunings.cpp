@@ -4,11 +4,12 @@
 using namespace vitrine;
 using namespace vitrine::embed;
 
+struct vitrine_tuning {};  // of which there is none
+
 namespace {
 
 int refuse(vitrine_backbone* backbone, vitrine_tuning** tuning) {
-  return guarded(backbone, [&] {
-    if (tuning != nullptr) *tuning = nullptr;
+  return opens(backbone, tuning, "vitrine_tuning_open", [&]() -> std::unique_ptr<vitrine_tuning> {
     left_out("vitrine_tuning_open", "VITRINE_TRAINING");
   });
 }

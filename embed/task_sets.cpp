@@ -16,11 +16,8 @@ const vitrine_task_set::Entry& vitrine_task_set::at(const char* name) const {
 }
 
 int vitrine_task_set_open(vitrine_backbone* backbone, vitrine_task_set** set) {
-  return guarded(backbone, [&] {
-    check(set != nullptr, "vitrine_task_set_open: expected a place for the set, got NULL");
-    *set = nullptr;
-    *set = std::make_unique<vitrine_task_set>(backbone->glass).release();
-  });
+  return opens(backbone, set, "vitrine_task_set_open",
+               [&] { return std::make_unique<vitrine_task_set>(backbone->glass); });
 }
 
 void vitrine_task_set_close(vitrine_task_set* set) { close_handle(set); }

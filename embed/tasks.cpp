@@ -44,8 +44,8 @@ vitrine_task_info info_of(const TunedConfig& config, int64_t parameters, const c
 
 void check_count(const void* pictures, size_t count) {
   constexpr size_t most = size_t{1} << 20;
-  check(pictures != nullptr && count > 0 && count <= most, "expected 1 to ", most, " pictures, got ",
-        pictures == nullptr ? 0 : count);
+  check(pictures != nullptr, "expected pictures, got NULL");
+  check(count > 0 && count <= most, "expected 1 to ", most, " pictures, got ", count);
 }
 
 void give_image(const vitrine_picture& p, const Preprocess& preprocess, std::span<float> to) {
@@ -81,6 +81,8 @@ void softmax_of(std::span<const float> logits, float* probabilities) {
   const float most = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
+  check(std::isfinite(sum),
+        "predict: what the net says is no number; the task's numbers are out of all bounds");
   for (size_t c = 0; c < logits.size(); ++c)
     probabilities[c] = static_cast<float>(std::exp(static_cast<double>(logits[c]) - most) / sum);
 }
@@ -97,11 +99,8 @@ vitrine_task::vitrine_task(std::shared_ptr<const Glass> of, Task read)
 }
 
 int vitrine_task_open(vitrine_backbone* backbone, const void* bytes, size_t size, vitrine_task** task) {
-  return guarded(backbone, [&] {
-    check(task != nullptr, "vitrine_task_open: expected a place for the task, got NULL");
-    *task = nullptr;
-    *task = std::make_unique<vitrine_task>(backbone->glass, task_of(bytes, size)).release();
-  });
+  return opens(backbone, task, "vitrine_task_open",
+               [&] { return std::make_unique<vitrine_task>(backbone->glass, task_of(bytes, size)); });
 }
 
 void vitrine_task_close(vitrine_task* task) { close_handle(task); }

@@ -1,6 +1,7 @@
 // tunings.cpp: learning a task step by step.
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "embed/handles.h"
 #include "engine/text.h"
@@ -34,7 +35,7 @@ TunerConfig tuner_config_of(const vitrine_tuning_options& o, size_t classes) {
        {std::pair("learning_rate", o.learning_rate), std::pair("weight_decay", o.weight_decay),
         std::pair("largest_gradient", o.largest_gradient)})
     check(std::isfinite(value) && value >= 0, "vitrine_tuning_options: ", name, " is ", value,
-          ", but is no negative number");
+          ", expected a number that is not negative");
   check(o.label_smoothing >= 0 && o.label_smoothing < 1,
         "vitrine_tuning_options: expected a label_smoothing of 0 to less than 1, got ", o.label_smoothing);
   TunerConfig config;
@@ -58,14 +59,14 @@ std::vector<std::string> names_of(const char* const* class_names, size_t classes
   check(class_names != nullptr && classes >= 2 && classes <= 1 << 20,
         "vitrine_tuning_open: expected names of 2 to ", 1 << 20, " classes");
   std::vector<std::string> names;
+  std::map<std::string_view, size_t> seen;
   for (size_t c = 0; c < classes; ++c) {
     check(class_names[c] != nullptr && *class_names[c] != 0, "vitrine_tuning_open: class ", c,
           " has no name");
     names.emplace_back(class_names[c]);
     check(is_utf8(names.back()), "vitrine_tuning_open: expected names in UTF-8, got ", quote(names.back()));
-    for (size_t other = 0; other < c && classes <= 4096; ++other)
-      check(names[other] != names[c], "vitrine_tuning_open: classes ", other, " and ", c, " are both ",
-            quote(names[c]));
+    const auto [first, is_new] = seen.emplace(class_names[c], c);
+    check(is_new, "vitrine_tuning_open: classes ", first->second, " and ", c, " are both ", quote(names[c]));
   }
   return names;
 }
@@ -90,26 +91,20 @@ vitrine_tuning::vitrine_tuning(std::shared_ptr<const Glass> of, std::vector<std:
 
 int vitrine_tuning_open(vitrine_backbone* backbone, const vitrine_tuning_options* options,
                         const char* const* class_names, size_t classes, vitrine_tuning** tuning) {
-  return guarded(backbone, [&] {
-    check(tuning != nullptr, "vitrine_tuning_open: expected a place for the tuning, got NULL");
-    *tuning = nullptr;
+  return opens(backbone, tuning, "vitrine_tuning_open", [&] {
     const vitrine_tuning_options o = struct_of(options, "vitrine_tuning_options");
-    *tuning = std::make_unique<vitrine_tuning>(backbone->glass, names_of(class_names, classes),
-                                               backbone->glass->preprocess, nullptr, o)
-                  .release();
+    return std::make_unique<vitrine_tuning>(backbone->glass, names_of(class_names, classes),
+                                            backbone->glass->preprocess, nullptr, o);
   });
 }
 
 int vitrine_tuning_open_task(vitrine_backbone* backbone, const void* bytes, size_t size,
                              const vitrine_tuning_options* options, vitrine_tuning** tuning) {
-  return guarded(backbone, [&] {
-    check(tuning != nullptr, "vitrine_tuning_open_task: expected a place for the tuning, got NULL");
-    *tuning = nullptr;
+  return opens(backbone, tuning, "vitrine_tuning_open_task", [&] {
     const vitrine_tuning_options o = struct_of(options, "vitrine_tuning_options");
     const Task start = task_of(bytes, size);
-    *tuning = std::make_unique<vitrine_tuning>(backbone->glass, start.class_names,
-                                               preprocess_from_json(start.preprocess), &start, o)
-                  .release();
+    return std::make_unique<vitrine_tuning>(backbone->glass, start.class_names,
+                                            preprocess_from_json(start.preprocess), &start, o);
   });
 }
 

@@ -8,14 +8,15 @@
  * says why, in a sentence. No exception leaves a call, nothing is printed, nothing ends the program, and nothing is global:
  * what a host has set of OpenMP for itself stays. A handle is used by one thread at a time; different handles by different
  * threads at once, also those of one library.
- * Handles may be closed in any order, for each keeps what it needs.
+ * Handles may be closed in any order, for each keeps what it needs; closing NULL does nothing. A call that opens a handle and fails
+ * leaves NULL in its place.
  *
  * A library that was built without exceptions (docs/embedding.md) promises less: a call that fails says why, and then all of its
  * library does nothing any more but repeat the status. Such a library belongs into an arena, which it leaves to the host, and to
  * one thread.
  *
  * Structs begin with their size, and zero stands for the usual value of every other field, so that a host writes
- *     vitrine_settings settings = {sizeof settings};
+ *     vitrine_settings settings = {.size = sizeof settings};
  * and sets what it wants otherwise. Text is UTF-8 that ends with a zero byte.
  */
 #ifndef VITRINE_H
@@ -101,10 +102,10 @@ VITRINE_API int vitrine_open_in_arena(unsigned abi, const vitrine_settings* sett
 
 /* The exact size of the arena in which the calls that a host makes succeed: of one byte less one of them is refused.
  * `calls` gets a library, with the settings of `library`, makes these calls, closes what it has opened but that library, and
- * returns 0, or the status of a call that failed. It is run once for every doubling of the memory until it succeeds, so it
- * should begin anew each time; what is planned is what it does: the backbone, method, prompts, pictures of a call. From its
+ * returns 0, or the status of a call that failed. It is run once for every doubling of the memory until it succeeds: all runs but the
+ * last meet a call that is refused for want of memory, which is no mistake, and it should begin anew each time; what is planned is what it does: the backbone, method, prompts, pictures of a call. From its
  * second step on a tuning finds the arena as the step before found it, so that three steps tell of any number.
- * It holds for one build on one kind of processor. `library` is none in an arena. */
+ * It holds for one build on one kind of processor. `library` is none in an arena; the shared library refuses, as it has no arenas. */
 VITRINE_API int vitrine_plan(vitrine_library* library, int (*calls)(void* host, vitrine_library* library),
                              void* host, size_t* bytes);
 

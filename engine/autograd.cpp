@@ -26,17 +26,31 @@ struct Variable::Node {
   Node() = default;
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
-  // Long histories are taken apart in a loop, not by recursion, which could run out of stack.
+  // Long histories are taken apart in a loop, not by recursion, which could run out of stack. Those that wait hang on each
+  // other: a destructor must not ask for memory.
   ~Node() {
-    std::vector<std::shared_ptr<Node>> waiting = std::move(inputs);
-    while (!waiting.empty()) {
-      const std::shared_ptr<Node> node = std::move(waiting.back());
-      waiting.pop_back();
-      if (node.use_count() == 1) {
-        std::ranges::move(node->inputs, std::back_inserter(waiting));
-        node->inputs.clear();
+    std::shared_ptr<Node> waiting;
+    hang_on(waiting, inputs);
+    while (waiting) {
+      const std::shared_ptr<Node> node = std::move(waiting);
+      waiting = std::move(node->next);
+      hang_on(waiting, node->inputs);
+    }
+  }
+
+ private:
+  std::shared_ptr<Node> next;  // of those that wait
+
+  static void hang_on(std::shared_ptr<Node>& waiting, std::vector<std::shared_ptr<Node>>& inputs) {
+    for (std::shared_ptr<Node>& input : inputs) {
+      if (input.use_count() == 1) {
+        input->next = std::move(waiting);
+        waiting = std::move(input);
+      } else {
+        input.reset();
       }
     }
+    inputs.clear();
   }
 };
 

@@ -1,6 +1,7 @@
 #include "engine/memory.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -8,6 +9,7 @@
 
 #include "engine/check.h"
 #include "engine/device.h"
+#include "engine/parts.h"
 
 namespace vitrine {
 
@@ -102,7 +104,8 @@ struct Memory::Pool {
     const std::lock_guard lock(mutex);
     statistics.current -= bytes;
     if (host.release) return;
-    if (bytes == 0) return give_to_system(block);  // which no count of idle bytes would ever give back
+    // Which no count of idle bytes would ever give back; and where a list that finds no memory could not be left.
+    if (bytes == 0 || !parts::exceptions) return give_to_system(block);
     if (found_memory([&] { idle.emplace(bytes, block); })) {
       statistics.idle += bytes;
     } else {
@@ -130,6 +133,9 @@ Memory Memory::of_device(std::shared_ptr<const Device> device, size_t limit) {
 const Device* Memory::device_of_pool() const { return pool_ ? pool_->device.get() : nullptr; }
 
 std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
+  // More than any system has; rounded up to whole lines it would be little.
+  if (bytes > static_cast<size_t>(PTRDIFF_MAX))
+    fail(Fault::resources, "memory: no system has ", bytes, " bytes");
   const std::shared_ptr<Pool> pool = pool_;
   const std::shared_ptr<Arena> arena = pool && pool->on_device() ? pool->device->arena() : nullptr;
   void* pointer = pool ? pool->reserve(bytes, arena.get()) : nullptr;

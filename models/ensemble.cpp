@@ -53,9 +53,9 @@ Ensemble::Ensemble(const Backbone& backbone, const std::vector<Task>& tasks, DTy
     for (size_t c = 0; c < classes.size(); ++c)
       check(task.class_names[c] == classes[c], "ensemble: class ", c, " is ", quote(task.class_names[c]),
             " in ", who(i), ", but ", quote(classes[c]), " in ", who(0));
-    check(task.backbone_identity == identity, "ensemble: ", who(i), " belongs to another backbone: its ",
-          task.backbone, " has identity ", task.backbone_identity.substr(0, 16), "..., but ", backbone.source,
-          " has ", identity.substr(0, 16), "...");
+    check(task.backbone_identity == identity, "ensemble: ", who(i), " belongs to another backbone, ",
+          quote(task.backbone), " with identity ", task.backbone_identity.substr(0, 16), "...; that of ",
+          quote(backbone.source), " is ", identity.substr(0, 16), "...");
     members_.push_back(std::make_unique<TunedModel>(known, task, dtype, memory, Use::prediction));
   }
 }

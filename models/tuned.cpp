@@ -81,9 +81,9 @@ TunedModel::TunedModel(const Backbone& backbone, const TunedConfig& config, uint
 
 void check_backbone(const Task& task, const Backbone& backbone) {
   const std::string identity = identity_of(backbone);
-  check(identity == task.backbone_identity, "task file: it belongs to another backbone: its ", task.backbone,
-        " has identity ", task.backbone_identity.substr(0, 16), "..., but ", backbone.source, " has ",
-        identity.substr(0, 16), "...");
+  check(identity == task.backbone_identity, "task file: it belongs to another backbone, ",
+        quote(task.backbone), " with identity ", task.backbone_identity.substr(0, 16), "...; that of ",
+        quote(backbone.source), " is ", identity.substr(0, 16), "...");
 }
 
 TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory, Use use)

@@ -8,8 +8,10 @@
 namespace vitrine {
 
 void check_config(const VitConfig& c) {
-  check(c.image_size > 0 && c.patch > 0 && c.image_size % c.patch == 0 && c.image_size <= 1 << 14,
-        "vit: patch ", c.patch, " does not divide image size ", c.image_size);
+  constexpr int64_t most_pixels = 1 << 14;
+  check(c.image_size > 0 && c.patch > 0 && c.image_size % c.patch == 0, "vit: patch ", c.patch,
+        " does not divide image size ", c.image_size);
+  check(c.image_size <= most_pixels, "vit: image size ", c.image_size, " is more than ", most_pixels);
   check(c.width > 0 && c.heads > 0 && c.width % c.heads == 0, "vit: ", c.heads, " heads do not divide width ",
         c.width);
   check(c.depth > 0 && c.depth <= 1024 && c.mlp_width > 0 && c.classes >= 0, "vit: depth ", c.depth,

@@ -643,7 +643,7 @@ header = json.dumps({"layer1.0.conv1.weight": {"dtype": "F32", "shape": [1], "da
 open("resnet.safetensors", "wb").write(struct.pack("<Q", len(header)) + header + struct.pack("<f", 1))
 PYTHON
 expect 'inspect of another net' 0 '^Backbone +none: no ViT and no Swin has these names' "$vitrine" inspect resnet.safetensors
-expect "a task's heads are not told to another backbone" 1 "it belongs to another backbone: its hfn/model.safetensors" "$vitrine" predict --task by-folder/task.safetensors --backbone builtin pictures/test/red/00.png
+expect "a task's heads are not told to another backbone" 1 "it belongs to another backbone, 'hfn/model.safetensors'" "$vitrine" predict --task by-folder/task.safetensors --backbone builtin pictures/test/red/00.png
 expect 'what a task was tuned on is told' 1 "cut.npz.*; the task was tuned on a ViT, .*'hfn/model.safetensors'" "$vitrine" predict --task by-folder/task.safetensors --backbone cut.npz pictures/test/red/00.png
 
 # --- what stands behind CLIP's features are no classes ---

@@ -244,7 +244,7 @@ TEST_CASE("dialects: shapes that make no sense are refused, and small ones are w
            {patch, {16, 3, 4, 8}, "expected (16, 3, 8, 8), got (16, 3, 4, 8)"},
            {patch, {16, 3, 0, 4}, "expected 4 extents, none of them 0, got (16, 3, 0, 4)"},
            {patch, {}, "expected filters (D, 3, p, p) or (D, 3 p p), got ()"},
-           {patch, {16, 3, 1, 20000}, "vit: patch 20000 does not divide image size 60000"},
+           {patch, {16, 3, 1, 20000}, "vit: image size 60000 is more than 16384"},
            {"pos_embed",
             {1, 13, 16},
             "pos_embed has 12 patch positions, which is no square; other grids are not known"},

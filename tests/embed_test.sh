@@ -44,14 +44,14 @@ for across in (0, 1):
         open(os.path.join(place, "%d.bmp" % i), "wb").write(head + rows)
 END
 }
-small() { "$build/tests/embed_small" "$@"; }
+small() { "$build/vitrine_small" "$@"; }
 small_learns() {
-  draws && small learn "$net" pictures small.safetensors 5 >said && grep 'Learns 2 classes from 12 pictures in 5 steps' said &&
+  draws && echo "no picture" >pictures/down/README.txt && small learn "$net" pictures small.safetensors 5 >said && grep 'Left out: pictures/down/README.txt' said && grep 'Learns 2 classes from 12 pictures in 5 steps' said &&
     small predict "$net" small.safetensors pictures/*/5.bmp | tee said &&
     [[ $(sed 's/, [0-9.]* %$//' said) == $'pictures/across/5.bmp: across\npictures/down/5.bmp: down' ]]
 }
 program_opens_it() {
-  "$build/examples/vitrine" predict --task small.safetensors --backbone "$net" pictures/across/5.bmp --json >said && grep '"across"' said
+  "$build/examples/vitrine" predict --task small.safetensors pictures/across/5.bmp --json >said && grep '"across"' said
 }
 small_refuses() { # in words, and leaves nothing
   mkdir -p others/a others/b && cp "$root/README.md" others/a/1.bmp && cp "$root/README.md" others/b/1.bmp
@@ -59,6 +59,9 @@ small_refuses() { # in words, and leaves nothing
     ! small predict "$net" others/a/1.bmp pictures/down/1.bmp 2>said && grep safetensors said &&
     ! small learn "$net" pictures/down none 2>said && grep 'pictures/down' said &&
     ! small learn "$net" others none 2>said && grep 'others/a/1.bmp' said &&
+    ! small learn "$net" pictures no/such/place 2>said && grep 'no/such/place: No such file' said &&
+    cp small.safetensors kept && ! (ulimit -f 8; trap '' XFSZ; small learn "$net" pictures kept 1 2>said) && grep 'kept: File too large' said &&
+    cmp kept small.safetensors && ! compgen -G '*.new' && ! small learn "$net" pictures pictures 1 2>said && grep 'pictures: is there and no file' said &&
     ! small learn "$net" pictures none 0 2>said && grep 'steps' said &&
     ! small 2>said && grep 'small learn BACKBONE' said && [[ ! -e none ]]
 }

@@ -42,6 +42,21 @@ by_pkg_config() {
     eval "cc '$root/examples/embed/learn.c' $flags -o '$place/learn'" &&
     LD_LIBRARY_PATH=$(dirname "$(find "$place/installed" -name libvitrine_c.so)") learns "$place/learn"
 }
+# ... and the static one, which needs no library of ours when it runs.
+by_pkg_config_static() {
+  local flags
+  flags=$(PKG_CONFIG_PATH=$(dirname "$(find "$place/installed" -name vitrine_c.pc)") pkg-config --cflags --libs vitrine_c_static) &&
+    eval "cc '$root/examples/embed/learn.c' $flags -o '$place/learn_static'" && ! ldd "$place/learn_static" | grep vitrine &&
+    learns "$place/learn_static"
+}
+# A project that says it is in C alone.
+only_c() {
+  mkdir "$place/only c" && cp "$root/examples/embed/learn.c" "$place/only c" &&
+    printf 'cmake_minimum_required(VERSION 3.25)\nproject(OnlyC LANGUAGES C)\nfind_package(Vitrine REQUIRED)\nadd_executable(learn learn.c)\n%s\n' \
+      'target_link_libraries(learn PRIVATE Vitrine::vitrine_c)' >"$place/only c/CMakeLists.txt" &&
+    cmake -S "$place/only c" -B "$place/only c/build" -DCMAKE_PREFIX_PATH="$place/installed" && cmake --build "$place/only c/build" &&
+    learns "$place/only c/build/learn"
+}
 # The page and the completion say what the program says.
 manual_is_there() {
   local page=$place/installed/share/man/man1/vitrine.1
@@ -62,11 +77,20 @@ completion_works() {
 }
 # Packages of Debian: what is in which, that they install into a tree of their own and run there.
 packs() { (cd "$build" && rm -f ./*.deb && cpack -B "$place/packages" >/dev/null && ls "$place/packages"/*.deb); }
+# Whoever links the static library finds all that it names.
+needs_what_it_links() {
+  local depends flag
+  depends=$(dpkg-deb -f "$place/packages"/libvitrine-dev_*.deb Depends)
+  for flag in lz=zlib1g-dev lturbojpeg=libturbojpeg0-dev ldeflate=libdeflate-dev; do
+    ! grep -q -- "-${flag%=*} " "$build/vitrine_c_static.pc" || [[ $depends == *"${flag#*=}"* ]] || { echo "no ${flag#*=}: $depends"; return 1; }
+  done
+}
 unpacks() {
   local file
   for file in "$place/packages"/*.deb; do dpkg-deb -x "$file" "$place/debian" || return 1; done
   dpkg-deb -f "$place/packages"/vitrine_*.deb Depends | grep 'libc6 ' &&
     dpkg-deb -f "$place/packages"/libvitrine-dev_*.deb Depends | grep 'libvitrine-c1 (= ' &&
+    needs_what_it_links &&
     ! dpkg-deb -c "$place/packages"/libvitrine-c1_*.deb | grep -E 'include|[.]a$' &&
     "$place/debian/usr/bin/vitrine" --version && [[ -s $place/debian/usr/share/man/man1/vitrine.1 ]]
 }
@@ -94,9 +118,11 @@ check_case "its program runs" runs
 check_case "README's host in C, static: it learns" learns "$place/outside/learn"
 if command -v pkg-config >/dev/null; then
   check_case "README's host in C, shared, by pkg-config: it learns" by_pkg_config
+  check_case "... and static: it learns without a library of ours" by_pkg_config_static
 else
   skip_cases "no pkg-config here"
 fi
+check_case "a project in C alone builds with it, too" only_c
 if grep -q '^VITRINE_MPI:BOOL=\(ON\|TRUE\|1\)' "$build/CMakeCache.txt"; then
   check_case "one that asks for several processes builds, too" builds_with_mpi
   check_case "its two processes meet" runs_two

@@ -84,7 +84,7 @@ part "measuring on a GPU" shell_count "$root/tests/gpu_bench_test.sh" "$build"
 part "C interface" shell_count "$root/tests/embed_test.sh" "$build"
 part "package" shell_count "$root/tests/package_test.sh" "$build"
 part "variants" shell_count "$root/tests/variants_test.sh"
-part "sizes and parts" shell_count "$root/tests/size_test.sh"
+part "sizes and parts" shell_count "$root/tests/size_test.sh" "$build"
 if command -v em++ >/dev/null; then
   part "page" shell_count "$root/tests/web_test.sh" "$build/examples/vitrine"
 else

@@ -129,4 +129,23 @@ print(own, told)
 assert own["requests"] + own["turned_away"] == told["answered"] and own["pictures"] == told["good"]'
 }
 check_case "... and both sides have counted the same" counts_agree
+
+# Who connects and says nothing keeps nobody from his 503.
+starts "a server for a few starts" --connections 4 --json
+told_at_once() {
+  "$python" - "$port" <<'END'
+import socket, sys, time
+port = int(sys.argv[1])
+idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(150)]
+began = time.monotonic()
+asks = socket.create_connection(("127.0.0.1", port))
+asks.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+asks.settimeout(20)
+said = asks.recv(1000)
+print(said, time.monotonic() - began)
+assert b" 503 " in said and time.monotonic() - began < 10
+END
+}
+check_case "150 connections that say nothing: the next one is told to come again at once" told_at_once
+stops "... and the server ends"
 end_cases

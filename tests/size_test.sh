@@ -2,11 +2,14 @@
 # size_test.sh: how many bytes of code Vitrine adds to a host on 64-bit ARM, against gates, and that builds with parts left out
 # (cmake/parts.cmake), exceptions among them, do what they are left for and say what they are not. docs/sizes.md has the numbers
 # and how they count.
+#
+#   tests/size_test.sh [BUILD]     BUILD: a finished build folder for this machine, with whose numbers they are compared [build]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tests/cases.sh"
 . "$root/cmake/packages.sh"
 net=$root/models/builtin/vit.safetensors
+native=${1:-$root/build}/tests/embed_learns
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
@@ -37,14 +40,19 @@ no_tables() { [[ -z $(aarch64-linux-gnu-nm -D "$root/build-learns/learns" | grep
 learns() { emulated learns "$folder/task" >"$folder/learned" && [[ $(wc -l <"$folder/learned") == 4 && -s $folder/task ]]; }
 # Both pictures are told apart, of which a fresh head says 0.5, and by both builds alike.
 told_apart() { awk '{ p[NR] = $2 } END { exit !(NR >= 4 && p[1] > 0.505 && p[4] > 0.505) }' "$1"; }
+within() { # FILE FILE LIMIT: both have four probabilities
+  paste -d ' ' <(grep '^probability' "$1") <(grep '^probability' "$2") |
+    awk -v limit="$3" '{ d = $2 - $4; if (d < 0) d = -d; if (NF != 4 || !(d <= limit)) { print; bad = 1 } } END { exit bad || NR != 4 }'
+}
 predicts() {
   emulated predicts "$folder/task" >"$folder/predicted" && told_apart "$folder/predicted" && told_apart "$folder/learned" &&
-    paste -d ' ' "$folder/learned" <(grep '^probability' "$folder/predicted") |
-      awk '{ d = $2 - $4; if (d < 0) d = -d; if (!(d <= 1e-5)) bad = 1 } END { exit bad || NR != 4 }'
+    within "$folder/learned" "$folder/predicted" 1e-5
 }
-small() { qemu-aarch64-static "$root/build-learns/small" "$@"; }
+# Another processor, instruction set and optimization, with exceptions and OpenMP: the same numbers, nearly.
+as_natively() { "$native" "$net" "$folder/native-task" >"$folder/native" && within "$folder/learned" "$folder/native" 1e-5; }
+small() { qemu-aarch64-static "$root/build-learns/vitrine/vitrine_small" "$@"; }
 small_fits() {
-  aarch64-linux-gnu-strip -o "$folder/stripped" "$root/build-learns/small" && ! readelf -d "$folder/stripped" | grep NEEDED &&
+  aarch64-linux-gnu-strip -o "$folder/stripped" "$root/build-learns/vitrine/vitrine_small" && ! readelf -d "$folder/stripped" | grep NEEDED &&
     echo "small: $(stat -c %s "$folder/stripped") bytes, stripped" && (($(stat -c %s "$folder/stripped") <= 1500000))
 }
 # With a task that the one learned, in a place where no picture is one. What it does otherwise tests/embed_test.sh sees, without qemu.
@@ -70,13 +78,14 @@ senseless() { # WORDS OPTION...
 
 check_case "runs without training are refused" senseless "VITRINE_RUNS=ON needs VITRINE_TRAINING=ON" -DVITRINE_TRAINING=OFF -DVITRINE_RUNS=ON
 check_case "PyTorch's files without other programs' names, too" senseless "VITRINE_CONTAINERS=ON needs VITRINE_DIALECTS=ON" -DVITRINE_DIALECTS=OFF
-check_case "files without exceptions, too" senseless "VITRINE_FILES=ON needs VITRINE_EXCEPTIONS=ON" -DVITRINE_EXCEPTIONS=OFF \
-  -DVITRINE_RUNS=OFF -DVITRINE_DIALECTS=OFF -DVITRINE_CONTAINERS=OFF -DVITRINE_DEVICE=OFF
+check_case "files without exceptions, too" senseless "VITRINE_FILES=ON needs VITRINE_EXCEPTIONS=ON" -DVITRINE_EXCEPTIONS=OFF -DVITRINE_FILES=ON
+check_case "several processes without runs, too" senseless "VITRINE_MPI=ON needs VITRINE_RUNS=ON" -DVITRINE_EXCEPTIONS=OFF -DVITRINE_MPI=ON
+check_case "without exceptions the parts that need them are off" cmake -S "$root" -B "$folder/without" -G Ninja -DVITRINE_EXCEPTIONS=OFF
 check_case "the program without a part, too" senseless "VITRINE_EXAMPLES=ON needs VITRINE_RUNS=ON" -DVITRINE_RUNS=OFF -DVITRINE_EXAMPLES=ON
 # shellcheck disable=SC2154,SC2086  # a list of words
 if have_packages $packages_cross && command -v aarch64-linux-gnu-g++ qemu-aarch64-static >/dev/null; then
   check_case "a host that only predicts builds, without exceptions" builds predicts predicts -DVITRINE_TRAINING=OFF
-  check_case "hosts that learn build, without exceptions" builds learns "learns broken ends small"
+  check_case "hosts that learn build, without exceptions" builds learns "learns broken ends vitrine_small"
   check_case "a failure ends the call that it is in, also one of the C++ library" emulated_alone ends
   check_case "a call that fails, anywhere, breaks its library and nothing else" broken
   check_case "the code of one that predicts is small" fits predicts "$most_predicts"
@@ -89,6 +98,9 @@ if have_packages $packages_cross && command -v aarch64-linux-gnu-g++ qemu-aarch6
   check_case "the other predicts with what was learned, the same" predicts
   check_case "... and says that it cannot learn" says_what_it_lacks
   check_case "... nor read numpy's files" refuses_numpy
+  check_case "what was learned is what this machine learns, within 1e-5" as_natively
+  sed '1s/ .*/ 0.9/' "$folder/learned" >"$folder/other"  # a comparison that cannot fail proves nothing
+  check_case "the comparison tells other numbers apart" eval '! within "$folder/learned" "$folder/other" 1e-5'
 else
   skip_cases "aarch64: no cross compiler and emulator here"
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """learn.py: the host of learn.c in Python, by ctypes alone: no packages, no compiler.
 
-    examples/embed/learn.py libvitrine_c.so
+    examples/embed/learn.py [PLACE/lib/libvitrine_c.so]
 """
 import ctypes
 import pathlib
@@ -36,7 +36,7 @@ class Vitrine:
 
 
 def main():
-    vitrine = Vitrine(sys.argv[1])
+    vitrine = Vitrine(sys.argv[1] if len(sys.argv) > 1 else "libvitrine_c.so.1")
     library, backbone, tuning = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
     vitrine.call("open", vitrine.library.vitrine_abi(), None, ctypes.byref(library), speaker=library)
     vitrine.call("backbone_open_builtin", library, b"builtin", None, ctypes.byref(backbone), speaker=library)

@@ -3,13 +3,16 @@
  *   small learn BACKBONE FOLDER TASK [STEPS]      FOLDER/CLASS/FILE: JPEG, PNG or BMP; 100 steps
  *   small predict BACKBONE TASK PICTURE...
  *
- * BACKBONE is a safetensors file of Vitrine's; the task file opens in `vitrine`, too. Built without exceptions and linked
- * statically it has less than 1.5 MB (docs/sizes.md). Pictures are read by stb_image: let them be your own. */
+ * BACKBONE is a safetensors file of Vitrine's: models/builtin/vit.safetensors, or what `vitrine convert FILE --out NEW` makes of
+ * another. The task file opens in `vitrine`, too. Built without exceptions and linked statically it has less than 1.5 MB
+ * (docs/sizes.md has the commands). Pictures are read by stb_image: let them be your own. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <vitrine.h>
 
@@ -30,6 +33,9 @@ static void stop(int status, const char* what, const char* why) {
 }
 static void must(int status, const char* why) {
   if (status != VITRINE_DONE) stop(status, "", why);
+}
+static void must_of(const char* path, int status, const char* why) {
+  if (status != VITRINE_DONE) stop(status, path, why);
 }
 static void* memory(void* block, size_t bytes) {
   void* got = realloc(block, bytes == 0 ? 1 : bytes);
@@ -63,6 +69,15 @@ static vitrine_picture picture_of(const char* path) {
   if (picture.rgb == NULL) stop(VITRINE_INPUT, path, stbi_failure_reason());
   free(bytes);
   return picture;
+}
+
+static int is_picture(const char* path) {
+  struct stat about;
+  static const char* const endings[] = {".jpg", ".jpeg", ".png", ".bmp"};
+  const char* ending = strrchr(path, '.');
+  for (size_t i = 0; ending != NULL && i < sizeof endings / sizeof *endings; ++i)
+    if (strcasecmp(ending, endings[i]) == 0) return stat(path, &about) == 0 && S_ISREG(about.st_mode);
+  return 0;
 }
 
 /* The names in a folder, sorted; those that begin with a dot are not there. */
@@ -99,11 +114,39 @@ static void open_backbone(const char* path) {
   must(vitrine_backbone_open(library, net, size, NULL, &backbone), vitrine_message(library));
 }
 
+/* Whole or not at all: what was there stays until the new file is complete. */
+static FILE* open_beside(const char* path, char** beside) {
+  const size_t room = strlen(path) + 5;
+  *beside = memory(NULL, room);
+  snprintf(*beside, room, "%s.new", path);
+  FILE* file = fopen(*beside, "wb");
+  if (file == NULL) stop(VITRINE_OUTPUT, path, strerror(errno));
+  return file;
+}
+static void check_writable(const char* path) { /* before the work, not after it */
+  char* beside;
+  struct stat about;
+  if (stat(path, &about) == 0 && !S_ISREG(about.st_mode)) stop(VITRINE_OUTPUT, path, "is there and no file");
+  fclose(open_beside(path, &beside));
+  remove(beside);
+}
+static void save(const char* path, const void* bytes, size_t size) {
+  char* beside;
+  FILE* file = open_beside(path, &beside);
+  const int failed = fwrite(bytes, 1, size, file) != size;
+  if ((fclose(file) != 0) | failed || rename(beside, path) != 0) {
+    const char* why = strerror(errno);
+    remove(beside);
+    stop(VITRINE_OUTPUT, path, why);
+  }
+}
+
 static void learn(const char* folder, const char* task, int64_t steps) {
   char** classes;
   const size_t class_count = names_in(folder, &classes);
   if (class_count < 2 || class_count > MOST_CLASSES)
     stop(VITRINE_INPUT, folder, "expected 2 to 256 folders, one for each class");
+  check_writable(task);
   vitrine_tuning* tuning;
   const vitrine_tuning_options options = {
       .size = sizeof options, .steps = steps, .warmup = steps / 10, .learning_rate = 0.003};
@@ -118,17 +161,23 @@ static void learn(const char* folder, const char* task, int64_t steps) {
   for (size_t c = 0; c < class_count; ++c) {
     char **files, *place = joined(folder, classes[c]);
     const size_t of_class = names_in(place, &files);
-    if (of_class == 0) stop(VITRINE_INPUT, place, "expected pictures, it has none");
-    for (size_t f = 0; f < of_class; ++f, ++count) {
-      vitrine_picture read = picture_of(joined(place, files[f]));
+    const size_t before = count;
+    for (size_t f = 0; f < of_class; ++f) {
+      const char* path = joined(place, files[f]);
+      if (!is_picture(path)) {
+        printf("Left out: %s is no file .jpg, .jpeg, .png or .bmp\n", path);
+        continue;
+      }
+      vitrine_picture read = picture_of(path);
       float* prepared = memory(NULL, numbers * sizeof *prepared);
-      must(vitrine_tuning_prepare(tuning, &read, prepared, numbers), vitrine_tuning_message(tuning));
+      must_of(path, vitrine_tuning_prepare(tuning, &read, prepared, numbers), vitrine_tuning_message(tuning));
       stbi_image_free((void*)read.rgb);
       pictures = memory(pictures, (count + 1) * sizeof *pictures);
       labels = memory(labels, (count + 1) * sizeof *labels);
       pictures[count] = (vitrine_picture){.prepared = prepared};
-      labels[count] = (int64_t)c;
+      labels[count++] = (int64_t)c;
     }
+    if (count == before) stop(VITRINE_INPUT, place, "expected pictures, it has none");
   }
   printf("Learns %zu classes from %zu pictures in %lld steps of %d\n", class_count, count, (long long)steps,
          BATCH);
@@ -157,9 +206,7 @@ static void learn(const char* folder, const char* task, int64_t steps) {
   vitrine_tuning_save(tuning, NULL, 0, &size); /* how large is it? */
   void* bytes = memory(NULL, size);
   must(vitrine_tuning_save(tuning, bytes, size, &size), vitrine_tuning_message(tuning));
-  FILE* file = fopen(task, "wb");
-  if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0)
-    stop(VITRINE_OUTPUT, task, strerror(errno));
+  save(task, bytes, size);
   printf("Kept in %s (%zu bytes)\n", task, size);
 }
 
@@ -173,15 +220,18 @@ static void predict(const char* path, char** files, int count) {
   float* probabilities = memory(NULL, (size_t)about.classes * sizeof *probabilities);
   for (int i = 0; i < count; ++i) {
     const vitrine_picture picture = picture_of(files[i]);
-    must(vitrine_predict(task, &picture, 1, probabilities, (size_t)about.classes),
-         vitrine_task_message(task));
+    must_of(files[i], vitrine_predict(task, &picture, 1, probabilities, (size_t)about.classes),
+            vitrine_task_message(task));
     stbi_image_free((void*)picture.rgb);
     size_t best = 0;
     const char* name;
     for (size_t c = 1; c < (size_t)about.classes; ++c)
       if (probabilities[c] > probabilities[best]) best = c;
     must(vitrine_task_class(task, best, &name), vitrine_task_message(task));
-    printf("%s: %s, %.1f %%\n", files[i], name, 100.0 * (double)probabilities[best]);
+    printf("%s: ", files[i]);
+    for (; *name != 0; ++name)
+      putchar((unsigned char)*name < ' ' ? '?' : *name); /* no terminal obeys a name */
+    printf(", %.1f %%\n", 100.0 * (double)probabilities[best]);
   }
 }
 
@@ -203,5 +253,6 @@ int main(int count, char** arguments) {
         stderr);
     return VITRINE_INPUT;
   }
-  return fflush(stdout) != 0;
+  if (fflush(stdout) != 0 || ferror(stdout)) stop(VITRINE_OUTPUT, "standard output", strerror(errno));
+  return 0;
 }

@@ -150,16 +150,77 @@ void ignore_newcomers(int) {}
 
 }  // namespace
 
-// Some threads handle connections; a few more turn away those for which there is no room.
+// Connections that have their answer and are to be closed gently, all by one thread: whoever waits for nothing but their end does
+// not keep others from theirs. Of more than `most` the first ones are closed at once.
+class HttpServer::Leaving {
+ public:
+  Leaving() : thread_([this] { work(); }) {}
+  ~Leaving() {
+    {
+      const std::lock_guard lock(mutex_);
+      ending_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+  Leaving(const Leaving&) = delete;
+  Leaving& operator=(const Leaving&) = delete;
+
+  void add(int socket) {
+    ::shutdown(socket, SHUT_WR);
+    const std::lock_guard lock(mutex_);
+    if (sockets_.size() == most) {
+      ::close(sockets_.front().socket);
+      sockets_.pop_front();
+    }
+    sockets_.push_back({socket, after(1)});
+    changed_.notify_one();
+  }
+
+ private:
+  struct One {
+    int socket;
+    Clock::time_point until;
+  };
+  static constexpr size_t most = 256;
+
+  // Whether it has gone, or had its time; reads what it still sends.
+  static bool has_gone(const One& one) {
+    std::array<char, 16384> unread;
+    const ssize_t count = ::recv(one.socket, unread.data(), unread.size(), MSG_DONTWAIT);
+    return count == 0 || (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) ||
+           Clock::now() >= one.until;
+  }
+  void work() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return ending_ || !sockets_.empty(); });
+      if (sockets_.empty()) return;
+      std::erase_if(sockets_, [](const One& one) {
+        if (!has_gone(one)) return false;
+        ::close(one.socket);
+        return true;
+      });
+      changed_.wait_for(lock, std::chrono::milliseconds(20), [&] { return false; });
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<One> sockets_;
+  bool ending_ = false;
+  std::thread thread_;
+};
+
+// Some threads handle connections; one more turns away those for which there is no room.
 class HttpServer::Threads : public httplib::TaskQueue {
  public:
   Threads(size_t handling, std::atomic<uint64_t>& turned_away) : most_(handling), turned_away_(turned_away) {
     for (size_t i = 0; i < handling; ++i) threads_.emplace_back([this] { work(waiting_, handled_); });
-    for (size_t i = 0; i < away_threads; ++i)
-      threads_.emplace_back([this] {
-        turns_away = true;
-        work(away_, sent_away_);
-      });
+    threads_.emplace_back([this] {
+      turns_away = true;
+      work(away_, sent_away_);
+    });
   }
   void enqueue(std::function<void()> connection) override {
     const std::lock_guard lock(mutex_);
@@ -183,8 +244,6 @@ class HttpServer::Threads : public httplib::TaskQueue {
   }
 
  private:
-  static constexpr size_t away_threads = 4;
-
   void work(std::deque<std::function<void()>>& queue, std::condition_variable& changed) {
     set_thread_count(1);  // of loops: there are as many of these threads as there are connections
     std::unique_lock lock(mutex_);
@@ -212,7 +271,7 @@ class HttpServer::Threads : public httplib::TaskQueue {
   std::vector<std::thread> threads_;
 };
 
-HttpServer::HttpServer(const HttpLimits& limits) : limits_(limits) {
+HttpServer::HttpServer(const HttpLimits& limits) : limits_(limits), leaving_(std::make_unique<Leaving>()) {
   new_task_queue = [this] { return std::make_unique<Threads>(limits_.connections, turned_away_).release(); };
   set_payload_max_length(limits.body);
   set_socket_options([this](int socket) {
@@ -232,6 +291,8 @@ int HttpServer::bind(const std::string& host, int port) {
   if (bound < 0)
     fail(Fault::output, "cannot listen on ", host, ":", port,
          errno == 0 ? "" : text(": ", std::strerror(errno)));
+  // httplib lets five wait that it has not taken yet; who comes then has to try again after a second, and two, and four.
+  ::listen(listening_, 1024);
   return bound;
 }
 
@@ -256,7 +317,7 @@ bool HttpServer::process_and_close_socket(int socket) {
   if (turns_away) {
     tell(socket, "503 Service Unavailable", "Retry-After: 1\r\n",
          "too many connections at once; try it again");
-    close_gently(socket, 1);
+    leaving_->add(socket);
     return true;
   }
   constexpr size_t head = 65536;  // of a request, beside its body

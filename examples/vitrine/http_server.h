@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -39,11 +40,13 @@ class HttpServer : public httplib::Server {
 
  private:
   class Threads;  // httplib's queue of connections
+  class Leaving;  // those that were turned away and have not gone yet
   bool process_and_close_socket(int socket) override;
 
   const HttpLimits limits_;
   std::atomic<uint64_t> turned_away_ = 0;
   std::atomic<int> listening_ = -1;  // its socket
+  std::unique_ptr<Leaving> leaving_;
   std::thread thread_;
 };
 

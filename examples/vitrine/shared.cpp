@@ -74,6 +74,11 @@ Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wa
   try {
     return open_backbone(task.backbone, hints);
   } catch (const Error& e) {
+    // A host that gave bytes had no name for them; if they were those of a backbone that comes along, it is known by its identity.
+    if (e.fault() == Fault::output)
+      for (const char* builtin : {"builtin", "builtin-swin"})
+        if (identity_of(open_backbone(builtin, {})) == task.backbone_identity)
+          return open_backbone(builtin, hints);
     fail(e.fault(), e.what(),
          "; this backbone is the one that the task file names, --backbone names another place");
   }
@@ -243,6 +248,8 @@ std::vector<Guess> best(std::span<const float> row, int64_t top) {
     guesses[c] = {static_cast<int64_t>(c), std::exp(static_cast<double>(row[c]) - most)};
     sum += guesses[c].probability;
   }
+  check(std::isfinite(sum),
+        "predict: what the net says is no number; the task's numbers are out of all bounds");
   for (Guess& guess : guesses) guess.probability /= sum;
   std::ranges::stable_sort(guesses, std::greater{}, &Guess::probability);
   guesses.resize(static_cast<size_t>(std::min<int64_t>(top, static_cast<int64_t>(guesses.size()))));

@@ -22,25 +22,33 @@ static void expect_at(int line, int holds, const char* what, const char* of) {
 }
 #define EXPECT(condition, of) expect_at(__LINE__, (condition) != 0, #condition, of)
 
-/* --- every way to take memory from the C library, counted while `counting` --- */
+/* --- every way to take memory from the C library, counted while `counting`; refused from call `empty_from` on --- */
 extern void* __libc_malloc(size_t);
 extern void* __libc_calloc(size_t, size_t);
 extern void* __libc_realloc(void*, size_t);
 extern void* __libc_memalign(size_t, size_t);
 extern void __libc_free(void*);
 static volatile int counting = 0;
-static volatile long taken = 0;
+static volatile long taken = 0, calls = 0, empty_from = -1;
 static void count(void) {
   if (counting) ++taken;
+  ++calls;
 }
-void* malloc(size_t bytes) { return count(), __libc_malloc(bytes); }
-void* calloc(size_t n, size_t bytes) { return count(), __libc_calloc(n, bytes); }
-void* realloc(void* block, size_t bytes) { return count(), __libc_realloc(block, bytes); }
-void* memalign(size_t alignment, size_t bytes) { return count(), __libc_memalign(alignment, bytes); }
-void* aligned_alloc(size_t alignment, size_t bytes) { return count(), __libc_memalign(alignment, bytes); }
-int posix_memalign(void** block, size_t alignment, size_t bytes) {
+static int is_empty(void) {
   count();
-  *block = __libc_memalign(alignment, bytes);
+  return empty_from >= 0 && calls > empty_from;
+}
+void* malloc(size_t bytes) { return is_empty() ? NULL : __libc_malloc(bytes); }
+void* calloc(size_t n, size_t bytes) { return is_empty() ? NULL : __libc_calloc(n, bytes); }
+void* realloc(void* block, size_t bytes) { return is_empty() ? NULL : __libc_realloc(block, bytes); }
+void* memalign(size_t alignment, size_t bytes) {
+  return is_empty() ? NULL : __libc_memalign(alignment, bytes);
+}
+void* aligned_alloc(size_t alignment, size_t bytes) {
+  return is_empty() ? NULL : __libc_memalign(alignment, bytes);
+}
+int posix_memalign(void** block, size_t alignment, size_t bytes) {
+  *block = is_empty() ? NULL : __libc_memalign(alignment, bytes);
   return *block == NULL ? 12 : 0;
 }
 void free(void* block) { __libc_free(block); }
@@ -300,6 +308,30 @@ static void check_threads(vitrine_library* library) {
   free(two.task);
 }
 
+/* On the heap, which is empty from some moment on, whichever that is: each call ends, and so does closing. */
+static void check_empty_heap(void) {
+  Result result = {.work = {"an empty heap", "vpt-deep", 2, 0, 32, 2, 2, 2, 0}, .task = new_arena(ROOM)};
+  long all = 0;
+  float expected[MOST_PICTURES * CLASSES];
+  for (int at = 0; at <= 60; ++at) { /* the last time it is never empty */
+    vitrine_library* library = NULL;
+    calls = 0;
+    empty_from = at == 0 || at == 60 ? -1 : all * at / 60;
+    result.status = vitrine_open(VITRINE_ABI, NULL, &library);
+    if (result.status == VITRINE_DONE) learn(&result, library);
+    vitrine_close(library);
+    if (at == 0) {
+      all = calls;
+      memcpy(expected, result.probabilities, sizeof expected);
+    }
+    const int ends = empty_from < 0 ? result.status == VITRINE_DONE : result.status == VITRINE_RESOURCES;
+    empty_from = -1;
+    EXPECT(ends, result.message);
+  }
+  EXPECT(memcmp(expected, result.probabilities, sizeof expected) == 0, result.work.of);
+  free(result.task);
+}
+
 int main(int argc, char** argv) {
   static const Work works[] = {
       {"vpt-deep, 10 prompts", "vpt-deep", 10, 0, 32, 6, 3, 6, 0},
@@ -340,6 +372,7 @@ int main(int argc, char** argv) {
   EXPECT(vitrine_open(VITRINE_ABI, NULL, &library) == VITRINE_DONE, "a library");
   for (size_t i = 0; i < sizeof works / sizeof *works; ++i) check_work(library, &works[i]);
   check_refusals(library);
+  check_empty_heap();
   check_threads(library);
   vitrine_close(library);
   free(bytes);

@@ -132,21 +132,23 @@ static void check_prepared(vitrine_backbone* backbone, vitrine_tuning* tuning, c
   float probabilities[2 * MANY];
   for (int i = 0; i < MANY; ++i) {
     ready[i].prepared = prepared + (size_t)i * numbers;
-    EXPECT(vitrine_tuning_prepare(tuning, &pictures[i], prepared + (size_t)i * numbers, numbers) == VITRINE_DONE);
+    EXPECT(vitrine_tuning_prepare(tuning, &pictures[i], prepared + (size_t)i * numbers, numbers) ==
+           VITRINE_DONE);
   }
   EXPECT(vitrine_tuning_predict(tuning, ready, MANY, probabilities, 2 * MANY) == VITRINE_DONE);
   EXPECT(memcmp(probabilities, expected, sizeof probabilities) == 0);
   REFUSED(vitrine_tuning_prepare(tuning, &pictures[0], prepared, numbers - 1), VITRINE_INPUT,
           vitrine_tuning_message(tuning), "a picture has");
-  REFUSED(vitrine_tuning_prepare(tuning, &pictures[0], NULL, numbers), VITRINE_INPUT, vitrine_tuning_message(tuning),
-          "room for 0");
-  REFUSED(vitrine_tuning_prepare(tuning, NULL, prepared, numbers), VITRINE_INPUT, vitrine_tuning_message(tuning),
-          "got 0");
+  REFUSED(vitrine_tuning_prepare(tuning, &pictures[0], NULL, numbers), VITRINE_INPUT,
+          vitrine_tuning_message(tuning), "room for 0");
+  REFUSED(vitrine_tuning_prepare(tuning, NULL, prepared, numbers), VITRINE_INPUT,
+          vitrine_tuning_message(tuning), "got NULL");
   free(prepared);
 }
 
 /* A tuning of a few steps; the task's bytes are the caller's. */
-static unsigned char* tune(vitrine_backbone* backbone, const char* method, int steps, size_t* size, float* probabilities) {
+static unsigned char* tune(vitrine_backbone* backbone, const char* method, int steps, size_t* size,
+                           float* probabilities) {
   vitrine_tuning_options options = {sizeof options};
   vitrine_tuning* tuning = NULL;
   unsigned char* bytes = NULL;
@@ -194,37 +196,37 @@ static void check_wrong_tunings(vitrine_backbone* backbone) {
   const char* unnamed[] = {"a", ""};
   const char* broken[] = {"a", "\xff"};
   vitrine_tuning_options o = {sizeof o};
-  REFUSED(vitrine_tuning_open(backbone, NULL, names, 1, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "names of 2 to");
-  REFUSED(vitrine_tuning_open(backbone, NULL, twice, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "classes 0 and 1 are both 'a'");
-  REFUSED(vitrine_tuning_open(backbone, NULL, unnamed, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "class 1 has no name");
-  REFUSED(vitrine_tuning_open(backbone, NULL, broken, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "UTF-8");
-  REFUSED(vitrine_tuning_open(backbone, NULL, NULL, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "names of");
-  REFUSED(vitrine_tuning_open(backbone, NULL, names, 2, NULL), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "a place for the tuning");
+  REFUSED(vitrine_tuning_open(backbone, NULL, names, 1, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "names of 2 to");
+  REFUSED(vitrine_tuning_open(backbone, NULL, twice, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "classes 0 and 1 are both 'a'");
+  REFUSED(vitrine_tuning_open(backbone, NULL, unnamed, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "class 1 has no name");
+  REFUSED(vitrine_tuning_open(backbone, NULL, broken, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "UTF-8");
+  REFUSED(vitrine_tuning_open(backbone, NULL, NULL, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "names of");
+  REFUSED(vitrine_tuning_open(backbone, NULL, names, 2, NULL), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "a place for the handle");
   o.method = "vpt-depp";
-  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "vpt-deep");
+  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "vpt-deep");
   o.method = NULL;
   o.optimizer = "adam";
-  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "expected adamw or sgd, got 'adam'");
+  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "expected adamw or sgd, got 'adam'");
   o.optimizer = NULL;
   o.learning_rate = -1;
-  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "learning_rate is -1");
+  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "learning_rate is -1");
   o.learning_rate = 0;
   o.label_smoothing = 1;
-  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "label_smoothing");
+  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "label_smoothing");
   o.label_smoothing = 0;
   o.size = sizeof o + 8;
-  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT, vitrine_backbone_message(backbone),
-          "its size is");
+  REFUSED(vitrine_tuning_open(backbone, &o, names, 2, &tuning), VITRINE_INPUT,
+          vitrine_backbone_message(backbone), "its size is");
   EXPECT(tuning == NULL);
 
   /* Steps that are refused change nothing, and one that diverges neither. */
@@ -233,10 +235,10 @@ static void check_wrong_tunings(vitrine_backbone* backbone) {
   const int64_t wrong[] = {0, 2};
   int64_t steps = -1;
   vitrine_picture odd = pictures[0];
-  REFUSED(vitrine_tuning_step(tuning, pictures, wrong, 2, NULL), VITRINE_INPUT, vitrine_tuning_message(tuning),
-          "labels of 0 to 1, got 2 of picture 1");
-  REFUSED(vitrine_tuning_step(tuning, pictures, labels, 0, NULL), VITRINE_INPUT, vitrine_tuning_message(tuning),
-          "pictures, got 0");
+  REFUSED(vitrine_tuning_step(tuning, pictures, wrong, 2, NULL), VITRINE_INPUT,
+          vitrine_tuning_message(tuning), "labels of 0 to 1, got 2 of picture 1");
+  REFUSED(vitrine_tuning_step(tuning, pictures, labels, 0, NULL), VITRINE_INPUT,
+          vitrine_tuning_message(tuning), "pictures, got 0");
   REFUSED(vitrine_tuning_step(tuning, pictures, NULL, 1, NULL), VITRINE_INPUT, vitrine_tuning_message(tuning),
           "expected labels");
   odd.width = 0;
@@ -256,8 +258,8 @@ static void check_wrong_tunings(vitrine_backbone* backbone) {
   memset(&odd, 0, sizeof odd);
   odd.prepared = prepared;
   prepared[5] = (float)NAN;
-  REFUSED(vitrine_tuning_step(tuning, &odd, labels, 1, NULL), VITRINE_DIVERGED, vitrine_tuning_message(tuning),
-          "the loss became");
+  REFUSED(vitrine_tuning_step(tuning, &odd, labels, 1, NULL), VITRINE_DIVERGED,
+          vitrine_tuning_message(tuning), "the loss became");
   EXPECT(vitrine_tuning_steps(tuning, &steps) == VITRINE_DONE && steps == 0);
   prepared[5] = 0;
   EXPECT(vitrine_tuning_step(tuning, &odd, labels, 1, NULL) == VITRINE_DONE);
@@ -265,7 +267,8 @@ static void check_wrong_tunings(vitrine_backbone* backbone) {
   vitrine_tuning_close(tuning);
 }
 
-static void check_task(vitrine_backbone* backbone, const unsigned char* bytes, size_t size, const float* expected) {
+static void check_task(vitrine_backbone* backbone, const unsigned char* bytes, size_t size,
+                       const float* expected) {
   vitrine_task* task = NULL;
   vitrine_task_info info = {sizeof info};
   const char* name = NULL;
@@ -276,7 +279,8 @@ static void check_task(vitrine_backbone* backbone, const unsigned char* bytes, s
     return;
   }
   EXPECT(vitrine_task_about(task, &info) == VITRINE_DONE);
-  EXPECT(info.classes == 2 && info.prompts == 4 && info.parameters > 0 && strcmp(info.method, "vpt-deep") == 0);
+  EXPECT(info.classes == 2 && info.prompts == 4 && info.parameters > 0 &&
+         strcmp(info.method, "vpt-deep") == 0);
   EXPECT(vitrine_task_class(task, 1, &name) == VITRINE_DONE && strcmp(name, "down") == 0);
   REFUSED(vitrine_task_class(task, 2, &name), VITRINE_INPUT, vitrine_task_message(task), "a class below 2");
   EXPECT(vitrine_predict(task, pictures, MANY, probabilities, 2 * MANY) == VITRINE_DONE);
@@ -401,7 +405,8 @@ static void* predict_often(void* work_of) {
   }
   return NULL;
 }
-static void check_threads(vitrine_backbone* backbone, const unsigned char* bytes, size_t size, const float* expected) {
+static void check_threads(vitrine_backbone* backbone, const unsigned char* bytes, size_t size,
+                          const float* expected) {
   Work work[2];
   pthread_t threads[2];
   for (int i = 0; i < 2; ++i) {
@@ -435,7 +440,8 @@ int main(int argc, char** argv) {
   EXPECT(vitrine_open(VITRINE_ABI, NULL, NULL) == VITRINE_INPUT);
   vitrine_settings settings = {sizeof settings};
   settings.allocate = take;
-  REFUSED(vitrine_open(VITRINE_ABI, &settings, &library), VITRINE_INPUT, vitrine_message(library), "go together");
+  REFUSED(vitrine_open(VITRINE_ABI, &settings, &library), VITRINE_INPUT, vitrine_message(library),
+          "go together");
   vitrine_close(library);
 
   Heap heap = {0, 0, 0, 0};
@@ -447,21 +453,28 @@ int main(int argc, char** argv) {
   vitrine_backbone_options options = {sizeof options};
   REFUSED(vitrine_backbone_open(library, storage.bytes, storage.size / 2, NULL, &backbone), VITRINE_INPUT,
           vitrine_message(library), "the host's bytes");
-  REFUSED(vitrine_backbone_open(library, NULL, 100, NULL, &backbone), VITRINE_INPUT, vitrine_message(library), "NULL");
+  REFUSED(vitrine_backbone_open(library, NULL, 100, NULL, &backbone), VITRINE_INPUT, vitrine_message(library),
+          "NULL");
   REFUSED(vitrine_backbone_open(library, storage.bytes, storage.size, NULL, NULL), VITRINE_INPUT,
-          vitrine_message(library), "a place for the backbone");
+          vitrine_message(library), "a place for the handle");
   options.packed_bits = 7;
   REFUSED(vitrine_backbone_open(library, storage.bytes, storage.size, &options, &backbone), VITRINE_INPUT,
           vitrine_message(library), "packed_bits of 32, 16 or 8, got 7");
   REFUSED(vitrine_backbone_open_file(library, "nowhere/no.safetensors", NULL, &backbone), VITRINE_OUTPUT,
           vitrine_message(library), "nowhere/no.safetensors");
-  REFUSED(vitrine_backbone_open_builtin(library, "vit", NULL, &backbone), VITRINE_INPUT, vitrine_message(library),
-          "expected builtin or builtin-swin, got 'vit'");
+  REFUSED(vitrine_backbone_open_builtin(library, "vit", NULL, &backbone), VITRINE_INPUT,
+          vitrine_message(library), "expected builtin or builtin-swin, got 'vit'");
   storage.give_up_at = storage.size / 2;
-  REFUSED(vitrine_backbone_open_reader(library, read_some, &storage, storage.size, NULL, &backbone), VITRINE_OUTPUT,
-          vitrine_message(library), "the host could not read");
+  REFUSED(vitrine_backbone_open_reader(library, read_some, &storage, storage.size, NULL, &backbone),
+          VITRINE_OUTPUT, vitrine_message(library), "the host could not read");
   storage.give_up_at = 0;
+  for (uint64_t less = 0; less < 130; less += 3) /* which rounding up would make small */
+    REFUSED(vitrine_backbone_open_reader(library, read_some, &storage, UINT64_MAX - less, NULL, &backbone),
+            VITRINE_RESOURCES, vitrine_message(library), "memory");
   EXPECT(backbone == NULL);
+  backbone = (vitrine_backbone*)&storage; /* whatever fails, it is NULL, also without a first handle */
+  EXPECT(vitrine_backbone_open(NULL, storage.bytes, storage.size, NULL, &backbone) == VITRINE_INPUT &&
+         backbone == NULL);
 
   /* The same net by every way has one identity and learns the same task. */
   float expected[2 * MANY];
@@ -481,12 +494,14 @@ int main(int argc, char** argv) {
   vitrine_backbone_info first = {sizeof first}, other = {sizeof other};
   EXPECT(vitrine_backbone_about(backbone, &first) == VITRINE_DONE);
   EXPECT(first.parameters > 0 && first.blocks > 0 && strlen(first.identity) == 64);
-  REFUSED(vitrine_backbone_about(backbone, NULL), VITRINE_INPUT, vitrine_backbone_message(backbone), "sizeof");
+  REFUSED(vitrine_backbone_about(backbone, NULL), VITRINE_INPUT, vitrine_backbone_message(backbone),
+          "sizeof");
   for (int way = 0; way < 2; ++way) {
     vitrine_backbone* again = NULL;
     EXPECT((way == 0 ? vitrine_backbone_open_reader(library, read_some, &storage, storage.size, NULL, &again)
                      : vitrine_backbone_open_file(library, argv[1], NULL, &again)) == VITRINE_DONE);
-    EXPECT(vitrine_backbone_about(again, &other) == VITRINE_DONE && strcmp(first.identity, other.identity) == 0);
+    EXPECT(vitrine_backbone_about(again, &other) == VITRINE_DONE &&
+           strcmp(first.identity, other.identity) == 0);
     check_task(again, bytes, size, expected);
     vitrine_backbone_close(again);
   }
@@ -494,8 +509,10 @@ int main(int argc, char** argv) {
   vitrine_backbone_options streamed = {sizeof streamed};
   streamed.packed_bytes = 1;
   vitrine_backbone* again = NULL;
-  EXPECT(vitrine_backbone_open_reader(library, read_some, &storage, storage.size, &streamed, &again) == VITRINE_DONE);
-  EXPECT(vitrine_backbone_about(again, &other) == VITRINE_DONE && strcmp(first.identity, other.identity) == 0);
+  EXPECT(vitrine_backbone_open_reader(library, read_some, &storage, storage.size, &streamed, &again) ==
+         VITRINE_DONE);
+  EXPECT(vitrine_backbone_about(again, &other) == VITRINE_DONE &&
+         strcmp(first.identity, other.identity) == 0);
   const size_t calls = storage.calls;
   check_task(again, bytes, size, expected);
   EXPECT(storage.calls > calls);
@@ -503,8 +520,8 @@ int main(int argc, char** argv) {
   float found[2];
   EXPECT(vitrine_task_open(again, bytes, size, &from_storage) == VITRINE_DONE);
   storage.give_up_at = storage.size / 2;
-  REFUSED(vitrine_predict(from_storage, pictures, 1, found, 2), VITRINE_OUTPUT, vitrine_task_message(from_storage),
-          "the host could not read");
+  REFUSED(vitrine_predict(from_storage, pictures, 1, found, 2), VITRINE_OUTPUT,
+          vitrine_task_message(from_storage), "the host could not read");
   storage.give_up_at = 0;
   EXPECT(vitrine_predict(from_storage, pictures, 1, found, 2) == VITRINE_DONE && found[0] == expected[0]);
   vitrine_task_close(from_storage);
