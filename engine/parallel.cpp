@@ -25,12 +25,11 @@ void set_thread_count(int threads) {
 #endif
 }
 
-void parallel_for(int64_t items, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+void parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t, int64_t)> body) {
   parallel_for_threads(items, grain, [&](int, int64_t begin, int64_t end) { body(begin, end); });
 }
 
-void parallel_for_threads(int64_t items, int64_t grain,
-                          const std::function<void(int, int64_t, int64_t)>& body) {
+void parallel_for_threads(int64_t items, int64_t grain, FunctionRef<void(int, int64_t, int64_t)> body) {
   if (items <= 0) return;
   grain = std::max<int64_t>(grain, 1);
 #ifdef _OPENMP

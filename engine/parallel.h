@@ -5,7 +5,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+
+#include "engine/function_ref.h"
 
 namespace vitrine {
 
@@ -15,11 +16,11 @@ void set_thread_count(
 
 // Calls body(begin, end) for chunks that cover [0, items) once each. Each chunk holds at least `grain` items
 // (but the last). An exception in a body is rethrown here after all threads are done.
-void parallel_for(int64_t items, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
+void parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t begin, int64_t end)> body);
 
 // The same for bodies that need working memory for each thread: body(thread, begin, end) with 0 <= thread <
 // thread_count(), and no two of one number at the same time.
 void parallel_for_threads(int64_t items, int64_t grain,
-                          const std::function<void(int thread, int64_t begin, int64_t end)>& body);
+                          FunctionRef<void(int thread, int64_t begin, int64_t end)> body);
 
 }  // namespace vitrine

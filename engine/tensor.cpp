@@ -369,7 +369,7 @@ bool Tensor::sealed() const { return block_ && block_->sealed; }
 
 bool Tensor::unique() const { return block_ && !block_->sealed && block_.use_count() == 1; }
 
-Tensor Tensor::kept_form(int kind, const std::function<Tensor()>& make) const {
+Tensor Tensor::kept_form(int kind, FunctionRef<Tensor()> make) const {
   check(sealed(), "tensor: only a sealed tensor keeps packed forms");
   const std::lock_guard lock(block_->mutex);
   const Block::Key key{kind, offset_, shape_.rank() ? dim(0) : 1, numel()};

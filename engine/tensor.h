@@ -9,6 +9,7 @@
 
 #include "engine/check.h"
 #include "engine/dtype.h"
+#include "engine/function_ref.h"
 #include "engine/memory.h"
 #include "engine/precision.h"
 #include "engine/shape.h"
@@ -120,7 +121,7 @@ class Tensor {
   // A form of this very view that is made once and kept in its block (packed weights), within its budget if it has one.
   // `make` runs on first need and under a lock. The numbers themselves will hardly be read after it: the owner of
   // borrowed ones is told (borrow). Only for sealed tensors; throws otherwise.
-  Tensor kept_form(int kind, const std::function<Tensor()>& make) const;
+  Tensor kept_form(int kind, FunctionRef<Tensor()> make) const;
 
  private:
   struct Block;

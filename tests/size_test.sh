@@ -14,7 +14,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 # Most bytes of .text. The first stands a little above what was measured, so that growth is noticed; its goal is 150,000.
-most_predicts=229000 most_learns=300000
+most_predicts=222000 most_learns=300000
 
 # Kept for the next time.
 builds() { # HOST TARGETS OPTION...
