@@ -33,11 +33,14 @@ fits() { # HOST MOST
     "stripped $(stat -c %s "$folder/stripped")"
   ((size > 0 && size <= $2))
 }
-emulated() { qemu-aarch64-static -L /usr/aarch64-linux-gnu "$root/build-$1/$1" "$net" "${@:2}"; }
-emulated_alone() { qemu-aarch64-static -L /usr/aarch64-linux-gnu "$root/build-learns/$1" "${@:2}"; }
-broken() { emulated_alone broken "$net"; }
-no_tables() { [[ -z $(aarch64-linux-gnu-nm -D "$root/build-learns/learns" | grep -E '__cxa_throw|_Unwind|__gxx_personality') ]]; }
-learns() { emulated learns "$folder/task" >"$folder/learned" && [[ $(wc -l <"$folder/learned") == 4 && -s $folder/task ]]; }
+emulated() { qemu-aarch64-static -L /usr/aarch64-linux-gnu "$root/build-$1" "${@:2}"; } # FOLDER/PROGRAM ARGUMENT...
+neither_throws() {
+  local symbols host
+  for host in predicts learns; do
+    symbols=$(aarch64-linux-gnu-nm -D "$root/build-$host/$host") && ! grep -E '__cxa_throw|_Unwind|__gxx_personality' <<<"$symbols" || return 1
+  done
+}
+learns() { emulated learns/learns "$net" "$folder/task" >"$folder/learned" && [[ $(wc -l <"$folder/learned") == 4 && -s $folder/task ]]; }
 # Both pictures are told apart, of which a fresh head says 0.5, and by both builds alike.
 told_apart() { awk '{ p[NR] = $2 } END { exit !(NR >= 4 && p[1] > 0.505 && p[4] > 0.505) }' "$1"; }
 within() { # FILE FILE LIMIT: both have four probabilities
@@ -45,12 +48,12 @@ within() { # FILE FILE LIMIT: both have four probabilities
     awk -v limit="$3" '{ d = $2 - $4; if (d < 0) d = -d; if (NF != 4 || !(d <= limit)) { print; bad = 1 } } END { exit bad || NR != 4 }'
 }
 predicts() {
-  emulated predicts "$folder/task" >"$folder/predicted" && told_apart "$folder/predicted" && told_apart "$folder/learned" &&
+  emulated predicts/predicts "$net" "$folder/task" >"$folder/predicted" && told_apart "$folder/predicted" && told_apart "$folder/learned" &&
     within "$folder/learned" "$folder/predicted" 1e-5
 }
 # Another processor, instruction set and optimization, with exceptions and OpenMP: the same numbers, nearly.
 as_natively() { "$native" "$net" "$folder/native-task" >"$folder/native" && within "$folder/learned" "$folder/native" 1e-5; }
-small() { qemu-aarch64-static "$root/build-learns/vitrine/vitrine_small" "$@"; }
+small() { emulated learns/vitrine/vitrine_small "$@"; }
 small_fits() {
   aarch64-linux-gnu-strip -o "$folder/stripped" "$root/build-learns/vitrine/vitrine_small" && ! readelf -d "$folder/stripped" | grep NEEDED &&
     echo "small: $(stat -c %s "$folder/stripped") bytes, stripped" && (($(stat -c %s "$folder/stripped") <= 1500000))
@@ -64,7 +67,7 @@ says_what_it_lacks() { grep -x 'learning: status 1, vitrine_tuning_open: this bu
 # A part that was left out names itself.
 refuses_numpy() {
   printf '\x93NUMPY\x01\x00 and so on' >"$folder/array.npy"
-  ! qemu-aarch64-static -L /usr/aarch64-linux-gnu "$root/build-predicts/predicts" "$folder/array.npy" "$folder/task" >"$folder/said" &&
+  ! emulated predicts/predicts "$folder/array.npy" "$folder/task" >"$folder/said" &&
     grep "is a file of PyTorch's or numpy's: this build was made without VITRINE_CONTAINERS" "$folder/said"
 }
 # What makes no sense is refused when it is configured.
@@ -86,11 +89,11 @@ check_case "the program without a part, too" senseless "VITRINE_EXAMPLES=ON need
 if have_packages $packages_cross && command -v aarch64-linux-gnu-g++ qemu-aarch64-static >/dev/null; then
   check_case "a host that only predicts builds, without exceptions" builds predicts predicts -DVITRINE_TRAINING=OFF
   check_case "hosts that learn build, without exceptions" builds learns "learns broken ends vitrine_small"
-  check_case "a failure ends the call that it is in, also one of the C++ library" emulated_alone ends
-  check_case "a call that fails, anywhere, breaks its library and nothing else" broken
+  check_case "a failure ends the call that it is in, also one of the C++ library" emulated learns/ends
+  check_case "a call that fails, anywhere, breaks its library and nothing else" emulated learns/broken "$net"
   check_case "the code of one that predicts is small" fits predicts "$most_predicts"
   check_case "the code of one that learns is small" fits learns "$most_learns"
-  check_case "neither throws nor catches" no_tables
+  check_case "neither throws nor catches" neither_throws
   check_case "the gate closes: the code does not fit into one byte" eval '! fits predicts 1'
   check_case "a static command line that learns from pictures has 1.5 MB at most" small_fits
   check_case "the one learns" learns
