@@ -306,6 +306,19 @@ static void check_task(vitrine_backbone* backbone, const unsigned char* bytes, s
     EXPECT(vitrine_task_open(backbone, bytes, cut, &task) == VITRINE_INPUT);
     EXPECT(task == NULL && *vitrine_backbone_message(backbone) != 0);
   }
+  /* A task whose numbers are numbers, and what comes of them is none. */
+  unsigned char* huge = malloc(size);
+  uint64_t header;
+  const float far = 3e38f;
+  memcpy(huge, bytes, size);
+  memcpy(&header, huge, sizeof header); /* safetensors: its length, the header, the numbers */
+  for (size_t at = 8 + (size_t)header; at + sizeof far <= size; at += sizeof far)
+    memcpy(huge + at, &far, sizeof far);
+  EXPECT(vitrine_task_open(backbone, huge, size, &task) == VITRINE_DONE);
+  REFUSED(vitrine_predict(task, pictures, 1, probabilities, 2), VITRINE_INPUT, vitrine_task_message(task),
+          "is no number");
+  vitrine_task_close(task);
+  free(huge);
 }
 
 /* Tasks of several methods in one set: each picture gets what its task gives alone, whatever the others are. */
