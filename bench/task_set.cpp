@@ -75,7 +75,7 @@ Task task_of(const Backbone& backbone, const Form& form, uint64_t seed) {
   config.prompts.count = form.prompts;
   const TunedModel model(backbone, config, seed);
   std::vector<std::string> names;
-  for (int i = 0; i < 10; ++i) names.push_back(text("class ", i));
+  for (int i = 0; i < 10; ++i) names.push_back(text("class {}", i));
   return {model.config(),
           names,
           backbone.source,
@@ -134,7 +134,7 @@ int main(int argc, char** argv) try {
       if (found == plains.end())
         plains.push_back(
             {form, std::make_unique<TunedModel>(backbone, task, DType::f32, Memory(), Use::prediction)});
-      mixed[m].tasks.push_back(set.put(text(m, " ", i), task));
+      mixed[m].tasks.push_back(set.put(text("{} {}", m, i), task));
     }
 
   for (int round = -1; round < rounds; ++round) {  // the first one packs weights
@@ -178,7 +178,7 @@ int main(int argc, char** argv) try {
       come.push_back(ready - begin), go.push_back(now() - ready);
     }
     std::printf("| %s%s | %.1f | %.1f | %.2f; %.2f | %.3f; %.3f |\n", form.method,
-                form.prompts ? text(", ", form.prompts, " prompts").c_str() : "",
+                form.prompts ? text(", {} prompts", form.prompts).c_str() : "",
                 static_cast<double>(bytes.size()) / 1e3, static_cast<double>(kept) / 1e3, 1e3 * middle(come),
                 1e3 * *std::ranges::max_element(come), 1e3 * middle(go), 1e3 * *std::ranges::max_element(go));
   }

@@ -41,7 +41,7 @@ class Cifar : public Dataset {
       for (size_t c = 0; c < 3; ++c) image.rgb[3 * p + c] = static_cast<uint8_t>(from[c * plane + p]);
     return image;
   }
-  std::string name(int64_t i) const override { return text(name_, " image ", i); }
+  std::string name(int64_t i) const override { return text("{} image {}", name_, i); }
 
  private:
   const char* name_;
@@ -57,13 +57,13 @@ std::vector<std::string> class_names(const fs::path& folder, const Layout& layou
   std::vector<std::string> names;
   const std::string file = read_text(path.string(), 1 << 20, layout.name);
   for (const Line& line : lines_of(file)) names.emplace_back(line.words);
-  check(static_cast<int64_t>(names.size()) == layout.classes, layout.name, ": expected ", layout.classes,
-        " names in ", quote(path.string()), ", got ", names.size());
+  check(static_cast<int64_t>(names.size()) == layout.classes, "{}: expected {} names in {}, got {}",
+        layout.name, layout.classes, quote(path.string()), names.size());
   return names;
 }
 
 DatasetPointer open_cifar(const std::string& where, Split split, const Layout& layout) {
-  check(split != Split::val, layout.name, ": no val split, only train and test");
+  check(split != Split::val, "{}: no val split, only train and test", layout.name);
   fs::path folder = where;
   std::error_code ignored;
   if (fs::is_directory(folder / layout.folder, ignored)) folder /= layout.folder;
@@ -77,12 +77,13 @@ DatasetPointer open_cifar(const std::string& where, Split split, const Layout& l
   for (const std::string& file : files) {
     const std::string path = (folder / file).string();
     const std::vector<std::byte> bytes = read_file(path);
-    check(!bytes.empty() && bytes.size() % record == 0, layout.name, ": expected ", quote(path),
-          " to hold a multiple of ", record, " bytes, got ", bytes.size());
+    check(!bytes.empty() && bytes.size() % record == 0,
+          "{}: expected {} to hold a multiple of {} bytes, got {}", layout.name, quote(path), record,
+          bytes.size());
     for (size_t at = 0; at < bytes.size(); at += record) {
       const auto label = static_cast<int64_t>(bytes[at + layout.label_bytes - 1]);
-      check(label < layout.classes, layout.name, ": ", quote(path), ": expected labels of 0 to ",
-            layout.classes - 1, ", got ", label, " in record ", at / record);
+      check(label < layout.classes, "{}: {}: expected labels of 0 to {}, got {} in record {}", layout.name,
+            quote(path), layout.classes - 1, label, at / record);
       labels.push_back(label);
     }
     records.insert(records.end(), bytes.begin(), bytes.end());

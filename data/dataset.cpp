@@ -17,13 +17,13 @@ class MemoryDataset : public Dataset {
  public:
   MemoryDataset(std::vector<Image> images, std::vector<int64_t> labels, std::vector<std::string> class_names)
       : Dataset("memory data set", std::move(labels), std::move(class_names)), images_(std::move(images)) {
-    check(static_cast<int64_t>(images_.size()) == size(), "memory data set: ", images_.size(), " images but ",
-          size(), " labels");
+    check(static_cast<int64_t>(images_.size()) == size(), "memory data set: {} images but {} labels",
+          images_.size(), size());
     for (size_t i = 0; i < images_.size(); ++i)
       check_image(images_[i], MemoryDataset::name(static_cast<int64_t>(i)));
   }
   Image image(int64_t i) const override { return images_[checked(i)]; }
-  std::string name(int64_t i) const override { return text("image ", i, " in memory"); }
+  std::string name(int64_t i) const override { return text("image {} in memory", i); }
 
  private:
   std::vector<Image> images_;
@@ -48,7 +48,7 @@ const char* name_of(Split split) {
 }
 
 std::vector<std::string> numbered_classes(int64_t greatest, const std::string& who) {
-  check(greatest < 1 << 20, who, ": label ", greatest, " without class names");
+  check(greatest < 1 << 20, "{}: label {} without class names", who, greatest);
   std::vector<std::string> names;
   for (int64_t c = 0; c <= greatest; ++c) names.push_back(std::to_string(c));
   return names;
@@ -60,17 +60,17 @@ bool includes(Split whole, Split part) {
 
 Dataset::Dataset(const std::string& who, std::vector<int64_t> labels, std::vector<std::string> class_names)
     : who_(who), labels_(std::move(labels)), class_names_(std::move(class_names)) {
-  check(!labels_.empty(), who_, ": no samples");
-  check(!class_names_.empty(), who_, ": no classes");
+  check(!labels_.empty(), "{}: no samples", who_);
+  check(!class_names_.empty(), "{}: no classes", who_);
   for (const std::string& name : class_names_)
-    check(is_utf8(name), who_, ": expected class names in UTF-8, got ", quote(name));
+    check(is_utf8(name), "{}: expected class names in UTF-8, got {}", who_, quote(name));
   for (size_t i = 0; i < labels_.size(); ++i)
-    check(labels_[i] >= 0 && labels_[i] < classes(), who_, ": expected labels of 0 to ", classes() - 1,
-          ", got ", labels_[i], " at sample ", i);
+    check(labels_[i] >= 0 && labels_[i] < classes(), "{}: expected labels of 0 to {}, got {} at sample {}",
+          who_, classes() - 1, labels_[i], i);
 }
 
 size_t Dataset::checked(int64_t i) const {
-  check(i >= 0 && i < size(), who_, ": no sample ", i, " among ", size());
+  check(i >= 0 && i < size(), "{}: no sample {} among {}", who_, i, size());
   return static_cast<size_t>(i);
 }
 
@@ -111,18 +111,18 @@ const Format& format_of(const std::string& spec, std::string& where) {
   std::string known;
   for (const Format& format : formats) {
     if (format.scheme == scheme) {
-      check(colon != std::string::npos && colon + 1 < spec.size(), "data set: expected '", scheme, ":",
-            format.where, "', got ", quote(spec));
+      check(colon != std::string::npos && colon + 1 < spec.size(), "data set: expected '{}:{}', got {}",
+            scheme, format.where, quote(spec));
       where = spec.substr(colon + 1);
       return format;
     }
     schemes.push_back(format.scheme);
-    known += text(known.empty() ? "" : ", ", format.scheme, ":", format.where);
+    known += text("{}{}:{}", known.empty() ? "" : ", ", format.scheme, format.where);
   }
   const std::string meant = nearest(scheme, schemes);
-  fail(Fault::input, "data set: unknown scheme ", quote(scheme), " in ", quote(spec), "; known are ", known,
-       !meant.empty()                ? text("; did you mean '", meant, ":'?")
-       : spec.find('/') != spec.npos ? text("; a folder of class folders is ", quote("folder:" + spec))
+  fail(Fault::input, "data set: unknown scheme {} in {}; known are {}{}", quote(scheme), quote(spec), known,
+       !meant.empty()                ? text("; did you mean '{}:'?", meant)
+       : spec.find('/') != spec.npos ? text("; a folder of class folders is {}", quote("folder:" + spec))
                                      : "");
 }
 
@@ -144,7 +144,7 @@ std::string spec_below(const std::string& spec, const std::string& folder) {
   std::string where;
   const Format& format = format_of(spec, where);
   if (format.where == "NAME") return spec;
-  return text(format.scheme, ':', (std::filesystem::path(folder) / where).string());
+  return text("{}:{}", format.scheme, (std::filesystem::path(folder) / where).string());
 }
 
 std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split,
@@ -163,7 +163,7 @@ std::shared_ptr<const Dataset> open_dataset(const std::string& spec, Split split
   return open_tensors(where);
 #else
   static_cast<void>(options);
-  fail(Fault::input, "data set: ", quote(spec), " needs file access, which this build was made without");
+  fail(Fault::input, "data set: {} needs file access, which this build was made without", quote(spec));
 #endif
 }
 

@@ -9,13 +9,13 @@
 namespace vitrine {
 
 void edge_histogram(std::span<const uint8_t> rgb, int side, int cell, int bins, std::span<float> out) {
-  check(side > 0 && cell > 0 && side % cell == 0 && bins > 0, "edge histogram: cells of ", cell,
-        " pixels and ", bins, " bins do not fit a side of ", side);
+  check(side > 0 && cell > 0 && side % cell == 0 && bins > 0,
+        "edge histogram: cells of {} pixels and {} bins do not fit a side of {}", cell, bins, side);
   const auto n = static_cast<size_t>(side), cells = static_cast<size_t>(side / cell),
              step = static_cast<size_t>(cell);
   check(rgb.size() == 3 * n * n && out.size() == static_cast<size_t>(bins) * cells * cells,
-        "edge histogram: expected ", 3 * n * n, " values and room for ",
-        static_cast<size_t>(bins) * cells * cells, ", got ", rgb.size(), " and ", out.size());
+        "edge histogram: expected {} values and room for {}, got {} and {}", 3 * n * n,
+        static_cast<size_t>(bins) * cells * cells, rgb.size(), out.size());
   std::ranges::fill(out, 0.0f);
   for (size_t y = 0; y < n; ++y) {
     for (size_t x = 0; x < n; ++x) {

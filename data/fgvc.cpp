@@ -32,7 +32,7 @@ struct Entry {
 // Follows nlohmann's SAX events, which keep the file's order and show keys that come twice.
 class Reader final : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Reader(const std::string& path) : who_(text("fgvc: ", quote(path))) {}
+  explicit Reader(const std::string& path) : who_(text("fgvc: {}", quote(path))) {}
 
   std::vector<Entry> entries;
   const std::string& who() const { return who_; }
@@ -61,7 +61,7 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool key(string_t& words) override {
     check_stays_inside(words, who_);
-    check(seen_.insert(one_spelling(words)).second, who_, ": ", quote(words), " appears twice");
+    check(seen_.insert(one_spelling(words)).second, "{}: {} appears twice", who_, quote(words));
     key_ = std::move(words);
     return true;
   }
@@ -70,13 +70,14 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return true; }
   bool parse_error(std::size_t position, const std::string& token,
                    const nlohmann::json::exception&) override {
-    fail(Fault::input, who_, ": is not valid JSON in UTF-8 at its byte ", position, ", near ", quote(token));
+    fail(Fault::input, "{}: is not valid JSON in UTF-8 at its byte {}, near {}", who_, position,
+         quote(token));
   }
 
  private:
   bool no_class(std::string_view what) const {
-    check(open_, who_, ": expected an object of paths and classes, got ", what);
-    fail(Fault::input, who_, ": ", quote(key_), ": expected a whole number of 0 or more as its class, got ",
+    check(open_, "{}: expected an object of paths and classes, got {}", who_, what);
+    fail(Fault::input, "{}: {}: expected a whole number of 0 or more as its class, got {}", who_, quote(key_),
          what);
   }
 
@@ -87,15 +88,15 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
 };
 
 std::string file_of(const std::string& where, Split split) {
-  return (fs::path(where) / text(name_of(split), ".json")).string();
+  return (fs::path(where) / text("{}.json", name_of(split))).string();
 }
 
 std::vector<Entry> read_split(const std::string& path) {
   Reader reader(path);
   const std::string words = read_text(path, most_bytes, "fgvc");
-  check(words.find('\0') == std::string::npos, reader.who(), ": holds a NUL");  // nlohmann would end there
+  check(words.find('\0') == std::string::npos, "{}: holds a NUL", reader.who());  // nlohmann would end there
   nlohmann::json::sax_parse(words.begin(), words.end(), &reader);
-  check(!reader.entries.empty(), reader.who(), ": holds no picture");
+  check(!reader.entries.empty(), "{}: holds no picture", reader.who());
   return std::move(reader.entries);
 }
 
@@ -106,7 +107,7 @@ bool fgvc_has_split(const std::string& where, Split split) { return is_there(fil
 DatasetPointer open_fgvc(const std::string& where, Split split, const OpenOptions& options) {
   std::error_code ignored;
   if (!fs::is_directory(where, ignored))
-    fail(Fault::output, "fgvc: ", quote(where), " is not a folder that can be read");
+    fail(Fault::output, "fgvc: {} is not a folder that can be read", quote(where));
   std::map<Split, std::vector<Entry>> present;
   std::map<int64_t, int64_t> numbers;  // of the classes
   for (const Split part : splits) {
@@ -121,13 +122,14 @@ DatasetPointer open_fgvc(const std::string& where, Split split, const OpenOption
   }
 
   const Split needed = split == Split::train_val ? Split::train : split;
-  check(split == Split::all ? !present.empty() : present.contains(needed), "fgvc: ", quote(where), " has no ",
-        name_of(needed), " split: there is no ", split == Split::all ? "train" : name_of(needed), ".json");
+  check(split == Split::all ? !present.empty() : present.contains(needed),
+        "fgvc: {} has no {} split: there is no {}.json", quote(where), name_of(needed),
+        split == Split::all ? "train" : name_of(needed));
   std::vector<std::string> paths;
   std::vector<int64_t> labels;
   for (const auto& [part, entries] : present) {
     if (!includes(split, part)) continue;
-    const std::string who = text("fgvc: ", quote(file_of(where, part)));
+    const std::string who = text("fgvc: {}", quote(file_of(where, part)));
     const fs::path folder = where;
     const fs::path root =
         folder_with({(folder / "images").string(), (folder / "Images").string(), folder.string()},
@@ -138,8 +140,8 @@ DatasetPointer open_fgvc(const std::string& where, Split split, const OpenOption
       labels.push_back(numbers.at(entry.class_id));
     }
   }
-  return image_files(text("fgvc:", where), where, std::move(paths), std::move(labels), std::move(class_names),
-                     options);
+  return image_files(text("fgvc:{}", where), where, std::move(paths), std::move(labels),
+                     std::move(class_names), options);
 }
 
 }  // namespace vitrine

@@ -29,7 +29,7 @@ std::vector<std::string> list(const fs::path& folder) {
     std::sort(names.begin(), names.end());
     return names;
   } catch (const fs::filesystem_error& error) {
-    fail(Fault::output, "folder: cannot list ", quote(folder.string()), ": ", error.code().message());
+    fail(Fault::output, "folder: cannot list {}: {}", quote(folder.string()), error.code().message());
   }
 }
 
@@ -39,8 +39,8 @@ bool is_folder(const fs::path& path) {
   std::error_code reason, ignored;
   const fs::file_status target = fs::status(path, reason);
   if (reason && fs::is_symlink(fs::symlink_status(path, ignored)))
-    fail(Fault::output, "folder: ", quote(path.string()),
-         " is a link that cannot be followed: ", reason.message());
+    fail(Fault::output, "folder: {} is a link that cannot be followed: {}", quote(path.string()),
+         reason.message());
   return fs::is_directory(target);
 }
 
@@ -81,8 +81,9 @@ struct LeftOut {
     constexpr size_t most = 8;
     std::string all;
     for (size_t i = 0; const std::string& ending : endings)
-      if (i++ < most) all += text(all.empty() ? "" : ", ", ending);
-    return text(files, files == 1 ? " file (" : " files (", all, endings.size() > most ? ", ...)" : ")");
+      if (i++ < most) all += text("{}{}", all.empty() ? "" : ", ", ending);
+    return text("{}{}{}{}", files, files == 1 ? " file (" : " files (", all,
+                endings.size() > most ? ", ...)" : ")");
   }
 };
 
@@ -94,19 +95,19 @@ void collect(const fs::path& folder, int64_t label, std::vector<std::string>& pa
   for (const std::string& name : list(folder)) {
     const fs::path path = folder / name;
     std::error_code ignored;
-    check(!fs::is_directory(path, ignored), "folder: ", quote(path.string()),
-          " is a folder inside a class folder");
+    check(!fs::is_directory(path, ignored), "folder: {} is a folder inside a class folder",
+          quote(path.string()));
     if (!is_image_name(name)) {  // a link that leads nowhere, too: no class and no picture can be meant by it
       others.add(name);
       left_out.add(name);
       continue;
     }
-    check(fs::is_regular_file(path, ignored), "folder: ", quote(path.string()), " is not a regular file");
+    check(fs::is_regular_file(path, ignored), "folder: {} is not a regular file", quote(path.string()));
     paths.push_back(path.string());
     labels.push_back(label);
   }
-  check(paths.size() > before, "folder: class folder ", quote(folder.string()),
-        " holds no .jpg, .jpeg, .png or .bmp file", others.files > 0 ? text(", only ", others.words()) : "");
+  check(paths.size() > before, "folder: class folder {} holds no .jpg, .jpeg, .png or .bmp file{}",
+        quote(folder.string()), others.files > 0 ? text(", only {}", others.words()) : "");
 }
 
 bool is_split_name(const std::string& name) { return name == "train" || name == "val" || name == "test"; }
@@ -127,7 +128,7 @@ bool holds_pictures(const fs::path& folder) {
 
 void check_no_pictures(const fs::path& folder, const std::string& layout) {
   check(!fs::is_directory(folder) || !holds_pictures(folder),
-        "folder: found pictures, not class folders, in ", quote(folder.string()), "; expected ", layout);
+        "folder: found pictures, not class folders, in {}; expected {}", quote(folder.string()), layout);
 }
 
 // Remarks on what a folder with splits holds beside them. Only who opens its training images is told.
@@ -139,10 +140,10 @@ void note_ignored(const fs::path& root, const std::vector<std::string>& splits,
         std::find(splits.begin(), splits.end(), name) != splits.end())
       continue;
     const std::string meant = meant_split(name);
-    note(text("folder: ", quote(root.string()), ": ignores ", quote(name),
+    note(text("folder: {}: ignores {}{}", quote(root.string()), quote(name),
               is_split_name(name) && holds_pictures(root / name) ? ", which holds pictures, not class folders"
               : !meant.empty() && std::find(splits.begin(), splits.end(), meant) == splits.end()
-                  ? text("; did you mean ", meant, "?")
+                  ? text("; did you mean {}?", meant)
                   : ", which is no split: these are called train, val and test"));
   }
 }
@@ -152,11 +153,12 @@ void check_same_classes(const fs::path& folder, const std::vector<std::string>& 
                         const fs::path& reference) {
   const std::vector<std::string> found = folders_in(folder);
   for (const std::string& name : expected)
-    check(std::binary_search(found.begin(), found.end(), name), "folder: ", quote(folder.string()),
-          " lacks class ", quote(name), ", which ", quote(reference.string()), " has");
+    check(std::binary_search(found.begin(), found.end(), name), "folder: {} lacks class {}, which {} has",
+          quote(folder.string()), quote(name), quote(reference.string()));
   for (const std::string& name : found)
-    check(std::binary_search(expected.begin(), expected.end(), name), "folder: ", quote(folder.string()),
-          " has class ", quote(name), ", which ", quote(reference.string()), " lacks");
+    check(std::binary_search(expected.begin(), expected.end(), name),
+          "folder: {} has class {}, which {} lacks", quote(folder.string()), quote(name),
+          quote(reference.string()));
 }
 
 }  // namespace
@@ -169,7 +171,7 @@ bool folder_has_split(const std::string& where, Split split) {
 
 DatasetPointer open_folder(const std::string& where, Split split, const OpenOptions& options) {
   const fs::path root(where);
-  if (!is_folder(root)) fail(Fault::output, "folder: ", quote(where), " is not a folder that can be read");
+  if (!is_folder(root)) fail(Fault::output, "folder: {} is not a folder that can be read", quote(where));
 
   std::vector<Split> present;
   for (const Split s : {Split::train, Split::val, Split::test})
@@ -183,24 +185,26 @@ DatasetPointer open_folder(const std::string& where, Split split, const OpenOpti
     // Pictures right in DIR/train and in nothing but its like.
     if (std::all_of(folders.begin(), folders.end(), [](const auto& f) { return !meant_split(f).empty(); }))
       for (const std::string& name : folders)
-        if (is_split_name(name)) check_no_pictures(root / name, text("DIR/", name, "/<class>/*"));
-    check(includes(split, Split::train), "folder: ", quote(where), " has no ", name_of(split),
-          " split: it has no folders train, val and test, so all its pictures are the train split");
+        if (is_split_name(name)) check_no_pictures(root / name, text("DIR/{}/<class>/*", name));
+    check(includes(split, Split::train),
+          "folder: {} has no {} split: it has no folders train, val and test, so all its pictures are the "
+          "train split",
+          quote(where), name_of(split));
     wanted = {root};
   } else {
     reference = root / name_of(present.front());
     for (const Split s : present)
       if (includes(split, s)) wanted.push_back(root / name_of(s));
     std::string have;
-    for (const Split s : present) have += text(have.empty() ? "" : ", ", name_of(s));
-    if (wanted.empty()) check_no_pictures(root / name_of(split), text("DIR/", name_of(split), "/<class>/*"));
+    for (const Split s : present) have += text("{}{}", have.empty() ? "" : ", ", name_of(s));
+    if (wanted.empty()) check_no_pictures(root / name_of(split), text("DIR/{}/<class>/*", name_of(split)));
     const Split needed = split == Split::train_val ? Split::train : split;
     check(split == Split::all || std::find(present.begin(), present.end(), needed) != present.end(),
-          "folder: ", quote(where), " has no ", name_of(needed), " split, only ", have);
+          "folder: {} has no {} split, only {}", quote(where), name_of(needed), have);
   }
 
   const std::vector<std::string> classes = folders_in(reference);
-  check(!classes.empty(), "folder: ", quote(reference.string()), " holds no class folders");
+  check(!classes.empty(), "folder: {} holds no class folders", quote(reference.string()));
   std::vector<std::string> paths;
   std::vector<int64_t> labels;
   LeftOut left_out;
@@ -212,14 +216,15 @@ DatasetPointer open_folder(const std::string& where, Split split, const OpenOpti
       if (is_image_name(name)) left_out.add(name);
   }
   if (options.note && left_out.files > 0)
-    options.note(text("folder: ", quote(where), ", split ", name_of(split), ": left out ", left_out.words(),
-                      "; what is read is .jpg, .jpeg, .png and .bmp in class folders"));
+    options.note(
+        text("folder: {}, split {}: left out {}; what is read is .jpg, .jpeg, .png and .bmp in class folders",
+             quote(where), name_of(split), left_out.words()));
   if (options.note && !present.empty() && split != Split::val && split != Split::test) {
     std::vector<std::string> splits;
     for (const Split s : present) splits.emplace_back(name_of(s));
     note_ignored(root, splits, options.note);
   }
-  return image_files(text("folder:", where), where, std::move(paths), std::move(labels), classes, options);
+  return image_files(text("folder:{}", where), where, std::move(paths), std::move(labels), classes, options);
 }
 
 }  // namespace vitrine

@@ -35,7 +35,7 @@ constexpr int class_count() {
 }
 
 Random picture_stream(uint64_t seed, int64_t sample, uint32_t lane) {
-  check(sample >= 0, "formula picture: expected a sample of at least 0, got ", sample);
+  check(sample >= 0, "formula picture: expected a sample of at least 0, got {}", sample);
   const auto bits = static_cast<uint64_t>(sample);
   return Random(seed, Purpose::formula, static_cast<uint32_t>(bits >> 32), static_cast<uint32_t>(bits), lane);
 }
@@ -47,12 +47,12 @@ int formula_class_count() { return class_count(); }
 int formula_family_count() { return kFamilyCount; }
 
 std::string_view formula_family_name(int family) {
-  check(family >= 0 && family < kFamilyCount, "formula picture: no family ", family, " of ", kFamilyCount);
+  check(family >= 0 && family < kFamilyCount, "formula picture: no family {} of {}", family, kFamilyCount);
   return kFamilies[family].name;
 }
 
 int formula_family_of(int label) {
-  check(label >= 0 && label < class_count(), "formula picture: no class ", label, " of ", class_count());
+  check(label >= 0 && label < class_count(), "formula picture: no class {} of {}", label, class_count());
   int family = 0;
   while (label >= kFamilies[family].classes) label -= kFamilies[family++].classes;
   return family;

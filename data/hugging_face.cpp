@@ -58,19 +58,19 @@ class Config {
   Config(std::string_view words, const std::string& who) : who_(who + ": ") {
     std::map<int, std::set<std::string>> keys;  // of the objects that are open, by depth
     const auto no_duplicates = [&](int depth, json::parse_event_t event, json& value) {
-      check(depth <= 2, who_, "expected an object of plain values");
+      check(depth <= 2, "{}expected an object of plain values", who_);
       if (event == json::parse_event_t::object_start) keys[depth + 1].clear();
       if (event == json::parse_event_t::key)
-        check(keys[depth].insert(value.get<std::string>()).second, who_, "duplicate key ",
+        check(keys[depth].insert(value.get<std::string>()).second, "{}duplicate key {}", who_,
               quote(value.get<std::string>()));
       return true;
     };
     try {
       object_ = json::parse(words, no_duplicates);
     } catch (const json::exception& error) {
-      fail(Fault::input, who_, "malformed JSON: ", error.what());
+      fail(Fault::input, "{}malformed JSON: {}", who_, error.what());
     }
-    check(object_.is_object(), who_, "expected a JSON object");
+    check(object_.is_object(), "{}expected a JSON object", who_);
   }
 
   const std::string& who() const { return who_; }
@@ -78,13 +78,13 @@ class Config {
   bool has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
 
   const json& at(const char* key) const {
-    if (!has(key)) fail(Fault::input, who_, "missing key '", key, "'", usual(key));
+    if (!has(key)) fail(Fault::input, "{}missing key '{}'{}", who_, key, usual(key));
     return object_[key];
   }
 
   bool flag(const char* key, bool otherwise) const {
     if (!has(key)) return otherwise;
-    check(at(key).is_boolean(), who_, "expected '", key, "' to be true or false");
+    check(at(key).is_boolean(), "{}expected '{}' to be true or false", who_, key);
     return at(key).get<bool>();
   }
 
@@ -105,9 +105,9 @@ class Config {
     } else {
       return std::nullopt;
     }
-    check(is_side(height) && is_side(width), who_, "expected the sides in '", key,
-          "' to be whole numbers of 1 to ", max_image_side);
-    check(height == width, who_, "expected '", key, "' to be a square, got ", height.get<int>(), " x ",
+    check(is_side(height) && is_side(width), "{}expected the sides in '{}' to be whole numbers of 1 to {}",
+          who_, key, max_image_side);
+    check(height == width, "{}expected '{}' to be a square, got {} x {}", who_, key, height.get<int>(),
           width.get<int>());
     return height.get<int>();
   }
@@ -117,12 +117,12 @@ class Config {
     const json& value = at(key);
     const bool list = value.is_array() && value.size() == 3 &&
                       std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_number(); });
-    check(list || value.is_number(), who_, "expected '", key, "' to be a number or a list of three");
+    check(list || value.is_number(), "{}expected '{}' to be a number or a list of three", who_, key);
     std::array<float, 3> numbers{};
     for (size_t c = 0; c < 3; ++c) {
       // A double beyond all floats has no conversion to one.
       const double number = (list ? value[c] : value).get<double>();
-      check(std::abs(number) <= 1e30, who_, "expected numbers of sensible size in '", key, "'");
+      check(std::abs(number) <= 1e30, "{}expected numbers of sensible size in '{}'", who_, key);
       numbers[c] = static_cast<float>(number);
     }
     return numbers;
@@ -134,7 +134,7 @@ class Config {
     fast = false;
     for (const char* key : {"image_processor_type", "feature_extractor_type"}) {
       if (!has(key)) continue;
-      check(at(key).is_string(), who_, "expected '", key, "' to be a name");
+      check(at(key).is_string(), "{}expected '{}' to be a name", who_, key);
       const std::string name = at(key).get<std::string>();
       const auto fits = [&](const Processor& p) {
         for (const char* ending :
@@ -143,10 +143,11 @@ class Config {
         return false;
       };
       const auto* const one = std::find_if(processors.begin(), processors.end(), fits);
-      check(one != processors.end(), who_, "expected '", key,
-            "' to be that of ViT, Siglip, DeiT, Beit, CLIP or Bit, got ", quote(name));
-      check(found == nullptr || found == one, who_,
-            "'image_processor_type' and 'feature_extractor_type' name different processors");
+      check(one != processors.end(),
+            "{}expected '{}' to be that of ViT, Siglip, DeiT, Beit, CLIP or Bit, got {}", who_, key,
+            quote(name));
+      check(found == nullptr || found == one,
+            "{}'image_processor_type' and 'feature_extractor_type' name different processors", who_);
       found = one;
       fast = fast || name.ends_with("Fast");
     }
@@ -161,7 +162,7 @@ class Config {
     for (const auto& [key, value] : object_.items())
       check(
           std::ranges::find(known, key) != known.end() || is_remark(key) || value.is_null() || value == false,
-          who_, "unknown key ", quote(key));
+          "{}unknown key {}", who_, quote(key));
   }
 
  private:
@@ -174,8 +175,7 @@ class Config {
                         : key == "image_mean" ? named->mean
                         : key == "crop_size"  ? named->crop
                                               : nullptr;
-    return value == nullptr ? ""
-                            : text("; the processor of ", named->name, " takes ", value, " then: write it");
+    return value == nullptr ? "" : text("; the processor of {} takes {} then: write it", named->name, value);
   }
 
   std::string who_;  // opens messages
@@ -186,23 +186,25 @@ Filter filter_of(const Config& config) {
   const json& code = config.at("resample");
   constexpr std::array<Filter, 6> by_code{Filter::nearest, Filter::lanczos, Filter::bilinear,
                                           Filter::bicubic, Filter::box,     Filter::hamming};
-  check(code.is_number_integer() && code >= 0 && code < by_code.size(), config.who(),
-        "expected 'resample' to be one of Pillow's codes 0 to 5");
+  check(code.is_number_integer() && code >= 0 && code < by_code.size(),
+        "{}expected 'resample' to be one of Pillow's codes 0 to 5", config.who());
   return by_code[code.get<size_t>()];
 }
 
 // The side of the square that is cut out, if one is.
 std::optional<int> crop_of(const Config& config, const Processor* processor) {
-  check(processor != nullptr || config.has("do_center_crop") || !config.has("crop_size"), config.who(),
-        "has 'crop_size', but neither 'do_center_crop' nor a processor that tells whether to use it");
+  check(processor != nullptr || config.has("do_center_crop") || !config.has("crop_size"),
+        "{}has 'crop_size', but neither 'do_center_crop' nor a processor that tells whether to use it",
+        config.who());
   if (!config.flag("do_center_crop", processor != nullptr && processor->crops)) return std::nullopt;
-  check(processor == nullptr || processor->crops, config.who(),
-        "'do_center_crop' is true, but the processor of ", processor ? processor->name : "", " has no crop");
+  check(processor == nullptr || processor->crops,
+        "{}'do_center_crop' is true, but the processor of {} has no crop", config.who(),
+        processor ? processor->name : "");
   const json& value = config.at("crop_size");
   if (Config::is_side(value)) return value.get<int>();
   const std::optional<int> side = config.square("crop_size", value);
-  check(side.has_value(), config.who(),
-        "expected 'crop_size' to be n, [n, n] or {\"height\": n, \"width\": n}");
+  check(side.has_value(), "{}expected 'crop_size' to be n, [n, n] or {\"height\": n, \"width\": n}",
+        config.who());
   return side;
 }
 
@@ -212,14 +214,17 @@ bool whole_is_square(const Config& config, const Processor* processor, bool fast
   const bool told = config.has("default_to_square"),
              square = config.flag("default_to_square", processor == nullptr || processor->square);
   if (processor == nullptr)
-    check(told || !crop, config.who(), "'size' is ", config.at("size").get<int>(),
-          ", a square's side for some processors, the shorter side for others, and the file names none");
+    check(told || !crop,
+          "{}'size' is {}, a square's side for some processors, the shorter side for others, and the file "
+          "names none",
+          config.who(), config.at("size").get<int>());
   else
-    check((fast && told) || processor->whole, config.who(), "'size' is ", config.at("size").get<int>(),
-          ", but the processor of ", processor->name, " takes 'height' and 'width' alone");
-  check(processor == nullptr || fast || square == processor->square, config.who(), "'default_to_square' is ",
-        square ? "true" : "false", ", but the processor of ", processor ? processor->name : "",
-        " does the other");
+    check((fast && told) || processor->whole,
+          "{}'size' is {}, but the processor of {} takes 'height' and 'width' alone", config.who(),
+          config.at("size").get<int>(), processor->name);
+  check(processor == nullptr || fast || square == processor->square,
+        "{}'default_to_square' is {}, but the processor of {} does the other", config.who(),
+        square ? "true" : "false", processor ? processor->name : "");
   return square;
 }
 
@@ -230,14 +235,14 @@ Preprocess preprocess_from_hugging_face(std::string_view words, const std::strin
   config.check_keys();
   bool fast = false;
   const Processor* processor = config.processor(fast);
-  check(config.flag("do_resize", true), config.who(),
-        "'do_resize' is false: pictures would keep their sizes");
-  check(config.flag("do_rescale", true), config.who(),
-        "'do_rescale' is false: bytes are always made 0 to 1 here");
+  check(config.flag("do_resize", true), "{}'do_resize' is false: pictures would keep their sizes",
+        config.who());
+  check(config.flag("do_rescale", true), "{}'do_rescale' is false: bytes are always made 0 to 1 here",
+        config.who());
   if (config.has("rescale_factor")) {
     const json& factor = config.at("rescale_factor");
-    check(factor.is_number() && std::abs(factor.get<double>() * 255 - 1) < 1e-6, config.who(),
-          "expected 'rescale_factor' to be 1/255");
+    check(factor.is_number() && std::abs(factor.get<double>() * 255 - 1) < 1e-6,
+          "{}expected 'rescale_factor' to be 1/255", config.who());
   }
 
   const std::optional<int> crop = crop_of(config, processor);
@@ -248,19 +253,20 @@ Preprocess preprocess_from_hugging_face(std::string_view words, const std::strin
     side = size.get<int>();
     squash = whole_is_square(config, processor, fast, crop.has_value());
   } else if (size.is_object() && size.size() == 1 && size.contains("shortest_edge")) {
-    check(Config::is_side(size["shortest_edge"]), config.who(),
-          "expected 'shortest_edge' to be a whole number of 1 to ", max_image_side);
-    check(processor == nullptr || fast || !processor->square, config.who(),
-          "'size' has a 'shortest_edge', but the ", "processor of ", processor ? processor->name : "",
-          " takes 'height' and 'width' alone");
+    check(Config::is_side(size["shortest_edge"]),
+          "{}expected 'shortest_edge' to be a whole number of 1 to {}", config.who(), max_image_side);
+    check(processor == nullptr || fast || !processor->square,
+          "{}'size' has a 'shortest_edge', but the processor of {} takes 'height' and 'width' alone",
+          config.who(), processor ? processor->name : "");
     side = size["shortest_edge"].get<int>();
   }
-  check(side.has_value(), config.who(),
-        "expected 'size' to be n, [n, n], {\"height\": n, \"width\": n} or {\"shortest_edge\": n}");
-  check(squash || crop, config.who(),
-        "'size' keeps the aspect ratio and nothing is cut: the result is no square");
-  check(!crop || *crop <= *side, config.who(), "'crop_size' is ", crop.value_or(0), ", more than the ", *side,
-        " of 'size'");
+  check(side.has_value(),
+        "{}expected 'size' to be n, [n, n], {\"height\": n, \"width\": n} or {\"shortest_edge\": n}",
+        config.who());
+  check(squash || crop, "{}'size' keeps the aspect ratio and nothing is cut: the result is no square",
+        config.who());
+  check(!crop || *crop <= *side, "{}'crop_size' is {}, more than the {} of 'size'", config.who(),
+        crop.value_or(0), *side);
 
   Preprocess p;
   p.size = crop.value_or(*side);
@@ -278,7 +284,7 @@ Preprocess preprocess_from_hugging_face(std::string_view words, const std::strin
   try {
     check_preprocess(p);
   } catch (const Error& e) {
-    fail(e.fault(), config.who(), e.what());
+    fail(e.fault(), "{}{}", config.who(), e.what());
   }
   return p;
 }

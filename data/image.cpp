@@ -12,10 +12,10 @@ namespace {
 constexpr int rgb_bytes = 3;
 
 void check_extents(int width, int height, const std::string& who) {
-  check(width >= 1 && height >= 1 && width <= max_image_side && height <= max_image_side, who,
-        ": expected sides of 1 to ", max_image_side, " pixels, got ", width, " x ", height);
-  check(int64_t{width} * height <= max_image_pixels, who, ": ", width, " x ", height, " are more than ",
-        max_image_pixels, " pixels");
+  check(width >= 1 && height >= 1 && width <= max_image_side && height <= max_image_side,
+        "{}: expected sides of 1 to {} pixels, got {} x {}", who, max_image_side, width, height);
+  check(int64_t{width} * height <= max_image_pixels, "{}: {} x {} are more than {} pixels", who, width,
+        height, max_image_pixels);
 }
 
 // Numbers at any place of a byte string, in either byte order; nothing if they would end outside.
@@ -80,8 +80,9 @@ Image blank_image(int width, int height) {
 void check_image(const Image& image, const std::string& who) {
   check_extents(image.width, image.height, who);
   const int64_t bytes = int64_t{image.width} * image.height * rgb_bytes;
-  check(static_cast<int64_t>(image.rgb.size()) == bytes, who, ": expected ", bytes, " bytes for ",
-        image.width, " x ", image.height, " RGB pixels, got ", image.rgb.size());
+  check(static_cast<int64_t>(image.rgb.size()) == bytes,
+        "{}: expected {} bytes for {} x {} RGB pixels, got {}", who, bytes, image.width, image.height,
+        image.rgb.size());
 }
 
 int exif_orientation(std::span<const std::byte> file) {
@@ -105,7 +106,8 @@ int exif_orientation(std::span<const std::byte> file) {
 }
 
 Image apply_orientation(const Image& image, int orientation) {
-  check(orientation >= 1 && orientation <= 8, "image: expected an orientation of 1 to 8, got ", orientation);
+  check(orientation >= 1 && orientation <= 8, "image: expected an orientation of 1 to 8, got {}",
+        orientation);
   check_image(image, "image");
   // The stored rows run along the seen columns from 5 on. The seen pixel (x, y) is stored at (u, v).
   const bool transposed = orientation >= 5;

@@ -32,15 +32,16 @@ class ImageFiles : public Dataset {
     if (orientation == 1) return image;
     if (options_.exif) return apply_orientation(image, orientation);
     if (options_.note && !noted_.exchange(true))
-      options_.note(text(quote(path), " asks to be turned (EXIF orientation ", orientation,
-                         ") and is used as stored; so are all others like it"));
+      options_.note(
+          text("{} asks to be turned (EXIF orientation {}) and is used as stored; so are all others like it",
+               quote(path), orientation));
     return image;
   }
   std::string name(int64_t i) const override { return paths_[checked(i)]; }
   std::string mark(int64_t i) const override {
     const fs::path path = paths_[checked(i)];
     std::error_code ignored;
-    return text(path.lexically_relative(root_).string(), " ", fs::file_size(path, ignored));
+    return text("{} {}", path.lexically_relative(root_).string(), fs::file_size(path, ignored));
   }
 
  private:
@@ -63,8 +64,8 @@ void check_stays_inside(std::string_view path, const std::string& who) {
   const auto leaves = [](const fs::path& words) {
     return words.is_absolute() || std::find(words.begin(), words.end(), "..") != words.end();
   };
-  check(!path.empty() && path.find('\0') == std::string_view::npos && !leaves(path), who,
-        ": expected a path inside the data set, got ", quote(path));
+  check(!path.empty() && path.find('\0') == std::string_view::npos && !leaves(path),
+        "{}: expected a path inside the data set, got {}", who, quote(path));
 }
 
 std::string one_spelling(const std::string& path) { return fs::path(path).lexically_normal().string(); }
@@ -75,9 +76,9 @@ std::string folder_with(const std::vector<std::string>& folders, const std::stri
   for (const std::string& folder : folders) {
     std::error_code ignored;
     if (fs::is_regular_file(fs::path(folder) / path, ignored)) return folder;
-    tried += text(tried.empty() ? "" : " nor in ", quote(folder));
+    tried += text("{}{}", tried.empty() ? "" : " nor in ", quote(folder));
   }
-  fail(Fault::input, who, ": ", quote(path), " is a file neither in ", tried);
+  fail(Fault::input, "{}: {} is a file neither in {}", who, quote(path), tried);
 }
 
 bool is_there(const std::string& path) {
@@ -87,7 +88,7 @@ bool is_there(const std::string& path) {
 
 void check_is_file(const std::string& path, const std::string& who) {
   std::error_code ignored;
-  check(fs::is_regular_file(path, ignored), who, ": ", quote(path), " is no file");
+  check(fs::is_regular_file(path, ignored), "{}: {} is no file", who, quote(path));
 }
 
 }  // namespace vitrine

@@ -20,7 +20,7 @@ class Joined : public Dataset {
   Image image(int64_t i) const override { return part(i).image(place(i)); }
   std::string name(int64_t i) const override { return part(i).name(place(i)); }
   std::string mark(int64_t i) const override {
-    return text(i < first_->size() ? "1 " : "2 ", part(i).mark(place(i)));
+    return text("{}{}", i < first_->size() ? "1 " : "2 ", part(i).mark(place(i)));
   }
   Tensor tensors() const override { return ready_; }
 

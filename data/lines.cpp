@@ -29,8 +29,8 @@ std::vector<Line> lines_of(std::string_view words) {
 std::string read_text(const std::string& path, int64_t most, const std::string& who) {
   std::error_code ignored;  // what is wrong with a file, read_file says
   const auto size = std::filesystem::file_size(path, ignored);
-  check(ignored || size <= static_cast<uint64_t>(most), who, ": expected at most ", most, " bytes in ",
-        quote(path), ", got ", size);
+  check(ignored || size <= static_cast<uint64_t>(most), "{}: expected at most {} bytes in {}, got {}", who,
+        most, quote(path), size);
   const std::vector<std::byte> bytes = read_file(path);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }

@@ -77,7 +77,7 @@ struct Loader::State {
     } catch (const std::system_error& error) {
       const size_t number = threads.size() + 1;  // stop() clears the list
       stop();
-      fail(Fault::resources, "loader: cannot start worker ", number, ": ", error.what());
+      fail(Fault::resources, "loader: cannot start worker {}: {}", number, error.what());
     }
   }
 
@@ -245,9 +245,9 @@ struct Loader::State {
 };
 
 void fail_for(const BadImage& image, int64_t before) {
-  if (before == 0) fail(image.fault, image.message, "; --max-bad N leaves such out");
-  fail(image.fault, image.message, " (", before,
-       " damaged images were left out before, no more may be; --max-bad N allows N)");
+  if (before == 0) fail(image.fault, "{}; --max-bad N leaves such out", image.message);
+  fail(image.fault, "{} ({} damaged images were left out before, no more may be; --max-bad N allows N)",
+       image.message, before);
 }
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indices,
@@ -256,14 +256,14 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
   check(dataset != nullptr, "loader: no data set");
   check(!indices.empty(), "loader: no samples to load");
   for (const int64_t i : indices)
-    check(i >= 0 && i < dataset->size(), "loader: sample ", i, " of a data set of ", dataset->size());
+    check(i >= 0 && i < dataset->size(), "loader: sample {} of a data set of {}", i, dataset->size());
   check(dataset->size() <= int64_t{UINT32_MAX} && indices.size() <= UINT32_MAX,
         "loader: more than 2^32 samples");
   check(options.batch_size >= 1 && options.batch_size <= 1 << 20,
-        "loader: expected a batch size of 1 to 1048576, got ", options.batch_size);
-  check(options.workers >= 0 && options.workers <= 256, "loader: expected 0 to 256 workers, got ",
+        "loader: expected a batch size of 1 to 1048576, got {}", options.batch_size);
+  check(options.workers >= 0 && options.workers <= 256, "loader: expected 0 to 256 workers, got {}",
         options.workers);
-  check(options.max_bad >= 0, "loader: expected max_bad >= 0, got ", options.max_bad);
+  check(options.max_bad >= 0, "loader: expected max_bad >= 0, got {}", options.max_bad);
   check(!options.wanted == !options.all_damaged && !(options.wanted && options.known),
         "loader: `wanted` goes together with `all_damaged` and without `known`");
   check_preprocess(preprocess);
@@ -302,7 +302,7 @@ int64_t Loader::position() const {
 }
 
 void Loader::start_epoch(int64_t epoch) {
-  check(epoch >= 0 && epoch <= int64_t{UINT32_MAX}, "loader: expected an epoch of 0 to 2^32 - 1, got ",
+  check(epoch >= 0 && epoch <= int64_t{UINT32_MAX}, "loader: expected an epoch of 0 to 2^32 - 1, got {}",
         epoch);
   State& s = *state_;
   s.stop();
@@ -318,7 +318,7 @@ void Loader::skip(int64_t batches) {
   State& s = *state_;
   check(s.epoch >= 0 && s.position == 0 && s.threads.empty(),
         "loader: skip comes directly after start_epoch");
-  check(batches >= 0 && batches <= s.batches, "loader: cannot skip ", batches, " of ", s.batches, " batches");
+  check(batches >= 0 && batches <= s.batches, "loader: cannot skip {} of {} batches", batches, s.batches);
   s.position = batches;
 }
 

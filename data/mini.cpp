@@ -58,10 +58,10 @@ const Task& task_of(std::string_view name) {
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end()) {
     std::string known;
-    for (const std::string_view one : names) known += text(known.empty() ? "" : ", ", one);
+    for (const std::string_view one : names) known += text("{}{}", known.empty() ? "" : ", ", one);
     const std::string meant = nearest(name, names);
-    fail(Fault::input, "mini: unknown task ", quote(name), "; known are ", known,
-         meant.empty() ? "" : text("; did you mean '", meant, "'?"));
+    fail(Fault::input, "mini: unknown task {}; known are {}{}", quote(name), known,
+         meant.empty() ? "" : text("; did you mean '{}'?", meant));
   }
   return tasks[static_cast<size_t>(found - names.begin())];
 }
@@ -83,7 +83,8 @@ class MiniDataset : public Dataset {
     int64_t count;
   };
   MiniDataset(const Task& task, const std::vector<Part>& parts)
-      : Dataset(text("mini:", task.name), labels_of(task, parts), {task.classes.begin(), task.classes.end()}),
+      : Dataset(text("mini:{}", task.name), labels_of(task, parts),
+                {task.classes.begin(), task.classes.end()}),
         task_(task),
         parts_(parts) {}
 
@@ -93,7 +94,7 @@ class MiniDataset : public Dataset {
   }
   std::string name(int64_t i) const override {
     const auto [split, sample] = place(i);
-    return text("mini:", task_.name, ' ', name_of(split), " image ", sample);
+    return text("mini:{} {} image {}", task_.name, name_of(split), sample);
   }
 
  private:
@@ -125,7 +126,7 @@ int64_t test_count(std::string_view options) {
   const std::string_view digits = options.substr(known ? key.size() : 0);
   const auto [end, wrong] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
   check(known && wrong == std::errc{} && end == digits.data() + digits.size() && count >= 1 && count <= most,
-        "mini: expected '?test=' and a number of 1 to ", most, " behind the name, got ", quote(options));
+        "mini: expected '?test=' and a number of 1 to {} behind the name, got {}", most, quote(options));
   return count;
 }
 
@@ -138,8 +139,8 @@ std::span<const std::string_view> mini_class_names(std::string_view name) { retu
 MiniPicture draw_mini(std::string_view name, Split split, int64_t sample) {
   const Task& task = task_of(name);
   check(split == Split::train || split == Split::val || split == Split::test,
-        "mini: expected train, val or test, got ", name_of(split));
-  check(sample >= 0 && sample <= int64_t{UINT32_MAX}, "mini: expected a sample of 0 to 2^32 - 1, got ",
+        "mini: expected train, val or test, got {}", name_of(split));
+  check(sample >= 0 && sample <= int64_t{UINT32_MAX}, "mini: expected a sample of 0 to 2^32 - 1, got {}",
         sample);
   return draw(task, split, sample);
 }

@@ -8,7 +8,7 @@
 namespace vitrine {
 
 Image decode_image(std::span<const std::byte>, const std::string& name) {
-  left_out(text("image ", quote(name)), "VITRINE_DECODERS");
+  left_out(text("image {}", quote(name)), "VITRINE_DECODERS");
 }
 
 Image load_image(const std::string& path, bool) { return decode_image({}, path); }

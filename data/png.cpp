@@ -40,7 +40,7 @@ struct Png {
 
 void read_header(Bytes data, Png& png, const std::string& name) {
   constexpr const char* unreadable = ": damaged PNG: its header cannot be read";
-  check(data.size() == 13, name, unreadable);
+  check(data.size() == 13, "{}{}", name, unreadable);
   const auto byte = [&](size_t i) { return std::to_integer<int>(data[i]); };
   png.depth = byte(8);
   png.color = byte(9);
@@ -50,7 +50,7 @@ void read_header(Bytes data, Png& png, const std::string& name) {
                        : png.color == indexed
                            ? fine || d == 8
                            : whole && (png.color == rgb || png.color == grey_alpha || png.color == rgb_alpha);
-  check(allowed && byte(10) == 0 && byte(11) == 0 && byte(12) <= 1, name, unreadable);
+  check(allowed && byte(10) == 0 && byte(11) == 0 && byte(12) <= 1, "{}{}", name, unreadable);
   png.interlaced = byte(12) == 1;
   check_decoded_size(number(data, 0), number(data, 4), name);
   png.width = static_cast<int>(number(data, 0));
@@ -63,19 +63,19 @@ Png read_chunks(Bytes file, const std::string& name) {
   for (size_t i = 0; i < png.palette.size(); ++i) png.palette[i] = static_cast<uint8_t>(i / 3);
   bool palette = false;
   for (size_t at = 8;;) {
-    check(file.size() - at >= 12, name, ": truncated PNG");
+    check(file.size() - at >= 12, "{}: truncated PNG", name);
     const size_t length = number(file, at);
-    check(length <= file.size() - at - 12, name, ": truncated PNG");
+    check(length <= file.size() - at - 12, "{}: truncated PNG", name);
     const Bytes type_and_data = file.subspan(at + 4, length + 4), data = type_and_data.subspan(4);
     const std::string_view type(reinterpret_cast<const char*>(type_and_data.data()), 4);
     const auto sum = crc32(0, chars(type_and_data), static_cast<uInt>(type_and_data.size()));
-    check(sum == number(file, at + 8 + length), name, ": damaged PNG: a chunk's check sum is wrong");
-    check((type == "IHDR") == (at == 8), name, ": damaged PNG: expected one header, at the start");
+    check(sum == number(file, at + 8 + length), "{}: damaged PNG: a chunk's check sum is wrong", name);
+    check((type == "IHDR") == (at == 8), "{}: damaged PNG: expected one header, at the start", name);
     if (type == "IHDR") {
       read_header(data, png, name);
     } else if (type == "PLTE") {
-      check(!data.empty() && length <= png.palette.size() && length % 3 == 0, name,
-            ": damaged PNG: expected a palette of 1 to 256 colors");
+      check(!data.empty() && length <= png.palette.size() && length % 3 == 0,
+            "{}: damaged PNG: expected a palette of 1 to 256 colors", name);
       std::memcpy(png.palette.data(), data.data(), length);
       palette = true;
     } else if (type == "IDAT") {
@@ -84,11 +84,11 @@ Png read_chunks(Bytes file, const std::string& name) {
       break;
     } else {
       const bool must_be_known = (type_and_data[0] & std::byte{0x20}) == std::byte{0};
-      check(!must_be_known, name, ": damaged PNG: a chunk of a kind that is not known");
+      check(!must_be_known, "{}: damaged PNG: a chunk of a kind that is not known", name);
     }
     at += 12 + length;
   }
-  check(png.color != indexed || palette, name, ": damaged PNG: its palette is missing");
+  check(png.color != indexed || palette, "{}: damaged PNG: its palette is missing", name);
   return png;
 }
 
@@ -96,7 +96,7 @@ Png read_chunks(Bytes file, const std::string& name) {
 class Rows {
  public:
   Rows(const Png& png, const std::string& name) : png_(png), name_(name) {
-    if (inflateInit(&stream_) != Z_OK) fail(Fault::resources, name, ": no memory to unpack a PNG");
+    if (inflateInit(&stream_) != Z_OK) fail(Fault::resources, "{}: no memory to unpack a PNG", name);
   }
   ~Rows() { inflateEnd(&stream_); }
   Rows(const Rows&) = delete;
@@ -105,7 +105,7 @@ class Rows {
   void read(std::span<uint8_t> out) {
     stream_.next_out = out.data();
     stream_.avail_out = static_cast<uInt>(out.size());
-    while (stream_.avail_out > 0) check(step(), name_, ": damaged PNG: its pixels end too early");
+    while (stream_.avail_out > 0) check(step(), "{}: damaged PNG: its pixels end too early", name_);
   }
 
   // What follows the last row is no pixels, but may tell that they are damaged.
@@ -128,9 +128,9 @@ class Rows {
     }
     const bool dry = stream_.avail_in == 0;
     const int status = inflate(&stream_, Z_NO_FLUSH);
-    if (status == Z_MEM_ERROR) fail(Fault::resources, name_, ": no memory to unpack a PNG");
-    check(status == Z_OK || status == Z_STREAM_END || (dry && status == Z_BUF_ERROR), name_,
-          ": damaged PNG: its pixels cannot be unpacked");
+    if (status == Z_MEM_ERROR) fail(Fault::resources, "{}: no memory to unpack a PNG", name_);
+    check(status == Z_OK || status == Z_STREAM_END || (dry && status == Z_BUF_ERROR),
+          "{}: damaged PNG: its pixels cannot be unpacked", name_);
     ended_ = status != Z_OK;
     return true;
   }
@@ -145,7 +145,7 @@ class Rows {
 // Undoes a row's filter; `pixel` is the distance to the byte of the same channel on the left.
 void unfilter(int how, std::span<uint8_t> row, std::span<const uint8_t> above, size_t pixel,
               const std::string& name) {
-  check(how <= 4, name, ": damaged PNG: a row is filtered in no known way");
+  check(how <= 4, "{}: damaged PNG: a row is filtered in no known way", name);
   const size_t n = row.size(), head = std::min(pixel, n);
   const auto add = [](uint8_t& to, int value) { to = static_cast<uint8_t>(to + value); };
   if (how == 1)
@@ -206,8 +206,8 @@ Image decode_png(Bytes file, const std::string& name) {
   // No compressed byte stands for more than 1032: do not take memory for pixels that cannot be there.
   size_t packed = 0;
   for (const Bytes part : png.data) packed += part.size();
-  check(png.row_bytes(png.width) * static_cast<size_t>(png.height) / 1032 <= packed, name,
-        ": damaged PNG: its pixels end too early");
+  check(png.row_bytes(png.width) * static_cast<size_t>(png.height) / 1032 <= packed,
+        "{}: damaged PNG: its pixels end too early", name);
 
   Image image = blank_image(png.width, png.height);
   const size_t pixel = std::max<size_t>(1, static_cast<size_t>(png.channels() * png.depth) / 8);

@@ -58,12 +58,13 @@ int64_t size_of_row(std::span<const uint8_t> row) {
 }  // namespace
 
 std::vector<std::byte> png_encode(int width, int height, int channels, std::span<const uint8_t> pixels) {
-  check(width >= 1 && height >= 1 && width <= max_image_side && height <= max_image_side, "png: ", width,
-        " x ", height, " pixels make no picture");
-  check(channels == 1 || channels == 3 || channels == 4, "png: expected 1, 3 or 4 channels, got ", channels);
+  check(width >= 1 && height >= 1 && width <= max_image_side && height <= max_image_side,
+        "png: {} x {} pixels make no picture", width, height);
+  check(channels == 1 || channels == 3 || channels == 4, "png: expected 1, 3 or 4 channels, got {}",
+        channels);
   const size_t pixel = static_cast<size_t>(channels), bytes = static_cast<size_t>(width) * pixel;
-  check(pixels.size() == bytes * static_cast<size_t>(height), "png: expected ",
-        bytes * static_cast<size_t>(height), " bytes, got ", pixels.size());
+  check(pixels.size() == bytes * static_cast<size_t>(height), "png: expected {} bytes, got {}",
+        bytes * static_cast<size_t>(height), pixels.size());
 
   std::vector<uint8_t> filtered, best(bytes), tried(bytes);
   filtered.reserve((bytes + 1) * static_cast<size_t>(height));

@@ -13,7 +13,7 @@ PreparedImages::PreparedImages(std::shared_ptr<const Dataset> dataset, const Pre
 }
 
 std::shared_ptr<const Image> PreparedImages::image(int64_t sample) {
-  check(sample >= 0 && sample < dataset_->size(), "prepared images: sample ", sample, " of ",
+  check(sample >= 0 && sample < dataset_->size(), "prepared images: sample {} of {}", sample,
         dataset_->size());
   const auto place = static_cast<size_t>(sample);
   {

@@ -21,7 +21,7 @@ std::string digits(float value) {
 }
 
 std::string list(const std::array<float, 3>& values) {
-  return text('[', digits(values[0]), ", ", digits(values[1]), ", ", digits(values[2]), ']');
+  return text("[{}, {}, {}]", digits(values[0]), digits(values[1]), digits(values[2]));
 }
 
 // A random part of the image: an area of a random share, a random aspect ratio (both sides'
@@ -56,7 +56,7 @@ Preprocess with_resize(Preprocess p, ResizeMode mode) {
 }
 
 Preprocess at_size(Preprocess p, int64_t size) {
-  check(size > 0 && size <= 1 << 14, "preprocess: pictures of ", size, " pixels make no sense");
+  check(size > 0 && size <= 1 << 14, "preprocess: pictures of {} pixels make no sense", size);
   p.resize = static_cast<int>(p.resize * size / (p.size + p.lost));
   p.size = static_cast<int>(size);
   p.lost = 0;
@@ -72,22 +72,22 @@ Preprocess without_rest(Preprocess p, int64_t side, int64_t patch) {
 }
 
 void check_preprocess(const Preprocess& p) {
-  check(p.size >= 1 && p.size <= 4096, "preprocess: expected a size of 1 to 4096, got ", p.size);
-  check(p.lost >= 0 && p.lost <= 4096 - p.size, "preprocess: expected 0 to ", 4096 - p.size,
-        " pixels that no patch covers, got ", p.lost);
+  check(p.size >= 1 && p.size <= 4096, "preprocess: expected a size of 1 to 4096, got {}", p.size);
+  check(p.lost >= 0 && p.lost <= 4096 - p.size,
+        "preprocess: expected 0 to {} pixels that no patch covers, got {}", 4096 - p.size, p.lost);
   const bool direct = p.squash && !p.crop_squashed;
-  check(direct || (p.resize >= p.size + p.lost && p.resize <= 8192), "preprocess: expected resize of ",
-        p.size + p.lost, " (the size) to 8192, got ", p.resize);
+  check(direct || (p.resize >= p.size + p.lost && p.resize <= 8192),
+        "preprocess: expected resize of {} (the size) to 8192, got {}", p.size + p.lost, p.resize);
   check(p.squash || !p.crop_squashed, "preprocess: expected crop_squashed only with squash");
   for (size_t c = 0; c < 3; ++c)
     check(std::abs(p.mean[c]) <= 1e6f && std::isfinite(p.std[c]) && p.std[c] >= 1e-6f,
-          "preprocess: expected means of -1e6 to 1e6 and finite deviations of at least 1e-6, got ", p.mean[c],
-          " and ", p.std[c]);
+          "preprocess: expected means of -1e6 to 1e6 and finite deviations of at least 1e-6, got {} and {}",
+          p.mean[c], p.std[c]);
 }
 
 void check_augment(const Augment& a) {
   check(a.crop_scale_min > 0 && a.crop_scale_min <= 1,
-        "augment: expected a smallest crop above 0 and up to 1, got ", a.crop_scale_min);
+        "augment: expected a smallest crop above 0 and up to 1, got {}", a.crop_scale_min);
   check(!a.crop || !a.shift, "augment: expected random crops or shifts, got both");
 }
 
@@ -95,7 +95,7 @@ void check_augment(const Augment& a, const Preprocess& p) {
   check_preprocess(p);
   check_augment(a);
   check(!a.shift || !p.squash || p.crop_squashed,
-        "augment: a shift needs room around the square, but pictures are squashed to ", p.size, " x ",
+        "augment: a shift needs room around the square, but pictures are squashed to {} x {}", p.size,
         p.size);
 }
 
@@ -150,7 +150,7 @@ Tensor values_of_bytes(const Preprocess& p) {
 
 void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
   const size_t pixels = image.rgb.size() / 3;
-  check(chw.size() == pixels * 3, "normalise: expected room for ", pixels * 3, " numbers, got ", chw.size());
+  check(chw.size() == pixels * 3, "normalise: expected room for {} numbers, got {}", pixels * 3, chw.size());
   const Tensor values = values_of_bytes(p);
   for (size_t c = 0; c < 3; ++c) {
     const auto value = values.data<float>().subspan(c * 256, 256);
@@ -160,23 +160,24 @@ void normalise(const Image& image, const Preprocess& p, std::span<float> chw) {
 }
 
 std::string describe(const Preprocess& p) {
-  const auto three = [](const std::array<float, 3>& x) { return text(x[0], " ", x[1], " ", x[2]); };
+  const auto three = [](const std::array<float, 3>& x) { return text("{} {} {}", x[0], x[1], x[2]); };
   const std::string geometry =
-      p.crop_squashed      ? text("squashed to ", p.resize, " x ", p.resize, ", central square ", p.size)
-      : p.squash           ? text("squashed to ", p.size, " x ", p.size)
-      : p.resize == p.size ? text("shorter side and central square ", p.size)
-                           : text("shorter side ", p.resize, ", central square ", p.size);
-  return text(geometry, p.lost == 0 ? "" : text(" of ", p.size + p.lost, " without the last ", p.lost), ", ",
-              name_of(p.filter), "; mean ", three(p.mean), ", deviation ", three(p.std),
+      p.crop_squashed      ? text("squashed to {} x {}, central square {}", p.resize, p.resize, p.size)
+      : p.squash           ? text("squashed to {} x {}", p.size, p.size)
+      : p.resize == p.size ? text("shorter side and central square {}", p.size)
+                           : text("shorter side {}, central square {}", p.resize, p.size);
+  return text("{}{}, {}; mean {}, deviation {}{}", geometry,
+              p.lost == 0 ? "" : text(" of {} without the last {}", p.size + p.lost, p.lost),
+              name_of(p.filter), three(p.mean), three(p.std),
               p.exif ? "; photos are turned as their EXIF block asks" : "");
 }
 
 std::string to_json(const Preprocess& p) {
-  return text("{\"size\": ", p.size, ", \"resize\": ", p.resize, ", \"squash\": ", p.squash,
-              p.crop_squashed ? ", \"crop_squashed\": true" : "",
-              p.lost > 0 ? text(", \"lost\": ", p.lost) : "", p.floor_crop ? ", \"floor_crop\": true" : "",
-              ", \"filter\": \"", name_of(p.filter), "\", \"mean\": ", list(p.mean),
-              ", \"std\": ", list(p.std), p.exif ? ", \"exif\": true}" : "}");
+  return text(
+      "{\"size\": {}, \"resize\": {}, \"squash\": {}{}{}{}, \"filter\": \"{}\", \"mean\": {}, \"std\": {}{}",
+      p.size, p.resize, p.squash, p.crop_squashed ? ", \"crop_squashed\": true" : "",
+      p.lost > 0 ? text(", \"lost\": {}", p.lost) : "", p.floor_crop ? ", \"floor_crop\": true" : "",
+      name_of(p.filter), list(p.mean), list(p.std), p.exif ? ", \"exif\": true}" : "}");
 }
 
 Preprocess preprocess_from_json(std::string_view words) {
@@ -185,11 +186,11 @@ Preprocess preprocess_from_json(std::string_view words) {
   for (const auto& [key, value] : all.object())
     check(known.contains(key) || key == "crop_squashed" || key == "floor_crop" || key == "lost" ||
               key == "exif",
-          "preprocess: unknown key ", quote(key));
+          "preprocess: unknown key {}", quote(key));
   const auto whole = [&](const char* key) { return static_cast<int>(all.at(key).whole(1, 65536)); };
   const auto three = [&](const char* key) {
     const std::vector<Json>& values = all.at(key).list();
-    check(values.size() == 3, "preprocess: expected '", key, "' to be a list of three numbers");
+    check(values.size() == 3, "preprocess: expected '{}' to be a list of three numbers", key);
     return std::array{static_cast<float>(values[0].real()), static_cast<float>(values[1].real()),
                       static_cast<float>(values[2].real())};
   };

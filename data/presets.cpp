@@ -94,8 +94,8 @@ Preprocess preprocess_preset(std::string_view name) {
     names.emplace_back(preset.name);
   }
   const std::string meant = nearest(name, names);
-  fail(Fault::input, "preprocess: unknown preset ", quote(name),
-       meant.empty() ? "" : text("; did you mean '", meant, "'?"));
+  fail(Fault::input, "preprocess: unknown preset {}{}", quote(name),
+       meant.empty() ? "" : text("; did you mean '{}'?", meant));
 }
 
 std::optional<Preprocess> preprocess_preset_at(std::string_view name, int64_t size) {
@@ -108,7 +108,7 @@ std::optional<Preprocess> preprocess_preset_at(std::string_view name, int64_t si
       name.find_first_not_of("0123456789", dash + 1) == std::string_view::npos &&
       is_preset(name.substr(0, dash)))
     name = name.substr(0, dash);
-  const std::string sized = text(name, "-", size);
+  const std::string sized = text("{}-{}", name, size);
   for (const PreprocessPreset& preset : presets)
     if (sized == preset.name) return preset.preprocess;
   for (const PreprocessPreset& preset : presets) {
@@ -123,10 +123,10 @@ std::optional<Preprocess> preprocess_preset_at(std::string_view name, int64_t si
 
 int resize_before_crop(int size, double share) {
   check(size >= 1 && share > 0 && share <= 1,
-        "preprocess: expected a size of at least 1 and a share in (0, 1], got ", size, " and ", share);
+        "preprocess: expected a size of at least 1 and a share in (0, 1], got {} and {}", size, share);
   const double side = std::floor(size / share);
-  check(side <= 8192, "preprocess: ", size, " as a share of ", share,
-        " would be cut out of more than 8192 pixels");
+  check(side <= 8192, "preprocess: {} as a share of {} would be cut out of more than 8192 pixels", size,
+        share);
   return static_cast<int>(side);
 }
 

@@ -195,7 +195,7 @@ std::optional<Filter> filter_named(std::string_view name) {
 
 Image resize(const Image& image, int width, int height, Filter filter) {
   check_image(image, "resize");
-  check(width >= 1 && height >= 1, "resize: expected a target of at least 1 x 1, got ", width, " x ", height);
+  check(width >= 1 && height >= 1, "resize: expected a target of at least 1 x 1, got {} x {}", width, height);
   if (filter == Filter::nearest) return resize_nearest(image, width, height);
   if (height == image.height)
     return width == image.width ? image : resample_rows(image, width, 0, image.height, filter);
@@ -209,13 +209,13 @@ Image resize(const Image& image, int width, int height, Filter filter) {
 
 Image resize_shorter(const Image& image, int size, Filter filter) {
   check_image(image, "resize");
-  check(size >= 1 && size <= max_image_side, "resize: expected a side of 1 to ", max_image_side, ", got ",
+  check(size >= 1 && size <= max_image_side, "resize: expected a side of 1 to {}, got {}", max_image_side,
         size);
   const bool wide = image.width > image.height;
   const int64_t shorter = wide ? image.height : image.width, longer = wide ? image.width : image.height;
   const int64_t other = size * longer / shorter;
-  check(other <= max_image_side, "resize: ", image.width, " x ", image.height, " with its shorter side at ",
-        size, " would be ", other, " pixels long");
+  check(other <= max_image_side, "resize: {} x {} with its shorter side at {} would be {} pixels long",
+        image.width, image.height, size, other);
   const int long_side = static_cast<int>(other);
   return wide ? resize(image, long_side, size, filter) : resize(image, size, long_side, filter);
 }
@@ -224,8 +224,8 @@ Image crop(const Image& image, int x, int y, int width, int height) {
   check_image(image, "crop");
   check(
       x >= 0 && y >= 0 && width >= 1 && height >= 1 && width <= image.width - x && height <= image.height - y,
-      "crop: ", width, " x ", height, " pixels from (", x, ", ", y, ") do not lie inside ", image.width,
-      " x ", image.height);
+      "crop: {} x {} pixels from ({}, {}) do not lie inside {} x {}", width, height, x, y, image.width,
+      image.height);
   Image part = blank_image(width, height);
   const size_t row = size_t(width) * 3;
   for (int r = 0; r < height; ++r)

@@ -62,14 +62,15 @@ std::vector<int64_t> all_samples(const Dataset& dataset) {
 
 std::vector<int64_t> class_balanced(const Dataset& dataset, int64_t limit, uint64_t data_seed) {
   const auto members = by_class(all_samples(dataset), dataset, data_seed, limit_samples);
-  check(limit >= count_present(members), "subset: expected a limit of at least one sample for each of the ",
-        count_present(members), " classes, got ", limit);
+  check(limit >= count_present(members),
+        "subset: expected a limit of at least one sample for each of the {} classes, got {}",
+        count_present(members), limit);
   if (limit >= dataset.size()) return all_samples(dataset);
   return in_rounds(members, shuffled_classes(dataset, data_seed, limit_ties), limit);
 }
 
 std::vector<int64_t> spread_over_classes(const Dataset& dataset, int64_t count, uint64_t data_seed) {
-  check(count >= 0, "subset: cannot take ", count, " samples");
+  check(count >= 0, "subset: cannot take {} samples", count);
   if (count >= dataset.size()) return all_samples(dataset);
   return in_rounds(by_class(all_samples(dataset), dataset, data_seed, spread_samples),
                    shuffled_classes(dataset, data_seed, spread_ties), count);
@@ -79,9 +80,10 @@ TrainVal split_validation(const std::vector<int64_t>& indices, const Dataset& da
                           uint64_t data_seed) {
   const auto members = by_class(indices, dataset, data_seed, val_samples);
   const auto total = static_cast<int64_t>(indices.size());
-  check(val_count >= 0 && val_count <= total - count_present(members), "subset: cannot take ", val_count,
-        " validation samples from ", total, " and leave one of each of the ", count_present(members),
-        " classes for training");
+  check(val_count >= 0 && val_count <= total - count_present(members),
+        "subset: cannot take {} validation samples from {} and leave one of each of the {} classes for "
+        "training",
+        val_count, total, count_present(members));
 
   // Shares by largest remainders: the whole part first, then one more by falling remainder,
   // ties in a random order.

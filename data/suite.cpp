@@ -35,8 +35,9 @@ const char* name_of(Metric metric) { return metric_names[static_cast<size_t>(met
 
 std::shared_ptr<const Dataset> open_dataset(const SuiteTask& task, Split split, const OpenOptions& options) {
   auto dataset = open_dataset(task.data, split, options);
-  check(!task.classes || *task.classes == dataset->classes(), "suite: task '", task.name, "': expected ",
-        task.classes.value_or(0), " classes, ", task.data, " has ", dataset->classes());
+  check(!task.classes || *task.classes == dataset->classes(),
+        "suite: task '{}': expected {} classes, {} has {}", task.name, task.classes.value_or(0), task.data,
+        dataset->classes());
   return dataset;
 }
 
@@ -90,8 +91,8 @@ class Table {
     for (const auto& [key, value] : table_) {
       if (std::find(known.begin(), known.end(), key.str()) != known.end()) continue;
       const std::string own = from_ascii(key.str()), meant = nearest(own, known);
-      fail(Fault::input, who_, ", line ", value.source().begin.line, ": unknown key ", quote(own),
-           meant.empty() ? "" : text("; did you mean '", meant, "'?"));
+      fail(Fault::input, "{}, line {}: unknown key {}{}", who_, value.source().begin.line, quote(own),
+           meant.empty() ? "" : text("; did you mean '{}'?", meant));
     }
   }
 
@@ -101,12 +102,13 @@ class Table {
     const toml::node* node = find(key);
     if (!node) return std::nullopt;
     auto value = node->value_exact<std::string>();
-    check(value && !value->empty(), who_, ": expected '", key, "' to be words in quotes");
+    check(value && !value->empty(), "{}: expected '{}' to be words in quotes", who_, key);
     value = from_ascii(*value);
-    check(is_utf8(*value), who_, ": expected '", key, "' to be UTF-8, got ", quote(*value));
+    check(is_utf8(*value), "{}: expected '{}' to be UTF-8, got {}", who_, key, quote(*value));
     const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-    check(value->size() <= 4096 && std::none_of(value->begin(), value->end(), is_control), who_,
-          ": expected '", key, "' to have at most 4096 bytes and no control characters, got ", quote(*value));
+    check(value->size() <= 4096 && std::none_of(value->begin(), value->end(), is_control),
+          "{}: expected '{}' to have at most 4096 bytes and no control characters, got {}", who_, key,
+          quote(*value));
     return value;
   }
 
@@ -114,8 +116,8 @@ class Table {
     const toml::node* node = find(key);
     if (!node) return std::nullopt;
     const auto value = node->value_exact<int64_t>();
-    check(value && *value >= least && *value <= most, who_, ": expected '", key, "' to be a whole number of ",
-          least, " to ", most, value ? text(", got ", *value) : "");
+    check(value && *value >= least && *value <= most, "{}: expected '{}' to be a whole number of {} to {}{}",
+          who_, key, least, most, value ? text(", got {}", *value) : "");
     return value;
   }
 
@@ -133,10 +135,10 @@ class Table {
     const auto found = std::find(names.begin(), names.end(), word);
     if (found == names.end()) {
       std::string known;
-      for (const std::string_view name : names) known += text(known.empty() ? "" : ", ", name);
+      for (const std::string_view name : names) known += text("{}{}", known.empty() ? "" : ", ", name);
       const std::string meant = nearest(word, names);
-      fail(Fault::input, who_, ": unknown ", key, " ", quote(word), "; known are ", known,
-           meant.empty() ? "" : text("; did you mean '", meant, "'?"));
+      fail(Fault::input, "{}: unknown {} {}; known are {}{}", who_, key, quote(word), known,
+           meant.empty() ? "" : text("; did you mean '{}'?", meant));
     }
     return static_cast<size_t>(found - names.begin());
   }
@@ -167,12 +169,12 @@ std::string expanded(std::string_view words, const std::string& who) {
     const size_t begin = i;
     while (i < words.size() && is_letter_or_digit(words[i])) ++i;
     const std::string name(words.substr(begin, i - begin));
-    check(!name.empty() && is_letter(name[0]) && (!braced || (i < words.size() && words[i] == '}')), who,
-          ": expected $NAME, ${NAME} or $$ in ", quote(words));
+    check(!name.empty() && is_letter(name[0]) && (!braced || (i < words.size() && words[i] == '}')),
+          "{}: expected $NAME, ${NAME} or $$ in {}", who, quote(words));
     if (braced) ++i;
     const char* value = std::getenv(name.c_str());
-    check(value != nullptr && *value != '\0', who, ": ", quote(words), " needs the environment variable ",
-          name, ", which is not set");
+    check(value != nullptr && *value != '\0', "{}: {} needs the environment variable {}, which is not set",
+          who, quote(words), name);
     out += value;
   }
   return out;
@@ -187,7 +189,7 @@ std::string data_of(std::string_view words, const std::string& folder, const std
   try {
     return spec_below(spec, own_place ? "" : folder);
   } catch (const Error& error) {
-    fail(error.fault(), who, ": ", error.what());
+    fail(error.fault(), "{}: {}", who, error.what());
   }
 }
 
@@ -196,32 +198,33 @@ Augment augment_of(const Table& table) {
   const toml::node* node = table.find("augment");
   if (!node) return augment;
   const toml::array* list = node->as_array();
-  check(list != nullptr, table.who(), ": expected 'augment' to be a list such as [\"flip\", \"crop\"]");
+  check(list != nullptr, "{}: expected 'augment' to be a list such as [\"flip\", \"crop\"]", table.who());
   constexpr std::array<std::string_view, 3> names{"flip", "crop", "shift"};
   const std::array<bool*, 3> flags{&augment.flip, &augment.crop, &augment.shift};
   for (const toml::node& entry : *list) {
     const auto word = entry.value_exact<std::string>();
-    check(word.has_value(), table.who(), ": expected 'augment' to be a list such as [\"flip\", \"crop\"]");
+    check(word.has_value(), "{}: expected 'augment' to be a list such as [\"flip\", \"crop\"]", table.who());
     const size_t place = table.place_of("augment", from_ascii(*word), names);
-    check(!*flags[place], table.who(), ": ", quote(*word), " is twice in 'augment'");
+    check(!*flags[place], "{}: {} is twice in 'augment'", table.who(), quote(*word));
     *flags[place] = true;
   }
-  check(!augment.crop || !augment.shift, table.who(), ": expected 'crop' or 'shift' in 'augment', got both");
+  check(!augment.crop || !augment.shift, "{}: expected 'crop' or 'shift' in 'augment', got both",
+        table.who());
   return augment;
 }
 
 SuiteTask task_of(const toml::table& entry, size_t number, const std::string& folder,
                   const std::string& file) {
-  const Table unnamed(entry, text(file, ": task ", number));
+  const Table unnamed(entry, text("{}: task {}", file, number));
   const auto name = unnamed.words("name");
-  check(name.has_value(), unnamed.who(), ": missing key 'name'");
-  check(name->size() <= 100, unnamed.who(), ": expected a name of at most 100 bytes, got ", quote(*name));
-  const Table table(entry, text(file, ": task ", quote(*name)));
+  check(name.has_value(), "{}: missing key 'name'", unnamed.who());
+  check(name->size() <= 100, "{}: expected a name of at most 100 bytes, got {}", unnamed.who(), quote(*name));
+  const Table table(entry, text("{}: task {}", file, quote(*name)));
   constexpr std::array<std::string_view, 9> keys{"name",    "data",   "group",  "train_limit", "val",
                                                  "classes", "metric", "resize", "augment"};
   table.check_keys(keys);
   const auto data = table.words("data");
-  check(data.has_value(), table.who(), ": missing key 'data'");
+  check(data.has_value(), "{}: missing key 'data'", table.who());
   constexpr std::array<std::string_view, 3> resize_names{"own", "crop", "squash"};
   constexpr int64_t most = int64_t{1} << 40;
   SuiteTask task;
@@ -231,8 +234,8 @@ SuiteTask task_of(const toml::table& entry, size_t number, const std::string& fo
   task.train_limit = table.number("train_limit", 1, most);
   task.val = table.number("val", 1, most);
   task.classes = table.number("classes", 1, 1 << 20);
-  check(!task.val || !task.train_limit || *task.val < *task.train_limit, table.who(),
-        ": expected 'val' to be less than 'train_limit', of which it is a part");
+  check(!task.val || !task.train_limit || *task.val < *task.train_limit,
+        "{}: expected 'val' to be less than 'train_limit', of which it is a part", table.who());
   task.metric = static_cast<Metric>(table.choice("metric", metric_names).value_or(0));
   task.resize = static_cast<ResizeMode>(table.choice("resize", resize_names).value_or(0));
   task.augment = augment_of(table);
@@ -243,16 +246,16 @@ SuiteTask task_of(const toml::table& entry, size_t number, const std::string& fo
 void check_depth(std::string_view words, const std::string& who) {
   constexpr int64_t most_dots = 100;
   for (const Line& line : lines_of(words))
-    check(std::count(line.words.begin(), line.words.end(), '.') <= most_dots, who, ", line ", line.number,
-          ": expected at most ", most_dots, " dots in a line");
+    check(std::count(line.words.begin(), line.words.end(), '.') <= most_dots,
+          "{}, line {}: expected at most {} dots in a line", who, line.number, most_dots);
 }
 
 }  // namespace
 
 Suite read_suite_text(std::string_view words, const std::string& folder, const std::string& who) {
-  check(static_cast<int64_t>(words.size()) <= most_bytes, who, ": expected at most ", most_bytes,
-        " bytes, got ", words.size());
-  check(is_utf8(words), who, ": expected UTF-8");
+  check(static_cast<int64_t>(words.size()) <= most_bytes, "{}: expected at most {} bytes, got {}", who,
+        most_bytes, words.size());
+  check(is_utf8(words), "{}: expected UTF-8", who);
   constexpr std::string_view mark = "\xEF\xBB\xBF";  // of the byte order, as some editors begin a file
   if (words.starts_with(mark)) words.remove_prefix(mark.size());
   check_depth(words, who);
@@ -260,35 +263,35 @@ Suite read_suite_text(std::string_view words, const std::string& folder, const s
   try {
     file = toml::parse(as_ascii(words));
   } catch (const toml::parse_error& error) {
-    fail(Fault::input, who, ", line ", error.source().begin.line,
-         ": malformed TOML: ", from_ascii(error.description()));
+    fail(Fault::input, "{}, line {}: malformed TOML: {}", who, error.source().begin.line,
+         from_ascii(error.description()));
   } catch (const Error& error) {  // TOML_ASSERT
-    fail(Fault::input, who, ": malformed TOML: ", error.what());
+    fail(Fault::input, "{}: malformed TOML: {}", who, error.what());
   }
   const Table table(file, who);
   table.check_keys(std::array<std::string_view, 2>{"name", "task"});
   Suite suite;
   const auto name = table.words("name");
-  check(name.has_value(), who, ": missing key 'name'");
+  check(name.has_value(), "{}: missing key 'name'", who);
   suite.name = *name;
   const toml::node* node = table.find("task");
   const toml::array* tasks = node ? node->as_array() : nullptr;
-  check(tasks != nullptr && !tasks->empty(), who, ": expected at least one [[task]]");
-  check(static_cast<int64_t>(tasks->size()) <= most_tasks, who, ": expected at most ", most_tasks,
-        " tasks, got ", tasks->size());
+  check(tasks != nullptr && !tasks->empty(), "{}: expected at least one [[task]]", who);
+  check(static_cast<int64_t>(tasks->size()) <= most_tasks, "{}: expected at most {} tasks, got {}", who,
+        most_tasks, tasks->size());
   std::set<std::string> names;
   for (const toml::node& entry : *tasks) {
     const toml::table* one = entry.as_table();
-    check(one != nullptr, who, ": expected 'task' to be tables: [[task]]");
+    check(one != nullptr, "{}: expected 'task' to be tables: [[task]]", who);
     suite.tasks.push_back(task_of(*one, suite.tasks.size() + 1, folder, who));
-    check(names.insert(suite.tasks.back().name).second, who, ": two tasks have the name ",
+    check(names.insert(suite.tasks.back().name).second, "{}: two tasks have the name {}", who,
           quote(suite.tasks.back().name));
   }
   return suite;
 }
 
 Suite read_suite(const std::string& path) {
-  const std::string who = text("suite ", quote(path));
+  const std::string who = text("suite {}", quote(path));
   return read_suite_text(read_text(path, most_bytes, "suite"),
                          std::filesystem::path(path).parent_path().string(), who);
 }

@@ -158,7 +158,7 @@ class SyntheticDataset : public Dataset {
   }
   std::string name(int64_t i) const override {
     const auto [split, k] = place(i);
-    return text(who_, ' ', name_of(split), " image ", k);
+    return text("{} {} image {}", who_, name_of(split), k);
   }
 
  private:
@@ -187,14 +187,14 @@ DatasetPointer open_synthetic(const std::string& name, Split split) {
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end()) {
     const std::string meant = nearest(name, names);
-    fail(Fault::input, "synthetic: unknown data set ", quote(name), "; known are shapes, stripes and colors",
-         meant.empty() ? "" : text("; did you mean '", meant, "'?"));
+    fail(Fault::input, "synthetic: unknown data set {}; known are shapes, stripes and colors{}", quote(name),
+         meant.empty() ? "" : text("; did you mean '{}'?", meant));
   }
   std::vector<Split> splits;
   for (const Split part : {Split::train, Split::val, Split::test})
     if (includes(split, part)) splits.push_back(part);
   return std::make_shared<SyntheticDataset>(static_cast<Kind>(found - names.begin()),
-                                            text("synthetic:", name), splits);
+                                            text("synthetic:{}", name), splits);
 }
 
 }  // namespace vitrine

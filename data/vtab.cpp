@@ -33,19 +33,19 @@ struct List {
   int64_t greatest = -1;  // of the labels
 };
 
-std::string line_of(const List& list, int64_t number) { return text(list.who, " line ", number); }
+std::string line_of(const List& list, int64_t number) { return text("{} line {}", list.who, number); }
 
 // "path label", where the path may have blanks in it.
 Entry entry_of(const Line& line, const std::string& who) {
   const size_t blank = line.words.find_last_of(" \t");
-  check(blank != std::string_view::npos, who, ": expected a path and a label, got ", quote(line.words));
+  check(blank != std::string_view::npos, "{}: expected a path and a label, got {}", who, quote(line.words));
   const std::string_view digits = line.words.substr(blank + 1);
   Entry entry{std::string(line.words.substr(0, line.words.find_last_not_of(" \t", blank) + 1)), 0,
               line.number};
   const auto [end, wrong] = std::from_chars(digits.data(), digits.data() + digits.size(), entry.label);
   check(wrong == std::errc{} && end == digits.data() + digits.size() && entry.label >= 0 &&
             entry.label < most_label,
-        who, ": expected a label of 0 to ", most_label - 1, ", got ", quote(digits));
+        "{}: expected a label of 0 to {}, got {}", who, most_label - 1, quote(digits));
   check_stays_inside(entry.path, who);
   return entry;
 }
@@ -54,18 +54,18 @@ Entry entry_of(const Line& line, const std::string& who) {
 std::optional<List> read_list(const fs::path& folder, const char* name) {
   const std::string path = (folder / name).string();
   if (!is_there(path)) return std::nullopt;
-  List list{text("vtab: ", quote(path)), {}};
+  List list{text("vtab: {}", quote(path)), {}};
   const std::string words = read_text(path, most_bytes, "vtab");
   std::unordered_map<std::string, int64_t> lines;
   for (const Line& line : lines_of(words)) {
     const std::string who = line_of(list, line.number);
     Entry entry = entry_of(line, who);
     const auto [first, is_new] = lines.emplace(one_spelling(entry.path), line.number);
-    check(is_new, who, ": ", quote(entry.path), " is already on line ", first->second);
+    check(is_new, "{}: {} is already on line {}", who, quote(entry.path), first->second);
     list.greatest = std::max(list.greatest, entry.label);
     list.entries.push_back(std::move(entry));
   }
-  check(!list.entries.empty(), list.who, ": lists no picture");
+  check(!list.entries.empty(), "{}: lists no picture", list.who);
   return list;
 }
 
@@ -97,11 +97,12 @@ std::vector<std::string> class_names(const fs::path& folder, int64_t greatest) {
   for (const Line& line : lines_of(words)) {
     names.emplace_back(line.words);
     const auto [first, is_new] = lines.emplace(names.back(), line.number);
-    check(is_new, "vtab: ", quote(path), " line ", line.number, ": ", quote(line.words),
-          " is already on line ", first->second);
+    check(is_new, "vtab: {} line {}: {} is already on line {}", quote(path), line.number, quote(line.words),
+          first->second);
   }
-  check(static_cast<int64_t>(names.size()) == greatest + 1, "vtab: expected ", greatest + 1, " names in ",
-        quote(path), ", as the greatest label is ", greatest, ", got ", names.size());
+  check(static_cast<int64_t>(names.size()) == greatest + 1,
+        "vtab: expected {} names in {}, as the greatest label is {}, got {}", greatest + 1, quote(path),
+        greatest, names.size());
   return names;
 }
 
@@ -136,7 +137,7 @@ bool vtab_has_split(const std::string& where, Split split) {
 DatasetPointer open_vtab(const std::string& where, Split split, const OpenOptions& options) {
   std::error_code ignored;
   if (!fs::is_directory(where, ignored))
-    fail(Fault::output, "vtab: ", quote(where), " is not a folder that can be read");
+    fail(Fault::output, "vtab: {} is not a folder that can be read", quote(where));
   std::map<Split, List> lists;  // all that there are: each may hold the greatest label
   int64_t greatest = -1;
   for (const Split part : {Split::train, Split::val, Split::train_val, Split::test})
@@ -147,11 +148,11 @@ DatasetPointer open_vtab(const std::string& where, Split split, const OpenOption
   Pictures pictures;
   for (const Split part : lists_of(where, split)) {
     const auto list = lists.find(part);
-    check(list != lists.end(), "vtab: ", quote(where), " has no ", name_of(part), " split: there is no ",
+    check(list != lists.end(), "vtab: {} has no {} split: there is no {}", quote(where), name_of(part),
           list_of(part));
     collect(list->second, where, pictures);
   }
-  return image_files(text("vtab:", where), where, std::move(pictures.paths), std::move(pictures.labels),
+  return image_files(text("vtab:{}", where), where, std::move(pictures.paths), std::move(pictures.labels),
                      class_names(where, greatest), options);
 }
 

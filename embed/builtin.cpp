@@ -2,6 +2,7 @@
 #include "models/builtin.h"
 
 #include "embed/handles.h"
+#include "engine/parts.h"
 
 using namespace vitrine;
 
@@ -11,8 +12,10 @@ int vitrine_backbone_open_builtin(vitrine_library* library, const char* name,
   return embed::open_backbone(library, options, backbone, name, [&] {
     const std::string which = name;
     check(which == "builtin" || which == "builtin-swin",
-          "vitrine_backbone_open_builtin: expected builtin or builtin-swin, got '", which, "'");
-    const auto bytes = which == "builtin" ? builtin_vit() : builtin_swin();
+          "vitrine_backbone_open_builtin: expected builtin or builtin-swin, got '{}'", which);
+    if constexpr (!parts::swin)
+      if (which != "builtin") left_out(which, "VITRINE_SWIN");
+    const auto bytes = !parts::swin || which == "builtin" ? builtin_vit() : builtin_swin();
     // The bytes are part of the program: an owner that owns nothing keeps them from being copied.
     return read_safetensors(bytes, std::shared_ptr<const void>(std::shared_ptr<const void>{}, bytes.data()),
                             which);

@@ -139,7 +139,7 @@ template <class Handle, class Opened, class Make>
 int opens(Handle* from, Opened** out, const char* call, Make make) noexcept {
   if (out != nullptr) *out = nullptr;
   return guarded(from, [&] {
-    check(out != nullptr, call, ": expected a place for the handle, got NULL");
+    check(out != nullptr, "{}: expected a place for the handle, got NULL", call);
     *out = make().release();
   });
 }
@@ -150,8 +150,9 @@ Struct struct_of(const Struct* given, std::string_view name) {
   Struct own{};
   own.size = sizeof(Struct);
   if (given == nullptr) return own;
-  check(given->size >= sizeof(size_t) && given->size <= sizeof(Struct), name, ": its size is ", given->size,
-        ", but this library knows it with ", sizeof(Struct), " bytes; set it to sizeof");
+  check(given->size >= sizeof(size_t) && given->size <= sizeof(Struct),
+        "{}: its size is {}, but this library knows it with {} bytes; set it to sizeof", name, given->size,
+        sizeof(Struct));
   std::memcpy(&own, given, given->size);
   return own;
 }
@@ -159,8 +160,8 @@ Struct struct_of(const Struct* given, std::string_view name) {
 // The same way back: as much as the host's struct has room for.
 template <class Struct>
 void give_struct(Struct own, Struct* to, std::string_view name) {
-  check(to != nullptr && to->size >= sizeof(size_t) && to->size <= sizeof(Struct), name,
-        ": expected one whose size is set to sizeof, at most ", sizeof(Struct));
+  check(to != nullptr && to->size >= sizeof(size_t) && to->size <= sizeof(Struct),
+        "{}: expected one whose size is set to sizeof, at most {}", name, sizeof(Struct));
   own.size = to->size;
   std::memcpy(to, &own, to->size);
 }

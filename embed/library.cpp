@@ -29,14 +29,15 @@ HostAllocator allocator_of(const vitrine_settings& s, Arena* arena) {
 }
 
 Library library_of(unsigned abi, const vitrine_settings* given, Arena* arena) {
-  check(abi == VITRINE_ABI, "vitrine_open: the host was built with ABI ", abi, ", this library with ",
+  check(abi == VITRINE_ABI, "vitrine_open: the host was built with ABI {}, this library with {}", abi,
         VITRINE_ABI);
   vitrine_settings settings = struct_of(given, "vitrine_settings");
   check(settings.threads >= 0 && settings.threads <= 1024,
-        "vitrine_settings: expected 0 to 1024 threads, got ", settings.threads);
-  check(arena == nullptr || settings.threads <= 1,
-        "vitrine_settings: the threads of OpenMP take memory that is in no arena; expected one thread, got ",
-        settings.threads);
+        "vitrine_settings: expected 0 to 1024 threads, got {}", settings.threads);
+  check(
+      arena == nullptr || settings.threads <= 1,
+      "vitrine_settings: the threads of OpenMP take memory that is in no arena; expected one thread, got {}",
+      settings.threads);
   settings.threads = std::max(settings.threads, 1);
   return {Memory::counted(settings.memory_limit, allocator_of(settings, arena)), settings, arena};
 }
@@ -51,7 +52,7 @@ Precision precision_of(int bits) {
     case 8:
       return Precision::int8;
     default:
-      fail(Fault::input, "vitrine_backbone_options: expected packed_bits of 32, 16 or 8, got ", bits);
+      fail(Fault::input, "vitrine_backbone_options: expected packed_bits of 32, 16 or 8, got {}", bits);
   }
 }
 
@@ -151,8 +152,8 @@ int vitrine_backbone_open_reader(vitrine_library* library,
         return read(host, offset, to.data(), to.size());
       }();
       if (failed != 0)
-        fail(Fault::output, "vitrine_backbone_open_reader: the host could not read ", to.size(),
-             " bytes from ", offset, " on");
+        fail(Fault::output, "vitrine_backbone_open_reader: the host could not read {} bytes from {} on",
+             to.size(), offset);
     };
     const Memory& memory = library->library->memory;
     const vitrine_backbone_options o = struct_of(options, "vitrine_backbone_options");

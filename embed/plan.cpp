@@ -21,7 +21,7 @@ std::optional<size_t> bytes_needed(const vitrine_settings& settings,
   const int opened = vitrine_open_in_arena(VITRINE_ABI, &settings, memory.get(), size, &library);
   const auto close = [](vitrine_library* l) { vitrine_close(l); };
   const std::unique_ptr<vitrine_library, decltype(close)> closed(library, close);
-  if (opened != VITRINE_DONE) fail(static_cast<Fault>(opened), vitrine_message(library));
+  if (opened != VITRINE_DONE) fail(static_cast<Fault>(opened), "{}", vitrine_message(library));
   const Arena& arena = *library->in;
   const size_t before = arena.use().now;
   const int status = [&] {
@@ -30,8 +30,9 @@ std::optional<size_t> bytes_needed(const vitrine_settings& settings,
   }();
   const ArenaUse use = arena.use();
   if (use.refusals > 0) return std::nullopt;
-  check(status == VITRINE_DONE, "vitrine_plan: the host's calls ended with status ", status,
-        "; the library's message: ", quote(vitrine_message(library)));
+  check(status == VITRINE_DONE,
+        "vitrine_plan: the host's calls ended with status {}; the library's message: {}", status,
+        quote(vitrine_message(library)));
   check(use.now == before, "vitrine_plan: the host's calls left handles open");
   return use.most;
 }

@@ -29,7 +29,7 @@ const char* vitrine_task_set_message(const vitrine_task_set* set) {
 int vitrine_task_set_add(vitrine_task_set* set, const char* name, const void* bytes, size_t size) {
   return guarded(set, [&] {
     check(name != nullptr && *name != 0, "vitrine_task_set_add: expected a name");
-    check(is_utf8(name), "vitrine_task_set_add: expected a name in UTF-8, got ", quote(name));
+    check(is_utf8(name), "vitrine_task_set_add: expected a name in UTF-8, got {}", quote(name));
     const Task task = task_of(bytes, size);
     vitrine_task_set::Entry entry{{}, preprocess_from_json(task.preprocess), method_text(task.config), 0};
     check_image_size(set->glass->backbone.config, entry.preprocess.size);
@@ -74,7 +74,7 @@ int vitrine_task_set_task(vitrine_task_set* set, const char* name, vitrine_task_
 int vitrine_task_set_class(vitrine_task_set* set, const char* name, size_t number, const char** class_name) {
   return guarded(set, [&] {
     const std::vector<std::string>& names = set->at(name).ready->task.class_names;
-    check(number < names.size(), "vitrine_task_set_class: expected a class below ", names.size(), ", got ",
+    check(number < names.size(), "vitrine_task_set_class: expected a class below {}, got {}", names.size(),
           number);
     check(class_name != nullptr, "vitrine_task_set_class: expected a place for the name, got NULL");
     *class_name = names[number].c_str();
@@ -93,7 +93,7 @@ int vitrine_task_set_predict(vitrine_task_set* set, const vitrine_picture* pictu
       numbers += whose.back()->task.class_names.size();
     }
     check(probabilities != nullptr && room >= numbers,
-          "vitrine_task_set_predict: these pictures need room for ", numbers, " probabilities, got ",
+          "vitrine_task_set_predict: these pictures need room for {} probabilities, got {}", numbers,
           probabilities == nullptr ? 0 : room);
     std::vector<Tensor> images;
     for (size_t i = 0; i < count; ++i) {

@@ -13,10 +13,10 @@ namespace {
 
 Image image_of(const vitrine_picture& p) {
   check(p.width > 0 && p.height > 0 && p.width <= max_image_side && p.height <= max_image_side,
-        "vitrine_picture: expected sides of 1 to ", max_image_side, ", got ", p.width, " x ", p.height);
+        "vitrine_picture: expected sides of 1 to {}, got {} x {}", max_image_side, p.width, p.height);
   const size_t row = size_t{3} * static_cast<size_t>(p.width), stride = p.row_bytes == 0 ? row : p.row_bytes;
-  check(stride >= row, "vitrine_picture: rows of ", p.width, " pixels have ", row,
-        " bytes, more than row_bytes ", p.row_bytes);
+  check(stride >= row, "vitrine_picture: rows of {} pixels have {} bytes, more than row_bytes {}", p.width,
+        row, p.row_bytes);
   Image image{
       .width = p.width, .height = p.height, .rgb = std::vector<uint8_t>(row * static_cast<size_t>(p.height))};
   for (size_t y = 0; y < static_cast<size_t>(p.height); ++y)
@@ -45,7 +45,7 @@ vitrine_task_info info_of(const TunedConfig& config, int64_t parameters, const c
 void check_count(const void* pictures, size_t count) {
   constexpr size_t most = size_t{1} << 20;
   check(pictures != nullptr, "expected pictures, got NULL");
-  check(count > 0 && count <= most, "expected 1 to ", most, " pictures, got ", count);
+  check(count > 0 && count <= most, "expected 1 to {} pictures, got {}", most, count);
 }
 
 void give_image(const vitrine_picture& p, const Preprocess& preprocess, std::span<float> to) {
@@ -69,9 +69,9 @@ Tensor images_of(const vitrine_picture* pictures, size_t count, const Preprocess
 
 void give_probabilities(const Tensor& logits, float* probabilities, size_t room) {
   const auto rows = static_cast<size_t>(logits.dim(0)), classes = static_cast<size_t>(logits.dim(1));
-  check(probabilities != nullptr && room >= rows * classes, "vitrine_predict: ", rows, " pictures of ",
-        classes, " classes need room for ", rows * classes, " probabilities, got ",
-        probabilities == nullptr ? 0 : room);
+  check(probabilities != nullptr && room >= rows * classes,
+        "vitrine_predict: {} pictures of {} classes need room for {} probabilities, got {}", rows, classes,
+        rows * classes, probabilities == nullptr ? 0 : room);
   const auto all = logits.data<float>();
   for (size_t i = 0; i < rows; ++i)
     softmax_of(all.subspan(i * classes, classes), probabilities + i * classes);
@@ -120,7 +120,7 @@ int vitrine_task_about(vitrine_task* task, vitrine_task_info* info) {
 int vitrine_task_class(vitrine_task* task, size_t number, const char** name) {
   return guarded(task, [&] {
     const std::vector<std::string>& names = task->task.class_names;
-    check(number < names.size(), "vitrine_task_class: expected a class below ", names.size(), ", got ",
+    check(number < names.size(), "vitrine_task_class: expected a class below {}, got {}", names.size(),
           number);
     check(name != nullptr, "vitrine_task_class: expected a place for the name, got NULL");
     *name = names[number].c_str();

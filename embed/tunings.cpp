@@ -34,17 +34,17 @@ TunerConfig tuner_config_of(const vitrine_tuning_options& o, size_t classes) {
   for (const auto& [name, value] :
        {std::pair("learning_rate", o.learning_rate), std::pair("weight_decay", o.weight_decay),
         std::pair("largest_gradient", o.largest_gradient)})
-    check(std::isfinite(value) && value >= 0, "vitrine_tuning_options: ", name, " is ", value,
-          ", expected a number that is not negative");
+    check(std::isfinite(value) && value >= 0,
+          "vitrine_tuning_options: {} is {}, expected a number that is not negative", name, value);
   check(o.label_smoothing >= 0 && o.label_smoothing < 1,
-        "vitrine_tuning_options: expected a label_smoothing of 0 to less than 1, got ", o.label_smoothing);
+        "vitrine_tuning_options: expected a label_smoothing of 0 to less than 1, got {}", o.label_smoothing);
   TunerConfig config;
   config.model = method_from_text(o.method == nullptr ? "vpt-deep" : o.method);
   if (config.model.prompts.kind != PromptKind::none)
     config.model.prompts.count = o.prompts == 0 ? 10 : o.prompts;
   config.model.classes = static_cast<int64_t>(classes);
   const std::string optimizer = o.optimizer == nullptr ? "adamw" : o.optimizer;
-  check(optimizer == "adamw" || optimizer == "sgd", "vitrine_tuning_options: expected adamw or sgd, got ",
+  check(optimizer == "adamw" || optimizer == "sgd", "vitrine_tuning_options: expected adamw or sgd, got {}",
         quote(optimizer));
   config.optimizer.kind = optimizer == "sgd" ? OptimizerKind::sgd : OptimizerKind::adamw;
   config.optimizer.weight_decay = o.weight_decay;
@@ -57,16 +57,15 @@ TunerConfig tuner_config_of(const vitrine_tuning_options& o, size_t classes) {
 
 std::vector<std::string> names_of(const char* const* class_names, size_t classes) {
   check(class_names != nullptr && classes >= 2 && classes <= 1 << 20,
-        "vitrine_tuning_open: expected names of 2 to ", 1 << 20, " classes");
+        "vitrine_tuning_open: expected names of 2 to {} classes", 1 << 20);
   std::vector<std::string> names;
   std::map<std::string_view, size_t> seen;
   for (size_t c = 0; c < classes; ++c) {
-    check(class_names[c] != nullptr && *class_names[c] != 0, "vitrine_tuning_open: class ", c,
-          " has no name");
+    check(class_names[c] != nullptr && *class_names[c] != 0, "vitrine_tuning_open: class {} has no name", c);
     names.emplace_back(class_names[c]);
-    check(is_utf8(names.back()), "vitrine_tuning_open: expected names in UTF-8, got ", quote(names.back()));
+    check(is_utf8(names.back()), "vitrine_tuning_open: expected names in UTF-8, got {}", quote(names.back()));
     const auto [first, is_new] = seen.emplace(class_names[c], c);
-    check(is_new, "vitrine_tuning_open: classes ", first->second, " and ", c, " are both ", quote(names[c]));
+    check(is_new, "vitrine_tuning_open: classes {} and {} are both {}", first->second, c, quote(names[c]));
   }
   return names;
 }
@@ -123,8 +122,9 @@ int vitrine_tuning_step(vitrine_tuning* tuning, const vitrine_picture* pictures,
     check(labels != nullptr, "vitrine_tuning_step: expected labels, got NULL");
     Tensor numbers = Tensor::empty({static_cast<int64_t>(count)}, DType::i64, memory);
     for (size_t i = 0; i < count; ++i) {
-      check(labels[i] >= 0 && labels[i] < classes, "vitrine_tuning_step: expected labels of 0 to ",
-            classes - 1, ", got ", labels[i], " of picture ", i);
+      check(labels[i] >= 0 && labels[i] < classes,
+            "vitrine_tuning_step: expected labels of 0 to {}, got {} of picture {}", classes - 1, labels[i],
+            i);
       numbers.mutable_data<int64_t>()[i] = labels[i];
     }
     const double rate =
@@ -149,8 +149,9 @@ int vitrine_tuning_prepare(vitrine_tuning* tuning, const vitrine_picture* pictur
   return guarded(tuning, [&] {
     const Tensor image = images_of(picture, 1, tuning->preprocess, tuning->glass->library->memory);
     const auto numbers = image.data<float>();
-    check(prepared != nullptr && room >= numbers.size(), "vitrine_tuning_prepare: a picture has ",
-          numbers.size(), " numbers, got room for ", prepared == nullptr ? 0 : room);
+    check(prepared != nullptr && room >= numbers.size(),
+          "vitrine_tuning_prepare: a picture has {} numbers, got room for {}", numbers.size(),
+          prepared == nullptr ? 0 : room);
     std::memcpy(prepared, numbers.data(), numbers.size_bytes());
   });
 }

@@ -72,8 +72,8 @@ void accumulate(Tensor& sum, Tensor term) {
     sum = std::move(term);
     return;
   }
-  check(sum.shape() == term.shape() && sum.dtype() == term.dtype(), "backward: expected a gradient ",
-        sum.shape(), ", got ", term.shape());
+  check(sum.shape() == term.shape() && sum.dtype() == term.dtype(),
+        "backward: expected a gradient {}, got {}", sum.shape(), term.shape());
   if (!sum.unique()) {
     if (term.unique()) {
       std::swap(sum, term);
@@ -94,7 +94,7 @@ void accumulate(Tensor& sum, Tensor term) {
 
 Variable Variable::leaf(Tensor value) {
   check(value.defined() && !value.sealed(), "leaf: a trainable needs a value that may be written");
-  check(value.dtype() == DType::f32 || value.dtype() == DType::f64, "leaf: expected f32 or f64, got ",
+  check(value.dtype() == DType::f32 || value.dtype() == DType::f64, "leaf: expected f32 or f64, got {}",
         name_of(value.dtype()));
   Variable out(std::move(value));
   out.node_ = std::make_shared<Node>();
@@ -113,7 +113,7 @@ void Variable::clear_gradient() {
 
 void Variable::set_gradient(Tensor gradient) {
   check(node_ != nullptr && node_->is_leaf, "gradient: only a leaf keeps its gradient");
-  check(gradient.shape() == shape() && gradient.dtype() == dtype(), "gradient: expected ", shape(), ", got ",
+  check(gradient.shape() == shape() && gradient.dtype() == dtype(), "gradient: expected {}, got {}", shape(),
         gradient.shape());
   node_->gradient = std::move(gradient);
 }
@@ -149,11 +149,11 @@ Variable record_jointly(Tensor y, const std::vector<Variable>& inputs, const Mak
 void backward(const Variable& y, Tensor dy) {
   check(y.wants_gradient(), "backward: the result does not depend on any trainable");
   if (!dy.defined()) {
-    check(y.numel() == 1, "backward: expected a result of one element, got ", y.shape());
+    check(y.numel() == 1, "backward: expected a result of one element, got {}", y.shape());
     dy = Tensor::full(y.shape(), 1.0, y.dtype(), y.value().memory());
   }
-  check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: expected a gradient ", y.shape(),
-        ", got ", dy.shape());
+  check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: expected a gradient {}, got {}",
+        y.shape(), dy.shape());
   check(dy.device() == y.value().device(), "backward: expected a gradient where the result is");
   Variable::walk(y.node_, std::move(dy));
 }

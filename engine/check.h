@@ -5,13 +5,14 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <csetjmp>
 #include <cstdint>
-#include <initializer_list>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace vitrine {
 
@@ -32,62 +33,110 @@ class Error : public std::runtime_error {
   Fault fault_;
 };
 
-// The pieces of a sentence: text, whole numbers, and reals with six digits.
-inline void append(std::string& out, std::string_view piece) { out += piece; }
-// A library that was asked for its reason may answer with a null pointer.
-inline void append(std::string& out, const char* piece) { out += piece ? piece : "(null)"; }
-inline void append(std::string& out, char piece) { out += piece; }
-inline void append(std::string& out, bool piece) { out += piece ? "true" : "false"; }
-void append(std::string& out, double piece);
-inline void append(std::string& out, float piece) { append(out, static_cast<double>(piece)); }
-inline void append(std::string& out, int piece) { out += std::to_string(piece); }
-inline void append(std::string& out, unsigned piece) { out += std::to_string(piece); }
-inline void append(std::string& out, long piece) { out += std::to_string(piece); }
-inline void append(std::string& out, unsigned long piece) { out += std::to_string(piece); }
-inline void append(std::string& out, long long piece) { out += std::to_string(piece); }
-inline void append(std::string& out, unsigned long long piece) { out += std::to_string(piece); }
-
-// One phrase, whatever its type, so that sentences are put together in one place and not once for each list of types. Other
-// types join in by an `append(std::string&, const Type&)` of their own. It refers to the value: for arguments of a call.
+// The values in a sentence: text, whole numbers, reals with six digits, shapes, and what is put into words when a sentence
+// is needed.
+class Shape;
 class Phrase {
  public:
-  Phrase(const char* words)
-      : value_(words),
-        append_([](std::string& out, const void* value) { append(out, static_cast<const char*>(value)); }) {}
-  template <class T>
-  Phrase(const T& value)
-      : value_(&value),
-        append_([](std::string& out, const void* of) { append(out, *static_cast<const T*>(of)); }) {}
-  void append_to(std::string& out) const { append_(out, value_); }
+  virtual std::string words() const = 0;
 
- private:
-  const void* value_;
-  void (*append_)(std::string& out, const void* value);
+ protected:
+  ~Phrase() = default;
 };
-using Phrases = std::initializer_list<Phrase>;
 
-std::string joined(Phrases pieces);
-[[noreturn]] void fail_with(Fault fault, Phrases pieces);
+// A call of `check` hands over one of these for each value, and four bits each that tell which member it is: sentences are put
+// together in one place, not once for each list of types, and a check that holds has little code beside it (docs/sizes.md).
+// It refers to strings: for arguments of a call.
+union SentenceValue {
+  enum class Kind : uint8_t { words = 1, string, view, shape, phrase, real, whole, count, truth, letter };
 
-// Joins the pieces into one string.
+  SentenceValue(const char* value)
+      : words(value) {}  // a library that was asked for its reason may answer with a null pointer
+  SentenceValue(const std::string& value) : string(&value) {}
+  SentenceValue(const std::string_view& value) : view(&value) {}
+  SentenceValue(const Shape& value) : shape(&value) {}
+  SentenceValue(const Phrase& value) : phrase(&value) {}
+  SentenceValue(double value) : real(value) {}
+  template <std::integral T>
+  SentenceValue(T value) : whole(static_cast<int64_t>(value)) {}
+
+  const char* words;
+  const std::string* string;
+  const std::string_view* view;
+  const Shape* shape;
+  const Phrase* phrase;
+  double real;
+  int64_t whole;
+};
+
+template <class T>
+constexpr SentenceValue::Kind kind_of() {
+  if constexpr (std::is_same_v<T, bool>) return SentenceValue::Kind::truth;
+  if constexpr (std::is_same_v<T, char>) return SentenceValue::Kind::letter;
+  if constexpr (std::is_floating_point_v<T>) return SentenceValue::Kind::real;
+  if constexpr (std::is_integral_v<T>)
+    return std::is_signed_v<T> ? SentenceValue::Kind::whole : SentenceValue::Kind::count;
+  if constexpr (std::is_same_v<T, std::string>) return SentenceValue::Kind::string;
+  if constexpr (std::is_same_v<T, std::string_view>) return SentenceValue::Kind::view;
+  if constexpr (std::is_same_v<T, Shape>) return SentenceValue::Kind::shape;
+  if constexpr (std::is_base_of_v<Phrase, T>) return SentenceValue::Kind::phrase;
+  return SentenceValue::Kind::words;  // what else is a SentenceValue: characters that end with a NUL
+}
 template <class... Types>
-std::string text(const Types&... pieces) {
-  return joined({pieces...});
+constexpr uint64_t kinds_of() {
+  static_assert(sizeof...(Types) <= 16, "a sentence has at most 16 values");
+  uint64_t all = 0;
+  int bits = 0;
+  ((all |= static_cast<uint64_t>(kind_of<Types>()) << bits, bits += 4), ...);
+  return all;
+}
+
+void sentence_without_a_place_for_each_value();  // there is none: a compiler stops where it would be called
+
+// A sentence with {} in the place of each value, of which there must be as many: `linear: expected weight (out, {}), got {}`.
+template <class... Types>
+struct Sentence {
+  consteval Sentence(const char* of) : words(of) {
+    size_t holes = 0;
+    for (const char* c = of; *c != 0; ++c)
+      if (c[0] == '{' && c[1] == '}') ++holes;
+    if (holes != sizeof...(Types)) sentence_without_a_place_for_each_value();
+  }
+  const char* words;
+};
+template <class... Types>
+using SentenceOf = Sentence<std::type_identity_t<Types>...>;
+
+std::string joined(const char* words, uint64_t kinds, const SentenceValue* values);
+[[noreturn]] void fail_with(const char* words, uint64_t kinds, const SentenceValue* values, Fault fault);
+[[noreturn]] void refuse_with(const char* words, uint64_t kinds,
+                              const SentenceValue* values);  // of Fault::input
+
+// The sentence with its values.
+template <class... Types>
+[[gnu::always_inline]] inline std::string text(SentenceOf<Types...> sentence, const Types&... values) {
+  const std::array<SentenceValue, sizeof...(Types)> list{values...};
+  return joined(sentence.words, kinds_of<Types...>(), list.data());
 }
 
 template <class... Types>
-[[noreturn]] void fail(Fault fault, const Types&... pieces) {
-  fail_with(fault, {pieces...});
+[[noreturn, gnu::always_inline]] inline void fail(Fault fault, SentenceOf<Types...> sentence,
+                                                  const Types&... values) {
+  const std::array<SentenceValue, sizeof...(Types)> list{values...};
+  fail_with(sentence.words, kinds_of<Types...>(), list.data(), fault);
 }
 
 // Throws for what this build was made without: "<what>: this build was made without <option>" (engine/parts.h).
 [[noreturn]] void left_out(std::string_view what, std::string_view option);
 
-// Throws Error{Fault::input} with the joined pieces unless `condition` holds.
+// Throws Error{Fault::input} with the sentence unless `condition` holds.
 template <class... Types>
-inline void check(bool condition, const Types&... pieces) {
-  if (!condition) [[unlikely]]
-    fail_with(Fault::input, {pieces...});
+[[gnu::always_inline]] inline void check(bool condition, SentenceOf<Types...> sentence,
+                                         const Types&... values) {
+  if (!condition) [[unlikely]] {
+    const std::array<SentenceValue, sizeof...(Types)> list{values...};
+    refuse_with(sentence.words, kinds_of<Types...>(), list.data());
+  }
 }
 
 // Failures on the way. `on_failure` calls `body`; if it fails, `clean_up` and on with the failure. `found_memory`: false if
@@ -145,7 +194,7 @@ auto told_by(const std::string& who, Body body) {
     return body();
   } catch (const Error& e) {
     if (e.fault() != Fault::input) throw;
-    fail(Fault::input, who, ": ", e.what());
+    fail(Fault::input, "{}: {}", who, e.what());
   }
 }
 #endif

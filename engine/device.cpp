@@ -32,7 +32,7 @@ Name parse(const std::string& name) {
             digits.find_first_not_of("0123456789") == std::string::npos;
     if (known) out.number = std::atoi(digits.c_str());
   }
-  check(known, "device: expected cpu, cuda, cuda:1 (the second one, and so on) or emulator, got ",
+  check(known, "device: expected cpu, cuda, cuda:1 (the second one, and so on) or emulator, got {}",
         quote(name));
   return out;
 }
@@ -64,7 +64,7 @@ std::shared_ptr<void> open_library(const std::string& kind, const std::string& f
     reason = dlerror();
     if (place != file) break;  // it is there, but cannot be used: another one would only hide that
   }
-  fail(Fault::resources, "device: ", kind, " needs ", file, ", which cannot be opened: ", reason,
+  fail(Fault::resources, "device: {} needs {}, which cannot be opened: {}{}", kind, file, reason,
        kind == "emulator"
            ? "; it is made for tests, beside the program in a build folder, and is not installed"
            : "; it is built where nvcc 13 is found (docs/gpu.md): install NVIDIA's toolkit, then configure "
@@ -78,28 +78,28 @@ std::shared_ptr<void> open_library(const std::string& kind, const std::string& f
 
 std::shared_ptr<const Device> Device::open(const std::string& name, const DeviceOptions& options) {
   const Name parsed = parse(name);
-  if constexpr (!parts::device) left_out(text("device ", name), "VITRINE_DEVICE");
+  if constexpr (!parts::device) left_out(text("device {}", name), "VITRINE_DEVICE");
 #ifdef VITRINE_FILES
-  const std::string file = text("libvitrine_", parsed.kind, ".so");
+  const std::string file = text("libvitrine_{}.so", parsed.kind);
   const std::shared_ptr<Device> device(new Device);  // its constructor is private
   device->name_ = name;
   device->options_ = options;
   device->library_ = open_library(parsed.kind, file);
   using Entry = const gpu::Kernels* (*)(const char*);
   const auto entry = reinterpret_cast<Entry>(dlsym(device->library_.get(), "vitrine_device_library"));
-  if (entry == nullptr) fail(Fault::resources, "device: ", file, " is no device library of Vitrine");
+  if (entry == nullptr) fail(Fault::resources, "device: {} is no device library of Vitrine", file);
   device->table_ = entry(VITRINE_GPU_BORDER);
   if (device->table_ == nullptr)
-    fail(Fault::resources, "device: ", file, " was built from another version of Vitrine");
+    fail(Fault::resources, "device: {} was built from another version of Vitrine", file);
   if (device->table_->kind != parsed.kind)
-    fail(Fault::resources, "device: ", file, " is a library for another kind of device, ",
+    fail(Fault::resources, "device: {} is a library for another kind of device, {}", file,
          device->table_->kind);
   const gpu::Options asked{.device = parsed.number, .tf32 = options.tf32};
   device->check_result(device->table_->open(asked, &device->queue_));
   return device;
 #else
   static_cast<void>(options);
-  fail(Fault::resources, "device: this build opens no ", parsed.kind, ": it has no access to files");
+  fail(Fault::resources, "device: this build opens no {}: it has no access to files", parsed.kind);
 #endif
 }
 
@@ -109,13 +109,13 @@ Device::~Device() {
 
 void Device::check_result(const char* result) const {
   if (result != nullptr) [[unlikely]]
-    fail(Fault::resources, "device ", name_, ": ", result);
+    fail(Fault::resources, "device {}: {}", name_, result);
 }
 
 std::unique_lock<std::mutex> Device::enter() const {
   std::unique_lock lock(mutex_);
   if (arena_ != nullptr && recorder_ != std::this_thread::get_id()) [[unlikely]]
-    fail(Fault::input, "device ", name_, ": is recording the work of another thread");
+    fail(Fault::input, "device {}: is recording the work of another thread", name_);
   return lock;
 }
 
@@ -186,7 +186,7 @@ void Device::clear(void* to, size_t bytes) const {
 
 void Device::begin_recording() const {
   const auto lock = enter();
-  check(arena_ == nullptr, "device ", name_, ": is recording already");
+  check(arena_ == nullptr, "device {}: is recording already", name_);
   check_result(table_->begin_record(queue_));
   arena_ = std::make_shared<Arena>(*this);
   recorder_ = std::this_thread::get_id();

@@ -3,6 +3,8 @@
 
 namespace vitrine {
 
-void fail_with(Fault fault, Phrases pieces) { throw Error(fault, joined(pieces)); }
+void fail_with(const char* words, uint64_t kinds, const SentenceValue* values, Fault fault) {
+  throw Error(fault, joined(words, kinds, values));
+}
 
 }  // namespace vitrine

@@ -28,7 +28,7 @@ namespace {
 constexpr std::string_view temporary_start = ".vitrine-", temporary_end = ".tmp";
 
 [[noreturn]] void fail_file(std::string_view action, const std::string& path, int error) {
-  fail(Fault::output, "cannot ", action, " '", path, "': ", std::generic_category().message(error));
+  fail(Fault::output, "cannot {} '{}': {}", action, path, std::generic_category().message(error));
 }
 
 // Calls a system function again as long as a signal interrupts it.
@@ -67,7 +67,7 @@ size_t size_of_opened(const Descriptor& file, const std::string& path) {
   struct stat status {};
   if (::fstat(file.number(), &status) != 0) fail_file("open", path, errno);
   if (S_ISDIR(status.st_mode)) fail_file("open", path, EISDIR);
-  if (!S_ISREG(status.st_mode)) fail(Fault::output, "cannot open '", path, "': not a regular file");
+  if (!S_ISREG(status.st_mode)) fail(Fault::output, "cannot open '{}': not a regular file", path);
   return static_cast<size_t>(status.st_size);
 }
 
@@ -116,7 +116,8 @@ class Temporary {
  private:
   int create(const std::string& path) {
     for (int attempt = 0; attempt < 1000; ++attempt) {
-      std::string name = text(temporary_start, static_cast<long>(::getpid()), "-", attempt, temporary_end);
+      std::string name =
+          text("{}{}-{}{}", temporary_start, static_cast<long>(::getpid()), attempt, temporary_end);
       const int number = retried([&] {
         return ::openat(folder_.number(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       });
@@ -170,9 +171,9 @@ std::vector<std::byte> read_file(const std::string& path) {
   try {
     bytes.resize(size);
   } catch (const std::bad_alloc&) {
-    fail(Fault::resources, "cannot read '", path, "': ", size, " bytes do not fit into memory");
+    fail(Fault::resources, "cannot read '{}': {} bytes do not fit into memory", path, size);
   } catch (const std::length_error&) {
-    fail(Fault::resources, "cannot read '", path, "': ", size, " bytes do not fit into memory");
+    fail(Fault::resources, "cannot read '{}': {} bytes do not fit into memory", path, size);
   }
   size_t filled = 0;
   while (filled < size) {
@@ -180,8 +181,8 @@ std::vector<std::byte> read_file(const std::string& path) {
     const ssize_t got = retried([&] { return ::read(file.number(), bytes.data() + filled, piece); });
     if (got < 0) fail_file("read", path, errno);
     if (got == 0) {
-      fail(Fault::output, "cannot read '", path, "': expected ", size, " bytes, got ", filled,
-           ": it was cut shorter meanwhile");
+      fail(Fault::output, "cannot read '{}': expected {} bytes, got {}: it was cut shorter meanwhile", path,
+           size, filled);
     }
     filled += static_cast<size_t>(got);
   }
@@ -253,7 +254,7 @@ FolderLock::FolderLock(const std::string& folder)
   const int problem = errno;
   if (problem == ENOTSUP || problem == ENOLCK || problem == EINVAL) return;  // a file system without locks
   ::close(descriptor_);
-  if (problem == EWOULDBLOCK) fail(Fault::output, "'", folder, "' is in use by another run");
+  if (problem == EWOULDBLOCK) fail(Fault::output, "'{}' is in use by another run", folder);
   fail_file("lock", folder, problem);
 }
 

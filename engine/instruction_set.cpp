@@ -47,9 +47,9 @@ void use_instruction_set(const std::string& name) {
       chosen() = set;
       return;
     }
-    known += text(known.empty() ? "" : ", ", set->name);
+    known += text("{}{}", known.empty() ? "" : ", ", set->name);
   }
-  fail(Fault::input, "instructions: expected one that this processor has (", known, "), got ", quote(name));
+  fail(Fault::input, "instructions: expected one that this processor has ({}), got {}", known, quote(name));
 }
 
 namespace cpu {

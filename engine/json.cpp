@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 
 #include "engine/check.h"
@@ -11,79 +13,50 @@
 namespace vitrine {
 
 // Builds the tree from the parser's events.
-class JsonReader final : public nlohmann::json_sax<nlohmann::json> {
+class JsonReader final : public JsonEvents {
  public:
   JsonReader(Json& root, int deepest, const std::string& who) : root_(root), deepest_(deepest), who_(who) {
     root_.name_ = who;
   }
 
-  bool null() override {
-    next().kind_ = Json::Kind::null;
-    return true;
+  void null() override { next(Json::Kind::null); }
+  void boolean(bool value) override { next(Json::Kind::boolean).boolean_ = value; }
+  void number(const JsonNumber& number) override {
+    const uint64_t most = std::numeric_limits<int64_t>::max();
+    if (number.whole && number.size <= most + (number.negative ? 1 : 0))
+      next(Json::Kind::whole).whole_ = static_cast<int64_t>(number.negative ? 0 - number.size : number.size);
+    else
+      next(Json::Kind::real).real_ = number.value;
   }
-  bool boolean(bool value) override {
-    Json& json = next();
-    json.kind_ = Json::Kind::boolean;
-    json.boolean_ = value;
-    return true;
-  }
-  bool number_integer(number_integer_t value) override { return whole(value); }
-  bool number_unsigned(number_unsigned_t value) override {
-    if (value <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-      return whole(static_cast<int64_t>(value));
-    return number_float(static_cast<double>(value), {});
-  }
-  bool number_float(number_float_t value, const string_t&) override {
-    Json& json = next();
-    json.kind_ = Json::Kind::real;
-    json.real_ = value;
-    return true;
-  }
-  bool string(string_t& value) override {
-    Json& json = next();
-    json.kind_ = Json::Kind::text;
-    json.text_ = std::move(value);
-    return true;
-  }
-  bool binary(binary_t&) override { return false; }  // no JSON has it
-  bool start_object(std::size_t) override { return start(Json::Kind::object); }
-  bool start_array(std::size_t) override { return start(Json::Kind::list); }
-  bool end_object() override { return end(); }
-  bool end_array() override { return end(); }
-  bool key(string_t& value) override {
-    check(!open_.back()->object_.contains(value), who_, ": key ", quote(value), " appears twice");
+  void string(std::string& value) override { next(Json::Kind::text).text_ = std::move(value); }
+  void begin_object() override { begin(Json::Kind::object); }
+  void begin_list() override { begin(Json::Kind::list); }
+  void end_object() override { open_.pop_back(); }
+  void end_list() override { open_.pop_back(); }
+  void key(std::string& value) override {
+    check(!open_.back()->object_.contains(value), "{}: key {} appears twice", who_, quote(value));
     key_ = std::move(value);
-    return true;
   }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
-    fail(Fault::input, who_, ": is no JSON in UTF-8, by its byte ", position);
+  void wrong(size_t at, std::string_view) override {
+    fail(Fault::input, "{}: is no JSON in UTF-8, by its byte {}", who_, at);
   }
 
  private:
   // The place of the value that begins.
-  Json& next() {
-    if (open_.empty()) return root_;
-    Json& outside = *open_.back();
-    Json& json = outside.kind_ == Json::Kind::object ? outside.object_[key_] : outside.list_.emplace_back();
-    json.name_ = outside.kind_ == Json::Kind::object ? vitrine::text(who_, ": ", key_) : outside.name_;
-    return json;
+  Json& next(Json::Kind kind) {
+    Json* json = &root_;
+    if (!open_.empty()) {
+      Json& outside = *open_.back();
+      const bool in_object = outside.kind_ == Json::Kind::object;
+      json = in_object ? &outside.object_[key_] : &outside.list_.emplace_back();
+      json->name_ = in_object ? vitrine::text("{}: {}", who_, key_) : outside.name_;
+    }
+    json->kind_ = kind;
+    return *json;
   }
-  bool whole(int64_t value) {
-    Json& json = next();
-    json.kind_ = Json::Kind::whole;
-    json.whole_ = value;
-    return true;
-  }
-  bool start(Json::Kind kind) {
-    check(static_cast<int>(open_.size()) < deepest_, who_, ": is nested too deeply");
-    Json& json = next();
-    json.kind_ = kind;
-    open_.push_back(&json);  // it stays where it is until it is closed
-    return true;
-  }
-  bool end() {
-    open_.pop_back();
-    return true;
+  void begin(Json::Kind kind) {
+    check(static_cast<int>(open_.size()) < deepest_, "{}: is nested too deeply", who_);
+    open_.push_back(&next(kind));  // it stays where it is until it is closed
   }
 
   Json& root_;
@@ -93,17 +66,7 @@ class JsonReader final : public nlohmann::json_sax<nlohmann::json> {
   std::string key_;
 };
 
-void read_json(std::string_view words, nlohmann::json_sax<nlohmann::json>& reader) {
-  // What json::sax_parse does for text; it would bring readers of four binary formats with it.
-  const auto input = [&] {
-    return nlohmann::detail::input_adapter(words.data(), words.data() + words.size());
-  };
-  nlohmann::detail::parser<nlohmann::json, decltype(input())>(input(), nullptr, true)
-      .sax_parse(&reader, true);
-}
-
 Json Json::parse(std::string_view words, int deepest, const std::string& who) {
-  check(words.find('\0') == std::string_view::npos, who, ": holds a NUL");
   Json root;
   JsonReader reader(root, deepest, who);
   read_json(words, reader);
@@ -120,9 +83,9 @@ std::string shown(const Json& json) {
     case Json::Kind::boolean:
       return json_boolean(json.boolean());
     case Json::Kind::whole:
-      return text(json.whole());
+      return text("{}", json.whole());
     case Json::Kind::real:
-      return text(json.real());
+      return text("{}", json.real());
     case Json::Kind::text:
       return quote(json.text());
     case Json::Kind::list:
@@ -135,7 +98,7 @@ std::string shown(const Json& json) {
 }  // namespace
 
 void Json::refuse(std::string_view expected) const {
-  fail(Fault::input, name_, ": expected ", expected, ", got ", shown(*this));
+  fail(Fault::input, "{}: expected {}, got {}", name_, expected, shown(*this));
 }
 
 bool Json::boolean() const {
@@ -150,7 +113,7 @@ int64_t Json::whole() const {
 
 int64_t Json::whole(int64_t least, int64_t most) const {
   if (kind_ != Kind::whole || whole_ < least || whole_ > most)
-    refuse(vitrine::text("a whole number of ", least, " to ", most));
+    refuse(vitrine::text("a whole number of {} to {}", least, most));
   return whole_;
 }
 
@@ -179,12 +142,12 @@ bool Json::has(const std::string& key) const { return object().contains(key); }
 
 const Json& Json::at(const std::string& key) const {
   const auto found = object().find(key);
-  check(found != object_.end(), name_, ": missing key ", quote(key));
+  check(found != object_.end(), "{}: missing key {}", name_, quote(key));
   return found->second;
 }
 
 std::string json_text(std::string_view words) {
-  check(is_utf8(words), "json: expected UTF-8, got ", quote(words));
+  check(is_utf8(words), "json: expected UTF-8, got {}", quote(words));
   std::string out = "\"";
   for (const char c : words) {
     constexpr std::string_view special = "\"\\\b\f\n\r\t", letters = "\"\\bfnrt";
@@ -203,30 +166,53 @@ std::string json_text(std::string_view words) {
   return out + '"';
 }
 
-// By the function behind nlohmann's dump(), for identities of backbones hash such text; dump() itself would bring the whole
-// document with it. It now and then takes a digit more than the fewest.
+// The fewest digits that read back as the same number, of these the nearest; laid out as nlohmann's dump() does, for
+// identities of backbones hash such text.
 std::string json_number(double value) {
-  check(std::isfinite(value), "json: expected a finite number, got ", value);
-  std::array<char, 64> room;
-  char* const begin = room.data();
-  return {begin, nlohmann::detail::to_chars(begin, begin + room.size(), value)};
+  check(std::isfinite(value), "json: expected a finite number, got {}", value);
+  std::array<char, 40> words{};
+  for (int more = 0; more < 17; ++more) {
+    std::snprintf(words.data(), words.size(), "%.*e", more, value);
+    if (std::strtod(words.data(), nullptr) == value) break;
+  }
+  // -d.ddde-xx, the point in the program's language.
+  const std::string_view all(words.data());
+  const size_t end = all.find('e');
+  std::string digits;
+  for (const char c : all.substr(0, end))
+    if (c >= '0' && c <= '9') digits += c;
+  const int exponent = std::atoi(words.data() + end + 1);
+  const auto count = static_cast<int>(digits.size());
+  std::string out;
+  if (exponent >= -4 && exponent < 0) {
+    out = "0." + std::string(static_cast<size_t>(-1 - exponent), '0') + digits;
+  } else if (exponent >= 0 && exponent < 15) {
+    if (count < exponent + 2) digits.append(static_cast<size_t>(exponent + 2 - count), '0');
+    out = digits.insert(static_cast<size_t>(exponent + 1), 1, '.');
+  } else {
+    if (count > 1) digits.insert(1, 1, '.');
+    out = text("{}{}{}{}", digits, exponent < 0 ? "e-" : "e+", std::abs(exponent) < 10 ? "0" : "",
+               std::abs(exponent));
+  }
+  return (std::signbit(value) ? "-" : "") + out;
 }
 
 std::string json_list(std::span<const int64_t> values) {
   std::string out = "[";
-  for (const int64_t value : values) out += text(out.size() > 1 ? "," : "", value);
+  for (const int64_t value : values) out += text("{}{}", out.size() > 1 ? "," : "", value);
   return out + "]";
 }
 
 std::string json_list(std::span<const std::string> texts) {
   std::string out = "[";
-  for (const std::string& words : texts) out += text(out.size() > 1 ? "," : "", json_text(words));
+  for (const std::string& words : texts) out += text("{}{}", out.size() > 1 ? "," : "", json_text(words));
   return out + "]";
 }
 
 std::string json_object(const std::map<std::string, std::string>& values) {
   std::string out = "{";
-  for (const auto& [key, value] : values) out += text(out.size() > 1 ? "," : "", json_text(key), ":", value);
+  for (const auto& [key, value] : values)
+    out += text("{}{}:{}", out.size() > 1 ? "," : "", json_text(key), value);
   return out + "}";
 }
 

@@ -1,8 +1,7 @@
 // json.h: JSON that comes from outside, as a tree, and values as JSON.
 //
-// One place reads it: nlohmann's parser, by its events alone. It bounds how deep the tree is, for a deep one would exhaust
-// the stack of whoever walks it, and refuses a key that is there twice. A value knows where it stands, so that what is wrong
-// with it is told with its name.
+// It bounds how deep the tree is, for a deep one would exhaust the stack of whoever walks it, and refuses a key that is there
+// twice. A value knows where it stands, so that what is wrong with it is told with its name.
 #pragma once
 
 #include <cstdint>

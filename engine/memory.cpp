@@ -55,8 +55,8 @@ struct Memory::Pool {
   void* reserve(size_t bytes, Arena* arena) {
     const std::lock_guard lock(mutex);
     if (limit != 0 && (bytes > limit || statistics.current > limit - bytes)) {
-      fail(Fault::resources, "memory: ", bytes, " more bytes would pass the limit of ", limit,
-           " (in use: ", statistics.current, ")");
+      fail(Fault::resources, "memory: {} more bytes would pass the limit of {} (in use: {})", bytes, limit,
+           statistics.current);
     }
     statistics.current += bytes;
     statistics.peak = std::max(statistics.peak, statistics.current);
@@ -135,7 +135,7 @@ const Device* Memory::device_of_pool() const { return pool_ ? pool_->device.get(
 std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   // More than any system has; rounded up to whole lines it would be little.
   if (bytes > static_cast<size_t>(PTRDIFF_MAX))
-    fail(Fault::resources, "memory: no system has ", bytes, " bytes");
+    fail(Fault::resources, "memory: no system has {} bytes", bytes);
   const std::shared_ptr<Pool> pool = pool_;
   const std::shared_ptr<Arena> arena = pool && pool->on_device() ? pool->device->arena() : nullptr;
   void* pointer = pool ? pool->reserve(bytes, arena.get()) : nullptr;
@@ -150,8 +150,8 @@ std::shared_ptr<std::byte> Memory::allocate(size_t bytes) const {
   }
   if (pointer == nullptr) {
     if (pool) pool->cancel(bytes);
-    fail(Fault::resources, "memory: ", pool && pool->on_device() ? pool->device->name() : "the system",
-         " has no ", bytes, " bytes left");
+    fail(Fault::resources, "memory: {} has no {} bytes left",
+         pool && pool->on_device() ? pool->device->name() : "the system", bytes);
   }
   return {static_cast<std::byte*>(pointer), [pool, arena, bytes](std::byte* p) {
             if (pool) {

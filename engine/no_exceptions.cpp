@@ -32,7 +32,9 @@ void end_call(Fault fault, std::string_view words) noexcept {
   std::longjmp(current->place, 1);  // NOLINT(cert-err52-cpp): what this file is for
 }
 
-void fail_with(Fault fault, Phrases pieces) { end_call(fault, joined(pieces)); }
+void fail_with(const char* words, uint64_t kinds, const SentenceValue* values, Fault fault) {
+  end_call(fault, joined(words, kinds, values));
+}
 
 }  // namespace vitrine
 

@@ -19,7 +19,7 @@ int thread_count() { return 1; }
 #endif
 
 void set_thread_count(int threads) {
-  check(threads >= 1 && threads <= 1024, "threads: expected 1 to 1024, got ", threads);
+  check(threads >= 1 && threads <= 1024, "threads: expected 1 to 1024, got {}", threads);
 #ifdef _OPENMP
   omp_set_num_threads(threads);
 #endif

@@ -11,6 +11,18 @@ inline constexpr bool training = false;
 inline constexpr bool training = true;    // gradients: histories, backward, optimizers, tuning
 #endif
 
+#ifdef VITRINE_WITHOUT_SWIN
+inline constexpr bool swin = false;
+#else
+inline constexpr bool swin = true;        // the Swin Transformer beside the ViT
+#endif
+
+#ifdef VITRINE_WITHOUT_METHODS
+inline constexpr bool methods = false;
+#else
+inline constexpr bool methods = true;     // methods of tuning beside vpt-deep, vpt-shallow and linear
+#endif
+
 #ifdef VITRINE_WITHOUT_CONTAINERS
 inline constexpr bool containers = false;
 #else

@@ -45,7 +45,7 @@ std::string_view name_in_file(DType dtype) {
   for (const auto& [name, candidate] : dtype_names) {
     if (candidate == dtype) return name;
   }
-  fail(Fault::input, "safetensors: no name for dtype ", name_of(dtype));
+  fail(Fault::input, "safetensors: no name for dtype {}", name_of(dtype));
 }
 
 // What the header says of one tensor.
@@ -62,39 +62,35 @@ struct Header {
   std::map<std::string, std::string> metadata;
 };
 
-// Follows nlohmann's SAX events through the one structure a header may have, at most three levels deep.
-// Unlike a parsed document this shows repeated keys, and whether a number was written as a
-// non-negative whole one.
-class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
+// Follows the events through the one structure a header may have, at most three levels deep. Unlike a tree they show
+// repeated keys.
+class HeaderReader final : public JsonEvents {
  public:
   HeaderReader(const std::string& file, Allowance& allowance) : file_(file), allowance_(allowance) {}
 
   Header take() { return std::move(header_); }
 
-  bool null() override { unexpected("null"); }
-  bool boolean(bool) override { unexpected("a boolean"); }
-  bool number_integer(number_integer_t) override { unexpected("a negative number"); }
-  bool number_float(number_float_t, const string_t& digits) override {
-    unexpected(text("the number ", digits));
-  }
-  bool binary(binary_t&) override { unexpected("binary data"); }
+  void null() override { unexpected("null"); }
+  void boolean(bool) override { unexpected("a boolean"); }
 
-  bool number_unsigned(number_unsigned_t value) override {
+  void number(const JsonNumber& number) override {
+    if (!number.whole || number.negative)
+      unexpected(number.negative ? "a negative number" : text("the number {}", number.words));
     if (place_ == Place::shape) {
       if (entry_->extents.size() == Shape::max_rank)
-        refuse("at most ", Shape::max_rank, " extents, got more");
-      if (value > uint64_t{std::numeric_limits<int64_t>::max()}) refuse("extents below 2^63, got ", value);
-      entry_->extents.push_back(static_cast<int64_t>(value));
+        refuse(text("at most {} extents, got more", Shape::max_rank));
+      if (number.size > uint64_t{std::numeric_limits<int64_t>::max()})
+        refuse(text("extents below 2^63, got {}", number.size));
+      entry_->extents.push_back(static_cast<int64_t>(number.size));
     } else if (place_ == Place::offsets) {
       if (entry_->offsets.size() == 2) refuse("two numbers, got more");
-      entry_->offsets.push_back(value);
+      entry_->offsets.push_back(number.size);
     } else {
       unexpected("a number");
     }
-    return true;
   }
 
-  bool string(string_t& value) override {
+  void string(std::string& value) override {
     if (place_ == Place::metadata) {
       allowance_.take(value.size(), "its metadata");
       header_.metadata[key_] = std::string_view(value);  // without the room that the parser's word has beyond
@@ -103,10 +99,9 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     } else {
       unexpected("a string");
     }
-    return true;
   }
 
-  bool start_object(std::size_t) override {
+  void begin_object() override {
     if (place_ == Place::outside) {
       place_ = Place::top;
     } else if (place_ == Place::top) {
@@ -114,42 +109,40 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     } else {
       unexpected("an object");
     }
-    return true;
   }
 
-  bool key(string_t& value) override {
+  void key(std::string& value) override {
     if (place_ == Place::top) {
       start_entry(std::move(value));
-      return true;
+      return;
     }
     key_ = std::move(value);
     if (place_ == Place::metadata) {
       allowance_.take(metadata_cost + key_.size(), "its metadata");
-      check(!header_.metadata.contains(key_), "safetensors: '", file_, "': metadata ", quote(key_),
-            " appears twice");
-      return true;
+      check(!header_.metadata.contains(key_), "safetensors: '{}': metadata {} appears twice", file_,
+            quote(key_));
+      return;
     }
     bool* seen = nullptr;
     if (key_ == "dtype") seen = &entry_->has_dtype;
     if (key_ == "shape") seen = &entry_->has_shape;
     if (key_ == "data_offsets") seen = &entry_->has_offsets;
-    check(seen != nullptr, where(), ": expected the fields dtype, shape and data_offsets, got ", quote(key_));
-    check(!*seen, where(), ": field ", quote(key_), " appears twice");
+    check(seen != nullptr, "{}: expected the fields dtype, shape and data_offsets, got {}", where(),
+          quote(key_));
+    check(!*seen, "{}: field {} appears twice", where(), quote(key_));
     *seen = true;
-    return true;
   }
 
-  bool end_object() override {
+  void end_object() override {
     if (place_ == Place::tensor) {
-      check(entry_->has_dtype, where(), ": expected a field 'dtype', got none");
-      check(entry_->has_shape, where(), ": expected a field 'shape', got none");
-      check(entry_->has_offsets, where(), ": expected a field 'data_offsets', got none");
+      check(entry_->has_dtype, "{}: expected a field 'dtype', got none", where());
+      check(entry_->has_shape, "{}: expected a field 'shape', got none", where());
+      check(entry_->has_offsets, "{}: expected a field 'data_offsets', got none", where());
     }
     place_ = place_ == Place::top ? Place::outside : Place::top;
-    return true;
   }
 
-  bool start_array(std::size_t) override {
+  void begin_list() override {
     if (place_ == Place::tensor && key_ == "shape") {
       place_ = Place::shape;
     } else if (place_ == Place::tensor && key_ == "data_offsets") {
@@ -157,21 +150,18 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     } else {
       unexpected("an array");
     }
-    return true;
   }
 
-  bool end_array() override {
+  void end_list() override {
     if (place_ == Place::offsets && entry_->offsets.size() != 2) {
-      refuse("two numbers, got ", entry_->offsets.size());
+      refuse(text("two numbers, got {}", entry_->offsets.size()));
     }
     place_ = Place::tensor;
-    return true;
   }
 
-  bool parse_error(std::size_t position, const std::string& token,
-                   const nlohmann::json::exception&) override {
-    fail(Fault::input, "safetensors: '", file_, "': the header is not valid JSON in UTF-8 at its byte ",
-         position, ", near ", quote(token));
+  void wrong(size_t at, std::string_view near) override {
+    fail(Fault::input, "safetensors: '{}': the header is not valid JSON in UTF-8 at its byte {}, near {}",
+         file_, at, quote(near));
   }
 
  private:
@@ -180,13 +170,13 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   void start_entry(std::string name) {
     name_ = std::move(name);
     if (name_ == metadata_key) {
-      check(!has_metadata_, "safetensors: '", file_, "': ", metadata_key, " appears twice");
+      check(!has_metadata_, "safetensors: '{}': {} appears twice", file_, metadata_key);
       has_metadata_ = true;
       return;
     }
     allowance_.take(entry_cost + 3 * name_.size(), "its tensors");
     const auto [position, fresh] = header_.entries.try_emplace(name_);
-    check(fresh, where(), " appears twice");
+    check(fresh, "{} appears twice", where());
     entry_ = &position->second;
     key_.clear();
   }
@@ -202,33 +192,32 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
       known += known.empty() ? "" : ", ";
       known += name;
     }
-    fail(Fault::input, where(), ": expected a dtype among ", known, ", got ", quote(value));
+    fail(Fault::input, "{}: expected a dtype among {}, got {}", where(), known, quote(value));
   }
 
-  std::string where() const { return text("safetensors: '", file_, "': tensor ", quote(name_)); }
+  std::string where() const { return text("safetensors: '{}': tensor {}", file_, quote(name_)); }
 
-  template <class... Pieces>
-  [[noreturn]] void refuse(const Pieces&... pieces) const {
-    fail(Fault::input, where(), ": field ", quote(key_), ": expected ", pieces...);
+  [[noreturn]] void refuse(std::string_view expected) const {
+    fail(Fault::input, "{}: field {}: expected {}", where(), quote(key_), expected);
   }
 
   [[noreturn]] void unexpected(std::string_view what) const {
     switch (place_) {
       case Place::outside:
-        fail(Fault::input, "safetensors: '", file_, "': expected an object as header, got ", what);
+        fail(Fault::input, "safetensors: '{}': expected an object as header, got {}", file_, what);
       case Place::top:
-        fail(Fault::input, "safetensors: '", file_, "': entry ", quote(name_), ": expected an object, got ",
+        fail(Fault::input, "safetensors: '{}': entry {}: expected an object, got {}", file_, quote(name_),
              what);
       case Place::metadata:
-        fail(Fault::input, "safetensors: '", file_, "': metadata ", quote(key_), ": expected a string, got ",
+        fail(Fault::input, "safetensors: '{}': metadata {}: expected a string, got {}", file_, quote(key_),
              what);
       case Place::tensor:
-        refuse(key_ == "dtype" ? "a string" : "an array of whole numbers", ", got ", what);
+        refuse(text("{}, got {}", key_ == "dtype" ? "a string" : "an array of whole numbers", what));
       case Place::shape:
       case Place::offsets:
         break;
     }
-    refuse("non-negative whole numbers below 2^64, got ", what);
+    refuse(text("non-negative whole numbers below 2^64, got {}", what));
   }
 
   // What an entry, the tensor made of it and finding out its dialect take, and a pair of words.
@@ -244,13 +233,9 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 };
 
 Header parse_header(std::string_view json, const std::string& file, Allowance& allowance) {
-  // nlohmann's lexer takes NUL for the end of its input and skips a byte order mark; both
-  // would let bytes hide.
-  const size_t nul = json.find('\0');
-  check(nul == std::string_view::npos, "safetensors: '", file, "': the header holds a NUL at its byte ", nul);
   const size_t first = json.find_first_not_of(" \t\r\n");
-  check(first != std::string_view::npos && json[first] == '{', "safetensors: '", file,
-        "': expected a header that begins with '{': not a safetensors file");
+  check(first != std::string_view::npos && json[first] == '{',
+        "safetensors: '{}': expected a header that begins with '{': not a safetensors file", file);
   take_for_json(json, allowance);
   allowance.take(json.size(), "its header");  // as it lies in the file it is in memory, too, while it is read
   HeaderReader reader(file, allowance);
@@ -271,27 +256,27 @@ void check_layout(const std::map<std::string, Entry>& entries, size_t data_size,
   for (const auto* named : order) {
     const Entry& entry = named->second;
     const uint64_t begin = entry.offsets[0], end = entry.offsets[1];
-    const std::string where = text("safetensors: '", file, "': tensor ", quote(named->first));
-    check(begin <= end, where, ": its data begins at ", begin, " and ends before, at ", end);
-    check(begin == covered, where, ": expected its data to begin at ", covered,
-          ", where the previous tensor ends, got ", begin, begin < covered ? " (an overlap)" : " (a hole)");
+    const std::string where = text("safetensors: '{}': tensor {}", file, quote(named->first));
+    check(begin <= end, "{}: its data begins at {} and ends before, at {}", where, begin, end);
+    check(begin == covered, "{}: expected its data to begin at {}, where the previous tensor ends, got {}{}",
+          where, covered, begin, begin < covered ? " (an overlap)" : " (a hole)");
     // Few types have elements of no whole bytes; of these the bits are counted.
     const size_t bits = bits_of(entry.element), unit = bits % 8 == 0 ? 8 : 1;
     auto units = static_cast<int64_t>(bits / unit);
     for (const int64_t extent : entry.extents) units = checked_multiply(units, extent, where);
     const int64_t per_byte = unit == 8 ? 1 : 8;
-    check(units % per_byte == 0, where, ": its ", units, " bits are no whole bytes");
-    check(static_cast<uint64_t>(units / per_byte) == end - begin, where, ": expected ", units / per_byte,
-          " bytes for ", Shape(entry.extents), " of ", entry.dtype, ", got data_offsets of ", end - begin,
-          " bytes");
+    check(units % per_byte == 0, "{}: its {} bits are no whole bytes", where, units);
+    check(static_cast<uint64_t>(units / per_byte) == end - begin,
+          "{}: expected {} bytes for {} of {}, got data_offsets of {} bytes", where, units / per_byte,
+          Shape(entry.extents), entry.dtype, end - begin);
     covered = end;
   }
-  check(covered == data_size, "safetensors: '", file, "': expected ", covered, " bytes of data, got ",
+  check(covered == data_size, "safetensors: '{}': expected {} bytes of data, got {}", file, covered,
         data_size);
 }
 
 void check_size(uint64_t size, const std::string& file) {
-  check(size >= 8, "safetensors: '", file, "': expected at least 8 bytes, got ", size);
+  check(size >= 8, "safetensors: '{}': expected at least 8 bytes, got {}", file, size);
 }
 
 // What the first bytes of a file of so many say.
@@ -299,10 +284,10 @@ uint64_t header_size_of(std::span<const std::byte, 8> first, uint64_t size, cons
                         size_t limit) {
   uint64_t header = 0;
   std::memcpy(&header, first.data(), 8);
-  check(header <= limit, "safetensors: '", file, "': expected a header of at most ", limit,
-        " bytes, got a length of ", header, header > size - 8 ? ": not a safetensors file" : "");
-  check(header <= size - 8, "safetensors: '", file, "': expected a header of ", header,
-        " bytes, got a file of ", size);
+  check(header <= limit, "safetensors: '{}': expected a header of at most {} bytes, got a length of {}{}",
+        file, limit, header, header > size - 8 ? ": not a safetensors file" : "");
+  check(header <= size - 8, "safetensors: '{}': expected a header of {} bytes, got a file of {}", file,
+        header, size);
   return header;
 }
 
@@ -315,8 +300,8 @@ struct Layout {
 Layout lay_out(const TensorFile& file) {
   std::vector<const std::pair<const std::string, Tensor>*> order;
   for (const auto& named : file.tensors) {
-    check(named.first != metadata_key, "safetensors: a tensor cannot be called ", metadata_key);
-    check(named.second.defined(), "safetensors: tensor ", quote(named.first), " is undefined");
+    check(named.first != metadata_key, "safetensors: a tensor cannot be called {}", metadata_key);
+    check(named.second.defined(), "safetensors: tensor {} is undefined", quote(named.first));
     order.push_back(&named);
   }
   // Falling element sizes from an aligned start keep every tensor aligned.
@@ -337,18 +322,16 @@ Layout lay_out(const TensorFile& file) {
     const auto& [name, tensor] = *named;
     const int64_t end = checked_add(offset, static_cast<int64_t>(tensor.bytes()), "safetensors");
     json += (json.size() == 1 ? "" : ",") + json_text(name);
-    append(json, ":{\"dtype\":\"");
-    append(json, name_in_file(tensor.dtype()));
-    append(json, "\",\"shape\":[");
-    for (int i = 0; i < tensor.shape().rank(); ++i) json += text(i ? "," : "", tensor.dim(i));
-    json += text("],\"data_offsets\":[", offset, ",", end, "]}");
+    json += text(":{\"dtype\":\"{}\",\"shape\":[", name_in_file(tensor.dtype()));
+    for (int i = 0; i < tensor.shape().rank(); ++i) json += text("{}{}", i ? "," : "", tensor.dim(i));
+    json += text("],\"data_offsets\":[{},{}]}", offset, end);
     layout.tensors.push_back(&tensor);
     offset = end;
   }
   json += "}";
   json.resize((json.size() + 7) / 8 * 8, ' ');
-  check(json.size() <= safetensors_header_limit, "safetensors: expected a header of at most ",
-        safetensors_header_limit, " bytes, got ", json.size());
+  check(json.size() <= safetensors_header_limit, "safetensors: expected a header of at most {} bytes, got {}",
+        safetensors_header_limit, json.size());
 
   const auto length = std::bit_cast<std::array<std::byte, 8>>(uint64_t{json.size()});
   const auto characters = std::as_bytes(std::span(json));
@@ -364,13 +347,13 @@ const Tensor& TensorFile::at(const std::string& tensor) const {
   if (found != tensors.end()) return found->second;
   for (const auto* other : {&unreadable, &objects})
     if (const auto known = other->find(tensor); known != other->end())
-      fail(Fault::input, name.empty() ? "" : text("'", name, "': "), "cannot read tensor ", quote(tensor),
-           ": ", known->second);
+      fail(Fault::input, "{}cannot read tensor {}: {}", name.empty() ? "" : text("'{}': ", name),
+           quote(tensor), known->second);
   std::vector<std::string_view> names;
   for (const auto& named : tensors) names.push_back(named.first);
   const std::string near = nearest(tensor, names);
-  fail(Fault::input, name.empty() ? "" : text("'", name, "': "), "no tensor ", quote(tensor),
-       near.empty() ? "" : text("; did you mean ", quote(near), "?"));
+  fail(Fault::input, "{}no tensor {}{}", name.empty() ? "" : text("'{}': ", name), quote(tensor),
+       near.empty() ? "" : text("; did you mean {}?", quote(near)));
 }
 
 TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
@@ -380,14 +363,14 @@ TensorFile read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<co
   const auto json = bytes.subspan(8, static_cast<size_t>(header_size));
   const auto data = bytes.subspan(8 + static_cast<size_t>(header_size));
 
-  Allowance allowance(bytes.size(), text("safetensors: '", name, "'"));
+  Allowance allowance(bytes.size(), text("safetensors: '{}'", name));
   Header header = parse_header({reinterpret_cast<const char*>(json.data()), json.size()}, name, allowance);
   check_layout(header.entries, data.size(), name);
   TensorFile file;
   file.metadata = std::move(header.metadata);
   file.name = name;
   for (auto& [tensor, entry] : header.entries) {
-    const std::string where = text("safetensors: '", name, "': tensor ", quote(tensor));
+    const std::string where = text("safetensors: '{}': tensor {}", name, quote(tensor));
     StoredArray array;
     array.bytes = data.subspan(static_cast<size_t>(entry.offsets[0]),
                                static_cast<size_t>(entry.offsets[1] - entry.offsets[0]));
@@ -414,7 +397,7 @@ TensorFile read_safetensors(uint64_t size, const ReadStorage& read, const std::s
   std::string json(static_cast<size_t>(header_size), '\0');
   read(8, std::as_writable_bytes(std::span(json)));
 
-  Allowance allowance(static_cast<size_t>(size), text("safetensors: '", name, "'"));
+  Allowance allowance(static_cast<size_t>(size), text("safetensors: '{}'", name));
   Header header = parse_header(json, name, allowance);
   check_layout(header.entries, static_cast<size_t>(size - 8 - header_size), name);
   TensorFile file;
@@ -424,8 +407,8 @@ TensorFile read_safetensors(uint64_t size, const ReadStorage& read, const std::s
     const auto dtype =
         std::ranges::find(dtype_names, entry.dtype, [](const auto& pair) { return pair.first; });
     if (dtype == std::end(dtype_names) || entry.extents.size() > Shape::max_rank) {
-      file.unreadable[tensor] = text("storage that is read piece by piece cannot hold ", entry.dtype, " of ",
-                                     entry.extents.size(), " extents");
+      file.unreadable[tensor] = text("storage that is read piece by piece cannot hold {} of {} extents",
+                                     entry.dtype, entry.extents.size());
       continue;
     }
     const uint64_t begin = 8 + header_size + entry.offsets[0];

@@ -8,12 +8,12 @@
 namespace vitrine {
 
 Shape::Shape(std::span<const int64_t> extents) {
-  check(extents.size() <= max_rank, "shape: at most ", max_rank, " extents, got ", extents.size());
+  check(extents.size() <= max_rank, "shape: at most {} extents, got {}", max_rank, extents.size());
   rank_ = static_cast<int>(extents.size());
   int64_t product = 1;  // without zeros: strides are products of a part of the extents
   bool empty = false;
   for (int i = 0; i < rank_; ++i) {
-    check(extents[i] >= 0, "shape: extent ", i, " is negative: ", extents[i]);
+    check(extents[i] >= 0, "shape: extent {} is negative: {}", i, extents[i]);
     extents_[i] = extents[i];
     empty = empty || extents[i] == 0;
     if (extents[i] != 0) product = checked_multiply(product, extents[i], "shape");
@@ -23,7 +23,7 @@ Shape::Shape(std::span<const int64_t> extents) {
 
 int64_t Shape::dim(int i) const {
   const int position = i < 0 ? i + rank_ : i;
-  check(position >= 0 && position < rank_, "shape: no extent ", i, " in ", *this);
+  check(position >= 0 && position < rank_, "shape: no extent {} in {}", i, *this);
   return extents_[position];
 }
 
@@ -60,7 +60,5 @@ std::string Shape::str() const {
   for (int i = 0; i < rank_; ++i) out += (i ? ", " : "") + std::to_string(extents_[i]);
   return out + ")";
 }
-
-void append(std::string& out, const Shape& shape) { out += shape.str(); }
 
 }  // namespace vitrine

@@ -42,6 +42,4 @@ class Shape {
   int64_t numel_ = 1;
 };
 
-void append(std::string& out, const Shape& shape);
-
 }  // namespace vitrine

@@ -25,7 +25,8 @@ struct Tensor::Block {
   size_t elsewhere = 0;  // of memory, for what is fetched
   // Of bytes that lie where no such element may, or that are fetched: those bytes again, where they are wanted.
   bool misaligned = false;
-  std::once_flag copying;
+  std::mutex
+      copying;  // no once_flag: glibc's, left by an exception, asks for memory that may not be there, and aborts
   std::shared_ptr<const std::byte> copy;
   std::atomic<bool> copied = false;
   Precision precision = Precision::f32;
@@ -51,7 +52,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, const Memory& memory) {
   out.dtype_ = dtype;
   const int64_t bytes = checked_multiply(shape.numel(), static_cast<int64_t>(size_of(dtype)), "tensor");
   if (!std::in_range<size_t>(bytes))  // where an address has 32 bits
-    fail(Fault::resources, "tensor: ", bytes, " bytes of ", shape, " are more than this build can address");
+    fail(Fault::resources, "tensor: {} bytes of {} are more than this build can address", bytes, shape);
   out.block_ = std::make_shared<Block>();
   out.block_->bytes = memory.allocate(static_cast<size_t>(bytes));
   out.block_->size = static_cast<size_t>(bytes);
@@ -84,8 +85,8 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, const Memory&
 
 template <class T>
 Tensor Tensor::of(const Shape& shape, std::span<const T> values, const Memory& memory) {
-  check(static_cast<int64_t>(values.size()) == shape.numel(), "tensor: shape ", shape, " needs ",
-        shape.numel(), " values, got ", values.size());
+  check(static_cast<int64_t>(values.size()) == shape.numel(), "tensor: shape {} needs {} values, got {}",
+        shape, shape.numel(), values.size());
   Tensor out = empty(shape, dtype_of<T>(), memory);
   if (const Device* device = memory.device()) {
     device->upload(out.mutable_address(), values.data(), out.bytes());
@@ -132,17 +133,20 @@ Tensor Tensor::at_hand() const {
 const std::byte* Tensor::aligned_place() const {
   Block& block = *block_;
   if (!block.misaligned && !block.fetch) return block.bytes.get() + offset_;
-  std::call_once(block.copying, [&block] {
-    const std::shared_ptr<std::byte> copy = block.memory.allocate(block.size);
-    if (block.fetch) {
-      block.fetch(0, {copy.get(), block.size});
-    } else {
-      std::memcpy(copy.get(), block.bytes.get(), block.size);
-      if (block.set_aside) block.set_aside({block.bytes.get(), block.size});
+  if (!block.copied) {
+    const std::lock_guard lock(block.copying);
+    if (!block.copied) {  // still
+      const std::shared_ptr<std::byte> copy = block.memory.allocate(block.size);
+      if (block.fetch) {
+        block.fetch(0, {copy.get(), block.size});
+      } else {
+        std::memcpy(copy.get(), block.bytes.get(), block.size);
+        if (block.set_aside) block.set_aside({block.bytes.get(), block.size});
+      }
+      block.copy = copy;
+      block.copied = true;
     }
-    block.copy = copy;
-    block.copied = true;
-  });
+  }
   return block.copy.get() + offset_;
 }
 
@@ -168,8 +172,8 @@ Tensor Tensor::copied_to(const Memory& memory) const {
 }
 
 void Tensor::assign(const Tensor& from) {
-  check(shape_ == from.shape_ && dtype_ == from.dtype_, "tensor: expected ", shape_, " ", name_of(dtype_),
-        ", got ", from.shape_, " ", name_of(from.dtype_));
+  check(shape_ == from.shape_ && dtype_ == from.dtype_, "tensor: expected {} {}, got {} {}", shape_,
+        name_of(dtype_), from.shape_, name_of(from.dtype_));
   const Device *source = from.device(), *target = device();
   if (source == nullptr && target == nullptr) {
     std::ranges::copy(from.at_hand().raw(), mutable_raw().begin());
@@ -237,13 +241,13 @@ Tensor Tensor::with_budget(std::shared_ptr<FormBudget> budget) const {
 
 std::span<const std::byte> Tensor::raw() const {
   check(defined(), "tensor: undefined");
-  check(device() == nullptr, "tensor: ", shape_, " is on a device, expected in main memory");
+  check(device() == nullptr, "tensor: {} is on a device, expected in main memory", shape_);
   return {block_->fetch ? aligned_place() : block_->bytes.get() + offset_, bytes()};
 }
 
 std::span<std::byte> Tensor::mutable_raw() {
   check(defined(), "tensor: undefined");
-  check(device() == nullptr, "tensor: ", shape_, " is on a device, expected in main memory");
+  check(device() == nullptr, "tensor: {} is on a device, expected in main memory", shape_);
   check(!block_->sealed, "tensor: a sealed (frozen) tensor cannot be written");
   // Unsealed blocks are always made by `empty` from writable memory.
   return {const_cast<std::byte*>(block_->bytes.get()) + offset_, bytes()};
@@ -251,35 +255,35 @@ std::span<std::byte> Tensor::mutable_raw() {
 
 template <class T>
 std::span<const T> Tensor::data() const {
-  check(dtype_of<T>() == dtype_, "tensor: holds ", name_of(dtype_), ", asked for ", name_of(dtype_of<T>()));
+  check(dtype_of<T>() == dtype_, "tensor: holds {}, asked for {}", name_of(dtype_), name_of(dtype_of<T>()));
   check(defined(), "tensor: undefined");
-  check(device() == nullptr, "tensor: ", shape_, " is on a device, expected in main memory");
+  check(device() == nullptr, "tensor: {} is on a device, expected in main memory", shape_);
   return {reinterpret_cast<const T*>(aligned_place()), static_cast<size_t>(numel())};
 }
 
 template <class T>
 std::span<T> Tensor::mutable_data() {
-  check(dtype_of<T>() == dtype_, "tensor: holds ", name_of(dtype_), ", asked for ", name_of(dtype_of<T>()));
+  check(dtype_of<T>() == dtype_, "tensor: holds {}, asked for {}", name_of(dtype_), name_of(dtype_of<T>()));
   return {reinterpret_cast<T*>(mutable_raw().data()), static_cast<size_t>(numel())};
 }
 
 double Tensor::item() const {
-  check(defined() && numel() == 1, "item: expected one element, got ", shape_);
+  check(defined() && numel() == 1, "item: expected one element, got {}", shape_);
   if (device() != nullptr) return copied_to({}).item();
   if (dtype_ == DType::i64) return static_cast<double>(data<int64_t>()[0]);
   return to(DType::f64).data<double>()[0];
 }
 
 Tensor Tensor::reshape(const Shape& shape) const {
-  check(shape.numel() == numel(), "reshape: ", shape_, " does not fit ", shape);
+  check(shape.numel() == numel(), "reshape: {} does not fit {}", shape_, shape);
   Tensor out = *this;
   out.shape_ = shape;
   return out;
 }
 
 Tensor Tensor::rows(int64_t begin, int64_t end) const {
-  check(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= dim(0), "rows: [", begin, ", ", end,
-        ") is not inside ", shape_);
+  check(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= dim(0), "rows: [{}, {}) is not inside {}",
+        begin, end, shape_);
   Tensor out = *this;
   out.offset_ += static_cast<size_t>(begin * shape_.columns_from(1)) * size_of(dtype_);
   out.shape_ = shape_.with(0, end - begin);
@@ -287,7 +291,7 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
 }
 
 std::pair<Tensor, int64_t> Tensor::whole_rows() const {
-  check(shape_.rank() == 2, "whole_rows: expected (N, K), got ", shape_);
+  check(shape_.rank() == 2, "whole_rows: expected (N, K), got {}", shape_);
   const size_t row = static_cast<size_t>(dim(1)) * size_of(dtype_);
   if (row == 0 || offset_ % row != 0 || block_->size % row != 0) return {*this, 0};
   Tensor out = *this;
@@ -332,7 +336,7 @@ void with_float_type(DType dtype, F&& f) {
     case DType::f16:
       return f(f16{});
     default:
-      fail(Fault::input, "to: cannot convert ", name_of(dtype));
+      fail(Fault::input, "to: cannot convert {}", name_of(dtype));
   }
 }
 

@@ -142,10 +142,10 @@ Tensor in_main_memory(const Tensor& x);
 template <class F>
 auto dispatch(DType dtype, const char* op, F&& f) {
   if constexpr (parts::f64) {
-    check(dtype == DType::f32 || dtype == DType::f64, op, ": expected f32 or f64, got ", name_of(dtype));
+    check(dtype == DType::f32 || dtype == DType::f64, "{}: expected f32 or f64, got {}", op, name_of(dtype));
     if (dtype == DType::f64) return f(double{});
   } else {
-    check(dtype == DType::f32, op, ": expected f32 (this build was made without VITRINE_F64), got ",
+    check(dtype == DType::f32, "{}: expected f32 (this build was made without VITRINE_F64), got {}", op,
           name_of(dtype));
   }
   return f(float{});

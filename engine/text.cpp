@@ -6,9 +6,6 @@
 
 namespace vitrine {
 
-namespace {
-
-// The bytes of the well-formed UTF-8 character that `words`, which is not empty, begins with; 0 if with none.
 size_t character_length(std::string_view words) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(words[i]); };
   const unsigned char first = byte(0);
@@ -25,8 +22,6 @@ size_t character_length(std::string_view words) {
     return 0;
   return length;
 }
-
-}  // namespace
 
 bool is_utf8(std::string_view words) {
   while (!words.empty()) {

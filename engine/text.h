@@ -11,6 +11,9 @@ namespace vitrine {
 // beyond U+10FFFF, no character cut off. JSON can hold no other text.
 bool is_utf8(std::string_view words);
 
+// The bytes of the well-formed UTF-8 character that `words`, which is not empty, begins with; 0 if with none.
+size_t character_length(std::string_view words);
+
 // 'words', fit to be printed: control characters and bytes that are no UTF-8 become \x1b, \xe9 and the like,
 // and a long text is cut short with "...".
 std::string quote(std::string_view words);

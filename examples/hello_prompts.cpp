@@ -28,12 +28,12 @@ static void tour(const std::string& task) {
   const Backbone backbone = make_backbone(read_safetensors(bytes, program, "builtin"), "builtin");
   const auto& vit = std::get<VitConfig>(backbone.config);
   const std::string identity = identity_of(backbone);
-  say(text("  ", vit.image_size, " x ", vit.image_size, " pixels in patches of ", vit.patch, ", width ",
-           vit.width, ", ", vit.depth, " blocks; SHA-256 of its weights: ", identity.substr(0, 16), "..."));
+  say(text("  {} x {} pixels in patches of {}, width {}, {} blocks; SHA-256 of its weights: {}...",
+           vit.image_size, vit.image_size, vit.patch, vit.width, vit.depth, identity.substr(0, 16)));
   must(std::ranges::all_of(backbone.file.tensors, [](const auto& entry) { return entry.second.sealed(); }),
        "every weight is sealed");
 
-  say(text("\n2. The task: ", task));
+  say(text("\n2. The task: {}", task));
   const auto train = open_dataset(task, Split::train), test = open_dataset(task, Split::test);
   const int64_t classes = train->classes();
   const TuneData data{.dataset = train,
@@ -44,7 +44,7 @@ static void tour(const std::string& task) {
   std::vector<int64_t> counts(classes, 0);
   for (const int64_t i : data.train) ++counts[train->label(i)];
   must(std::ranges::all_of(counts, [](int64_t n) { return n == 25; }),
-       text("25 pictures of each of ", classes, " classes"));
+       text("25 pictures of each of {} classes", classes));
 
   say("\n3. What is trained: ten prompts for each block, and the head");
   TuneConfig config;
@@ -57,8 +57,8 @@ static void tour(const std::string& task) {
   const TunedModel fresh(backbone, config.model, config.seed);
   const int64_t trained = fresh.parameters().count(), frozen = fresh.backbone_count();
   must(trained == vit.depth * 10 * vit.width + (vit.width + 1) * classes,
-       text(trained, " numbers: blocks x prompts x width, and (width + 1) x classes"));
-  must(trained < frozen / 100, text("less than 1 % of the ", frozen, " frozen ones"));
+       text("{} numbers: blocks x prompts x width, and (width + 1) x classes", trained));
+  must(trained < frozen / 100, text("less than 1 % of the {} frozen ones", frozen));
 
   say("\n4. Tuning");
   TuneHooks hooks;
@@ -85,7 +85,7 @@ static void tour(const std::string& task) {
   say("\n6. The task is a small file; whoever has the same backbone can use it");
   const std::vector<std::byte> file = write_safetensors(to_file(result.task));
   must(file.size() < bytes.size() / 20,
-       text(file.size() / 1000, " KB beside ", bytes.size() / 1000, " KB of backbone"));
+       text("{} KB beside {} KB of backbone", file.size() / 1000, bytes.size() / 1000));
   const TunedModel reloaded(backbone, task_from_file(read_safetensors(file, nullptr, "task")));
   Tensor again;
   evaluate(reloaded, test, pictures, data.preprocess, 50, 1, 0, &again);
@@ -93,8 +93,8 @@ static void tour(const std::string& task) {
   for (int64_t i = 0; i < 4; ++i) {
     const auto row = again.rows(i, i + 1).data<float>();
     const auto best = std::ranges::max_element(row) - row.begin();
-    say(text("  ", test->name(pictures[i]), ": ", test->class_names()[test->label(pictures[i])],
-             "; the model says ", test->class_names()[best]));
+    say(text("  {}: {}; the model says {}", test->name(pictures[i]),
+             test->class_names()[test->label(pictures[i])], test->class_names()[best]));
   }
 }
 

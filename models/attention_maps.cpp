@@ -336,14 +336,14 @@ AttentionPass attention_maps(const TunedModel& model, const Tensor& images, int6
   check(model.home().device() == nullptr && images.device() == nullptr,
         "attention_maps: expected a model and images in main memory");
   const int64_t all = block_count(model.transformer());
-  check(blocks >= 1 && blocks <= all, "attention_maps: expected 1 to ", all, " blocks, got ", blocks);
+  check(blocks >= 1 && blocks <= all, "attention_maps: expected 1 to {} blocks, got {}", all, blocks);
   return std::visit([&](const auto& net) { return maps_of(net, model.parts().prompts, images, blocks); },
                     model.parts().transformer->net());
 }
 
 Tensor mean_attention(const AttentionMap& map, int64_t begin, int64_t end) {
-  check(begin >= 0 && begin < end && end <= map.weights.dim(2), "mean_attention: there are no tokens ", begin,
-        " to ", end, " among ", map.weights.dim(2));
+  check(begin >= 0 && begin < end && end <= map.weights.dim(2),
+        "mean_attention: there are no tokens {} to {} among {}", begin, end, map.weights.dim(2));
   return mean(mean(slice(map.weights, 2, begin, end), 2), 1).value();
 }
 

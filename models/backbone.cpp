@@ -30,10 +30,10 @@ std::vector<std::string> expected_names(const Backbone& backbone) {
   const std::string who = backbone.file.name.empty() ? "checkpoint" : backbone.file.name;
   const Scope asking([&](const Wanted& wanted) {
     const Tensor& found = backbone.file.at(wanted.name);
-    check(found.shape() == wanted.shape, who, ": tensor '", wanted.name, "': expected ", wanted.shape,
-          ", got ", found.shape());
-    check(is_floating(found.dtype()), who, ": tensor '", wanted.name,
-          "': expected floating-point numbers, got ", name_of(found.dtype()));
+    check(found.shape() == wanted.shape, "{}: tensor '{}': expected {}, got {}", who, wanted.name,
+          wanted.shape, found.shape());
+    check(is_floating(found.dtype()), "{}: tensor '{}': expected floating-point numbers, got {}", who,
+          wanted.name, name_of(found.dtype()));
     names.push_back(wanted.name);
     return Variable(found);
   });
@@ -56,7 +56,7 @@ void check_finite(const Tensor& tensor, const std::string& who) {
   if (all_finite(tensor)) return;
   int64_t place = 0;
   for (const float value : tensor.data<float>()) {
-    check(std::isfinite(value), who, ": expected finite numbers in f32, got ", value, " at place ", place);
+    check(std::isfinite(value), "{}: expected finite numbers in f32, got {} at place {}", who, value, place);
     ++place;
   }
 }
@@ -65,8 +65,8 @@ void check_finite(const Tensor& tensor, const std::string& who) {
 
 Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads, const Memory& memory) {
   const auto format = file.metadata.find("format");
-  check(format == file.metadata.end() || !format->second.starts_with("vitrine "), source, ": is a ",
-        format == file.metadata.end() ? "" : format->second, " file, not a backbone");
+  check(format == file.metadata.end() || !format->second.starts_with("vitrine "),
+        "{}: is a {} file, not a backbone", source, format == file.metadata.end() ? "" : format->second);
   Backbone backbone;
   backbone.source = source;
   backbone.file = std::move(file);
@@ -87,7 +87,7 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
     const std::vector<std::string_view> known(names.begin(), names.end());
     const std::string guess = nearest(name, known);
-    fail(Fault::input, source, ": tensor ", quote(name), " belongs to no ",
+    fail(Fault::input, "{}: tensor {} belongs to no {}{}", source, quote(name),
          std::holds_alternative<SwinConfig>(backbone.config) ? "Swin" : "ViT",
          guess.empty() ? "" : "; nearest: " + guess);
   }
@@ -102,11 +102,11 @@ Backbone make_backbone(TensorFile file, const std::string& source, int64_t heads
       tensor = sealed.shape().rank() >= 2 ? widened(sealed, memory) : sealed.to(DType::f32).seal();
       stored.set_aside();
     }
-    check_finite(tensor.at_hand(), text(source, ": tensor '", name, "'"));
+    check_finite(tensor.at_hand(), text("{}: tensor '{}'", source, name));
     tensor.set_aside();
   }
   for (const std::string_view type : types)
-    backbone.stored_types += text(backbone.stored_types.empty() ? "" : ", ", type);
+    backbone.stored_types += text("{}{}", backbone.stored_types.empty() ? "" : ", ", type);
   return backbone;
 }
 
@@ -162,7 +162,7 @@ Backbone counted_in(const Memory& memory, const Backbone& backbone) {
 
 TensorFile canonical_file(const Backbone& backbone, DType dtype) {
   check(dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::i8,
-        "backbone: weights are written as f32, f16, bf16 or i8, not ", name_of(dtype));
+        "backbone: weights are written as f32, f16, bf16 or i8, not {}", name_of(dtype));
   TensorFile out;
   out.metadata = backbone.file.metadata;
   out.metadata["config"] = config_to_json(backbone.config);
@@ -177,8 +177,8 @@ TensorFile canonical_file(const Backbone& backbone, DType dtype) {
     out.tensors[name] = tensor.at_hand().to(dtype);
     // They were finite in f32; the greatest f16 is 65504, the greatest bf16 all but that of f32.
     if (dtype != DType::f32)
-      check(all_finite(out.tensors[name].to(DType::f32)), "tensor ", quote(name),
-            ": has numbers that are too large for ", name_of(dtype),
+      check(all_finite(out.tensors[name].to(DType::f32)),
+            "tensor {}: has numbers that are too large for {}{}", quote(name), name_of(dtype),
             dtype == DType::f16 ? "; bf16 holds them" : "");
   }
   return out;

@@ -18,7 +18,7 @@ template <size_t N>
 int name_place(const char* const (&names)[N], const std::string& name, const char* what) {
   for (size_t i = 0; i < N; ++i)
     if (name == names[i]) return static_cast<int>(i);
-  fail(Fault::input, "config: unknown ", what, " ", quote(name));
+  fail(Fault::input, "config: unknown {} {}", what, quote(name));
 }
 
 // A whole number from 0 to 2^24.

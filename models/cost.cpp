@@ -114,8 +114,8 @@ TuningCost cost_of(const SwinConfig& c, int64_t prompts, int64_t batch) {
 
 TuningCost tuning_cost(const TransformerConfig& config, int64_t prompts, int64_t batch) {
   check_config(config);
-  check(prompts >= 0 && batch >= 0, "tuning cost: expected no negative prompts and batch, got ", prompts,
-        " and ", batch);
+  check(prompts >= 0 && batch >= 0, "tuning cost: expected no negative prompts and batch, got {} and {}",
+        prompts, batch);
   return std::visit([&](const auto& c) { return cost_of(c, prompts, batch); }, config);
 }
 

@@ -37,25 +37,27 @@ std::vector<const Prompts*> prompts_of(const std::vector<std::unique_ptr<TunedMo
 Ensemble::Ensemble(const Backbone& backbone, const std::vector<Task>& tasks, DType dtype,
                    const Memory& memory, const std::vector<std::string>& names) {
   check(!tasks.empty(), "ensemble: no tasks");
-  check(names.empty() || names.size() == tasks.size(), "ensemble: ", names.size(), " names for ",
-        tasks.size(), " tasks");
-  const auto who = [&](size_t i) { return names.empty() ? text("task ", i + 1) : quote(names[i]); };
+  check(names.empty() || names.size() == tasks.size(), "ensemble: {} names for {} tasks", names.size(),
+        tasks.size());
+  const auto who = [&](size_t i) { return names.empty() ? text("task {}", i + 1) : quote(names[i]); };
   const std::vector<std::string>& classes = tasks[0].class_names;
   const Backbone known = with_identity(backbone);  // each member asks for it
   const std::string& identity = known.identity;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const Task& task = tasks[i];
     const Method method = task.config.method;
-    check(!trains_inside(method) && method != Method::sidetune, "ensemble: ", who(i), " was tuned by ",
-          name_of(method), ", which has a net of its own: its members share one");
-    check(task.class_names.size() == classes.size(), "ensemble: ", who(i), " tells ", task.class_names.size(),
-          " classes apart, ", who(0), " ", classes.size());
+    check(!trains_inside(method) && method != Method::sidetune,
+          "ensemble: {} was tuned by {}, which has a net of its own: its members share one", who(i),
+          name_of(method));
+    check(task.class_names.size() == classes.size(), "ensemble: {} tells {} classes apart, {} {}", who(i),
+          task.class_names.size(), who(0), classes.size());
     for (size_t c = 0; c < classes.size(); ++c)
-      check(task.class_names[c] == classes[c], "ensemble: class ", c, " is ", quote(task.class_names[c]),
-            " in ", who(i), ", but ", quote(classes[c]), " in ", who(0));
-    check(task.backbone_identity == identity, "ensemble: ", who(i), " belongs to another backbone, ",
-          quote(task.backbone), " with identity ", task.backbone_identity.substr(0, 16), "...; that of ",
-          quote(backbone.source), " is ", identity.substr(0, 16), "...");
+      check(task.class_names[c] == classes[c], "ensemble: class {} is {} in {}, but {} in {}", c,
+            quote(task.class_names[c]), who(i), quote(classes[c]), who(0));
+    check(task.backbone_identity == identity,
+          "ensemble: {} belongs to another backbone, {} with identity {}...; that of {} is {}...", who(i),
+          quote(task.backbone), task.backbone_identity.substr(0, 16), quote(backbone.source),
+          identity.substr(0, 16));
     members_.push_back(std::make_unique<TunedModel>(known, task, dtype, memory, Use::prediction));
   }
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/parts.h"
 
 namespace vitrine {
 
@@ -12,15 +13,15 @@ constexpr double dropped = 0.1;
 
 Head::Head(int64_t width, int64_t classes, int64_t layers, const Scope& scope, const Init& last_init) {
   const Init start = Init::normal(std::sqrt(2 / static_cast<double>(width)));
-  for (int64_t i = 0; i + 1 < layers; ++i)
-    hidden_.push_back({Linear(width, width, scope / text("hidden.", i), start),
-                       BatchNorm(width, scope / text("hidden_norm.", i))});
+  for (int64_t i = 0; parts::methods && i + 1 < layers; ++i)
+    hidden_.push_back({Linear(width, width, scope / text("hidden.{}", i), start),
+                       BatchNorm(width, scope / text("hidden_norm.{}", i))});
   last_ = Linear(width, classes, scope, last_init);
 }
 
 Variable Head::operator()(const Variable& features, const Pass& pass) const {
   Variable x = convert(features, dtype());
-  for (size_t i = 0; i < hidden_.size(); ++i) {
+  for (size_t i = 0; parts::methods && i < hidden_.size(); ++i) {
     x = hidden_[i].norm(relu(hidden_[i].linear(x)), pass);
     if (!pass.training) continue;
     NoiseKey key = pass.noise;
@@ -38,8 +39,8 @@ std::vector<Statistic> Head::statistics() const {
   std::vector<Statistic> out;
   for (size_t i = 0; i < hidden_.size(); ++i) {
     const BatchNorm& norm = hidden_[i].norm;
-    out.push_back({text("head.hidden_norm.", i, ".mean"), norm.mean.value(), norm.seen->mean});
-    out.push_back({text("head.hidden_norm.", i, ".variance"), norm.variance.value(), norm.seen->variance});
+    out.push_back({text("head.hidden_norm.{}.mean", i), norm.mean.value(), norm.seen->mean});
+    out.push_back({text("head.hidden_norm.{}.variance", i), norm.variance.value(), norm.seen->variance});
   }
   return out;
 }

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "engine/check.h"
+#include "engine/parts.h"
 #include "engine/text.h"
 
 namespace vitrine {
@@ -34,8 +35,17 @@ constexpr std::array<Known, 14> methods{{{"vpt-deep", 0, PromptKind::deep},
 
 const Known& known(Method method) { return methods[static_cast<size_t>(method)]; }
 
+// Throws if the method is of a part that this build was made without.
+void check_part(Method method) {
+  if (parts::methods || method == Method::vpt_deep || method == Method::vpt_shallow ||
+      method == Method::linear)
+    return;
+  left_out(text("method {}", known(method).name), "VITRINE_METHODS");
+}
+
 // Whether the backbone's weight learns.
 bool learns(const TunedConfig& config, int64_t blocks, const Wanted& weight) {
+  if constexpr (!parts::methods) return false;
   switch (config.method) {
     case Method::full:
       return true;
@@ -83,7 +93,7 @@ bool trains_inside(Method method) {
 bool keeps_features(Method method) { return method == Method::linear || method == Method::mlp; }
 
 std::string method_text(const TunedConfig& config) {
-  return config.size == 0 ? name_of(config.method) : text(name_of(config.method), "-", config.size);
+  return config.size == 0 ? name_of(config.method) : text("{}-{}", name_of(config.method), config.size);
 }
 
 std::vector<std::string> method_names() {
@@ -107,11 +117,12 @@ TunedConfig method_from_text(const std::string& given) {
   }
   for (size_t i = 0; i < methods.size(); ++i) {
     if (name != methods[i].name) continue;
-    check(name == given || (methods[i].size > 0 && size > 0), "method: expected ", methods[i].name,
-          methods[i].size > 0 ? " or the same with a number, such as " : "",
-          methods[i].size > 0 ? text(methods[i].name, "-", methods[i].size) : "", ", got ", quote(given));
+    check(name == given || (methods[i].size > 0 && size > 0), "method: expected {}{}{}, got {}",
+          methods[i].name, methods[i].size > 0 ? " or the same with a number, such as " : "",
+          methods[i].size > 0 ? text("{}-{}", methods[i].name, methods[i].size) : "", quote(given));
     TunedConfig config;
     config.method = static_cast<Method>(i);
+    check_part(config.method);
     config.size = name == given ? methods[i].size : size;
     config.prompts.kind = methods[i].prompts;
     config.prompts.gated = config.method == Method::vpt_gated;
@@ -124,20 +135,20 @@ TunedConfig method_from_text(const std::string& given) {
   std::vector<std::string_view> names;
   for (const Known& method : methods) {
     names.push_back(method.name);
-    list += text(list.empty() ? "" : ", ", method.name,
-                 method.size > 0 ? text(" (", method.name, "-", method.size, ")") : "");
+    list += text("{}{}{}", list.empty() ? "" : ", ", method.name,
+                 method.size > 0 ? text(" ({}-{})", method.name, method.size) : "");
   }
   for (const std::string& wanted : {lower, lower.substr(0, lower.rfind('-'))}) {
     if (!guess.empty()) break;
     const std::string near = nearest(wanted, names);
     for (const Known& method : methods) {
-      if (method.name == near) guess = method.size > 0 ? text(method.name, "-", method.size) : near;
+      if (method.name == near) guess = method.size > 0 ? text("{}-{}", method.name, method.size) : near;
       // A part of several names: all of them.
       if (near.empty() && std::string_view(method.name).starts_with(wanted + "-"))
-        guess += text(guess.empty() ? "" : " or ", method.name);
+        guess += text("{}{}", guess.empty() ? "" : " or ", method.name);
     }
   }
-  fail(Fault::input, "method: expected one of ", list, ", or one of these with another number; got ",
+  fail(Fault::input, "method: expected one of {}, or one of these with another number; got {}{}", list,
        quote(given), guess.empty() ? "" : "; did you mean " + guess + "?");
 }
 
@@ -149,35 +160,38 @@ TunedConfig for_classes(TunedConfig config, int64_t classes) {
 }
 
 void check_method(const TunedConfig& config, const TransformerConfig& backbone) {
+  check_part(config.method);
   const int64_t blocks = block_count(backbone);
   const bool numbered = known(config.method).size > 0;
-  check(numbered ? config.size > 0 : config.size == 0, "method ", name_of(config.method), ": ",
+  check(numbered ? config.size > 0 : config.size == 0, "method {}: {}{}", name_of(config.method),
         numbered ? "expected its number to be positive, got " : "has no number, got ", config.size);
   if (config.method == Method::partial)
-    check(config.size <= blocks, "method ", method_text(config), ": the backbone has ", blocks, " blocks");
+    check(config.size <= blocks, "method {}: the backbone has {} blocks", method_text(config), blocks);
   if (config.method == Method::mlp)
-    check(config.size >= 2 && config.size <= 64, "method ", method_text(config),
-          ": expected 2 to 64 layers; one is method linear");
+    check(config.size >= 2 && config.size <= 64, "method {}: expected 2 to 64 layers; one is method linear",
+          method_text(config));
   const auto* swin = std::get_if<SwinConfig>(&backbone);
   const int64_t widest = feature_width(backbone), narrowest = swin ? swin->stage_width(0) : widest;
   if (config.method == Method::adapter)
-    check(config.size <= widest, "method ", method_text(config), ": the backbone's width of ", widest,
-          " cannot be divided by more than itself");
+    check(config.size <= widest,
+          "method {}: the backbone's width of {} cannot be divided by more than itself", method_text(config),
+          widest);
   if (config.method == Method::lora)
-    check(config.size <= narrowest, "method ", method_text(config), ": expected a rank of 1 to ", narrowest,
-          ", got ", config.size);
+    check(config.size <= narrowest, "method {}: expected a rank of 1 to {}, got {}", method_text(config),
+          narrowest, config.size);
   if (config.method == Method::cls) {
     const auto* vit = std::get_if<VitConfig>(&backbone);
     check(vit && vit->class_token, "method cls: this backbone has no class token");
   }
   if (config.prompts.start == PromptStart::class_tokens && config.classes > 0)
     check(config.prompts.count == config.classes,
-          "prompts: those that start from class tokens are as many as there are classes, ", config.classes,
-          ", not ", config.prompts.count);
+          "prompts: those that start from class tokens are as many as there are classes, {}, not {}",
+          config.classes, config.prompts.count);
 }
 
 Scope backbone_scope(const TunedConfig& config, const TransformerConfig& backbone,
                      const WeightSources& sources) {
+  if constexpr (!parts::methods) return sources.frozen;
   const auto takes = [config, blocks = block_count(backbone)](const Wanted& weight) {
     return learns(config, blocks, weight);
   };

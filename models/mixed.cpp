@@ -53,7 +53,7 @@ struct Rows {
     }
     int64_t images = 0;
     for (const Segment& segment : segments) images += segment.images;
-    check(images == tokens.dim(0), "mixed: tasks of ", images, " images, but tokens of ", tokens.dim(0));
+    check(images == tokens.dim(0), "mixed: tasks of {} images, but tokens of {}", images, tokens.dim(0));
     x = reshape(tokens, {images * count, tokens.dim(2)});
   }
 

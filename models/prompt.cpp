@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/parts.h"
 
 namespace vitrine {
 
@@ -44,17 +45,16 @@ void check_prompts(const PromptConfig& given, const PromptPlaces& places) {
   if (c.start == PromptStart::class_tokens) {
     check(places.class_token, "prompts: this backbone has no class token for them to start from");
     check(c.location == PromptLocation::prepend,
-          "prompts: those that start from class tokens stand beside the tokens, not ", name_of(c.location));
+          "prompts: those that start from class tokens stand beside the tokens, not {}", name_of(c.location));
     check(c.projection == 0, "prompts: those that start from class tokens have no projection");
   }
-  check(c.location != PromptLocation::add || c.count == places.tokens, "prompts: ", places.tokens,
-        " tokens take as many prompts that are added to them, not ", c.count);
-  check(c.count > 0 && c.count <= 1 << 16, "prompts: expected 1 to 65536, got ", c.count);
-  check(c.dropout >= 0 && c.dropout < 1, "prompts: dropout ", c.dropout, " is not in [0, 1)");
-  check(c.projection >= 0 && c.projection <= 1 << 16, "prompts: projection ", c.projection,
-        " makes no sense");
-  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(), "prompts: expected blocks among 1-",
-        places.blocks(), ", got ", c.first + 1, "-", c.last);
+  check(c.location != PromptLocation::add || c.count == places.tokens,
+        "prompts: {} tokens take as many prompts that are added to them, not {}", places.tokens, c.count);
+  check(c.count > 0 && c.count <= 1 << 16, "prompts: expected 1 to 65536, got {}", c.count);
+  check(c.dropout >= 0 && c.dropout < 1, "prompts: dropout {} is not in [0, 1)", c.dropout);
+  check(c.projection >= 0 && c.projection <= 1 << 16, "prompts: projection {} makes no sense", c.projection);
+  check(c.first >= 0 && c.first < c.last && c.last <= places.blocks(),
+        "prompts: expected blocks among 1-{}, got {}-{}", places.blocks(), c.first + 1, c.last);
   check(whole || (deep && places.tokens > 0),
         "prompts: only those of vpt-deep in a ViT can leave out blocks");
   check(!c.shared || deep, "prompts: only those of vpt-deep can be shared by all blocks");
@@ -108,7 +108,7 @@ Variable Prompts::layer(int64_t i, const Pass& pass) const {
   const Variable& all = groups_.at(g).prompts;
   const Variable own = deep() ? reshape(slice(all, 0, within, within + 1), all.shape().without(0)) : all;
   Variable tokens = projected(groups_[g], own);
-  if (!pass.training || config_.dropout == 0) return tokens;
+  if (!pass.drops(config_.dropout)) return tokens;
   NoiseKey key = pass.noise;
   key.lane = static_cast<uint32_t>(i);
   return dropout(repeat(tokens, static_cast<int64_t>(key.samples.size())), config_.dropout, key,
@@ -121,7 +121,7 @@ Variable Prompts::tokens(int64_t i, int64_t images, const Pass& pass) const {
 }
 
 Variable Prompts::passed(int64_t i, const Variable& before, const Variable& after) const {
-  if (!config_.gated) return after;
+  if (!parts::methods || !config_.gated) return after;
   const Variable gate = convert(sigmoid(slice(gates_, 0, i, i + 1)), before.dtype());
   return add(before, mul(add(after, scale(before, -1)), gate));
 }

@@ -19,9 +19,9 @@ Kind find(const std::array<const char*, n>& names, const std::string& name, cons
   std::string list;
   for (size_t i = 0; i < n; ++i) {
     if (name == names[i]) return static_cast<Kind>(i);
-    list += text(i > 0 ? ", " : "", names[i]);
+    list += text("{}{}", i > 0 ? ", " : "", names[i]);
   }
-  fail(Fault::input, what, ": expected one of ", list, ", got ", quote(name));
+  fail(Fault::input, "{}: expected one of {}, got {}", what, list, quote(name));
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ void set_variant(PromptConfig& config, const std::string& json, const std::strin
     } else if (key == "shared") {
       config.shared = value.boolean();
     } else {
-      check(key == "first" || key == "last", where, ": unknown ", quote(key));
+      check(key == "first" || key == "last", "{}: unknown {}", where, quote(key));
       (key == "first" ? config.first : config.last) = value.whole(0, 1 << 20);
     }
   }

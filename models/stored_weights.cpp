@@ -69,14 +69,14 @@ void take_int8(TensorFile& file, const std::string& source, const Memory& memory
   for (const std::string& name : names) {
     const Tensor whole = std::exchange(file.tensors[name], {});
     const auto found = file.tensors.find(name + suffix);
-    check(found != file.tensors.end(), source, ": tensor ", quote(name), " is int8, but there is no ",
+    check(found != file.tensors.end(), "{}: tensor {} is int8, but there is no {}", source, quote(name),
           quote(name + suffix));
     const Tensor scales = found->second.at_hand();
     check(whole.shape().rank() >= 2 && scales.dtype() == DType::f32 && scales.shape() == Shape{whole.dim(0)},
-          source, ": tensor ", quote(name + suffix), ": expected f32 (",
-          whole.shape().rank() ? whole.dim(0) : 1, "), got ", name_of(scales.dtype()), " ", scales.shape());
-    check(std::ranges::all_of(scales.data<float>(), [](float scale) { return std::isfinite(scale); }), source,
-          ": tensor ", quote(name + suffix), ": expected finite numbers");
+          "{}: tensor {}: expected f32 ({}), got {} {}", source, quote(name + suffix),
+          whole.shape().rank() ? whole.dim(0) : 1, name_of(scales.dtype()), scales.shape());
+    check(std::ranges::all_of(scales.data<float>(), [](float scale) { return std::isfinite(scale); }),
+          "{}: tensor {}: expected finite numbers", source, quote(name + suffix));
     const int64_t columns = whole.numel() / std::max<int64_t>(whole.dim(0), 1);
     const auto fetch = [whole, scales, columns](size_t offset, std::span<std::byte> to) {
       fill(offset, to, [&](int64_t first, std::span<float> numbers) {

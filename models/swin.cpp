@@ -65,16 +65,16 @@ Variable PatchMerging::operator()(const Variable& x, const WindowGrid& grid) con
 
 Swin::Swin(const SwinConfig& config, const Scope& scope, double drop_path) : config_(config) {
   check_config(config);
-  check(drop_path >= 0 && drop_path < 1, "swin: drop path ", drop_path, " is not in [0, 1)");
+  check(drop_path >= 0 && drop_path < 1, "swin: drop path {} is not in [0, 1)", drop_path);
   patch_embed_ = PatchEmbedding(config.patch, config.width, scope / "patch_embed");
   patch_norm_ = LayerNorm(config.width, config.epsilon, scope / "patch_embed" / "norm");
   const int64_t blocks = config.blocks();
   int64_t at = 0;  // of all blocks
   for (int64_t s = 0; s < config.stages(); ++s) {
-    const Scope inside = scope / text("layers.", s);
+    const Scope inside = scope / text("layers.{}", s);
     Stage stage;
     for (int64_t i = 0; i < config.depths[s]; ++i, ++at) {
-      stage.blocks.emplace_back(config, s, i, inside.in_block(at) / text("blocks.", i));
+      stage.blocks.emplace_back(config, s, i, inside.in_block(at) / text("blocks.{}", i));
       stage.blocks.back().lane = static_cast<uint32_t>(at);
       if (blocks > 1)
         stage.blocks.back().drop_path_rate =
@@ -92,7 +92,7 @@ Swin::Swin(const SwinConfig& config, const Scope& scope, double drop_path) : con
 
 std::pair<Variable, WindowGrid> Swin::embed(const Variable& images) const {
   check(images.shape().rank() == 4 && images.dim(1) == 3 && images.dim(2) > 0 && images.dim(3) > 0,
-        "swin: expected images (B, 3, H, W), got ", images.shape());
+        "swin: expected images (B, 3, H, W), got {}", images.shape());
   const Variable whole = fill_up(fill_up(images, 2, config_.patch), 3, config_.patch);
   return {patch_norm_(patch_embed_(whole)),
           {.rows = whole.dim(2) / config_.patch,

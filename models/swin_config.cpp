@@ -35,32 +35,33 @@ int64_t SwinConfig::blocks() const {
 
 PromptPlaces SwinConfig::prompt_places() const {
   PromptPlaces places{{}, patch};
-  for (int64_t s = 0; s < stages(); ++s) places.groups.push_back({text(".", s), depths[s], stage_width(s)});
+  for (int64_t s = 0; s < stages(); ++s) places.groups.push_back({text(".{}", s), depths[s], stage_width(s)});
   return places;
 }
 
 void check_config(const SwinConfig& c) {
-  check(c.image_size > 0 && c.image_size <= 1 << 14 && c.patch > 0 && c.patch <= c.image_size, "swin: patch ",
-        c.patch, " and image size ", c.image_size, " make no sense");
-  check(c.stages() >= 1 && c.stages() <= 8, "swin: expected 1 to 8 stages, got ", c.stages());
-  check(c.heads.size() == c.depths.size(), "swin: expected heads for each stage; depths for ", c.stages(),
-        " and heads for ", c.heads.size(), " were given");
+  check(c.image_size > 0 && c.image_size <= 1 << 14 && c.patch > 0 && c.patch <= c.image_size,
+        "swin: patch {} and image size {} make no sense", c.patch, c.image_size);
+  check(c.stages() >= 1 && c.stages() <= 8, "swin: expected 1 to 8 stages, got {}", c.stages());
+  check(c.heads.size() == c.depths.size(),
+        "swin: expected heads for each stage; depths for {} and heads for {} were given", c.stages(),
+        c.heads.size());
   check(c.width > 0 && c.width <= 1 << 14 && c.mlp_ratio > 0 && c.mlp_ratio <= 64 && c.classes >= 0,
-        "swin: width ", c.width, ", MLP ratio ", c.mlp_ratio, ", classes ", c.classes, " make no sense");
+        "swin: width {}, MLP ratio {}, classes {} make no sense", c.width, c.mlp_ratio, c.classes);
   for (int64_t s = 0; s < c.stages(); ++s) {
-    check(c.depths[s] > 0 && c.depths[s] <= 1024, "swin: ", c.depths[s], " blocks in stage ", s,
-          " make no sense");
-    check(c.heads[s] > 0 && c.stage_width(s) % c.heads[s] == 0, "swin: ", c.heads[s],
-          " heads do not divide width ", c.stage_width(s), " of stage ", s);
+    check(c.depths[s] > 0 && c.depths[s] <= 1024, "swin: {} blocks in stage {} make no sense", c.depths[s],
+          s);
+    check(c.heads[s] > 0 && c.stage_width(s) % c.heads[s] == 0,
+          "swin: {} heads do not divide width {} of stage {}", c.heads[s], c.stage_width(s), s);
   }
   check(c.windows.empty() || c.windows.size() == c.depths.size(),
-        "swin: expected a window for each stage; depths for ", c.stages(), " and windows for ",
-        c.windows.size(), " were given");
-  check(c.window > 0 && c.window <= 64, "swin: window ", c.window, " makes no sense");
+        "swin: expected a window for each stage; depths for {} and windows for {} were given", c.stages(),
+        c.windows.size());
+  check(c.window > 0 && c.window <= 64, "swin: window {} makes no sense", c.window);
   for (const int64_t window : c.windows)
-    check(window > 0 && window <= c.window, "swin: window ", window, " of a stage makes no sense beside ",
+    check(window > 0 && window <= c.window, "swin: window {} of a stage makes no sense beside {}", window,
           c.window);
-  check(c.epsilon > 0 && c.epsilon < 1, "swin: layer norm epsilon ", c.epsilon, " makes no sense");
+  check(c.epsilon > 0 && c.epsilon < 1, "swin: layer norm epsilon {} makes no sense", c.epsilon);
 }
 
 std::vector<std::string> swin_preset_names() {
@@ -82,16 +83,16 @@ SwinConfig swin_preset(const std::string& name) {
               .classes = 1000};
   }
   const std::string guess = nearest(name, known);
-  fail(Fault::input, "swin: no preset ", quote(name), guess.empty() ? "." : "; did you mean " + guess + "?",
-       " Presets are ", listed(swin_preset_names()));
+  fail(Fault::input, "swin: no preset {}{} Presets are {}", quote(name),
+       guess.empty() ? "." : "; did you mean " + guess + "?", listed(swin_preset_names()));
 }
 
 SwinConfig swin_config_of(const TensorFile& file) {
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
   const auto shape_of = [&](const std::string& name, int rank) -> const Shape& {
     const Shape& shape = file.at(name).shape();
-    check(shape.rank() == rank && shape.numel() > 0, who, ": tensor '", name, "': expected ", rank,
-          " extents, none of them 0, got ", shape);
+    check(shape.rank() == rank && shape.numel() > 0,
+          "{}: tensor '{}': expected {} extents, none of them 0, got {}", who, name, rank, shape);
     return shape;
   };
   SwinConfig c;
@@ -102,36 +103,36 @@ SwinConfig swin_config_of(const TensorFile& file) {
   c.heads.clear();
   // Any tensor of a block is a sign of it, so that the one that is missing will be named.
   const auto has_block = [&](int64_t stage, int64_t block) {
-    const std::string prefix = text("layers.", stage, ".blocks.", block, ".");
+    const std::string prefix = text("layers.{}.blocks.{}.", stage, block);
     const auto found = file.tensors.lower_bound(prefix);
     return found != file.tensors.end() && found->first.starts_with(prefix);
   };
   for (int64_t s = 0; has_block(s, 0); ++s) {
     int64_t depth = 1;
     while (has_block(s, depth)) ++depth;
-    const Shape& bias = shape_of(text("layers.", s, ".blocks.0.attn.relative_position_bias_table"), 2);
+    const Shape& bias = shape_of(text("layers.{}.blocks.0.attn.relative_position_bias_table", s), 2);
     const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(bias.dim(0)))));
-    check(side * side == bias.dim(0) && side % 2 == 1, who, ": a bias table of ", bias.dim(0),
-          " rows fits no window: (2 w - 1)^2");
+    check(side * side == bias.dim(0) && side % 2 == 1,
+          "{}: a bias table of {} rows fits no window: (2 w - 1)^2", who, bias.dim(0));
     c.windows.push_back((side + 1) / 2);
     c.depths.push_back(depth);
     c.heads.push_back(bias.dim(1));
   }
-  check(!c.depths.empty(), who, ": no tensor 'layers.0.blocks.0.*': not a Swin in its authors' names");
+  check(!c.depths.empty(), "{}: no tensor 'layers.0.blocks.0.*': not a Swin in its authors' names", who);
   check(c.stages() == 1 || file.tensors.contains("layers.0.downsample.reduction.weight") ||
             !file.tensors.contains("layers.1.downsample.reduction.weight"),
-        who,
-        ": merges patches before a stage, as timm's newer names have it; Vitrine reads the authors' names, ",
-        "in which layers.1.downsample is layers.0.downsample and so on");
+        "{}: merges patches before a stage, as timm's newer names have it; Vitrine reads the authors' names, "
+        "in which layers.1.downsample is layers.0.downsample and so on",
+        who);
   c.window = *std::max_element(c.windows.begin(), c.windows.end());
   const int64_t last = c.windows.back();
   if (std::count(c.windows.begin(), c.windows.end(), c.window) == c.stages()) c.windows.clear();
   const int64_t hidden = shape_of("layers.0.blocks.0.mlp.fc1.weight", 2).dim(0);
-  check(hidden % c.width == 0, who, ": an MLP of width ", hidden, " is no multiple of ", c.width);
+  check(hidden % c.width == 0, "{}: an MLP of width {} is no multiple of {}", who, hidden, c.width);
   c.mlp_ratio = hidden / c.width;
   c.classes = file.tensors.contains("head.weight") ? shape_of("head.weight", 2).dim(0) : 0;
-  check(c.stages() <= 8 && last <= 64 && c.patch <= 1 << 14, who, ": ", c.stages(), " stages, windows of ",
-        last, " and patches of ", c.patch, " make no sense");
+  check(c.stages() <= 8 && last <= 64 && c.patch <= 1 << 14,
+        "{}: {} stages, windows of {} and patches of {} make no sense", who, c.stages(), last, c.patch);
   c.image_size = last * c.patch << (c.stages() - 1);
   told_by(who, [&] { check_config(c); });
   return c;
@@ -168,7 +169,7 @@ SwinConfig swin_config_from_json(const Json& j) {
   for (const auto& [key, field] : std::initializer_list<std::pair<const char*, std::vector<int64_t>*>>{
            {"depths", &c.depths}, {"heads", &c.heads}, {"windows", &c.windows}}) {
     if (field == &c.windows && !j.has(key)) continue;
-    check(j.at(key).list().size() <= 8, "config: ", key, " is no list of at most 8 numbers");
+    check(j.at(key).list().size() <= 8, "config: {} is no list of at most 8 numbers", key);
     field->clear();
     for (const Json& value : j.at(key).list()) field->push_back(whole_number(value));
   }

@@ -14,19 +14,19 @@ constexpr const char* format = "vitrine task 1";
 
 const std::string& entry(const TensorFile& file, const char* key) {
   const auto found = file.metadata.find(key);
-  check(found != file.metadata.end(), file.name, ": no metadata '", key, "': not a task file");
+  check(found != file.metadata.end(), "{}: no metadata '{}': not a task file", file.name, key);
   return found->second;
 }
 
 // A metadata entry as JSON. What lies deep is not ours and might exhaust the stack of whoever walks it.
 Json parsed(const TensorFile& file, const char* key) {
-  return Json::parse(entry(file, key), 4, text(file.name, ": metadata '", key, "'"));
+  return Json::parse(entry(file, key), 4, text("{}: metadata '{}'", file.name, key));
 }
 
 int64_t whole(const TensorFile& file, const char* key) {
   const Json value = parsed(file, key);
-  check(value.is(Json::Kind::whole) && value.whole() >= 0 && value.whole() <= 1 << 24, file.name,
-        ": metadata '", key, "': expected a whole number, got '", entry(file, key), "'");
+  check(value.is(Json::Kind::whole) && value.whole() >= 0 && value.whole() <= 1 << 24,
+        "{}: metadata '{}': expected a whole number, got '{}'", file.name, key, entry(file, key));
   return value.whole();
 }
 
@@ -34,34 +34,34 @@ int64_t whole(const TensorFile& file, const char* key) {
 void check_tensors(const Task& task, const std::string& who) {
   const auto expect = [&](const std::string& name, auto fits, const std::string& wanted) {
     const auto found = task.tensors.find(name);
-    check(found != task.tensors.end(), who, ": no tensor '", name, "'");
-    check(found->second.dtype() == DType::f32 && fits(found->second.shape()), who, ": tensor '", name,
-          "': expected ", wanted, " f32, got ", found->second.shape(), " ", name_of(found->second.dtype()));
+    check(found != task.tensors.end(), "{}: no tensor '{}'", who, name);
+    check(found->second.dtype() == DType::f32 && fits(found->second.shape()),
+          "{}: tensor '{}': expected {} f32, got {} {}", who, name, wanted, found->second.shape(),
+          name_of(found->second.dtype()));
   };
   const int64_t classes = task.config.classes, p = task.config.prompts.count;
   expect(
       "head.weight", [&](const Shape& s) { return s.rank() == 2 && s.dim(0) == classes; },
-      text("(", classes, ", D)"));
+      text("({}, D)", classes));
   expect(
-      "head.bias", [&](const Shape& s) { return s == Shape{classes}; }, text("(", classes, ")"));
+      "head.bias", [&](const Shape& s) { return s == Shape{classes}; }, text("({})", classes));
   // How wide the prompts of a block are is the backbone's to say: its model is built before they are used.
   const PromptKind kind = prompt_kind(task.config.method);
   if (kind == PromptKind::shallow)
     expect(
-        "prompts", [&](const Shape& s) { return s.rank() == 2 && s.dim(0) == p; }, text("(", p, ", D)"));
+        "prompts", [&](const Shape& s) { return s.rank() == 2 && s.dim(0) == p; }, text("({}, D)", p));
   int64_t stages = 0;
   if (kind == PromptKind::deep) {
-    while (task.tensors.contains(text("prompts.", stages))) ++stages;
+    while (task.tensors.contains(text("prompts.{}", stages))) ++stages;
     for (int64_t s = 0; s < std::max<int64_t>(stages, 1); ++s)
       expect(
-          stages > 0 ? text("prompts.", s) : "prompts",
-          [&](const Shape& shape) { return shape.rank() == 3 && shape.dim(1) == p; },
-          text("(L, ", p, ", D)"));
+          stages > 0 ? text("prompts.{}", s) : "prompts",
+          [&](const Shape& shape) { return shape.rank() == 3 && shape.dim(1) == p; }, text("(L, {}, D)", p));
   }
   const auto is_prompts = [&](const std::string& name) {
     if (stages == 0) return name == "prompts" && kind != PromptKind::none;
     for (int64_t s = 0; s < stages; ++s)
-      if (name == text("prompts.", s)) return true;
+      if (name == text("prompts.{}", s)) return true;
     return false;
   };
   // What else there is, the model asks for when it is built (tuned.cpp).
@@ -74,12 +74,12 @@ void check_tensors(const Task& task, const std::string& who) {
            (name == "prompt_gates" && method == Method::vpt_gated);
   };
   for (const auto& [name, tensor] : task.tensors) {
-    check(may_have(name), who, ": tensor '", name, "' belongs to no task of method ",
+    check(may_have(name), "{}: tensor '{}' belongs to no task of method {}", who, name,
           method_text(task.config));
-    check(tensor.dtype() == DType::f32, who, ": tensor '", name, "': expected f32, got ",
+    check(tensor.dtype() == DType::f32, "{}: tensor '{}': expected f32, got {}", who, name,
           name_of(tensor.dtype()));
-    check(std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); }), who,
-          ": tensor '", name, "' holds NaN or infinity");
+    check(std::ranges::all_of(tensor.data<float>(), [](float v) { return std::isfinite(v); }),
+          "{}: tensor '{}' holds NaN or infinity", who, name);
   }
 }
 
@@ -107,8 +107,8 @@ TensorFile to_file(const Task& task) {
 }
 
 Task task_from_file(const TensorFile& file) {
-  check(entry(file, "format") == format, file.name, ": expected format '", format, "', got '",
-        entry(file, "format"), "'");
+  check(entry(file, "format") == format, "{}: expected format '{}', got '{}'", file.name, format,
+        entry(file, "format"));
   for (const auto* entries : {&file.unreadable, &file.objects})
     if (!entries->empty()) file.at(entries->begin()->first);  // says why there is no such tensor
   Task task;

@@ -54,7 +54,7 @@ std::shared_ptr<const ReadyTask> TaskSet::ready(const Task& given) const {
 }
 
 void TaskSet::put(const std::string& name, std::shared_ptr<const ReadyTask> task) {
-  check(task != nullptr, "task set: no task for ", quote(name));
+  check(task != nullptr, "task set: no task for {}", quote(name));
   const std::lock_guard lock(mutex_);
   tasks_[name].swap(task);  // the old one is freed behind the lock
 }
@@ -80,7 +80,7 @@ std::shared_ptr<const ReadyTask> TaskSet::get(const std::string& name) const {
   const std::vector<std::string> all = names();
   const std::vector<std::string_view> known(all.begin(), all.end());
   const std::string guess = nearest(name, known);
-  fail(Fault::input, "task set: no task ", quote(name), guess.empty() ? "" : "; nearest: " + guess);
+  fail(Fault::input, "task set: no task {}{}", quote(name), guess.empty() ? "" : "; nearest: " + guess);
 }
 
 std::shared_ptr<const ReadyTask> TaskSet::find(const std::string& name) const {
@@ -104,8 +104,8 @@ size_t TaskSet::size() const {
 std::vector<Tensor> TaskSet::logits(const Variable& given,
                                     std::span<const std::shared_ptr<const ReadyTask>> tasks) const {
   check(given.shape().rank() == 4 && given.dim(0) == static_cast<int64_t>(tasks.size()),
-        "task set: expected images (", tasks.size(), ", 3, H, W), one for each task, got ", given.shape());
-  for (size_t i = 0; i < tasks.size(); ++i) check(tasks[i] != nullptr, "task set: image ", i, " has no task");
+        "task set: expected images ({}, 3, H, W), one for each task, got {}", tasks.size(), given.shape());
+  for (size_t i = 0; i < tasks.size(); ++i) check(tasks[i] != nullptr, "task set: image {} has no task", i);
   const bool elsewhere = home_.device() != given.value().device();
   const Variable images = elsewhere ? Variable(given.value().copied_to(home_)) : given;
 
@@ -157,7 +157,7 @@ std::vector<Tensor> TaskSet::logits(const Variable& given,
 
 std::vector<Tensor> TaskSet::logits(std::span<const Tensor> images,
                                     std::span<const std::shared_ptr<const ReadyTask>> tasks) const {
-  check(images.size() == tasks.size(), "task set: ", images.size(), " images and ", tasks.size(), " tasks");
+  check(images.size() == tasks.size(), "task set: {} images and {} tasks", images.size(), tasks.size());
   std::vector<Tensor> out(images.size());
   for (size_t first = 0; first < images.size(); ++first) {
     if (out[first].defined()) continue;  // was in an earlier batch

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "engine/parts.h"
 #include "models/config_json.h"
 
 namespace vitrine {
@@ -10,7 +11,7 @@ namespace {
 
 std::string joined(const std::vector<int64_t>& numbers) {
   std::string out;
-  for (const int64_t number : numbers) out += text(out.empty() ? "" : "-", number);
+  for (const int64_t number : numbers) out += text("{}{}", out.empty() ? "" : "-", number);
   return out;
 }
 
@@ -18,7 +19,7 @@ std::string joined(const std::vector<int64_t>& numbers) {
 std::string features_of(const VitConfig& c) {
   std::string out;
   if (c.distillation_token) out += ", distillation token";
-  if (c.registers > 0) out += text(", ", c.registers, c.registers == 1 ? " register" : " registers");
+  if (c.registers > 0) out += text(", {}{}", c.registers, c.registers == 1 ? " register" : " registers");
   if (!c.prefix_positions) out += ", positions of patches only";
   if (c.layer_scale) out += ", LayerScale";
   if (c.norm_pre) out += ", norm before the blocks";
@@ -39,14 +40,14 @@ bool same_form(const SwinConfig& a, const SwinConfig& b) {
 }
 
 std::string form(const VitConfig& c) {
-  return text("ViT, width ", c.width, ", depth ", c.depth, ", ", c.heads, c.heads == 1 ? " head" : " heads",
-              ", patch ", c.patch, features_of(c));
+  return text("ViT, width {}, depth {}, {}{}, patch {}{}", c.width, c.depth, c.heads,
+              c.heads == 1 ? " head" : " heads", c.patch, features_of(c));
 }
 
 std::string form(const SwinConfig& c) {
-  return text("Swin, width ", c.width, ", depths ", joined(c.depths), ", heads ", joined(c.heads),
-              c.windows.empty() ? text(", window ", c.window) : text(", windows ", joined(c.windows)),
-              ", patch ", c.patch);
+  return text("Swin, width {}, depths {}, heads {}{}, patch {}", c.width, joined(c.depths), joined(c.heads),
+              c.windows.empty() ? text(", window {}", c.window) : text(", windows {}", joined(c.windows)),
+              c.patch);
 }
 
 template <class Config>
@@ -62,33 +63,37 @@ std::vector<std::string> preset_names(const SwinConfig&) { return swin_preset_na
 }  // namespace
 
 TransformerConfig preset(const std::string& name) {
+  if constexpr (!parts::dialects) left_out(text("preset {}", quote(name)), "VITRINE_DIALECTS");
   if (name.starts_with("swin")) return swin_preset(name);
   if (name.starts_with("vit")) return vit_preset(name);
-  fail(Fault::input, "no preset ", quote(name), "; presets are ", vit_presets_text(), ", ",
+  fail(Fault::input, "no preset {}; presets are {}, {}", quote(name), vit_presets_text(),
        listed(swin_preset_names()));
 }
 
 std::string preset_name(const TransformerConfig& config) {
+  if constexpr (!parts::dialects) return {};
   return std::visit([](const auto& c) { return preset_of(c, preset_names(c)); }, config);
 }
 
 std::string describe(const TransformerConfig& config) {
   const std::string name = preset_name(config);
-  return std::visit([](const auto& c) { return text(form(c), ", ", c.image_size, " pixels"); }, config) +
-         (name.empty() ? "" : text(" (", name, ")"));
+  return std::visit([](const auto& c) { return text("{}, {} pixels", form(c), c.image_size); }, config) +
+         (name.empty() ? "" : text(" ({})", name));
 }
 
 TransformerConfig transformer_config_of(const TensorFile& file, int64_t heads) {
   const auto stored = file.metadata.find("config");
+  const std::string who = file.name.empty() ? "checkpoint" : file.name;
   if (stored == file.metadata.end()) {
+    if constexpr (!parts::dialects)
+      left_out(text("{}: holds no configuration, which shapes have to tell then", who), "VITRINE_DIALECTS");
     const auto layer = file.tensors.lower_bound("layers.");  // no ViT in timm's names has one
     if (layer != file.tensors.end() && layer->first.starts_with("layers.")) return swin_config_of(file);
     return vit_config_of(file, heads);
   }
-  const std::string who = file.name.empty() ? "checkpoint" : file.name;
   TransformerConfig config = told_by(who, [&] { return config_from_json(stored->second); });
   if (const auto* vit = std::get_if<VitConfig>(&config))
-    check(heads == 0 || heads == vit->heads, who, ": holds ", vit->heads, " attention heads, not ", heads);
+    check(heads == 0 || heads == vit->heads, "{}: holds {} attention heads, not {}", who, vit->heads, heads);
   check_config(config);
   return config;
 }
@@ -100,7 +105,7 @@ std::string config_to_json(const TransformerConfig& config) {
 TransformerConfig config_from_json(const std::string& json) {
   const Json j = Json::parse(json, 2, "config");
   const std::string& model = j.at("model").text();
-  check(model == "vit" || model == "swin", "config: the model is ", quote(model), ", not vit or swin");
+  check(model == "vit" || model == "swin", "config: the model is {}, not vit or swin", quote(model));
   if (model == "swin") return swin_config_from_json(j);
   return vit_config_from_json(j);
 }
@@ -114,10 +119,10 @@ int64_t image_size(const TransformerConfig& config) {
 }
 
 void check_image_size(const TransformerConfig& config, int64_t side) {
-  check(side > 0 && side <= 1 << 14, "images of ", side, " pixels make no sense");
+  check(side > 0 && side <= 1 << 14, "images of {} pixels make no sense", side);
   const auto* vit = std::get_if<VitConfig>(&config);
-  check(!vit || vit->image_size == side, "vit: this one takes images of ", vit ? vit->image_size : 0,
-        " pixels, not of ", side);
+  check(!vit || vit->image_size == side, "vit: this one takes images of {} pixels, not of {}",
+        vit ? vit->image_size : 0, side);
 }
 
 int64_t feature_width(const TransformerConfig& config) {
@@ -169,7 +174,8 @@ int64_t multiply_accumulates(const TransformerConfig& config) {
 namespace {
 
 std::variant<Vit, Swin> build(const TransformerConfig& config, const Scope& scope, double drop_path) {
-  if (const auto* swin = std::get_if<SwinConfig>(&config)) return Swin(*swin, scope, drop_path);
+  if constexpr (parts::swin)
+    if (const auto* swin = std::get_if<SwinConfig>(&config)) return Swin(*swin, scope, drop_path);
   return Vit(std::get<VitConfig>(config), scope, drop_path);
 }
 

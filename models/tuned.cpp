@@ -5,6 +5,7 @@
 #include <set>
 
 #include "engine/check.h"
+#include "engine/parts.h"
 #include "engine/text.h"
 
 namespace vitrine {
@@ -40,10 +41,10 @@ TunedConfig completed(TunedConfig config, const TransformerConfig& backbone) {
 // What a model on this backbone computes images in.
 DType image_type_of(const Backbone& backbone, const TunedConfig& config, DType dtype) {
   if (!backbone.on_device() || backbone.precision != Precision::bf16) return dtype;
-  check(
-      !trains_inside(config.method) || config.method == Method::full, "method ", name_of(config.method),
-      ": what is trained inside the backbone computes in f32, but on this device it is in bf16; --precision "
-      "f32");
+  check(!trains_inside(config.method) || config.method == Method::full,
+        "method {}: what is trained inside the backbone computes in f32, but on this device it is in bf16; "
+        "--precision f32",
+        name_of(config.method));
   return config.method == Method::full ? dtype : DType::bf16;
 }
 
@@ -51,7 +52,7 @@ DType image_type_of(const Backbone& backbone, const TunedConfig& config, DType d
 
 TunedParts::TunedParts(const TunedConfig& config, const TransformerConfig& backbone, const Scope& inside,
                        const Scope& own) {
-  check(config.classes >= 2 && config.classes <= 1 << 20, "tuned: expected at least 2 classes, got ",
+  check(config.classes >= 2 && config.classes <= 1 << 20, "tuned: expected at least 2 classes, got {}",
         config.classes);
   check_method(config, backbone);
   const int64_t width = feature_width(backbone);
@@ -59,7 +60,7 @@ TunedParts::TunedParts(const TunedConfig& config, const TransformerConfig& backb
   prompts = Prompts(config.prompts, prompt_places(backbone), own);
   head = Head(width, config.classes, config.method == Method::mlp ? config.size : 1, own / "head",
               head_init(config));
-  if (config.method != Method::sidetune) return;
+  if (!parts::methods || config.method != Method::sidetune) return;
   const VitConfig beside = side_config(backbone);
   side = std::make_unique<Vit>(beside, own / "side");
   side_projection =
@@ -81,9 +82,10 @@ TunedModel::TunedModel(const Backbone& backbone, const TunedConfig& config, uint
 
 void check_backbone(const Task& task, const Backbone& backbone) {
   const std::string identity = identity_of(backbone);
-  check(identity == task.backbone_identity, "task file: it belongs to another backbone, ",
-        quote(task.backbone), " with identity ", task.backbone_identity.substr(0, 16), "...; that of ",
-        quote(backbone.source), " is ", identity.substr(0, 16), "...");
+  check(identity == task.backbone_identity,
+        "task file: it belongs to another backbone, {} with identity {}...; that of {} is {}...",
+        quote(task.backbone), task.backbone_identity.substr(0, 16), quote(backbone.source),
+        identity.substr(0, 16));
 }
 
 TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, const Memory& memory, Use use)
@@ -109,8 +111,8 @@ TunedModel::TunedModel(const Backbone& backbone, const Task& task, DType dtype, 
   parts_ =
       TunedParts(config_, backbone.config, backbone_scope(config_, backbone.config, sources), stored(""));
   for (const auto& [name, tensor] : task.tensors) {
-    check(asked.contains(name), "task file: tensor ", quote(name), " belongs to no ", method_text(config_),
-          " task of ", backbone.source);
+    check(asked.contains(name), "task file: tensor {} belongs to no {} task of {}", quote(name),
+          method_text(config_), backbone.source);
   }
 }
 
@@ -118,7 +120,7 @@ Variable TunedModel::features(const Variable& images, const Pass& pass) const {
   const bool elsewhere = home_.device() != images.value().device();
   const Variable here = elsewhere ? Variable(images.value().copied_to(home_)) : images;
   Variable features = parts_.transformer->features(here, parts_.prompts, pass);
-  if (parts_.side == nullptr) return features;
+  if (!parts::methods || parts_.side == nullptr) return features;
   // a features + (1 - a) side
   const Variable wide = convert(features, parts_.head.dtype()),
                  beside = parts_.side_projection(

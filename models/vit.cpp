@@ -63,7 +63,7 @@ Variable VitBlock::first_tokens(int64_t count, const Variable& x, const Variable
 
 Vit::Vit(const VitConfig& config, const Scope& scope, double drop_path) : config_(config) {
   check_config(config);
-  check(drop_path >= 0 && drop_path < 1, "vit: drop path ", drop_path, " is not in [0, 1)");
+  check(drop_path >= 0 && drop_path < 1, "vit: drop path {} is not in [0, 1)", drop_path);
   const int64_t d = config.width;
   const auto token = [&](const char* name, int64_t count, Role role = Role::token) {
     return count ? scope.get(name, {1, count, d}, role, Init::truncated(0.02)) : Variable();
@@ -78,7 +78,7 @@ Vit::Vit(const VitConfig& config, const Scope& scope, double drop_path) : config
   for (int64_t i = 0; i < config.depth; ++i) {
     const double rate =
         config.depth > 1 ? drop_path * static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0;
-    blocks_.emplace_back(config, rate, static_cast<uint32_t>(i), scope.in_block(i) / text("blocks.", i));
+    blocks_.emplace_back(config, rate, static_cast<uint32_t>(i), scope.in_block(i) / text("blocks.{}", i));
   }
   const Scope end = scope.in_block(config.depth);
   norm_ = LayerNorm(d, config.epsilon, end / (config.pooling == Pooling::mean ? "fc_norm" : "norm"));
@@ -95,7 +95,7 @@ Vit::Vit(const VitConfig& config, const Scope& scope, double drop_path) : config
 Variable Vit::embed(const Variable& images) const {
   check(images.shape().rank() == 4 && images.dim(2) == config_.image_size &&
             images.dim(3) == config_.image_size,
-        "vit: expected images (B, 3, ", config_.image_size, ", ", config_.image_size, "), got ",
+        "vit: expected images (B, 3, {}, {}), got {}", config_.image_size, config_.image_size,
         images.shape());
   const int64_t d = config_.width;
   std::vector<Variable> before;  // (count, D) each
@@ -162,7 +162,7 @@ std::pair<Variable, int64_t> Vit::encode(Variable x, const Prompts& prompts, con
     }
     x = pass.kept(last && few ? blocks_[i].first_tokens(config_.pooled_tokens(), x, own, pass)
                               : blocks_[i](x, own, pass));
-    if (!how.gated || (last && few)) continue;
+    if (!parts::methods || !how.gated || (last && few)) continue;
     standing = pass.kept(prompts.passed(i, standing, slice(x, 1, first, first + p)));
     x = pass.kept(concat({slice(x, 1, 0, first), standing, slice(x, 1, first + p, x.dim(1))}, 1));
   }

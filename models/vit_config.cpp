@@ -9,15 +9,15 @@ namespace vitrine {
 
 void check_config(const VitConfig& c) {
   constexpr int64_t most_pixels = 1 << 14;
-  check(c.image_size > 0 && c.patch > 0 && c.image_size % c.patch == 0, "vit: patch ", c.patch,
-        " does not divide image size ", c.image_size);
-  check(c.image_size <= most_pixels, "vit: image size ", c.image_size, " is more than ", most_pixels);
-  check(c.width > 0 && c.heads > 0 && c.width % c.heads == 0, "vit: ", c.heads, " heads do not divide width ",
+  check(c.image_size > 0 && c.patch > 0 && c.image_size % c.patch == 0,
+        "vit: patch {} does not divide image size {}", c.patch, c.image_size);
+  check(c.image_size <= most_pixels, "vit: image size {} is more than {}", c.image_size, most_pixels);
+  check(c.width > 0 && c.heads > 0 && c.width % c.heads == 0, "vit: {} heads do not divide width {}", c.heads,
         c.width);
-  check(c.depth > 0 && c.depth <= 1024 && c.mlp_width > 0 && c.classes >= 0, "vit: depth ", c.depth,
-        ", MLP width ", c.mlp_width, ", classes ", c.classes, " make no sense");
-  check(c.epsilon > 0 && c.epsilon < 1, "vit: layer norm epsilon ", c.epsilon, " makes no sense");
-  check(c.registers >= 0 && c.registers <= 1 << 16, "vit: ", c.registers, " registers make no sense");
+  check(c.depth > 0 && c.depth <= 1024 && c.mlp_width > 0 && c.classes >= 0,
+        "vit: depth {}, MLP width {}, classes {} make no sense", c.depth, c.mlp_width, c.classes);
+  check(c.epsilon > 0 && c.epsilon < 1, "vit: layer norm epsilon {} makes no sense", c.epsilon);
+  check(c.registers >= 0 && c.registers <= 1 << 16, "vit: {} registers make no sense", c.registers);
   check(c.class_token || c.pooling != Pooling::token, "vit: token pooling needs a class token");
   check(!c.distillation_token || c.pooling == Pooling::token,
         "vit: a distillation token needs token pooling");
@@ -59,21 +59,21 @@ int64_t root_of(int64_t number) {
 std::vector<std::string> vit_preset_names() {
   std::vector<std::string> names;
   for (const Size& size : sizes)
-    for (const int64_t patch : patch_sizes) names.push_back(text("vit-", size.name, patch));
+    for (const int64_t patch : patch_sizes) names.push_back(text("vit-{}{}", size.name, patch));
   return names;
 }
 
 std::string vit_presets_text() {
   std::string widths, patches;
-  for (const Size& size : sizes) widths += text(widths.empty() ? "" : ",", size.name);
-  for (const int64_t patch : patch_sizes) patches += text(patches.empty() ? "" : ",", patch);
-  return text("vit-{", widths, "}{", patches, "}");
+  for (const Size& size : sizes) widths += text("{}{}", widths.empty() ? "" : ",", size.name);
+  for (const int64_t patch : patch_sizes) patches += text("{}{}", patches.empty() ? "" : ",", patch);
+  return text("vit-{{}}{{}}", widths, patches);
 }
 
 VitConfig vit_preset(const std::string& name) {
   for (const Size& size : sizes)
     for (const int64_t patch : patch_sizes)
-      if (name == text("vit-", size.name, patch))
+      if (name == text("vit-{}{}", size.name, patch))
         return {.patch = patch,
                 .width = size.width,
                 .depth = size.depth,
@@ -83,16 +83,16 @@ VitConfig vit_preset(const std::string& name) {
   const std::vector<std::string> known = vit_preset_names();
   const std::vector<std::string_view> names(known.begin(), known.end());
   const std::string guess = nearest(name, names);
-  fail(Fault::input, "vit: no preset ", quote(name), guess.empty() ? "." : "; did you mean " + guess + "?",
-       " Presets are ", vit_presets_text());
+  fail(Fault::input, "vit: no preset {}{} Presets are {}", quote(name),
+       guess.empty() ? "." : "; did you mean " + guess + "?", vit_presets_text());
 }
 
 VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   const std::string who = file.name.empty() ? "checkpoint" : file.name;
   const auto shape_of = [&](const char* name, int rank) -> const Shape& {
     const Shape& shape = file.at(name).shape();
-    check(shape.rank() == rank && shape.numel() > 0, who, ": tensor '", name, "': expected ", rank,
-          " extents, none of them 0, got ", shape);
+    check(shape.rank() == rank && shape.numel() > 0,
+          "{}: tensor '{}': expected {} extents, none of them 0, got {}", who, name, rank, shape);
     return shape;
   };
   const auto holds = [&](const char* name) { return file.tensors.contains(name); };
@@ -113,17 +113,18 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
 
   const int64_t rows = shape_of("pos_embed", 3).dim(1), patches = rows - c.prefix();
   const int64_t side = root_of(patches), side_without = root_of(rows);
-  check(side > 0 || side_without > 0, who, ": pos_embed has ", patches,
-        " patch positions, which is no square; other grids are not known");
-  check(c.prefix() == 0 || side == 0 || side_without == 0, who, ": pos_embed has ", rows,
-        " rows, which with or without ", c.prefix(),
-        " for the tokens before the patches is a square; the file's metadata must tell");
+  check(side > 0 || side_without > 0,
+        "{}: pos_embed has {} patch positions, which is no square; other grids are not known", who, patches);
+  check(c.prefix() == 0 || side == 0 || side_without == 0,
+        "{}: pos_embed has {} rows, which with or without {} for the tokens before the patches is a square; "
+        "the file's metadata must tell",
+        who, rows, c.prefix());
   c.prefix_positions = side > 0;
   c.image_size = (side > 0 ? side : side_without) * c.patch;
 
   c.depth = 0;
-  while (file.tensors.contains(text("blocks.", c.depth, ".norm1.weight"))) ++c.depth;
-  check(c.depth > 0, who, ": no tensor 'blocks.0.norm1.weight': not a ViT in timm's names");
+  while (file.tensors.contains(text("blocks.{}.norm1.weight", c.depth))) ++c.depth;
+  check(c.depth > 0, "{}: no tensor 'blocks.0.norm1.weight': not a ViT in timm's names", who);
   c.qkv_bias = holds("blocks.0.attn.qkv.bias");
   c.layer_scale = holds("blocks.0.ls1.gamma");
   const int64_t given = shape_of("blocks.0.mlp.fc1.weight", 2).dim(0),
@@ -133,9 +134,9 @@ VitConfig vit_config_of(const TensorFile& file, int64_t heads) {
   c.classes = holds("head.weight") ? shape_of("head.weight", 2).dim(0) : 0;
   c.head_bias = c.classes == 0 || holds("head.bias");
   c.heads = heads != 0 ? heads : usual_heads(c.width);
-  check(c.heads > 0, who, ": how many attention heads? Shapes cannot tell for width ", c.width,
-        "; give --heads");
-  check(c.width % c.heads == 0, who, ": ", c.heads, " attention heads do not divide its width ", c.width);
+  check(c.heads > 0, "{}: how many attention heads? Shapes cannot tell for width {}; give --heads", who,
+        c.width);
+  check(c.width % c.heads == 0, "{}: {} attention heads do not divide its width {}", who, c.heads, c.width);
   told_by(who, [&] { check_config(c); });
   return c;
 }

@@ -8,7 +8,7 @@
 namespace vitrine {
 
 ScaleShift::ScaleShift(int64_t width, const Scope& scope) {
-  if (!scope.additions().scale_shift) return;
+  if (!parts::methods || !scope.additions().scale_shift) return;
   const Scope own = scope.added();
   scale = own.get("scale", {width}, Role::norm, Init::constant(1));
   shift = own.get("shift", {width}, Role::bias, Init::constant(0));
@@ -24,8 +24,8 @@ ScaleShift ScaleShift::part(int64_t begin, int64_t end) const {
 
 Lora::Lora(int64_t in, int64_t out, const Scope& scope) {
   const int64_t rank = scope.additions().lora;
-  if (rank == 0) return;
-  check(rank > 0 && rank <= in, "lora: expected a rank of 1 to ", in, ", got ", rank);
+  if (!parts::methods || rank == 0) return;
+  check(rank > 0 && rank <= in, "lora: expected a rank of 1 to {}, got {}", in, rank);
   const Scope own = scope.added();
   down = own.get("down", {rank, in}, Role::weight, Init::uniform(1 / std::sqrt(static_cast<double>(in))));
   up = own.get("up", {out, rank}, Role::weight, Init::constant(0));
@@ -33,8 +33,8 @@ Lora::Lora(int64_t in, int64_t out, const Scope& scope) {
 
 Adapter::Adapter(int64_t width, const Scope& scope) {
   const int64_t factor = scope.additions().adapter;
-  if (factor == 0) return;
-  check(factor > 0, "adapter: expected a positive factor, got ", factor);
+  if (!parts::methods || factor == 0) return;
+  check(factor > 0, "adapter: expected a positive factor, got {}", factor);
   const int64_t bottleneck = std::max<int64_t>(width / factor, 1);
   const Scope own = scope.added();
   const Init start = Init::normal(1 / std::sqrt(static_cast<double>(width)));

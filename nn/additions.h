@@ -1,8 +1,9 @@
 // additions.h: what methods of tuning add to the layers of a frozen net. A layer asks its scope whether it is to have one
-// (Scope::additions); what was not added is undefined and costs nothing. Each starts so that the net is what it was.
+// (Scope::additions; a build without VITRINE_METHODS has none); what was not added is undefined and costs nothing. Each starts so that the net is what it was.
 #pragma once
 
 #include "engine/ops.h"
+#include "engine/parts.h"
 #include "nn/scope.h"
 
 namespace vitrine {
@@ -12,7 +13,7 @@ struct ScaleShift {
   Variable scale, shift;  // (D)
   ScaleShift() = default;
   ScaleShift(int64_t width, const Scope& scope);
-  bool defined() const { return scale.defined(); }
+  bool defined() const { return parts::methods && scale.defined(); }
   Variable operator()(const Variable& x) const { return defined() ? add(mul(x, scale), shift) : x; }
   // Of columns [begin, end) alone.
   ScaleShift part(int64_t begin, int64_t end) const;
@@ -24,7 +25,7 @@ struct Lora {
   Variable down, up;  // (r, in), (out, r)
   Lora() = default;
   Lora(int64_t in, int64_t out, const Scope& scope);  // undefined if the scope adds none
-  bool defined() const { return down.defined(); }
+  bool defined() const { return parts::methods && down.defined(); }
   Variable operator()(const Variable& x) const { return linear(linear(x, down), up); }
 };
 
@@ -36,7 +37,7 @@ struct Adapter {
   Adapter() = default;
   // Undefined if the scope adds none; else r = D / its factor, at least 1.
   Adapter(int64_t width, const Scope& scope);
-  bool defined() const { return down.defined(); }
+  bool defined() const { return parts::methods && down.defined(); }
   Variable operator()(const Variable& x) const {
     return add(x, linear(gelu(linear(x, down, down_bias)), up, up_bias));
   }

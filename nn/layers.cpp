@@ -30,7 +30,7 @@ Variable bias_of(int64_t width, const Scope& scope, const std::string& name, Bia
 Variable residual(const Variable& x, Variable branch, double rate, uint32_t lane, const Pass& pass,
                   const Variable& gamma) {
   if (gamma.defined()) branch = mul(branch, gamma);
-  if (!pass.training || rate == 0) return add(x, std::move(branch));
+  if (!pass.drops(rate)) return add(x, std::move(branch));
   NoiseKey key = pass.noise;
   key.lane = lane;
   return add(x, drop_path(branch, rate, key));
@@ -96,7 +96,7 @@ Variable Mlp::after(const LayerNorm& norm, const Variable& x, double rate, uint3
     if (gamma.defined()) branch = mul(branch, gamma);
     return residual(x, adapter.defined() ? adapter(branch) : branch, rate, lane, pass);
   }
-  const bool plain = !gamma.defined() && (!pass.training || rate == 0);  // the sum with x comes along
+  const bool plain = !gamma.defined() && !pass.drops(rate);  // the sum with x comes along
   if (gated) {
     const Variable hidden =
         swiglu(row_layers(x, {norm.gamma, norm.beta, norm.epsilon, fc1.weight, fc1.bias}));
@@ -113,7 +113,7 @@ Attention::Attention(int64_t d, int64_t h, const Scope& scope, Bias bias)
       proj(d, d, scope / "proj"),
       width(d),
       heads(h) {
-  check(h > 0 && d % h == 0, "attention: ", h, " heads do not divide width ", d);
+  check(h > 0 && d % h == 0, "attention: {} heads do not divide width {}", h, d);
   query = Lora(d, d, scope / "lora_query");
   value = Lora(d, d, scope / "lora_value");
 }
@@ -128,7 +128,7 @@ Variable Attention::joint(const LayerNorm& norm, const Variable& x) const {
 
 Variable Attention::project(const Variable& x, const Variable& attended, double rate, uint32_t lane,
                             const Pass& pass, const Variable& gamma) const {
-  if (gamma.defined() || (pass.training && rate > 0) || !proj.plain())
+  if (gamma.defined() || pass.drops(rate) || !proj.plain())
     return residual(x, proj(attended), rate, lane, pass, gamma);
   return linear(attended, proj.weight, proj.bias, x);
 }
@@ -176,7 +176,7 @@ AttentionPool::AttentionPool(int64_t d, int64_t h, int64_t hidden, Gelu form, do
       width(d),
       heads(h) {
   check(!scope.additions().any(), "attention pool: nothing can be added to it");
-  check(h > 0 && d % h == 0, "attention pool: ", h, " heads do not divide width ", d);
+  check(h > 0 && d % h == 0, "attention pool: {} heads do not divide width {}", h, d);
 }
 
 Variable AttentionPool::operator()(const Variable& x) const {
@@ -206,7 +206,7 @@ Variable WindowAttention::after(const LayerNorm& norm, const Variable& x, const 
 namespace {
 
 int64_t checked_patch(int64_t p) {
-  check(p >= 1, "patch embedding: expected patches of at least 1 pixel, got ", p);
+  check(p >= 1, "patch embedding: expected patches of at least 1 pixel, got {}", p);
   return p;
 }
 
@@ -222,7 +222,7 @@ PatchEmbedding::PatchEmbedding(int64_t p, int64_t width, const Scope& scope, Bia
 Variable PatchEmbedding::operator()(const Variable& images) const {
   const int64_t p = checked_patch(patch);
   check(images.shape().rank() == 4 && images.dim(1) == 3 && images.dim(2) % p == 0 && images.dim(3) % p == 0,
-        "patch embedding: expected images (B, 3, H, W) with H and W multiples of ", p, ", got ",
+        "patch embedding: expected images (B, 3, H, W) with H and W multiples of {}, got {}", p,
         images.shape());
   const int64_t b = images.dim(0), rows = images.dim(2) / p, columns = images.dim(3) / p;
   const Variable cut = reshape(convert(images, weight.dtype()), {b, 3, rows, p, columns, p});

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "engine/parts.h"
 #include "nn/additions.h"
 
 namespace vitrine {
@@ -18,7 +19,11 @@ struct Pass {
   // False: for the result alone. Models give a constant and keep nothing.
   bool history = true;
 
-  bool recomputes(uint32_t block) const { return history && static_cast<int64_t>(block) < recompute; }
+  // Whether something is left out by chance, which has this probability.
+  bool drops(double probability) const { return parts::training && training && probability > 0; }
+  bool recomputes(uint32_t block) const {
+    return parts::training && history && static_cast<int64_t>(block) < recompute;
+  }
   Variable kept(const Variable& x) const { return history ? x : x.detach(); }
 };
 

@@ -68,7 +68,7 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
     : parameters_(parameters), config_(config) {
   check(config.weight_decay >= 0 && config.momentum >= 0 && config.momentum < 1 && config.beta1 >= 0 &&
             config.beta1 < 1 && config.beta2 >= 0 && config.beta2 < 1 && config.epsilon > 0,
-        "optimizer: weight decay ", config.weight_decay, " or another setting makes no sense");
+        "optimizer: weight decay {} or another setting makes no sense", config.weight_decay);
   for (const Parameter& p : parameters.all()) {
     const Tensor& value = p.value.value();
     if (value.device() != nullptr && !rates_.defined())
@@ -140,14 +140,15 @@ void Optimizer::save(TensorFile& file) const {
 void Optimizer::load(const TensorFile& file) {
   const auto kind = file.metadata.find("optimizer.kind");
   const auto steps = file.metadata.find("optimizer.steps");
-  check(kind != file.metadata.end() && steps != file.metadata.end(), file.name, ": holds no optimizer state");
-  check(kind->second == (config_.kind == OptimizerKind::sgd ? "sgd" : "adamw"), file.name,
-        ": its optimizer is ", kind->second);
+  check(kind != file.metadata.end() && steps != file.metadata.end(), "{}: holds no optimizer state",
+        file.name);
+  check(kind->second == (config_.kind == OptimizerKind::sgd ? "sgd" : "adamw"), "{}: its optimizer is {}",
+        file.name, kind->second);
   const auto restore = [&](Tensor& state, const std::string& name) {
     const Tensor& stored = file.at(name);
-    check(stored.shape() == state.shape() && stored.dtype() == state.dtype(), file.name, ": tensor '", name,
-          "': expected ", state.shape(), " ", name_of(state.dtype()), ", got ", stored.shape(), " ",
-          name_of(stored.dtype()));
+    check(stored.shape() == state.shape() && stored.dtype() == state.dtype(),
+          "{}: tensor '{}': expected {} {}, got {} {}", file.name, name, state.shape(),
+          name_of(state.dtype()), stored.shape(), name_of(stored.dtype()));
     state = stored.copied_to(state.memory());
   };
   for (size_t i = 0; i < first_.size(); ++i) {
@@ -156,7 +157,7 @@ void Optimizer::load(const TensorFile& file) {
     if (!second_.empty()) restore(second_[i], "optimizer.second." + name);
   }
   steps_ = std::strtoll(steps->second.c_str(), nullptr, 10);
-  check(steps_ >= 0, file.name, ": optimizer.steps is ", steps_);
+  check(steps_ >= 0, "{}: optimizer.steps is {}", file.name, steps_);
 }
 
 namespace {
@@ -199,7 +200,7 @@ Tensor clip_gradients_on(const Device& device, Parameters& parameters, double la
 
 void check_norm(double norm) {
   if (!std::isfinite(norm))
-    fail(Fault::diverged, "clip: expected gradients of a finite norm, got a norm of ", norm);
+    fail(Fault::diverged, "clip: expected gradients of a finite norm, got a norm of {}", norm);
 }
 
 double clip_gradients(Parameters& parameters, double largest) {

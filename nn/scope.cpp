@@ -34,8 +34,8 @@ Variable listed(Parameters& parameters, const Wanted& wanted, const Tensor& valu
 
 const Tensor& find(const TensorFile& checkpoint, const std::string& name, const Shape& shape) {
   const Tensor& found = checkpoint.at(name);
-  check(found.shape() == shape, checkpoint.name.empty() ? "checkpoint" : checkpoint.name, ": tensor '", name,
-        "': expected ", shape, ", got ", found.shape());
+  check(found.shape() == shape, "{}: tensor '{}': expected {}, got {}",
+        checkpoint.name.empty() ? "checkpoint" : checkpoint.name, name, shape, found.shape());
   return found;
 }
 
@@ -54,9 +54,9 @@ Tensor fresh(const Shape& shape, const Init& init, uint64_t seed, const std::str
 }
 
 void Parameters::add(Parameter parameter) {
-  check(parameter.value.wants_gradient(), "parameters: '", parameter.name, "' is not a leaf");
+  check(parameter.value.wants_gradient(), "parameters: '{}' is not a leaf", parameter.name);
   for (const Parameter& other : all_)
-    check(other.name != parameter.name, "parameters: two are named ", other.name);
+    check(other.name != parameter.name, "parameters: two are named {}", other.name);
   all_.push_back(std::move(parameter));
 }
 

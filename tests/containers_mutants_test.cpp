@@ -478,7 +478,7 @@ TEST_CASE("files made to use up time or memory") {
   std::vector<Member> arrays;
   for (int i = 0; i < 8; ++i)
     arrays.push_back(
-        {text(i, ".npy"), npy(npy_header("'|u1'", "(4000000,)"), std::string(4'000'000, '\0')), true});
+        {text("{}.npy", i), npy(npy_header("'|u1'", "(4000000,)"), std::string(4'000'000, '\0')), true});
   const auto owner = std::make_shared<const Bytes>(as_bytes(zip(arrays).bytes));
   const TensorFile file = read_tensors(*owner, owner, "x");
   CHECK(file.tensors.size() == 4);  // as many as fit
@@ -486,11 +486,11 @@ TEST_CASE("files made to use up time or memory") {
   CHECK(survive(zip(arrays).bytes).read);
   // Many small things.
   std::vector<Member> members;
-  for (int i = 0; i < 60'000; ++i) members.push_back({text(i, ".npy"), ""});
+  for (int i = 0; i < 60'000; ++i) members.push_back({text("{}.npy", i), ""});
   survive(zip(members).bytes);
   std::string header = "{";
   for (int i = 0; i < 50'000; ++i)
-    header += text(i ? "," : "", "\"", i, R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})");
+    header += text("{}\"{}{}", i ? "," : "", i, R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})");
   std::string many;
   put_little64(many, header.size() + 1);
   survive(many + header + "}");
@@ -503,7 +503,7 @@ TEST_CASE("files with one endless word") {
     return out + header;
   };
   const auto entry = [](const std::string& name, const std::string& dtype, const std::string& shape) {
-    return text("{\"", name, R"(":{"dtype":")", dtype, R"(","shape":[)", shape,
+    return text("{\"{}{}{}{}{}{}", name, R"(":{"dtype":")", dtype, R"(","shape":[)", shape,
                 R"(],"data_offsets":[0,0]}})");
   };
   // Names that any program might write are read, and so is a long description.
@@ -526,7 +526,7 @@ TEST_CASE("files with one endless word") {
       survive_index(index);
   }
   std::string many = R"({"weight_map":{)";
-  for (int i = 0; i < 90'000; ++i) many += text(i ? "," : "", "\"", i, "\":\"", i % 999, "\"");
+  for (int i = 0; i < 90'000; ++i) many += text("{}\"{}\":\"{}\"", i ? "," : "", i, i % 999);
   survive_index(many + "}}");
 }
 
@@ -537,7 +537,7 @@ TEST_CASE("deflated weights are larger than their file, and read") {
   for (size_t i = 2; i < data.size(); i += 4) data[i] = static_cast<char>(random());
   const std::string weights =
       files::zip(
-          {{"a.npy", files::npy(files::npy_header("'<f4'", text("(", data.size() / 4, ",)")), data), true}})
+          {{"a.npy", files::npy(files::npy_header("'<f4'", text("({},)", data.size() / 4)), data), true}})
           .bytes;
   REQUIRE(data.size() > weights.size() + (size_t{16} << 20));
   CHECK(survive(weights, 4).read);
@@ -547,7 +547,7 @@ TEST_CASE("deflated weights are larger than their file, and read") {
   // Ten arrays that are column-major, of which each has to be laid out anew.
   std::vector<files::Member> columns;
   for (int i = 0; i < 10; ++i)
-    columns.push_back({text(i, ".npy"),
+    columns.push_back({text("{}.npy", i),
                        files::npy(files::npy_header("'<f4'", "(2, 524288)", "True"), data.substr(0, 4 << 20)),
                        true});
   const std::string column_major = files::zip(columns).bytes;

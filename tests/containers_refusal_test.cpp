@@ -88,7 +88,7 @@ TEST_CASE("zip: each rule is kept") {
   // What an array is to inflate to, its header tells as well.
   check_refusal(central(24, array.size() - 1, 4, 1), "'b': expected 2 elements of 4 bytes, got 7 bytes");
   check_refusal(central(24, array.size() + 1, 4, 1),
-                text("'b': expected ", array.size(), " bytes, got ", array.size() + 1));
+                text("'b': expected {} bytes, got {}", array.size(), array.size() + 1));
   const auto resized = [&](int64_t more) {
     const std::string program = files::pickle("N");
     files::Archive archive = zip({{"x/data.pkl", program, true}});
@@ -352,15 +352,15 @@ TEST_CASE("torch: each refusal") {
                "expected extents and strides of 0 or more, got -2 and 3");
   check_tensor(tensor(storage("0", 6), 0, {2, 3}, {3}), "expected as many strides as extents, got 1 and 2");
   const int64_t huge = int64_t{1} << 62;
-  check_tensor(tensor(storage("0", 6), 0, {huge, 4}, {0, 0}), text(huge, " times 4 overflows 64 bits"));
-  check_tensor(tensor(storage("0", 6), 0, {5, 1}, {huge, 0}), text("4 times ", huge, " overflows 64 bits"));
+  check_tensor(tensor(storage("0", 6), 0, {huge, 4}, {0, 0}), text("{} times 4 overflows 64 bits", huge));
+  check_tensor(tensor(storage("0", 6), 0, {5, 1}, {huge, 0}), text("4 times {} overflows 64 bits", huge));
   check_tensor(tensor(storage("0", 6), huge, {3, 1}, {huge / 2, 0}),
-               text(huge, " plus ", huge, " overflows 64 bits"));
+               text("{} plus {} overflows 64 bits", huge, huge));
   check_tensor(tensor(storage("0", 7), 0, {1}, {1}), "expected a storage '0' of 28 bytes, got 24");
   check_tensor(tensor(storage("0", -1), 0, {1}, {1}), "expected a storage's key of at most 256 bytes");
   check_tensor(tensor(storage(std::string(257, 'k'), 6), 0, {1}, {1}),
                "expected a storage's key of at most 256 bytes");
-  check_tensor(tensor(storage("0", huge), 0, {1}, {1}), text(huge, " times 4 overflows"));
+  check_tensor(tensor(storage("0", huge), 0, {1}, {1}), text("{} times 4 overflows", huge));
   check_tensor(tensor(tuple(words("storage") + "N") + "Q", 0, {1}, {1}),
                "expected 5 or 6 entries for a storage, got 2");
   check_tensor(tensor(storage("0", 24, "UntypedStorage"), 0, {1}, {1}),
@@ -403,9 +403,9 @@ TEST_CASE("torch: each refusal") {
                 "expected a storage '0' of 28 bytes, got 24");
   const std::string content = npy(npy_header("'|u1'", "(20971520,)"), std::string(20 << 20, '\0'));
   const std::string npz = zip({{"a.npy", content, true}}).bytes;
-  CHECK(read(npz).unreadable.at("a") ==
-        text("its ", content.size(),
-             " bytes would need more memory than four times the file's size and 16 MiB"));
+  CHECK(
+      read(npz).unreadable.at("a") ==
+      text("its {} bytes would need more memory than four times the file's size and 16 MiB", content.size()));
 }
 
 TEST_CASE("torch before 1.6: views, and each refusal") {
@@ -453,8 +453,8 @@ TEST_CASE("memory: what lies in a file's header and in small members counts, too
   const auto with_words = [](int count, size_t length, size_t data) {
     std::string header = "{\"__metadata__\":{";
     for (int i = 0; i < count; ++i)
-      header += text(i ? "," : "", "\"k", i, "\":\"", std::string(length, 'v'), "\"");
-    header += text("},\"a\":{\"dtype\":\"U8\",\"shape\":[", data, "],\"data_offsets\":[0,", data, "]}}");
+      header += text("{}\"k{}\":\"{}\"", i ? "," : "", i, std::string(length, 'v'));
+    header += text("},\"a\":{\"dtype\":\"U8\",\"shape\":[{}],\"data_offsets\":[0,{}]}}", data, data);
     std::string file;
     files::put_little64(file, header.size(), 8);
     return file + header + std::string(data, '\0');
@@ -468,7 +468,7 @@ TEST_CASE("memory: what lies in a file's header and in small members counts, too
 
   const auto archive_of = [](int count) {
     std::vector<files::Member> members;
-    for (int i = 0; i < count; ++i) members.push_back({text("a", i, ".npy"), array});
+    for (int i = 0; i < count; ++i) members.push_back({text("a{}.npy", i), array});
     return zip(members).bytes;
   };
   check_refusal(archive_of(20'000),

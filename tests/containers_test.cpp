@@ -63,7 +63,7 @@ TEST_CASE("containers: what no tensor can hold is refused when it is asked for, 
     CHECK(keys(file.objects) == std::set<std::string>{"array", "config"});
     const auto reason = [&](const std::string& key) { return files::message_of([&] { file.at(key); }); };
     CHECK(reason("complex") ==
-          text("'", file.name, "': cannot read tensor 'complex': tensors cannot hold complex64"));
+          text("'{}': cannot read tensor 'complex': tensors cannot hold complex64", file.name));
     CHECK(reason("sparse").ends_with("'sparse': it is what 'torch._utils._rebuild_sparse_tensor' makes"));
     CHECK(reason("quantised").ends_with("'quantised': it is what 'torch._utils._rebuild_qtensor' makes"));
     CHECK(reason("config").ends_with("'config': it is an object of 'argparse.Namespace'"));
@@ -136,7 +136,7 @@ TEST_CASE("containers: a model in several files is read by its index, from the i
   const auto map = [&](const std::string& words) { return refusal(R"({"weight_map":{)" + words + "}}"); };
   for (const char* bad :
        {"../1.safetensors", "/1.safetensors", "a/b", "..", ".", "", "C:x", "a\\\\b", "a\\u0000"})
-    CHECK(map(text(R"("a":")", bad, "\"")).find("expected the name of a file in the index's folder") !=
+    CHECK(map(text("{}{}\"", R"("a":")", bad)).find("expected the name of a file in the index's folder") !=
           std::string::npos);
   CHECK(map(R"("a":"1.safetensors","a":"2.safetensors")").ends_with("tensor 'a' appears twice"));
   CHECK(map(R"("a":1)").ends_with("tensor 'a': expected the name of a file, got a number"));
@@ -152,9 +152,11 @@ TEST_CASE("containers: a model in several files is read by its index, from the i
   CHECK(refusal(R"({"weight_map":{)").find("is not valid JSON") != std::string::npos);
   CHECK(
       refusal("{\"a\":" + std::string(100'000, '[')).ends_with("expected JSON at most 16 deep, got deeper"));
-  CHECK(refusal(std::string(R"({"weight_map":{}})") + '\0').ends_with("holds a NUL"));
+  CHECK(
+      refusal(std::string(R"({"weight_map":{}})") + '\0').find("is not valid JSON in UTF-8 at its byte 18") !=
+      std::string::npos);
   std::string many;
-  for (int i = 0; i < 1001; ++i) many += text(i ? "," : "", "\"", i, "\":\"", i, "\"");
+  for (int i = 0; i < 1001; ++i) many += text("{}\"{}\":\"{}\"", i ? "," : "", i, i);
   CHECK(map(many).ends_with("expected at most 1000 files, got more"));
 }
 
@@ -165,7 +167,7 @@ TEST_CASE("containers: the file of weights that a folder means, and one file of 
   CHECK(files::says(fails(folder.str()), "is a folder without model.safetensors"));
   folder.write("other.pth", {});
   folder.write("config.json", {});
-  CHECK(files::says(fails(folder.str()), text("name the file of weights, of '", folder / "other.pth", "'")));
+  CHECK(files::says(fails(folder.str()), text("name the file of weights, of '{}'", folder / "other.pth")));
   // Each is preferred to those that were there before.
   for (const char* name : {"pytorch_model.bin.index.json", "pytorch_model.bin",
                            "model.safetensors.index.json", "model.safetensors"}) {
@@ -174,7 +176,7 @@ TEST_CASE("containers: the file of weights that a folder means, and one file of 
   }
 
   CHECK(files::says(fails(folder / "model-00002-of-00003.safetensors"),
-                    text("name their index, '", folder / "model.safetensors.index.json", "'")));
+                    text("name their index, '{}'", folder / "model.safetensors.index.json")));
   CHECK(files::says(fails("pytorch_model-00001-of-00010.bin"), "'pytorch_model.bin.index.json'"));
   for (const char* name : {"model-00001-of-00001.safetensors", "-of-", "-of-2.bin", "a-1-of-.bin", "a-1-of-2",
                            "1-of-2.b", "a-b-of-2.bin", "a-1-of-b.bin"})

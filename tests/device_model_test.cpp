@@ -270,7 +270,7 @@ TEST_CASE("device: while a thread records, no other one uses the device") {
   });
   REQUIRE(refusals.size() == 5);
   for (const std::string& refusal : refusals)
-    CHECK(refusal == text("device ", device->name(), ": is recording the work of another thread"));
+    CHECK(refusal == text("device {}: is recording the work of another thread", device->name()));
   once.replay();
   CHECK(values(in_main_memory(y.value())) == Doubles{2, 4, 6});
 }

@@ -34,7 +34,7 @@ TEST_CASE("device: mixed tasks get the logits that each gives alone") {
                          "{}",
                          "{}",
                          model.task_tensors()});
-        ready.push_back(set.put(text(tasks.size()), tasks.back()));
+        ready.push_back(set.put(text("{}", tasks.size()), tasks.back()));
       }
       const Tensor images = sine_image(4, 32).to(DType::f32);
       const std::vector<Tensor> together = set.logits(images, ready);

@@ -455,12 +455,12 @@ TEST_CASE("dialects: whatever stands before trunk and head, both are found") {
   // A trunk of timm's, of Swin's authors or of torchvision's under a head of somebody's own.
   for (const char* head : {"head.", "classifier.", "fc."}) {
     for (const char* outer : {"", "model.", "module.", "module.net."}) {
-      CAPTURE(text(outer, head));
-      const Checkpoint timm = below("timm.safetensors", "", text(outer, "backbone."), outer, "head.", head);
+      CAPTURE(text("{}{}", outer, head));
+      const Checkpoint timm = below("timm.safetensors", "", text("{}backbone.", outer), outer, "head.", head);
       check_same(timm, read("timm.safetensors"));
       CHECK(timm.facts.preprocess.empty());  // not DINO's, though its files have such a name, too
-      check_same(below("swin.pth", "", text(outer, "backbone."), outer, "head.", head), read("swin.pth"));
-      check_same(below("torchvision-vit.pth", "", text(outer, "encoder_net."), outer, "heads.head.", head),
+      check_same(below("swin.pth", "", text("{}backbone.", outer), outer, "head.", head), read("swin.pth"));
+      check_same(below("torchvision-vit.pth", "", text("{}encoder_net.", outer), outer, "heads.head.", head),
                  read("torchvision-vit.pth"));
     }
   }

@@ -212,7 +212,7 @@ TEST_CASE("file: permissions stay, links are followed, long names and foreign te
   CHECK(content(longest) == "long");
 
   // What a killed program of the same number left behind.
-  const std::string leftover = folder / text(".vitrine-", static_cast<long>(::getpid()), "-0.tmp");
+  const std::string leftover = folder / text(".vitrine-{}-0.tmp", static_cast<long>(::getpid()));
   write_file_atomically(leftover, bytes_of("left"));
   write_file_atomically(path, bytes_of("newer"));
   CHECK(content(path) == "newer");

@@ -73,8 +73,8 @@ TEST_CASE("config.json: what it says of a ViT's shapes must be so") {
            {"qkv_bias", false, "has qkv_bias true"}}) {
     CAPTURE(field);
     const std::string got = contradiction(file, with(vit, field, value));
-    CHECK(got.starts_with(text("config.json: ", field, " is ")));
-    CHECK(got.ends_with(text("but hf-vit.safetensors ", rest)));
+    CHECK(got.starts_with(text("config.json: {} is ", field)));
+    CHECK(got.ends_with(text("but hf-vit.safetensors {}", rest)));
   }
   CHECK(contradiction(file, with(vit, "hidden_size", 768)) ==
         "config.json: hidden_size is 768, but hf-vit.safetensors has width 16");
@@ -86,7 +86,7 @@ TEST_CASE("config.json: what it says of a ViT's shapes must be so") {
         "hf-vit.safetensors: 3 attention heads do not divide its width 16");
   for (const Json& wrong : {Json("16"), Json(-1), Json(1.5), Json({1, 2, 3})})
     for (const char* field : {"hidden_size", "image_size"})
-      CHECK_MESSAGE(contradiction(file, with(vit, field, wrong)).starts_with(text("config.json: ", field)),
+      CHECK_MESSAGE(contradiction(file, with(vit, field, wrong)).starts_with(text("config.json: {}", field)),
                     contradiction(file, with(vit, field, wrong)));
 }
 
@@ -134,7 +134,7 @@ TEST_CASE("config.json: as many classes as the head has, and what transformers t
   const std::string file = "hf-vit.safetensors", end = ", but hf-vit.safetensors has classes 5";
   const auto names = [](int count) {
     Json labels = Json::object();
-    for (int i = 0; i < count; ++i) labels[std::to_string(i)] = text("c", i);
+    for (int i = 0; i < count; ++i) labels[std::to_string(i)] = text("c{}", i);
     return labels;
   };
   CHECK(contradiction(file, with(vit, "id2label", names(5))).empty());
@@ -191,7 +191,7 @@ TEST_CASE("config.json: what it says of a Swin's shapes must be so") {
                                                                {"patch_size", 2, "has patch 4"},
                                                                {"mlp_ratio", 2.0, "has mlp_ratio 4"}}) {
     CAPTURE(field);
-    CHECK(contradiction(file, with(swin, field, value)).ends_with(text("but hf-swin.safetensors ", rest)));
+    CHECK(contradiction(file, with(swin, field, value)).ends_with(text("but hf-swin.safetensors {}", rest)));
   }
 }
 
@@ -278,7 +278,7 @@ TEST_CASE("config.json: what timm's architectures tell, and which are other nets
                             "vit_small_patch16_18x2_224", "vit_pwee_patch16_reg1_gap_256",
                             "vit_base_patch16_clip_224", "vit_base_patch16_siglip_224", "vit_new"}) {
     const std::string got = contradiction(file, timm(other, 12));
-    CHECK(got.starts_with(text("config.json: architecture is '", other, "', but timm.safetensors is a ViT")));
+    CHECK(got.starts_with(text("config.json: architecture is '{}', but timm.safetensors is a ViT", other)));
     CHECK(got.find("which may be augreg, deit") != std::string::npos);
   }
   CHECK(contradiction(file, timm("vit_base_patch16_224_miil", 12)) ==
@@ -330,7 +330,7 @@ TEST_CASE("config.json: what the name of timm's architecture says must be so") {
         "config.json: architecture is vit_large_patch16_224, but net has width 192");
   for (const char* other : {"deit_small_patch16_224", "vit_base_patch16_224", "vit_base_patch32_224",
                             "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"})
-    CHECK(said(tiny, other).starts_with(text("config.json: architecture is ", other, ", but net has ")));
+    CHECK(said(tiny, other).starts_with(text("config.json: architecture is {}, but net has ", other)));
   CHECK(said(net(192, 32, 0, false, false), "vit_tiny_patch16_224").ends_with("but net has patch 32"));
   CHECK(said(net(384, 16, 0, false, false), "deit3_small_patch16_224")
             .ends_with("but net has layer_scale false"));
@@ -359,9 +359,9 @@ TEST_CASE("config.json: what the name of timm's architecture says must be so") {
   CHECK(contradiction(swin_file, plain) ==
         "config.json: architecture is swin_large_patch4_window12_384, but timm-swin.safetensors has width 8");
   for (const char* other : {"swin_s3_tiny_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_224"})
-    CHECK(contradiction(swin_file, timm(other, 32))
-              .starts_with(
-                  text("config.json: architecture is '", other, "', but timm-swin.safetensors is a ")));
+    CHECK(
+        contradiction(swin_file, timm(other, 32))
+            .starts_with(text("config.json: architecture is '{}', but timm-swin.safetensors is a ", other)));
 }
 
 TEST_CASE("config.json: timm's pooling and arguments are honoured or refused") {
@@ -466,13 +466,13 @@ TEST_CASE("families: docs/families.md is the table of the code") {
   std::string rows;
   for (const std::string& family : family_names()) {
     const Facts facts = facts_of_family(family);
-    rows += text("| `", family, "` | ", *facts.epsilon, ", ", name(*facts.gelu),
-                 facts.heads ? text(", ", *facts.heads, " heads") : "", " | `", facts.preprocess, "` |\n");
+    rows += text("| `{}` | {}, {}{} | `{}` |\n", family, *facts.epsilon, name(*facts.gelu),
+                 facts.heads ? text(", {} heads", *facts.heads) : "", facts.preprocess);
   }
   CHECK_MESSAGE(page.find(rows) != std::string::npos, "expected in docs/families.md:\n", rows);
   rows.clear();
   for (const PreprocessPreset& preset : preprocess_presets())
-    rows += text("| `", preset.name, "` | ", preset.whose, " | ", describe(preset.preprocess), " |\n");
+    rows += text("| `{}` | {} | {} |\n", preset.name, preset.whose, describe(preset.preprocess));
   CHECK_MESSAGE(page.find(rows) != std::string::npos, "expected in docs/families.md:\n", rows);
 }
 

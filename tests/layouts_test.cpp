@@ -103,15 +103,16 @@ TEST_CASE("layouts: shapes that a layout does not have are refused") {
   CHECK(refusal({2, 0}, Form::matrix) == "x: expected a matrix (in, out), got (2, 0)");
   CHECK(refusal({2, 2, 3}, Form::filters) == "x: expected filters (p, p, 3, D), got (2, 2, 3)");
   for (const Shape& shape : {Shape{2, 3, 4}, Shape{2, 4}, Shape{2, 6}, Shape{2}})
-    CHECK(refusal(shape, Form::patch) == text("x: expected filters (D, 3, p, p) or (D, 3 p p), got ", shape));
+    CHECK(refusal(shape, Form::patch) ==
+          text("x: expected filters (D, 3, p, p) or (D, 3 p p), got {}", shape));
   CHECK(refusal({2, 3}, Form::heads_in) == "x: expected (D, heads, D / heads), got (2, 3)");
   CHECK(refusal({2}, Form::heads_bias) == "x: expected (heads, D / heads), got (2)");
   CHECK(refusal({2, 3}, Form::heads_out) == "x: expected (heads, D / heads, D), got (2, 3)");
   for (const Shape& shape : {Shape{2, 1, 4}, Shape{1, 1, 1, 4}, Shape{}})
-    CHECK(refusal(shape, Form::token) == text("x: expected (D), (rows, D) or (1, rows, D), got ", shape));
+    CHECK(refusal(shape, Form::token) == text("x: expected (D), (rows, D) or (1, rows, D), got {}", shape));
   for (const Shape& shape : {Shape{4, 2}, Shape{}})
     CHECK(refusal(shape, Form::first_third) ==
-          text("x: expected queries, keys and values (3 D, ...), got ", shape));
+          text("x: expected queries, keys and values (3 D, ...), got {}", shape));
 
   const auto together = [](const Shape& shape, DType dtype) {
     return sentence_of([&] {

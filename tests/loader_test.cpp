@@ -36,11 +36,11 @@ class Counted : public Dataset {
       : Dataset("counted", labels_for(count), {"a", "b", "c"}), damaged_(std::move(damaged)), fault_(fault) {}
   Image image(int64_t i) const override {
     ++decoded;
-    if (damaged_.contains(i)) fail(fault_, name(i), " is damaged");
+    if (damaged_.contains(i)) fail(fault_, "{} is damaged", name(i));
     return picture(12 + static_cast<int>(i % 5), 10 + static_cast<int>(i % 3),
                    static_cast<uint32_t>(checked(i)));
   }
-  std::string name(int64_t i) const override { return text("picture ", i); }
+  std::string name(int64_t i) const override { return text("picture {}", i); }
 
   mutable std::atomic<int> decoded = 0;
 
@@ -395,7 +395,7 @@ TEST_CASE("loader: parts of a batch hold its wanted rows, also where a damaged i
         options.all_damaged = [=](const std::vector<BadImage>& here) {
           for (const BadImage& image : here) CHECK(damaged.contains(image.sample));
           std::vector<BadImage> all;
-          for (const int64_t i : damaged) all.push_back({i, text("picture ", i, " is damaged")});
+          for (const int64_t i : damaged) all.push_back({i, text("picture {} is damaged", i)});
           return all;
         };
         sets.push_back(std::make_shared<Counted>(13, damaged));

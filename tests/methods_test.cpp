@@ -75,12 +75,13 @@ TEST_CASE("methods: parameters as the paper and its code count them") {
   CHECK(counts("full", vit_b, 10).inside == counts("full", vit_b, 10).backbone);
   for (const int64_t r : {8, 64, 256}) {
     const int64_t h = d / r;
-    CHECK(counts(text("adapter-", r), vit_b, 10).added == blocks * (d * h + h + h * d + d));
+    CHECK(counts(text("adapter-{}", r), vit_b, 10).added == blocks * (d * h + h + h * d + d));
   }
   CHECK(counts("lora-8", vit_b, 10).added == blocks * 2 * (8 * d + d * 8));
   // A block: qkv, proj, fc1, fc2, two norms; then the norm behind all of them.
   const int64_t block = 3 * d * (d + 1) + d * (d + 1) + 4 * d * (d + 1) + d * (4 * d + 1) + 4 * d;
-  for (const int64_t k : {1, 2, 4}) CHECK(counts(text("partial-", k), vit_b, 10).inside == k * block + 2 * d);
+  for (const int64_t k : {1, 2, 4})
+    CHECK(counts(text("partial-{}", k), vit_b, 10).inside == k * block + 2 * d);
   // Two numbers for each output: patches, and in a block two norms, qkv, proj, fc1, fc2; the last norm.
   CHECK(counts("ssf", vit_b, 10).added == 2 * (d + blocks * (d + d + 3 * d + d + 4 * d + d) + d));
   // Two hidden layers with a norm each.

@@ -94,7 +94,7 @@ TEST_CASE("presets: what a preset of one size says of another is what its family
     CAPTURE(name);
     CHECK(same(*preprocess_preset_at(name, preset.preprocess.size), preset.preprocess));
     for (const PreprocessPreset& family : preprocess_presets())
-      if (name == text(family.name, "-", preset.preprocess.size))
+      if (name == text("{}-{}", family.name, preset.preprocess.size))
         CHECK(same(*preprocess_preset_at(name, 224), *preprocess_preset_at(family.name, 224)));
   }
   CHECK(preprocess_preset_at("deit-384", 224)->resize == 256);

@@ -91,7 +91,7 @@ Run run_on(int count, const Backbone& backbone, const TuneData& data, const Tune
     int done = 0;
     hooks.note = [&](const std::string& words) { run.notes += words + "\n"; };
     hooks.epoch = [&](const EpochReport& r) {
-      run.epochs += text(r.epoch, " ", r.loss, " ", r.accuracy, " ", r.val ? r.val->loss : 0, "\n");
+      run.epochs += text("{} {} {} {}\n", r.epoch, r.loss, r.accuracy, r.val ? r.val->loss : 0);
     };
     if (stop) hooks.stop = [&] { return stop(rank, ++done); };
     hooks.processes = processes;
@@ -107,7 +107,7 @@ Run run_on(int count, const Backbone& backbone, const TuneData& data, const Tune
     try {
       body(nullptr);
     } catch (const Error& error) {
-      thrown[0] = text(static_cast<int>(error.fault()), " ", error.what());
+      thrown[0] = text("{} {}", static_cast<int>(error.fault()), error.what());
     }
   for (size_t rank = 1; rank < runs.size(); ++rank) {
     CHECK(runs[rank].task == runs[0].task);
@@ -151,7 +151,7 @@ TEST_CASE("processes: everybody gets everybody's bytes, in the order of ranks") 
           const std::string own = std::string(3 * rank, 'a') + (rank > 0 ? std::to_string(round) : "");
           for (const auto& bytes : processes.exchange(bytes_of(own))) got[rank] += words_of(bytes) + "|";
         }
-        firsts[rank] = words_of(processes.from_first(bytes_of(text("from ", rank))));
+        firsts[rank] = words_of(processes.from_first(bytes_of(text("from {}", rank))));
         any[rank] = {processes.any(false), processes.any(rank + 1 == got.size()), processes.any(true)};
       });
     });
@@ -194,10 +194,10 @@ TEST_CASE("processes: one that comes to its end before the others ends all, and 
           after[static_cast<size_t>(processes.rank())] =
               static_cast<int>(processes.exchange(bytes_of("y")).size());
         });
-        check(caught.empty(), caught);
+        check(caught.empty(), "{}", caught);
       });
-      const std::string expected = text("1 process ", early, " of 3 is done, or elsewhere, where process ",
-                                        early == 0 ? 1 : 0, " goes on");
+      const std::string expected = text("1 process {} of 3 is done, or elsewhere, where process {} goes on",
+                                        early, early == 0 ? 1 : 0);
       for (size_t rank = 0; rank < 3; ++rank) {
         CHECK_MESSAGE(thrown[rank].find(expected.substr(2)) != std::string::npos, thrown[rank]);
         CHECK(after[rank] == 3);
@@ -272,7 +272,7 @@ TEST_CASE("processes: what one throws anywhere, all throw, and they may go on af
   // Two at once: that of the first in order.
   CHECK(in_processes(3, [](Processes& processes) {
           processes.together([&] {
-            if (processes.rank() > 0) fail(Fault::diverged, "number ", processes.rank());
+            if (processes.rank() > 0) fail(Fault::diverged, "number {}", processes.rank());
           });
         }) == std::vector<std::string>(3, "3 number 1 (in process 1)"));
   CHECK(in_processes(2, [](Processes& processes) { processes.exchange({}); })[1].find("only inside") !=
@@ -406,12 +406,12 @@ TEST_CASE(
     CHECK(run_on(before, backbone, data, config, folder.path, false, [&](int rank, int done) {
             return rank == who && done == stop_after;
           }).stopped);
-    CHECK(fs::exists(folder.path + text("/checkpoint-", stop_after, ".safetensors")));
+    CHECK(fs::exists(folder.path + text("/checkpoint-{}.safetensors", stop_after)));
     const Run rest = run_on(after, backbone, data, config, folder.path, true);
     CHECK(rest.task == expected.task);
     CHECK(rest.metrics == expected.metrics);
-    CHECK(rest.notes == text("going on after step ", stop_after, " (", (stop_after - 1) / 4,
-                             (stop_after - 1) / 4 == 1 ? " epoch" : " epochs", " done)\n"));
+    CHECK(rest.notes == text("going on after step {} ({}{} done)\n", stop_after, (stop_after - 1) / 4,
+                             (stop_after - 1) / 4 == 1 ? " epoch" : " epochs"));
   }
 }
 
@@ -438,7 +438,7 @@ TEST_CASE("processes: damaged images are left out by all, or one too many ends a
   std::erase_if(data.train, [&](int64_t i) { return damaged.contains(i); });
   config.max_bad = 0;
   const Run expected = run_on(0, backbone, data, config);
-  CHECK(expected.thrown == text("1 picture ", data.val[2], " is damaged; --max-bad N leaves such out"));
+  CHECK(expected.thrown == text("1 picture {} is damaged; --max-bad N leaves such out", data.val[2]));
   CHECK(run_on(3, backbone, data, config) == expected);
 }
 

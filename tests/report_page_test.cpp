@@ -192,7 +192,7 @@ TEST_CASE("report: what comes from outside stays words, and the page is well-for
   CHECK(page.find("&lt;script&gt;alert(1)&lt;/script&gt;") != std::string::npos);
   CHECK(page.find("default-src 'none'") != std::string::npos);
   for (const char* id : {"run", "curves", "confusion", "classes", "mistakes", "attention", "embedding"})
-    CHECK(occurrences(page, text("<section id=\"", id, "\">")) == 1);
+    CHECK(occurrences(page, text("<section id=\"{}\">", id)) == 1);
   // Nothing is fetched: addresses are data, and the one name of a host is words.
   for (size_t at = page.find("src=\""); at != std::string::npos; at = page.find("src=\"", at + 1))
     CHECK(page.compare(at + 5, 15, "data:image/png;") == 0);
@@ -210,7 +210,7 @@ TEST_CASE("report: 2 to 400 classes, with numbers in the cells of few") {
   for (const int64_t classes : {2, 20, 21, 60, 61, 400}) {
     CAPTURE(classes);
     Report report;
-    for (int64_t c = 0; c < classes; ++c) report.class_names.push_back(text("class ", c));
+    for (int64_t c = 0; c < classes; ++c) report.class_names.push_back(text("class {}", c));
     report.findings = made_up(classes, 3000);
     const std::vector<int64_t> counts = report.findings->confusion();
     const auto cells = static_cast<size_t>(std::ranges::count_if(counts, [](int64_t n) { return n > 0; }));

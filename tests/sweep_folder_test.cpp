@@ -60,7 +60,7 @@ TEST_CASE("sweep folder: a copy of the ledger alone is gone on with, and no line
     CHECK(sweep(made.config, watched.hooks).counts.done == 8);
     CHECK(watched.done.empty());
     CHECK(without_times(copy.path + "/ledger.jsonl") == all);
-    CHECK(fs::exists(text(copy.path, "/runs/", first_run(made.config), "/result.json")));
+    CHECK(fs::exists(text("{}/runs/{}/result.json", copy.path, first_run(made.config))));
   }
   SUBCASE("another plan: lines of the folder and of a ledger stay, and the first plan goes on later") {
     std::vector<std::string> kept = all;
@@ -126,7 +126,7 @@ TEST_CASE("sweep folder: results of other pictures are set aside, kept, and coun
   CHECK(!again.said("other pictures"));
   CHECK(lines_of_ledger(other.path).size() == 5);
   // Results that were made here of other pictures stop their task: something has changed underneath.
-  const std::string result_file = text(other.path, "/runs/", first_run(made.config), "/result.json");
+  const std::string result_file = text("{}/runs/{}/result.json", other.path, first_run(made.config));
   write(result_file, to_json(foreign));
   made.config.plan.methods = {"linear", "vpt-deep"};
   const SweepResult mixed = sweep(made.config, {});
@@ -143,7 +143,7 @@ TEST_CASE("sweep folder: what the machine lacks ends the sweep and is nobody's r
   made.config.out = folder.path;
   const std::string run = make_plan(made.config.plan).cells[0].search[1].name;
   // The run cannot write: a folder stands where its metrics would be.
-  const std::string in_the_way = text(folder.path, "/runs/", run, "/state/metrics.jsonl/x");
+  const std::string in_the_way = text("{}/runs/{}/state/metrics.jsonl/x", folder.path, run);
   fs::create_directories(in_the_way);
   Watched watched;
   try {
@@ -151,12 +151,12 @@ TEST_CASE("sweep folder: what the machine lacks ends the sweep and is nobody's r
     FAIL("it did not end");
   } catch (const Error& e) {
     CHECK(e.fault() == Fault::output);
-    CHECK(std::string(e.what()).find(text("vpt-deep on colors (run ", run, "): ")) != std::string::npos);
+    CHECK(std::string(e.what()).find(text("vpt-deep on colors (run {}): ", run)) != std::string::npos);
   }
   CHECK(watched.done.size() == 1);
   CHECK(lines_of_ledger(folder.path).size() == 1);
-  CHECK(!fs::exists(text(folder.path, "/runs/", run, "/result.json")));
-  fs::remove_all(text(folder.path, "/runs/", run, "/state/metrics.jsonl"));
+  CHECK(!fs::exists(text("{}/runs/{}/result.json", folder.path, run)));
+  fs::remove_all(text("{}/runs/{}/state/metrics.jsonl", folder.path, run));
   CHECK(sweep(made.config, {}).counts.done == 4);
   CHECK(without_times(folder.path + "/ledger.jsonl") == without_times(whole.path + "/ledger.jsonl"));
 }
@@ -171,9 +171,9 @@ TEST_CASE("sweep folder: a search with a run that failed is not decided") {
   failed.failed = "a picture is damaged";
   SUBCASE("failed") {
     for (const auto& seeds : plan.cells[0].finals)
-      for (const PlannedRun& run : seeds) fs::remove_all(text(folder.path, "/runs/", run.name));
+      for (const PlannedRun& run : seeds) fs::remove_all(text("{}/runs/{}", folder.path, run.name));
     fs::remove(folder.path + "/ledger.jsonl");
-    write(text(folder.path, "/runs/", failed.run, "/result.json"), to_json(failed));
+    write(text("{}/runs/{}/result.json", folder.path, failed.run), to_json(failed));
     Watched watched;
     const SweepResult result = sweep(made.config, watched.hooks);
     CHECK(watched.done.empty());
@@ -191,7 +191,7 @@ TEST_CASE("sweep folder: whoever writes the ledger last knows what others did ag
   const std::vector<LedgerLine> lines = lines_of_ledger(folder.path);
   LedgerLine failed = lines[0];
   failed.failed = "a picture is damaged";
-  write(text(folder.path, "/runs/", failed.run, "/result.json"), to_json(failed));
+  write(text("{}/runs/{}/result.json", folder.path, failed.run), to_json(failed));
   fs::remove(folder.path + "/ledger.jsonl");
   const Plan plan = make_plan(made.config.plan);
   SweepFolder old(folder.path, plan);
@@ -240,11 +240,11 @@ TEST_CASE(
   Made made(folder.path);
   sweep(made.config, {});
   const std::vector<std::string> whole = without_times(folder.path + "/ledger.jsonl");
-  const std::string run = first_run(made.config), path = text(folder.path, "/runs/", run, "/result.json"),
+  const std::string run = first_run(made.config), path = text("{}/runs/{}/result.json", folder.path, run),
                     sound = text_of(path);
   for (const std::string& words :
        {std::string(), sound.substr(0, 100), std::string(300, '\0'), "{\"ledger\":2}" + sound,
-        text("{\"x\":", std::string(200'000, '['), std::string(200'000, ']'), "}")}) {
+        text("{\"x\":{}{}}", std::string(200'000, '['), std::string(200'000, ']'))}) {
     write(path, words);
     const std::string ledger = text_of(folder.path + "/ledger.jsonl");
     CHECK_THROWS_WITH_AS(sweep(made.config, {}), doctest::Contains("result.json: "), Error);
@@ -263,7 +263,7 @@ TEST_CASE(
     std::vector<std::string> now = without_times(folder.path + "/ledger.jsonl");
     now.resize(4);
     CHECK(now == whole);
-    CHECK(fs::exists(text(folder.path, "/runs/", run, "/unreadable.json")));
+    CHECK(fs::exists(text("{}/runs/{}/unreadable.json", folder.path, run)));
   }
 }
 
@@ -274,15 +274,15 @@ TEST_CASE("sweep folder: a class that no image to learn from shows is told once,
     std::string lines;
     for (size_t i = blank + 1; i < list.size(); i += 2)
       for (int n = 0; n < 4; ++n) {
-        const std::string name = text(list[0], list[i], n, ".bmp");
+        const std::string name = text("{}{}{}.bmp", list[0], list[i], n);
         std::string bmp(58, '\0');
         bmp[0] = 'B', bmp[1] = 'M', bmp[2] = 58, bmp[10] = 54, bmp[14] = 40, bmp[18] = bmp[22] = bmp[26] = 1;
         bmp[28] = 24;
         bmp[54] = static_cast<char>(40 * (list[i] - '0') + n);
-        write(text(folder.path, "/data/images/", name), bmp);
-        lines += text(name, " ", list[i], "\n");
+        write(text("{}/data/images/{}", folder.path, name), bmp);
+        lines += text("{} {}\n", name, list[i]);
       }
-    write(text(folder.path, "/data/", list.substr(0, blank)), lines);
+    write(text("{}/data/{}", folder.path, list.substr(0, blank)), lines);
   }
   Made made(folder.path + "/out");
   SuiteTask task = task_of("lacking");

@@ -301,7 +301,7 @@ TEST_CASE("sweep: a line of the ledger comes back as it was, and what is none is
   CHECK_THROWS_WITH_AS(ledger_line_from_json(with_settings(R"("prompt_variant":3)"), "there"),
                        doctest::Contains("there: settings: expected prompt_variant"), Error);
   for (const char* key : {"x", "prompt_variant", "learning_rates"}) {
-    const std::string deep = text("\"", key, "\":", std::string(200'000, '['), std::string(200'000, ']'));
+    const std::string deep = text("\"{}\":{}{}", key, std::string(200'000, '['), std::string(200'000, ']'));
     CHECK_THROWS_WITH_AS(ledger_line_from_json(with_settings(deep), "there"),
                          doctest::Contains("there: is nested too deeply"), Error);
   }
@@ -819,7 +819,7 @@ TEST_CASE("sweep: what diverges is a result, what fails is told, and the sweep g
     const std::string pictures = folder.path + "/pictures";
     for (const char* split : {"train", "val", "test"})
       for (int c = 0; c < 2; ++c) {
-        const std::string where = text(pictures, "/", split, "/", c);
+        const std::string where = text("{}/{}/{}", pictures, split, c);
         std::filesystem::create_directories(where);
         for (int i = 0; i < 3; ++i) {
           // 1 x 1 BMP
@@ -828,7 +828,7 @@ TEST_CASE("sweep: what diverges is a result, what fails is told, and the sweep g
                                         0,   0,   0,  1, 0, 0, 0, 1, 0, 0, 0,  1, 0, 24, 0};
           std::ranges::copy(head, bmp.begin());
           bmp[54] = static_cast<unsigned char>(80 * i + 40 * c);
-          std::ofstream(text(where, "/", i, ".bmp"), std::ios::binary)
+          std::ofstream(text("{}/{}.bmp", where, i), std::ios::binary)
               .write(reinterpret_cast<const char*>(bmp.data()), static_cast<std::streamsize>(bmp.size()));
         }
       }

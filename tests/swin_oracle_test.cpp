@@ -60,8 +60,8 @@ TEST_CASE("swin: logits, loss and gradients equal those of PyTorch, with prompts
 
   const auto ask = [&](const std::string& options) {
     const std::string command =
-        text("'", oracle, "' --threads 1 --backbone '", path("backbone.safetensors"), "' --images '",
-             path("images.safetensors"), "' --out '", path("out.safetensors"), "'", options);
+        text("'{}' --threads 1 --backbone '{}' --images '{}' --out '{}'{}", oracle,
+             path("backbone.safetensors"), path("images.safetensors"), path("out.safetensors"), options);
     REQUIRE(std::system(command.c_str()) == 0);
     return load_safetensors(path("out.safetensors"));
   };
@@ -112,7 +112,7 @@ TEST_CASE("swin: logits, loss and gradients equal those of PyTorch, with prompts
         TensorFile task;
         for (const Parameter& p : parameters.all()) task.tensors[p.name] = p.value.value();
         save_safetensors(path("task.safetensors"), task);
-        const TensorFile expected = ask(text(" --grad labels --task '", path("task.safetensors"), "'"));
+        const TensorFile expected = ask(text(" --grad labels --task '{}'", path("task.safetensors")));
         CHECK(expected.tensors.size() == 2 + parameters.all().size());
         worst_logits = std::max(worst_logits, difference(logits.value(), expected, "logits"));
         worst_loss = std::max(worst_loss, difference(loss.value(), expected, "loss"));

@@ -266,7 +266,7 @@ TEST_CASE("swin: fresh prompts of every stage are uniform in the bound of the fi
   REQUIRE(parameters.all().size() == 3);
   for (int64_t s = 0; s < 3; ++s) {
     const Parameter& p = parameters.all()[s];
-    CHECK(p.name == text("prompts.", s));
+    CHECK(p.name == text("prompts.{}", s));
     CHECK(p.value.shape() == Shape{config.depths[s], 20, 96 << s});
     double largest = 0, sum = 0;
     for (const float v : p.value.value().data<float>()) {
@@ -348,7 +348,7 @@ TEST_CASE("swin: task file: round trip by stages, and what is refused") {
   const TensorFile stored = read_safetensors(write_safetensors(to_file(task)), nullptr, "here");
   CHECK(stored.tensors.size() == 5);
   for (int64_t s = 0; s < 3; ++s)
-    CHECK(stored.at(text("prompts.", s)).shape() == Shape{three.depths[s], 2, 8 << s});
+    CHECK(stored.at(text("prompts.{}", s)).shape() == Shape{three.depths[s], 2, 8 << s});
   const Task back = task_from_file(stored);
   const TunedModel again(backbone, back);
   const Tensor images = sine_image(1, 32).to(DType::f32);

@@ -197,8 +197,8 @@ TEST_CASE("swin: a file that merges patches before a stage, as timm's newer name
   TensorFile file = sine_swin(config);
   CHECK(swin_config_of(file).depths == config.depths);
   for (const char* name : {"norm.weight", "norm.bias", "reduction.weight"}) {
-    auto moved = file.tensors.extract(text("layers.0.downsample.", name));
-    moved.key() = text("layers.1.downsample.", name);
+    auto moved = file.tensors.extract(text("layers.0.downsample.{}", name));
+    moved.key() = text("layers.1.downsample.{}", name);
     file.tensors.insert(std::move(moved));
   }
   CHECK_THROWS_WITH_AS(swin_config_of(file), doctest::Contains("timm's newer names"), Error);
@@ -249,7 +249,7 @@ TEST_CASE("backbone: what the authors' files hold beside weights is left out; wh
   TensorFile with_tables = good;
   for (const int64_t s : {0, 1})
     for (const int64_t i : {0, 1}) {
-      const std::string block = text("layers.", s, ".blocks.", i, ".");
+      const std::string block = text("layers.{}.blocks.{}.", s, i);
       with_tables.tensors[block + "attn.relative_position_index"] = Tensor::zeros({16, 16}, DType::i64);
       if (s == 0 && i == 1)
         with_tables.tensors[block + "attn_mask"] = Tensor::full({4, 16, 16}, -INFINITY, DType::f32);
@@ -263,7 +263,7 @@ TEST_CASE("backbone: what the authors' files hold beside weights is left out; wh
     if (name == "head.weight") continue;  // without it there is no head
     TensorFile missing = good;
     missing.tensors.erase(name);
-    CHECK_THROWS_WITH_AS(make_backbone(missing, "here"), doctest::Contains(text("'", name, "'").c_str()),
+    CHECK_THROWS_WITH_AS(make_backbone(missing, "here"), doctest::Contains(text("'{}'", name).c_str()),
                          Error);
   }
   for (const char* name :
@@ -272,7 +272,7 @@ TEST_CASE("backbone: what the authors' files hold beside weights is left out; wh
     TensorFile left_over = good;
     left_over.tensors[name] = Tensor::zeros({3}, DType::f64);
     CHECK_THROWS_WITH_AS(make_backbone(left_over, "here"),
-                         doctest::Contains(text("tensor '", name, "' belongs to no Swin").c_str()), Error);
+                         doctest::Contains(text("tensor '{}' belongs to no Swin", name).c_str()), Error);
   }
   TensorFile misshapen = good;
   misshapen.tensors["layers.0.downsample.reduction.weight"] = Tensor::zeros({16, 16}, DType::f64);

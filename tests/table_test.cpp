@@ -24,7 +24,7 @@ struct Lines {
   LedgerLine& add(const std::string& method, const std::string& group, const std::string& task, double score,
                   uint64_t seed = 0, Stage stage = Stage::final) {
     LedgerLine line;
-    line.run = text(all.size());
+    line.run = text("{}", all.size());
     line.task = task;
     line.group = group;
     line.data = "made up";
@@ -207,7 +207,7 @@ TEST_CASE("table: total parameters are those of the paper for its heads and prom
   for (size_t t = 0; t < classes.size(); ++t) {
     const int64_t head = (width + 1) * classes[t];
     const auto add = [&](const char* method, int64_t stored) {
-      LedgerLine& line = lines.add(method, "all", text("task ", t), 0.5);
+      LedgerLine& line = lines.add(method, "all", text("task {}", t), 0.5);
       line.stored_parameters = line.trained_parameters = stored;
       line.backbone_parameters = backbone;
     };
@@ -336,7 +336,7 @@ TEST_CASE("table: what must not be compared is told") {
 TEST_CASE("table: a cell is of one set of settings, in whatever order the lines stand") {
   Lines lines;
   const auto with = [](LedgerLine& line, int64_t epochs, double rate) -> LedgerLine& {
-    line.settings = text(R"({"warmup_epochs":)", epochs / 10, "}");
+    line.settings = text("{}{}}", R"({"warmup_epochs":)", epochs / 10);
     line.epochs = epochs;
     line.learning_rate = rate;
     return line;
@@ -427,7 +427,7 @@ TEST_CASE("table: a cell is of one set of settings, in whatever order the lines 
   // The paper's grid has other batches for many prompts, which is no other protocol; --batch is one.
   lines.all.clear();
   for (const int64_t prompts : {10, 100}) {
-    LedgerLine& line = with(lines.add("vpt-deep", "one", text("p", prompts), 0.5), 100, 0.1);
+    LedgerLine& line = with(lines.add("vpt-deep", "one", text("p{}", prompts), 0.5), 100, 0.1);
     line.recipe = "paper";
     line.prompts = prompts;
     line.batch = prompts < 100 ? 128 : 64;

@@ -28,7 +28,7 @@ Task task_of(const Backbone& backbone, const Form& form, uint64_t seed) {
   config.prompts.count = prompt_kind(config.method) == PromptKind::none ? 0 : form.prompts;
   const TunedModel model(backbone, config, seed);
   std::vector<std::string> names;
-  for (int64_t c = 0; c < config.classes; ++c) names.push_back(text("class ", c));
+  for (int64_t c = 0; c < config.classes; ++c) names.push_back(text("class {}", c));
   return {model.config(), names, "small", identity_of(backbone), 2, "", "", "{}", "{}", model.task_tensors()};
 }
 
@@ -80,14 +80,14 @@ TEST_CASE("task set: each image of a mixed batch gets the bits that its task giv
       std::vector<Task> tasks;
       for (const Form& form : forms) {
         tasks.push_back(task_of(backbone, form, tasks.size() + 1));
-        set.put(text("task ", tasks.size()), tasks.back());
+        set.put(text("task {}", tasks.size()), tasks.back());
       }
       REQUIRE(tasks.size() % 7 != 0);
       const std::vector<size_t> which = mixed_up(tasks.size());
       const auto count = static_cast<int64_t>(which.size());
       const Tensor images = sine_image(count, 32).to(dtype);
       std::vector<std::shared_ptr<const ReadyTask>> whose;
-      for (const size_t task : which) whose.push_back(set.get(text("task ", task + 1)));
+      for (const size_t task : which) whose.push_back(set.get(text("task {}", task + 1)));
       for (const int threads : {1, 2}) {
         set_thread_count(threads);
         const std::vector<Tensor> together = set.logits(images, whose);

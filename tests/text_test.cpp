@@ -92,5 +92,5 @@ TEST_CASE("text: bytes that are no UTF-8 are quoted by their numbers") {
 
 TEST_CASE("text: a null pointer in a sentence is told as such") {
   const char* reason = nullptr;
-  CHECK(text("stb: ", reason, ", ", "so") == "stb: (null), so");
+  CHECK(text("stb: {}, so", reason) == "stb: (null), so");
 }

@@ -69,7 +69,7 @@ inline std::vector<std::string> in_processes(int count, const std::function<void
       try {
         body(processes);
       } catch (const Error& error) {
-        thrown[static_cast<size_t>(rank)] = text(static_cast<int>(error.fault()), " ", error.what());
+        thrown[static_cast<size_t>(rank)] = text("{} {}", static_cast<int>(error.fault()), error.what());
       } catch (const std::exception& error) {
         thrown[static_cast<size_t>(rank)] = error.what();
       }

@@ -97,9 +97,9 @@ TEST_CASE("torch: a view of a storage begins and ends in it") {
   CHECK(read(view(4, 2)).at("w").shape() == Shape{2});
   CHECK(read(viewed("N")).at("w").shape() == Shape{2});
   for (const auto& [offset, size] : {std::pair<int64_t, int64_t>{-1, 2}, {0, -1}, {7, 0}, {0, 7}, {5, 2}})
-    CHECK(refusal(view(offset, size))
-              .ends_with(
-                  text("a view of ", size, " elements from ", offset, " goes beyond the 6 of its storage")));
+    CHECK(
+        refusal(view(offset, size))
+            .ends_with(text("a view of {} elements from {} goes beyond the 6 of its storage", size, offset)));
   CHECK(refusal(view(5, 1)).ends_with("its last element would be number 1 of 1"));
   for (const std::string& other :
        {tuple(words("v") + integer(0)), tuple(words("v") + "N" + integer(2)),

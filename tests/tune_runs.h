@@ -69,7 +69,7 @@ struct Damaged : Dataset {
         inner(std::move(whole)),
         is_damaged(std::move(damaged)) {}
   Image image(int64_t i) const override {
-    check(!is_damaged(i), "picture ", i, " is damaged");
+    check(!is_damaged(i), "picture {} is damaged", i);
     return inner->image(i);
   }
   std::string name(int64_t i) const override { return inner->name(i); }

@@ -242,8 +242,8 @@ TEST_CASE("tune: a class without images is told and learned around, also when al
   for (const TuneConfig& c : {small_config(), balanced}) {
     notes.clear();
     const TuneResult result = tune(backbone, data, c, "", false, hooks);
-    CHECK(notes == std::vector<std::string>{text("1 of 8 classes has no training images: '",
-                                                 data.dataset->class_names()[1], "'")});
+    CHECK(notes == std::vector<std::string>{
+                       text("1 of 8 classes has no training images: '{}'", data.dataset->class_names()[1])});
     for (const auto& [name, tensor] : result.task.tensors)
       for (const float v : tensor.data<float>()) CHECK(std::isfinite(v));
     for (const EpochReport& r : result.epochs) CHECK(std::isfinite(r.loss));

@@ -97,7 +97,7 @@ TEST_CASE("unreadable: backbones and tasks are not built of what is left") {
     for (const bool object : {false, true})
       CHECK(message_of([&] {
               make_backbone(without(canonical, name, object), "x");
-            }).ends_with(text("cannot read tensor '", name, "': ", why)));
+            }).ends_with(text("cannot read tensor '{}': {}", name, why)));
   Task task;
   task.config.method = Method::full;
   task.config.classes = 2;

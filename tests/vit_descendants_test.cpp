@@ -116,7 +116,7 @@ TEST_CASE("descendants: names, shapes, parameter counts, and what can be read of
     std::string list;
     int64_t asked = 0;
     for (const auto& [name, tensor] : file.tensors) {
-      list += text(name, " ", tensor.shape(), "\n");
+      list += text("{} {}\n", name, tensor.shape());
       asked += tensor.numel();
     }
     CHECK(list == c.tensors);

@@ -109,7 +109,7 @@ Case attention_case(const Plain& s, Way way) {
   const double of_prefix =
       (way == Way::forward ? 2 * bf16_bytes : 2 * (bf16_bytes + f32_bytes)) * prompts * d;
   return {.group = "attention",
-          .name = text(name_of(way), ", B ", s.batch, " H ", s.heads, " N ", s.tokens, " D ", s.width, " p ",
+          .name = text("{}, B {} H {} N {} D {} p {}", name_of(way), s.batch, s.heads, s.tokens, s.width,
                        s.prompts),
           .bytes = bf16_bytes * rows_of(way) * rows * d + tables + of_prefix,
           .flops = 2 * products_of(way) * rows * keys * d,
@@ -211,8 +211,8 @@ Case window_case(const Windows& s, Way way) {
   const double of_prefix =
       (way == Way::forward ? 2 * bf16_bytes : 2 * (bf16_bytes + f32_bytes)) * prompts * d;
   return {.group = "windows",
-          .name = text(name_of(way), ", B ", s.batch, " map ", s.side, " window ", s.window, " shift ",
-                       s.shift, " H ", s.heads, " D ", s.width, " p ", s.prompts),
+          .name = text("{}, B {} map {} window {} shift {} H {} D {} p {}", name_of(way), s.batch, s.side,
+                       s.window, s.shift, s.heads, s.width, s.prompts),
           .bytes = bf16_bytes * rows_of(way) * rows * d + tables + of_prefix,
           .flops = 2 * products_of(way) * rows * keys * d,
           .make = [=](const Operands& o) { return window_call(o, s, way); }};

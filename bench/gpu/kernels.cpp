@@ -92,11 +92,11 @@ std::optional<Options> read_options(int count, char** words) {
     const std::map<std::string, std::string*> known{
         {"--device", &o.device}, {"--sizes", &o.sizes}, {"--json", &o.json}};
     const auto at = known.find(word);
-    check(at != known.end(), "unknown option ", quote(word), "; --help names them");
-    check(i + 1 < count, word, ": expected a value after it");
+    check(at != known.end(), "unknown option {}; --help names them", quote(word));
+    check(i + 1 < count, "{}: expected a value after it", word);
     *at->second = words[++i];
   }
-  check(o.sizes == "full" || o.sizes == "tiny", "--sizes: expected full or tiny, got ", quote(o.sizes));
+  check(o.sizes == "full" || o.sizes == "tiny", "--sizes: expected full or tiny, got {}", quote(o.sizes));
   return o;
 }
 
@@ -123,7 +123,7 @@ class Log {
     std::ofstream file(path_, std::ios::app);
     file << (whole_ ? "" : "\n") << one.dump() << std::endl;
     whole_ = true;
-    if (!file) fail(Fault::output, path_, ": cannot be written");
+    if (!file) fail(Fault::output, "{}: cannot be written", path_);
   }
 
  private:
@@ -161,8 +161,8 @@ struct Peaks {
 };
 
 std::string size_text(double bytes) {
-  return bytes >= 1e9 ? text(std::round(bytes / 1e8) / 10, " GB")
-                      : text(std::round(bytes / 1e4) / 100, " MB");
+  return bytes >= 1e9 ? text("{} GB", std::round(bytes / 1e8) / 10)
+                      : text("{} MB", std::round(bytes / 1e4) / 100);
 }
 
 class Measurement {
@@ -185,7 +185,7 @@ class Measurement {
     for (const auto& cases : {product_cases, attention_cases, window_cases, row_cases})
       for (const Case& one : cases(sizes_)) measure(one);
     probe_gelu();
-    check(failed_ == 0, "kernels that failed: ", failed_);
+    check(failed_ == 0, "kernels that failed: {}", failed_);
   }
 
  private:
@@ -247,9 +247,9 @@ class Measurement {
     const double seconds = line["seconds"],
                  spread = line["seconds_most"].get<double>() - line["seconds_least"].get<double>();
     std::string words;
-    if (one.flops > 0) words = text(", ", std::round(one.flops / seconds / 1e10) / 100, " TFLOP/s");
+    if (one.flops > 0) words = text(", {} TFLOP/s", std::round(one.flops / seconds / 1e10) / 100);
     if (line.contains("share_of_floor"))
-      words += text(", ", std::round(1000 * line["share_of_floor"].get<double>()) / 10, "% of the floor");
+      words += text(", {}% of the floor", std::round(1000 * line["share_of_floor"].get<double>()) / 10);
     if (line.contains("made_by")) words += ", by " + line["made_by"].get<std::string>();
     if (!line["beyond_cache"].get<bool>()) words += ", in the cache";
     std::printf("  %-64s %10.2f us (+- %.1f%%), %s, %.1f GB/s%s%s\n", one.name.c_str(), 1e6 * seconds,

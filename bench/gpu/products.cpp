@@ -51,7 +51,7 @@ Case product_case(const std::string& group, const std::string& what, const Shape
   const double inputs = static_cast<double>(m * k + k * n + (extras.bias ? n : 0));
   const int of_out = 1 + (extras.added ? 1 : 0) + (extras.epilogue != Epilogue::none ? 1 : 0);
   return {.group = group,
-          .name = text(what, " ", m, "x", n, "x", k),
+          .name = text("{} {}x{}x{}", what, m, n, k),
           .bytes = bf16_bytes * (inputs + of_out * static_cast<double>(m * n)),
           .flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
           .make = [=](const Operands& o) { return product_call(o, s, weight, extras); },
@@ -73,7 +73,7 @@ std::vector<Case> ceilings(const Sizes& sizes) {
       };
     };
   };
-  const std::string size = text(" ", bytes >> 20, " MiB");
+  const std::string size = text(" {} MiB", bytes >> 20);
   const Extras none;
   const Shape3 square{sizes.square, sizes.square, sizes.square};
   return {{.group = "ceiling",

@@ -21,7 +21,7 @@ double count_of(const Shape& shape) { return static_cast<double>(shape.numel());
 Case moving(const std::string& name, const Shape& shape, double tensors,
             std::function<Call(const Operands&)> make) {
   return {.group = "rows",
-          .name = text(name, " ", shape),
+          .name = text("{} {}", name, shape),
           .bytes = bf16_bytes * tensors * count_of(shape),
           .flops = 0,
           .make = std::move(make)};
@@ -96,13 +96,13 @@ void add_softmax(const Shape& shape, std::vector<Case>& to) {
 void add_elements(const Shape& shape, std::vector<Case>& to) {
   const int64_t count = shape.numel();
   for (const auto& [form, name] : {std::pair{GeluForm::erf, "erf"}, std::pair{GeluForm::tanh, "tanh"}}) {
-    to.push_back(moving(text("gelu (", name, ")"), shape, 2, [=, form = form](const Operands& o) {
+    to.push_back(moving(text("gelu ({})", name), shape, 2, [=, form = form](const Operands& o) {
       const Tensor x = o.random(shape, DType::bf16);
       Tensor y = o.empty(shape, DType::bf16);
       return call_of(o, &gpu::Kernels::gelu, {DType::bf16, form, count, x.address(), y.mutable_address()},
                      {x, y});
     }));
-    to.push_back(moving(text("gelu backward (", name, ")"), shape, 3, [=, form = form](const Operands& o) {
+    to.push_back(moving(text("gelu backward ({})", name), shape, 3, [=, form = form](const Operands& o) {
       const Tensor x = o.random(shape, DType::bf16), dy = o.random(shape, DType::bf16);
       Tensor dx = o.empty(shape, DType::bf16);
       return call_of(o, &gpu::Kernels::gelu_backward,
@@ -253,7 +253,7 @@ void add_loss(const Sizes& s, std::vector<Case>& to) {
   const Shape shape{s.images, s.classes};
   for (const bool backward : {false, true})
     to.push_back({.group = "rows",
-                  .name = text(backward ? "cross_entropy backward " : "cross_entropy ", shape),
+                  .name = text("{}{}", backward ? "cross_entropy backward " : "cross_entropy ", shape),
                   .bytes = 2 * f32_bytes * count_of(shape),
                   .flops = 0,
                   .make = [=](const Operands& o) -> Call {
@@ -302,7 +302,7 @@ void add_steps(const Sizes& s, std::vector<Case>& to) {
   };
   for (const bool adamw : {false, true})
     to.push_back({.group = "rows",
-                  .name = text(adamw ? "optimizer_step (adamw) " : "optimizer_step (sgd) ", all),
+                  .name = text("{}{}", adamw ? "optimizer_step (adamw) " : "optimizer_step (sgd) ", all),
                   .bytes = f32_bytes * (adamw ? 7 : 5) * static_cast<double>(all),
                   .flops = 0,
                   .make = [=](const Operands& o) -> Call {
@@ -316,7 +316,7 @@ void add_steps(const Sizes& s, std::vector<Case>& to) {
                     };
                   }});
   to.push_back({.group = "rows",
-                .name = text("square_sum ", all),
+                .name = text("square_sum {}", all),
                 .bytes = f32_bytes * static_cast<double>(all),
                 .flops = 0,
                 .make = [=](const Operands& o) -> Call {
@@ -330,7 +330,7 @@ void add_steps(const Sizes& s, std::vector<Case>& to) {
                   };
                 }});
   to.push_back({.group = "rows",
-                .name = text("clip_gradients ", all),
+                .name = text("clip_gradients {}", all),
                 .bytes = 2 * f32_bytes * static_cast<double>(all),
                 .flops = 0,
                 .make = [=](const Operands& o) -> Call {

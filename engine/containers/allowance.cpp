@@ -13,15 +13,15 @@ bool Allowance::try_take(size_t bytes) {
 }
 
 void Allowance::take(size_t bytes, std::string_view what) {
-  check(try_take(bytes), where_, ": ", what, " would need more memory than the file's size and ",
-        beyond_file >> 20, " MiB");
+  check(try_take(bytes), "{}: {} would need more memory than the file's size and {} MiB", where_, what,
+        beyond_file >> 20);
 }
 
 std::string Allowance::try_take_inflated(uint64_t bytes) {
   const uint64_t inflated = std::min<uint64_t>(bytes, inflated_left_);
   if (bytes - inflated > left_) {
-    return text("its ", bytes, " bytes would need more memory than four times the file's size and ",
-                beyond_file >> 20, " MiB");
+    return text("its {} bytes would need more memory than four times the file's size and {} MiB", bytes,
+                beyond_file >> 20);
   }
   inflated_left_ -= inflated;
   left_ -= bytes - inflated;
@@ -29,8 +29,8 @@ std::string Allowance::try_take_inflated(uint64_t bytes) {
 }
 
 void take_for_json(std::string_view json, Allowance& allowance) {
-  // nlohmann's lexer keeps a word twice, in arrays that double, and puts it into what it says of an error.
-  constexpr size_t copies = 8;
+  // The parser's word doubles as it grows, the old one beside the new; a reader may copy it.
+  constexpr size_t copies = 4;
   size_t longest = 0, begin = 0;
   bool in_string = false;
   const auto end_word = [&](size_t end) {

@@ -153,7 +153,7 @@ DType dtype_for(Element element) {
     case Element::boolean:
       return DType::u8;
     default:
-      fail(Fault::input, "tensors cannot hold ", name_of(element));
+      fail(Fault::input, "tensors cannot hold {}", name_of(element));
   }
 }
 
@@ -163,7 +163,7 @@ std::vector<int64_t> dense_strides(std::span<const int64_t> extents, bool column
   int64_t stride = 1;
   for (size_t i = 0; i < extents.size(); ++i) {
     const size_t d = column_major ? i : extents.size() - 1 - i;
-    check(extents[d] >= 0, where, ": expected extents of 0 or more, got ", extents[d]);
+    check(extents[d] >= 0, "{}: expected extents of 0 or more, got {}", where, extents[d]);
     strides[d] = stride;
     stride = checked_multiply(stride, std::max<int64_t>(extents[d], 1), where);
   }
@@ -191,15 +191,16 @@ bool lies_as_a_tensor(const StoredArray& array) {
 Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& owner,
                    const SetAside& set_aside, Allowance& allowance, const std::string& where,
                    std::string& reason) {
-  check(array.extents.size() == array.strides.size(), where, ": expected as many strides as extents, got ",
-        array.strides.size(), " and ", array.extents.size());
-  check(array.offset >= 0, where, ": expected an offset of 0 or more, got ", array.offset);
+  check(array.extents.size() == array.strides.size(),
+        "{}: expected as many strides as extents, got {} and {}", where, array.strides.size(),
+        array.extents.size());
+  check(array.offset >= 0, "{}: expected an offset of 0 or more, got {}", where, array.offset);
   int64_t numel = 1, last = array.offset;  // of an empty array, both as if its extents of 0 were 1
   bool empty = false;
   for (size_t d = 0; d < array.extents.size(); ++d) {
     const int64_t extent = array.extents[d], stride = array.strides[d];
-    check(extent >= 0 && stride >= 0, where, ": expected extents and strides of 0 or more, got ", extent,
-          " and ", stride);
+    check(extent >= 0 && stride >= 0, "{}: expected extents and strides of 0 or more, got {} and {}", where,
+          extent, stride);
     empty = empty || extent == 0;
     if (extent == 0) continue;
     numel = checked_multiply(numel, extent, where);
@@ -207,14 +208,14 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
   }
   const size_t bits = bits_of(array.element);
   const auto available = static_cast<int64_t>(array.bytes.size() * 8 / bits);
-  check(empty || last < available, where, ": its last element would be number ", last, " of ", available);
+  check(empty || last < available, "{}: its last element would be number {} of {}", where, last, available);
 
   if (!is_readable(array.element)) {
-    reason = text("tensors cannot hold ", name_of(array.element));
+    reason = text("tensors cannot hold {}", name_of(array.element));
     return {};
   }
   if (array.extents.size() > Shape::max_rank) {
-    reason = text("expected at most ", Shape::max_rank, " extents, got ", array.extents.size());
+    reason = text("expected at most {} extents, got {}", Shape::max_rank, array.extents.size());
     return {};
   }
   const Shape shape(array.extents);
@@ -229,8 +230,8 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
   if (empty) return Tensor::empty(shape, dtype).seal();
   const int64_t bytes = checked_multiply(numel, static_cast<int64_t>(size_of(dtype)), where);
   if (!allowance.try_take(static_cast<size_t>(bytes))) {
-    reason = text("a copy of ", bytes, " bytes would need more memory than the file's size and ",
-                  Allowance::beyond_file >> 20, " MiB");
+    reason = text("a copy of {} bytes would need more memory than the file's size and {} MiB", bytes,
+                  Allowance::beyond_file >> 20);
     return {};
   }
   if (as_it_is && owner)

@@ -49,8 +49,9 @@ class HeaderReader {
         seen = &has_shape;
         read_shape();
       }
-      check(seen != nullptr, where_, ": expected the keys descr, fortran_order and shape, got ", quote(key));
-      check(!*seen, where_, ": key ", quote(key), " appears twice");
+      check(seen != nullptr, "{}: expected the keys descr, fortran_order and shape, got {}", where_,
+            quote(key));
+      check(!*seen, "{}: key {} appears twice", where_, quote(key));
       *seen = true;
       if (!take(',')) {
         expect('}');
@@ -58,10 +59,10 @@ class HeaderReader {
       }
     }
     skip_spaces();
-    check(rest_.empty(), where_, ": its header goes on behind its end, at ", quote(rest_));
-    check(has_descr && has_order && has_shape, where_,
-          ": expected the keys descr, fortran_order and shape, got ", has_descr ? "no " : "no descr, ",
-          has_descr && !has_order ? "fortran_order" : "shape");
+    check(rest_.empty(), "{}: its header goes on behind its end, at {}", where_, quote(rest_));
+    check(has_descr && has_order && has_shape,
+          "{}: expected the keys descr, fortran_order and shape, got {}{}", where_,
+          has_descr ? "no " : "no descr, ", has_descr && !has_order ? "fortran_order" : "shape");
   }
 
  private:
@@ -74,7 +75,7 @@ class HeaderReader {
   }
   void expect(char wanted) {
     const bool taken = take(wanted);  // the sentence tells what is left without the spaces in front
-    check(taken, where_, ": expected '", wanted, "' in its header, got ", quote(rest_));
+    check(taken, "{}: expected '{}' in its header, got {}", where_, wanted, quote(rest_));
   }
   bool take(std::string_view word) {
     skip_spaces();
@@ -85,19 +86,19 @@ class HeaderReader {
   std::string_view string() {
     skip_spaces();
     const char mark = rest_.empty() ? '\0' : rest_.front();
-    check(mark == '\'' || mark == '"', where_, ": expected a string in its header, got ", quote(rest_));
+    check(mark == '\'' || mark == '"', "{}: expected a string in its header, got {}", where_, quote(rest_));
     const size_t end = rest_.find(mark, 1);
-    check(end != std::string_view::npos, where_, ": a string in its header has no end");
+    check(end != std::string_view::npos, "{}: a string in its header has no end", where_);
     const std::string_view words = rest_.substr(1, end - 1);
-    check(words.find('\\') == std::string_view::npos, where_, ": expected plain strings in its header, got ",
-          quote(words));
+    check(words.find('\\') == std::string_view::npos, "{}: expected plain strings in its header, got {}",
+          where_, quote(words));
     rest_.remove_prefix(end + 1);
     return words;
   }
   bool truth() {
     if (take("True")) return true;
     const bool taken = take("False");
-    check(taken, where_, ": expected True or False in its header, got ", quote(rest_));
+    check(taken, "{}: expected True or False in its header, got {}", where_, quote(rest_));
     return false;
   }
   // A structure's fields are skipped: brackets must match, and strings may hold brackets.
@@ -110,7 +111,7 @@ class HeaderReader {
     int open = 1;
     while (open > 0) {
       skip_spaces();
-      check(!rest_.empty(), where_, ": a list in its header has no end");
+      check(!rest_.empty(), "{}: a list in its header has no end", where_);
       if (rest_.front() == '\'' || rest_.front() == '"') {
         string();
         continue;
@@ -125,15 +126,15 @@ class HeaderReader {
       skip_spaces();
       int64_t extent = 0;
       const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), extent);
-      check(error == std::errc{} && extent >= 0, where_,
-            ": expected extents of 0 to 2^63 in its header, got ", quote(rest_));
+      check(error == std::errc{} && extent >= 0, "{}: expected extents of 0 to 2^63 in its header, got {}",
+            where_, quote(rest_));
       rest_.remove_prefix(static_cast<size_t>(end - rest_.data()));
       if (!rest_.empty() && rest_.front() == 'L') rest_.remove_prefix(1);  // Python 2
-      check(shape.size() < most_extents, where_, ": expected at most ", most_extents, " extents, got more");
+      check(shape.size() < most_extents, "{}: expected at most {} extents, got more", where_, most_extents);
       shape.push_back(extent);
       if (!take(',')) {
         // (3) would be a number in parentheses.
-        check(shape.size() > 1, where_, ": expected a tuple as shape, got a number");
+        check(shape.size() > 1, "{}: expected a tuple as shape, got a number", where_);
         expect(')');
         break;
       }
@@ -160,17 +161,17 @@ std::optional<Element> element_of(std::string_view kind) {
 // `bytes` are the beginning of a file of `file_size`.
 std::span<const std::byte> header_of(std::span<const std::byte> bytes, uint64_t file_size,
                                      const std::string& where) {
-  check(bytes.size() >= 10 && characters(bytes).starts_with(magic), where, ": expected a .npy file, got ",
+  check(bytes.size() >= 10 && characters(bytes).starts_with(magic), "{}: expected a .npy file, got {}", where,
         bytes.size() >= 10 ? "other first bytes" : "less than its first 10 bytes");
   const int major = std::to_integer<int>(bytes[6]), minor = std::to_integer<int>(bytes[7]);
-  check(major >= 1 && major <= 3 && minor == 0, where, ": expected version 1.0, 2.0 or 3.0, got ", major, ".",
-        minor);
+  check(major >= 1 && major <= 3 && minor == 0, "{}: expected version 1.0, 2.0 or 3.0, got {}.{}", where,
+        major, minor);
   const size_t begin = major == 1 ? 10 : 12;
-  check(bytes.size() >= begin, where, ": its header is cut short");
+  check(bytes.size() >= begin, "{}: its header is cut short", where);
   size_t size = std::to_integer<size_t>(bytes[8]) | std::to_integer<size_t>(bytes[9]) << 8;
   if (major > 1) size |= std::to_integer<size_t>(bytes[10]) << 16 | std::to_integer<size_t>(bytes[11]) << 24;
-  check(size <= header_limit, where, ": expected a header of at most ", header_limit, " bytes, got ", size);
-  check(size <= bytes.size() - begin, where, ": expected a header of ", size, " bytes, got ",
+  check(size <= header_limit, "{}: expected a header of at most {} bytes, got {}", where, header_limit, size);
+  check(size <= bytes.size() - begin, "{}: expected a header of {} bytes, got {}", where, size,
         file_size - begin);
   return bytes.subspan(begin, size);
 }
@@ -201,12 +202,12 @@ Described described_by(std::span<const std::byte> bytes, uint64_t file_size, con
   }
   const std::string_view descr = header.descr;
   const char order = descr.empty() ? '\0' : descr.front();
-  check(order == '<' || order == '>' || order == '|' || order == '=', where,
-        ": expected a descr such as '<f4', got ", quote(descr));
+  check(order == '<' || order == '>' || order == '|' || order == '=',
+        "{}: expected a descr such as '<f4', got {}", where, quote(descr));
   const std::optional<Element> element = element_of(descr.substr(1));
   if (!element) {
-    out.reason =
-        text("it is an array of ", descr.substr(1).starts_with('O') ? "Python objects, '|O'" : quote(descr));
+    out.reason = text("it is an array of {}",
+                      descr.substr(1).starts_with('O') ? "Python objects, '|O'" : quote(descr));
     out.is_object = true;
     return out;
   }
@@ -216,13 +217,13 @@ Described described_by(std::span<const std::byte> bytes, uint64_t file_size, con
   for (const int64_t extent : out.array.extents)
     numel *= static_cast<uint64_t>(extent);  // dense_strides has checked
   const size_t width = bits_of(*element) / 8;
-  check(numel <= (file_size - out.begin) / width, where, ": expected ", numel, " elements of ", width,
-        " bytes, got ", file_size - out.begin, " bytes");
+  check(numel <= (file_size - out.begin) / width, "{}: expected {} elements of {} bytes, got {} bytes", where,
+        numel, width, file_size - out.begin);
   out.bytes = numel * width;
   if (is_readable(*element)) {
     out.tensor_bytes = numel * size_of(dtype_for(*element));
   } else {
-    out.reason = text("tensors cannot hold ", name_of(*element));
+    out.reason = text("tensors cannot hold {}", name_of(*element));
   }
   return out;
 }
@@ -252,7 +253,7 @@ bool refused(TensorFile& file, const std::string& key, const Described& describe
 TensorFile read_npy(const SharedBytes& file, const std::string& name) {
   TensorFile out;
   out.name = name;
-  const std::string where = text("npy: '", name, "'");
+  const std::string where = text("npy: '{}'", name);
   Allowance allowance(file.bytes.size(), where);
   const Described described = described_by(file.bytes, file.bytes.size(), where);
   if (!refused(out, "array", described)) add(out, "array", described, file, allowance, where);
@@ -275,7 +276,7 @@ TensorFile read_npz(const SharedBytes& file, const ZipArchive& archive, const st
   for (const ZipMember& member : archive.members()) {
     if (!member.name.ends_with(ending)) continue;
     const std::string key(member.name.substr(0, member.name.size() - ending.size()));
-    const std::string where = text("npz: '", name, "': array ", quote(key));
+    const std::string where = text("npz: '{}': array {}", name, quote(key));
     if (!member.deflated) {
       const SharedBytes content = archive.content(member, file, allowance);
       const Described described = described_by(content.bytes, content.bytes.size(), where);
@@ -287,8 +288,8 @@ TensorFile read_npz(const SharedBytes& file, const ZipArchive& archive, const st
     const size_t there = archive.inflate_beginning(member, beginning);
     const Described described = described_by(std::span(beginning).first(there), member.size, where);
     if (refused(out, key, described)) continue;
-    check(described.begin + described.bytes == member.size, where, ": expected ",
-          described.begin + described.bytes, " bytes, got ", member.size);
+    check(described.begin + described.bytes == member.size, "{}: expected {} bytes, got {}", where,
+          described.begin + described.bytes, member.size);
     // Where the elements lie otherwise than a tensor's, they take memory twice for a moment.
     const bool kept = lies_as_a_tensor(described.array);
     std::string reason = allowance.try_take_inflated(member.size);

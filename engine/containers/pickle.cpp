@@ -27,16 +27,24 @@ bool is_dangerous(std::string_view module) {
 }
 
 // Pieces of sentences that are put into words only where a sentence is needed.
-struct Place {
-  const std::string& where;
-  size_t at;
+class Place final : public Phrase {
+ public:
+  Place(const std::string& where, size_t at) : where_(where), at_(at) {}
+  std::string words() const override { return text("{}: byte {}", where_, at_); }
+
+ private:
+  const std::string& where_;
+  size_t at_;
 };
-void append(std::string& out, const Place& place) { out += text(place.where, ": byte ", place.at); }
-struct Described {
-  const PickleTree& tree;
-  PickleRef ref;
+class Described final : public Phrase {
+ public:
+  Described(const PickleTree& tree, PickleRef ref) : tree_(tree), ref_(ref) {}
+  std::string words() const override { return tree_.describe(ref_); }
+
+ private:
+  const PickleTree& tree_;
+  PickleRef ref_;
 };
-void append(std::string& out, const Described& what) { out += what.tree.describe(what.ref); }
 
 }  // namespace
 
@@ -59,7 +67,7 @@ class PickleMachine {
       step(opcode);
     }
     tree_.root_ = pop();
-    check(stack_.empty() && marks_.empty(), where(), ": values are left on the pickle's stack");
+    check(stack_.empty() && marks_.empty(), "{}: values are left on the pickle's stack", where());
     return at_;
   }
 
@@ -69,8 +77,8 @@ class PickleMachine {
 
   // The bytes of the program.
   std::span<const std::byte> take(uint64_t count) {
-    check(count <= bytes_.size() - at_, where(), ": the pickle breaks off, expected ", count,
-          " bytes more, got ", bytes_.size() - at_);
+    check(count <= bytes_.size() - at_, "{}: the pickle breaks off, expected {} bytes more, got {}", where(),
+          count, bytes_.size() - at_);
     const auto taken = bytes_.subspan(at_, count);
     at_ += count;
     return taken;
@@ -88,8 +96,8 @@ class PickleMachine {
   std::string_view line() {
     const std::string_view rest(reinterpret_cast<const char*>(bytes_.data()) + at_, bytes_.size() - at_);
     const size_t end = rest.substr(0, longest_name + 1).find('\n');
-    check(end != std::string_view::npos, where(), ": expected a name of at most ", longest_name,
-          " bytes and the end of its line");
+    check(end != std::string_view::npos, "{}: expected a name of at most {} bytes and the end of its line",
+          where(), longest_name);
     at_ += end + 1;
     return rest.substr(0, end);
   }
@@ -114,8 +122,8 @@ class PickleMachine {
   }
   PickleRef add_global(std::string_view module, std::string_view name) {
     if (is_dangerous(module)) {
-      fail(Fault::input, where(), ": the pickle asks for ", quote(text(module, ".", name)),
-           ", which no weights need: it may be an attack");
+      fail(Fault::input, "{}: the pickle asks for {}, which no weights need: it may be an attack", where(),
+           quote(text("{}.{}", module, name)));
     }
     const PickleRef ref = add_words(Kind::global, name);
     value(ref).module = module;
@@ -123,9 +131,9 @@ class PickleMachine {
   }
   PickleRef add_object(PickleRef callee, PickleRef arguments, bool called) {
     const Kind kind = value(callee).kind;
-    check(kind == Kind::global || kind == Kind::object || kind == Kind::persistent, where(),
-          ": the pickle calls ", what(callee));
-    check(value(arguments).is(Kind::tuple), where(), ": expected a tuple of arguments, got ",
+    check(kind == Kind::global || kind == Kind::object || kind == Kind::persistent, "{}: the pickle calls {}",
+          where(), what(callee));
+    check(value(arguments).is(Kind::tuple), "{}: expected a tuple of arguments, got {}", where(),
           what(arguments));
     const PickleRef ref = add(Kind::object);
     PickleValue& object = value(ref);
@@ -149,7 +157,7 @@ class PickleMachine {
     stack_.push_back(ref);
   }
   PickleRef top() {
-    check(stack_.size() > (marks_.empty() ? 0 : marks_.back()), where(), ": the pickle's stack is empty");
+    check(stack_.size() > (marks_.empty() ? 0 : marks_.back()), "{}: the pickle's stack is empty", where());
     return stack_.back();
   }
   PickleRef pop() {
@@ -159,7 +167,7 @@ class PickleMachine {
   }
   // What was pushed since the last mark, which is taken away; valid until the next push.
   std::span<const PickleRef> pop_marked() {
-    check(!marks_.empty(), where(), ": the pickle has no mark");
+    check(!marks_.empty(), "{}: the pickle has no mark", where());
     const size_t begin = marks_.back();
     marks_.pop_back();
     const std::span<const PickleRef> taken = std::span(stack_).subspan(begin);
@@ -177,7 +185,7 @@ class PickleMachine {
   }
   void recall(uint64_t index) {
     const auto found = memo_.find(index);
-    check(found != memo_.end(), where(), ": the pickle's memo has no entry ", index);
+    check(found != memo_.end(), "{}: the pickle's memo has no entry {}", where(), index);
     push(found->second);
   }
 
@@ -204,16 +212,16 @@ class PickleMachine {
 
   void append_to(PickleRef container, std::span<const PickleRef> items) {
     PickleValue& into = value(container);
-    check(into.is(Kind::list) || (into.is(Kind::object) && (!into.keyed || into.items.empty())), where(),
-          ": expected a list to append to, got ", what(container));
+    check(into.is(Kind::list) || (into.is(Kind::object) && (!into.keyed || into.items.empty())),
+          "{}: expected a list to append to, got {}", where(), what(container));
     into.keyed = false;
     put(into, items);
   }
   void set_in(PickleRef container, std::span<const PickleRef> items) {
     PickleValue& into = value(container);
-    check(into.is(Kind::dict) || (into.is(Kind::object) && (into.keyed || into.items.empty())), where(),
-          ": expected a dictionary to put into, got ", what(container));
-    check(items.size() % 2 == 0, where(), ": expected keys with values, got a key without");
+    check(into.is(Kind::dict) || (into.is(Kind::object) && (into.keyed || into.items.empty())),
+          "{}: expected a dictionary to put into, got {}", where(), what(container));
+    check(items.size() % 2 == 0, "{}: expected keys with values, got a key without", where());
     into.keyed = true;
     put(into, items);
   }
@@ -223,7 +231,7 @@ class PickleMachine {
     PickleValue& into = value(target);
     // What OrderedDict carries beside its entries, `_metadata`, says nothing of the tensors.
     if (into.is(Kind::dict)) return;
-    check(into.is(Kind::object), where(), ": expected an object to give state to, got ", what(target));
+    check(into.is(Kind::object), "{}: expected an object to give state to, got {}", where(), what(target));
     into.state = state;
   }
 
@@ -234,18 +242,18 @@ class PickleMachine {
       push(add_object(callee, arguments, true));
       return;
     }
-    check(value(arguments).is(Kind::tuple) && value(arguments).items.size() <= 1, where(),
-          ": expected OrderedDict of one argument or none");
+    check(value(arguments).is(Kind::tuple) && value(arguments).items.size() <= 1,
+          "{}: expected OrderedDict of one argument or none", where());
     const PickleRef ref = add(Kind::dict);
     value(ref).keyed = true;
     push(ref);
     if (value(arguments).items.empty()) return;
     const PickleValue& pairs = value(value(arguments).items[0]);
-    check(pairs.is(Kind::list), where(), ": expected OrderedDict of a list of pairs");
+    check(pairs.is(Kind::list), "{}: expected OrderedDict of a list of pairs", where());
     for (const PickleRef item : pairs.items) {
       const PickleValue& pair = value(item);
-      check((pair.is(Kind::list) || pair.is(Kind::tuple)) && pair.items.size() == 2, where(),
-            ": expected OrderedDict of a list of pairs");
+      check((pair.is(Kind::list) || pair.is(Kind::tuple)) && pair.items.size() == 2,
+            "{}: expected OrderedDict of a list of pairs", where());
       put(value(ref), pair.items);
     }
   }
@@ -254,8 +262,8 @@ class PickleMachine {
     switch (opcode) {
       case 0x80: {  // PROTO
         const uint64_t protocol = number(1);
-        return check(protocol >= 2 && protocol <= 5, where(), ": expected a pickle of protocol 2 to 5, got ",
-                     protocol);
+        return check(protocol >= 2 && protocol <= 5, "{}: expected a pickle of protocol 2 to 5, got {}",
+                     where(), protocol);
       }
       case 0x95:  // FRAME: how much could be read ahead
         number(8);
@@ -347,7 +355,7 @@ class PickleMachine {
         const PickleValue &name = value(pop()), &module = value(pop());
         check(name.is(Kind::text) && module.is(Kind::text) && name.words.size() <= longest_name &&
                   module.words.size() <= longest_name,
-              where(), ": expected the names of a module and of something in it");
+              "{}: expected the names of a module and of something in it", where());
         return push(add_global(module.words, name.words));
       }
       case 'R':
@@ -358,7 +366,7 @@ class PickleMachine {
       }
       case 0x92: {  // NEWOBJ_EX: the same with arguments by name
         const PickleRef named = pop(), arguments = pop(), callee = pop();
-        check(value(named).is(Kind::dict), where(), ": expected a dictionary of arguments, got ",
+        check(value(named).is(Kind::dict), "{}: expected a dictionary of arguments, got {}", where(),
               what(named));
         return push(add_object(callee, arguments, false));
       }
@@ -389,11 +397,11 @@ class PickleMachine {
       }
       case 0x90: {  // ADDITEMS
         const auto items = pop_marked();
-        check(value(top()).is(Kind::set), where(), ": expected a set to add to, got ", what(top()));
+        check(value(top()).is(Kind::set), "{}: expected a set to add to, got {}", where(), what(top()));
         return put(value(top()), items);
       }
       default:
-        fail(Fault::input, where(), ": the pickle's opcode ", opcode, " is none that weights need");
+        fail(Fault::input, "{}: the pickle's opcode {} is none that weights need", where(), opcode);
     }
   }
 
@@ -424,13 +432,13 @@ std::string PickleTree::describe(PickleRef ref) const {
                                         "text",    "bytes",         "a big number",   "a list",
                                         "a tuple", "a dictionary",  "a set"};
   const PickleValue& value = values_[ref];
-  if (value.is(Kind::global)) return quote(text(value.module, ".", value.words));
+  if (value.is(Kind::global)) return quote(text("{}.{}", value.module, value.words));
   if (value.is(Kind::persistent)) return "a reference out of the pickle";
   if (!value.is(Kind::object)) return std::string(names[static_cast<size_t>(value.kind)]);
   const PickleValue& callee = values_[value.callee];
   if (!callee.is(Kind::global)) return "an object of unknown kind";
-  return text(value.called ? "what " : "an object of ", quote(text(callee.module, ".", callee.words)),
-              value.called ? " makes" : "");
+  return text("{}{}{}", value.called ? "what " : "an object of ",
+              quote(text("{}.{}", callee.module, callee.words)), value.called ? " makes" : "");
 }
 
 }  // namespace vitrine

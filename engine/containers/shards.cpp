@@ -19,76 +19,63 @@ std::string_view characters(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// Follows nlohmann's SAX events; only the map is kept, and nothing nests.
-class IndexReader final : public nlohmann::json_sax<nlohmann::json> {
+// Follows the events; only the map is kept, and nothing nests.
+class IndexReader final : public JsonEvents {
  public:
   IndexReader(std::string where, Allowance& allowance) : where_(std::move(where)), allowance_(allowance) {}
 
   std::map<std::string, std::vector<std::string>> shards;
   bool has_map = false;
 
-  bool null() override { return other("null"); }
-  bool boolean(bool) override { return other("a boolean"); }
-  bool number_integer(number_integer_t) override { return other("a number"); }
-  bool number_unsigned(number_unsigned_t) override { return other("a number"); }
-  bool number_float(number_float_t, const string_t&) override { return other("a number"); }
-  bool binary(binary_t&) override { return other("binary data"); }
-  bool string(string_t& value) override {
-    if (!in_map_) return other("a string");
+  void null() override { other("null"); }
+  void boolean(bool) override { other("a boolean"); }
+  void number(const JsonNumber&) override { other("a number"); }
+  void string(std::string& value) override {
+    if (!in_map_) return;
     // Windows' separator and drives, too: a name is good on all machines or on none.
     check(!value.empty() && value.find_first_of("/\\:") == std::string::npos &&
               value.find('\0') == std::string::npos && value != "." && value != "..",
-          where_, ": tensor ", quote(key_), ": expected the name of a file in the index's folder, got ",
+          "{}: tensor {}: expected the name of a file in the index's folder, got {}", where_, quote(key_),
           quote(value));
     allowance_.take(name_cost + 2 * key_.size() + 2 * value.size(), "its names");
-    check(names_.size() < most_names && names_.insert(key_).second, where_, ": tensor ", quote(key_),
+    check(names_.size() < most_names && names_.insert(key_).second, "{}: tensor {}{}", where_, quote(key_),
           names_.size() < most_names ? " appears twice" : " is one too many");
     shards[value].push_back(key_);
-    check(shards.size() <= most_shards, where_, ": expected at most ", most_shards, " files, got more");
-    return true;
+    check(shards.size() <= most_shards, "{}: expected at most {} files, got more", where_, most_shards);
   }
-  bool start_object(std::size_t) override {
+  void begin_object() override {
     other("an object");
     if (depth_ == 1 && key_ == "weight_map") {
-      check(!has_map, where_, ": weight_map appears twice");
+      check(!has_map, "{}: weight_map appears twice", where_);
       has_map = in_map_ = true;
     }
-    return enter();
+    enter();
   }
-  bool key(string_t& value) override {
+  void key(std::string& value) override {
     if (depth_ == 1 || in_map_) key_ = std::move(value);
-    return true;
   }
-  bool end_object() override {
+  void end_object() override {
     in_map_ = false;
     --depth_;
-    return true;
   }
-  bool start_array(std::size_t) override {
+  void begin_list() override {
     other("an array");
-    return enter();
+    enter();
   }
-  bool end_array() override {
-    --depth_;
-    return true;
-  }
-  bool parse_error(std::size_t position, const std::string& token,
-                   const nlohmann::json::exception&) override {
-    fail(Fault::input, where_, ": is not valid JSON in UTF-8 at its byte ", position, ", near ",
-         quote(token));
+  void end_list() override { --depth_; }
+  void wrong(size_t at, std::string_view near) override {
+    fail(Fault::input, "{}: is not valid JSON in UTF-8 at its byte {}, near {}", where_, at, quote(near));
   }
 
  private:
-  bool enter() {
-    check(++depth_ <= most_depth, where_, ": expected JSON at most ", most_depth, " deep, got deeper");
-    return true;
+  void enter() {
+    check(++depth_ <= most_depth, "{}: expected JSON at most {} deep, got deeper", where_, most_depth);
   }
   // Something that is no name of a file.
-  bool other(std::string_view what) const {
-    check(!in_map_, where_, ": tensor ", quote(key_), ": expected the name of a file, got ", what);
-    check(depth_ != 1 || key_ != "weight_map" || what == "an object", where_,
-          ": expected an object as weight_map, got ", what);
-    return true;
+  void other(std::string_view what) const {
+    check(!in_map_, "{}: tensor {}: expected the name of a file, got {}", where_, quote(key_), what);
+    check(depth_ != 1 || key_ != "weight_map" || what == "an object",
+          "{}: expected an object as weight_map, got {}", where_, what);
   }
 
   // A tensor in a set and in a list that grows.
@@ -113,17 +100,17 @@ bool is_shard_index(std::span<const std::byte> bytes) {
 
 std::map<std::string, std::vector<std::string>> read_shard_index(std::span<const std::byte> bytes,
                                                                  const std::string& name) {
-  const std::string where = text("index of shards '", name, "'");
-  check(bytes.size() <= longest_index, where, ": expected at most ", longest_index >> 20, " MiB, got ",
-        bytes.size(), " bytes");
+  const std::string where = text("index of shards '{}'", name);
+  check(bytes.size() <= longest_index, "{}: expected at most {} MiB, got {} bytes", where,
+        longest_index >> 20, bytes.size());
   const std::string_view words = characters(bytes);
-  check(words.find('\0') == std::string_view::npos, where, ": holds a NUL");  // nlohmann would end there
   Allowance allowance(bytes.size(), where);
   take_for_json(words, allowance);
   IndexReader reader(where, allowance);
   read_json(words, reader);
-  check(reader.has_map, where,
-        ": is JSON, but not the index of a checkpoint in several files, which has an object weight_map");
+  check(reader.has_map,
+        "{}: is JSON, but not the index of a checkpoint in several files, which has an object weight_map",
+        where);
   return std::move(reader.shards);
 }
 

@@ -122,8 +122,8 @@ class Walk {
         path_.pop_back();
         continue;
       }
-      check(++steps_ <= most_steps, where_, ": its dictionaries hold each other in more than ", most_steps,
-            " ways");
+      check(++steps_ <= most_steps, "{}: its dictionaries hold each other in more than {} ways", where_,
+            most_steps);
       const PickleValue& container = tree_[frame.entries];
       const PickleRef entries = frame.entries;
       if (container.is(Kind::list) || container.is(Kind::tuple) || !container.keyed) {
@@ -160,8 +160,8 @@ class Walk {
     if (!key.is(Kind::text)) return false;
     constexpr std::string_view silent[] = {"_parameters", "_buffers", "_modules"};
     if (!of_object || std::ranges::find(silent, key.words) == std::end(silent)) {
-      check(key.words.size() <= longest_key, where_, ": expected names of at most ", longest_key,
-            " bytes, got one of ", key.words.size());
+      check(key.words.size() <= longest_key, "{}: expected names of at most {} bytes, got one of {}", where_,
+            longest_key, key.words.size());
       extend(key.words);
     }
     return true;
@@ -194,15 +194,15 @@ class Walk {
     const auto on_path = [&](const Frame& frame) { return frame.entries == entries; };
     if (tree_[entries].items.empty() || std::ranges::any_of(path_, on_path))
       return;  // a cycle has been named already
-    check(path_.size() < deepest, where_, ": expected dictionaries at most ", deepest,
-          " deep, got deeper ones");
+    check(path_.size() < deepest, "{}: expected dictionaries at most {} deep, got deeper ones", where_,
+          deepest);
     path_.push_back({entries, 0, name_.size(), of_object});
   }
 
   void report(PickleRef ref, PickleRef container, std::map<std::string, PickleRef>& into) {
     allowance_.take(name_cost + 4 * name_.size(), "the names of its tensors");
     const auto [known, fresh] = holders_.try_emplace(name_, container);
-    check(fresh || known->second == container, where_, ": two values are called ", quote(name_));
+    check(fresh || known->second == container, "{}: two values are called {}", where_, quote(name_));
     out_.tensors.erase(name_);
     out_.opaque.erase(name_);
     into.emplace(name_, ref);

@@ -53,18 +53,19 @@ bool is_markup(std::span<const std::byte> bytes) {
 
 [[maybe_unused]] TensorFile read_zip(const SharedBytes& file, const std::string& name) {
 #ifdef VITRINE_FILES
-  Allowance allowance(file.bytes.size(), text("zip: '", name, "'"));
-  const ZipArchive archive(file.bytes, text("zip: '", name, "'"), allowance);
+  Allowance allowance(file.bytes.size(), text("zip: '{}'", name));
+  const ZipArchive archive(file.bytes, text("zip: '{}'", name), allowance);
   if (is_torch_zip(archive)) return read_torch_zip(file, archive, name, allowance);
   for (const ZipMember& member : archive.members()) {
     if (member.name.ends_with(".npy")) return read_npz(file, archive, name, allowance);
   }
-  fail(
-      Fault::input, "zip: '", name,
-      "': expected the archive of a PyTorch checkpoint (with data.pkl) or of numpy (with .npy), got neither");
+  fail(Fault::input,
+       "zip: '{}': expected the archive of a PyTorch checkpoint (with data.pkl) or of numpy (with .npy), got "
+       "neither",
+       name);
 #else
   static_cast<void>(file);
-  fail(Fault::input, "'", name, "': is a zip archive, which this build without VITRINE_FILES cannot read");
+  fail(Fault::input, "'{}': is a zip archive, which this build without VITRINE_FILES cannot read", name);
 #endif
 }
 
@@ -80,24 +81,24 @@ TensorFile read_tensors(std::span<const std::byte> bytes, std::shared_ptr<const 
     if (is_legacy_torch(bytes)) return read_legacy_torch(file, name);
     if (numpy) return read_npy(file, name);
   } else if (zip || numpy || begins(bytes, "\x80")) {
-    left_out(text("'", name, "': is a file of PyTorch's or numpy's"), "VITRINE_CONTAINERS");
+    left_out(text("'{}': is a file of PyTorch's or numpy's", name), "VITRINE_CONTAINERS");
   }
-  check(!begins(bytes, "GGUF"), "'", name,
-        "': is a GGUF file, which cannot be read: convert it to safetensors");
+  check(!begins(bytes, "GGUF"), "'{}': is a GGUF file, which cannot be read: convert it to safetensors",
+        name);
   // What people have when a download gave them something else.
-  check(!begins(bytes, "version https://git-lfs"), "'", name,
-        "': is Git LFS's pointer to a file, not the file; `git lfs pull` fetches it");
-  check(!begins(bytes, "\x89HDF"), "'", name, "': is an HDF5 file, as Keras writes, which cannot be read");
-  check(!is_markup(bytes), "'", name, "': is a web page (or an answer of a web server), not a checkpoint");
-  check(!is_tar(bytes), "'", name,
-        "': is a tar archive, as PyTorch wrote before its version 0.4, which cannot be read: load and save "
-        "it again "
-        "with a newer PyTorch");
+  check(!begins(bytes, "version https://git-lfs"),
+        "'{}': is Git LFS's pointer to a file, not the file; `git lfs pull` fetches it", name);
+  check(!begins(bytes, "\x89HDF"), "'{}': is an HDF5 file, as Keras writes, which cannot be read", name);
+  check(!is_markup(bytes), "'{}': is a web page (or an answer of a web server), not a checkpoint", name);
+  check(!is_tar(bytes),
+        "'{}': is a tar archive, as PyTorch wrote before its version 0.4, which cannot be read: load and "
+        "save it again with a newer PyTorch",
+        name);
   if (is_safetensors(bytes)) {
     return read_safetensors(bytes, file.owner, name, safetensors_header_limit, set_aside);
   }
   const auto first = bytes.first(std::min<size_t>(bytes.size(), 8));
-  fail(Fault::input, "'", name, "': expected a safetensors, .npy, .npz or PyTorch file, got ",
+  fail(Fault::input, "'{}': expected a safetensors, .npy, .npz or PyTorch file, got {}{}", name,
        bytes.empty() ? "an empty one" : "one that begins with ",
        bytes.empty() ? "" : quote({reinterpret_cast<const char*>(first.data()), first.size()}));
 }
@@ -162,7 +163,7 @@ std::string index_of(const std::string& name) {
   if (!numbered || ending == std::string::npos || ending == after || name[ending] != '.') return {};
   const std::string count = name.substr(after, ending - after);
   if (count.find_first_not_of("01") == std::string::npos && count.back() == '1') return {};  // one of one
-  return text(name.substr(0, before), name.substr(ending), ".index.json");
+  return text("{}{}.index.json", name.substr(0, before), name.substr(ending));
 }
 
 bool is_weights_name(const fs::path& name) {
@@ -177,7 +178,7 @@ std::string weights_file(const std::string& path) {
   const fs::path place(path);
   if (!fs::is_directory(place, problem)) {
     const std::string index = index_of(place.filename().string());
-    check(index.empty(), quote(path), ": is one file of a model that lies in several: name their index, ",
+    check(index.empty(), "{}: is one file of a model that lies in several: name their index, {}", quote(path),
           quote((place.parent_path() / index).string()));
     return path;
   }
@@ -190,11 +191,12 @@ std::string weights_file(const std::string& path) {
   std::sort(there.begin(), there.end());
   constexpr size_t most = 5;
   std::string names;
-  for (size_t i = 0; i < std::min(there.size(), most); ++i) names += text(i > 0 ? ", " : "", there[i]);
-  fail(Fault::input, quote(path),
-       ": is a folder without model.safetensors, pytorch_model.bin or the index of either; name the file of "
-       "weights",
-       names.empty() ? "" : text(", of ", names, there.size() > most ? ", ..." : ""));
+  for (size_t i = 0; i < std::min(there.size(), most); ++i)
+    names += text("{}{}", i > 0 ? ", " : "", there[i]);
+  fail(Fault::input,
+       "{}: is a folder without model.safetensors, pytorch_model.bin or the index of either; name the file "
+       "of weights{}",
+       quote(path), names.empty() ? "" : text(", of {}{}", names, there.size() > most ? ", ..." : ""));
 }
 
 #endif

@@ -55,19 +55,19 @@ class Tensors {
     for (int depth = 0; depth < 8 && maker_is(ref, {"_rebuild_parameter", "_rebuild_parameter_with_state"});
          ++depth) {
       const auto& arguments = tree_[tree_[ref].arguments].items;
-      check(!arguments.empty(), where, ": a parameter without its tensor");
+      check(!arguments.empty(), "{}: a parameter without its tensor", where);
       ref = arguments[0];
     }
     const bool third = maker_is(ref, {"_rebuild_tensor_v3"});
     if (!third && !maker_is(ref, {"_rebuild_tensor", "_rebuild_tensor_v2"})) {
-      reason = text("it is ", tree_.describe(ref));
+      reason = text("it is {}", tree_.describe(ref));
       return {};
     }
     const auto& arguments = tree_[tree_[ref].arguments].items;
-    check(arguments.size() >= (third ? 7U : 4U), where,
-          ": expected a storage, an offset, sizes and strides, got ", arguments.size(), " arguments");
+    check(arguments.size() >= (third ? 7U : 4U),
+          "{}: expected a storage, an offset, sizes and strides, got {} arguments", where, arguments.size());
     if (!tree_[arguments[0]].is(Kind::persistent)) {
-      reason = text("its storage is ", tree_.describe(arguments[0]));
+      reason = text("its storage is {}", tree_.describe(arguments[0]));
       return {};
     }
     std::optional<TorchStorage> storage = storage_of(tree_, arguments[0], where, reason);
@@ -78,17 +78,16 @@ class Tensors {
     array.big_endian = big_endian_;
     const std::optional<Element> type = third ? element_of(arguments[6]) : std::nullopt;
     if (third && !type) {
-      reason = text("its type is ", tree_.describe(arguments[6]));
+      reason = text("its type is {}", tree_.describe(arguments[6]));
       return {};
     }
-    check(third || !storage->untyped, where, ": expected a storage with a type, got one without");
+    check(third || !storage->untyped, "{}: expected a storage with a type, got one without", where);
     if (type) array.element = *type;
     const auto offset = integer_of(arguments[1]);
     auto extents = integers_of(arguments[2]), strides = integers_of(arguments[3]);
     if (!offset || !extents || !strides) {
-      reason =
-          text("expected whole numbers as its offset, sizes and strides, got ", tree_.describe(arguments[1]),
-               ", ", tree_.describe(arguments[2]), " and ", tree_.describe(arguments[3]));
+      reason = text("expected whole numbers as its offset, sizes and strides, got {}, {} and {}",
+                    tree_.describe(arguments[1]), tree_.describe(arguments[2]), tree_.describe(arguments[3]));
       return {};
     }
     array.offset = *offset;
@@ -145,8 +144,8 @@ class Tensors {
       storages_.emplace(storage.key, *std::move(found));
     }
     SharedBytes& whole = storages_.at(storage.key);
-    check(whole.bytes.size() == bytes_of(storage, where), where, ": expected a storage ", quote(storage.key),
-          " of ", bytes_of(storage, where), " bytes, got ", whole.bytes.size());
+    check(whole.bytes.size() == bytes_of(storage, where), "{}: expected a storage {} of {} bytes, got {}",
+          where, quote(storage.key), bytes_of(storage, where), whole.bytes.size());
     const size_t width = bits_of(storage.element) / 8;
     const bool aligned = reinterpret_cast<uintptr_t>(whole.bytes.data()) % (bits_of(array.element) / 8) == 0;
     if (whole.owner && !aligned && !big_endian_ && is_row_major(array.extents, array.strides)) align(whole);
@@ -184,13 +183,13 @@ std::optional<TorchStorage> storage_of(const PickleTree& tree, PickleRef persist
       tree[id.items[0]].words != "storage") {
     return refuse("it refers to something out of the pickle that is no storage");
   }
-  check(id.items.size() == 5 || id.items.size() == 6, where, ": expected 5 or 6 entries for a storage, got ",
-        id.items.size());
+  check(id.items.size() == 5 || id.items.size() == 6, "{}: expected 5 or 6 entries for a storage, got {}",
+        where, id.items.size());
   const PickleValue &type = tree[id.items[1]], &key = tree[id.items[2]], &numel = tree[id.items[4]];
   constexpr size_t longest_key = 256;
   check(
       key.is(Kind::text) && key.words.size() <= longest_key && numel.is(Kind::integer) && numel.integer >= 0,
-      where, ": expected a storage's key of at most ", longest_key, " bytes and its number of elements");
+      "{}: expected a storage's key of at most {} bytes and its number of elements", where, longest_key);
   TorchStorage storage;
   storage.key = key.words;
   storage.numel = numel.integer;
@@ -201,7 +200,7 @@ std::optional<TorchStorage> storage_of(const PickleTree& tree, PickleRef persist
   } else {
     const auto named = std::ranges::find(type_names, type.words, &TypeName::storage);
     if (!from_torch || type.words.empty() || named == std::end(type_names)) {
-      return refuse(text("its storage is of type ", tree.describe(id.items[1])));
+      return refuse(text("its storage is of type {}", tree.describe(id.items[1])));
     }
     storage.element = named->element;
   }
@@ -209,11 +208,11 @@ std::optional<TorchStorage> storage_of(const PickleTree& tree, PickleRef persist
     const PickleValue& view = tree[id.items[5]];
     check(view.is(Kind::tuple) && view.items.size() == 3 && tree[view.items[1]].is(Kind::integer) &&
               tree[view.items[2]].is(Kind::integer),
-          where, ": expected a view's key, offset and size");
+          "{}: expected a view's key, offset and size", where);
     const int64_t offset = tree[view.items[1]].integer, size = tree[view.items[2]].integer;
-    check(offset >= 0 && size >= 0 && offset <= storage.numel && size <= storage.numel - offset, where,
-          ": a view of ", size, " elements from ", offset, " goes beyond the ", storage.numel,
-          " of its storage");
+    check(offset >= 0 && size >= 0 && offset <= storage.numel && size <= storage.numel - offset,
+          "{}: a view of {} elements from {} goes beyond the {} of its storage", where, size, offset,
+          storage.numel);
     storage.view_offset = offset;
     storage.view_size = size;
   }
@@ -234,17 +233,17 @@ TensorFile torch_tensors(const PickleTree& tree, const FindStorage& find, bool b
   Tensors tensors(tree, find, big_endian, allowance);
   for (const auto& [key, ref] : state.tensors) {
     std::string reason;
-    Tensor tensor = tensors.read(ref, text(where, ": tensor ", quote(key)), reason);
+    Tensor tensor = tensors.read(ref, text("{}: tensor {}", where, quote(key)), reason);
     if (tensor.defined()) {
       out.tensors.emplace(key, std::move(tensor));
     } else {
       out.unreadable.emplace(key, std::move(reason));
     }
   }
-  for (const auto& [key, ref] : state.opaque) out.objects.emplace(key, text("it is ", tree.describe(ref)));
+  for (const auto& [key, ref] : state.opaque) out.objects.emplace(key, text("it is {}", tree.describe(ref)));
   for (const std::string& key : state.beside)
     if (!out.tensors.contains(key) && !out.unreadable.contains(key))
-      out.objects.emplace(key, text("it lies beside the part ", quote(out.part)));
+      out.objects.emplace(key, text("it lies beside the part {}", quote(out.part)));
   return out;
 }
 

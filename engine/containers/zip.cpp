@@ -39,13 +39,13 @@ T number(std::span<const std::byte> bytes, uint64_t at) {
 
 // Where the record that ends the archive begins: the last one whose comment reaches just to the end of the file.
 uint64_t find_end(std::span<const std::byte> bytes, const std::string& where) {
-  check(bytes.size() >= end_size, where, ": expected a zip archive, got ", bytes.size(), " bytes");
+  check(bytes.size() >= end_size, "{}: expected a zip archive, got {} bytes", where, bytes.size());
   const uint64_t last = bytes.size() - end_size, first = last > full16 ? last - full16 : 0;
   for (uint64_t at = last + 1; at-- > first;) {
     if (number<uint32_t>(bytes, at) == end_signature && number<uint16_t>(bytes, at + 20) == last - at)
       return at;
   }
-  fail(Fault::input, where, ": expected a zip archive, found no end of its directory: it may be cut short");
+  fail(Fault::input, "{}: expected a zip archive, found no end of its directory: it may be cut short", where);
 }
 
 // The fields of a zip64 extra field, which stand only where the directory's own are full.
@@ -53,13 +53,13 @@ void read_zip64(std::span<const std::byte> extra, uint64_t& size, uint64_t& pack
                 const std::string& where) {
   while (extra.size() >= 4) {
     const auto kind = number<uint16_t>(extra, 0), length = number<uint16_t>(extra, 2);
-    check(length <= extra.size() - 4, where, ": its extra fields go beyond their end");
+    check(length <= extra.size() - 4, "{}: its extra fields go beyond their end", where);
     auto field = extra.subspan(4, length);
     extra = extra.subspan(4 + size_t{length});
     if (kind != zip64_extra) continue;
     for (uint64_t* value : {&size, &packed, &begin}) {
       if (*value != full32) continue;
-      check(field.size() >= 8, where, ": its zip64 field is too short");
+      check(field.size() >= 8, "{}: its zip64 field is too short", where);
       *value = number<uint64_t>(field, 0);
       field = field.subspan(8);
     }
@@ -79,10 +79,10 @@ ZipArchive::ZipArchive(std::span<const std::byte> bytes, std::string where, Allo
     const uint64_t locator = end - locator_size, at = number<uint64_t>(bytes, locator + 8);
     check(
         locator >= end64_size && at <= locator - end64_size && number<uint32_t>(bytes, at) == end64_signature,
-        where_, ": its zip64 locator points to ", at, ", where no zip64 end is");
+        "{}: its zip64 locator points to {}, where no zip64 end is", where_, at);
     // Each field here stands for one of the old record only if that is full; otherwise both must agree.
     const auto take = [&](auto& field, uint64_t value, uint64_t full) {
-      check(field == full || field == value, where_, ": its two ends disagree: ", field, " and ", value);
+      check(field == full || field == value, "{}: its two ends disagree: {} and {}", where_, field, value);
       field = static_cast<std::remove_reference_t<decltype(field)>>(value);
     };
     take(disk, number<uint32_t>(bytes, at + 16), full16);
@@ -93,12 +93,12 @@ ZipArchive::ZipArchive(std::span<const std::byte> bytes, std::string where, Allo
     take(begin, number<uint64_t>(bytes, at + 48), full32);
     end = at;
   }
-  check(disk == 0 && directory_disk == 0 && here == count, where_, ": expected one disk, got several");
-  check(begin <= end && size == end - begin, where_, ": expected a directory that ends at ", end, ", got ",
-        size, " bytes from ", begin);
-  check(count <= most_members, where_, ": expected at most ", most_members, " members, got ", count);
-  check(count <= size / central_size, where_, ": its directory of ", size, " bytes cannot hold ", count,
-        " members");
+  check(disk == 0 && directory_disk == 0 && here == count, "{}: expected one disk, got several", where_);
+  check(begin <= end && size == end - begin, "{}: expected a directory that ends at {}, got {} bytes from {}",
+        where_, end, size, begin);
+  check(count <= most_members, "{}: expected at most {} members, got {}", where_, most_members, count);
+  check(count <= size / central_size, "{}: its directory of {} bytes cannot hold {} members", where_, size,
+        count);
   // The directory itself and the members' headers are read where they lie.
   allowance.take(size + count * (local_size + sizeof(ZipMember) + 2 * sizeof(uint32_t)),
                  "the archive's directory");
@@ -111,14 +111,14 @@ void ZipArchive::read_directory(std::span<const std::byte> bytes, uint64_t begin
   members_.reserve(count);
   uint64_t at = begin;
   for (uint64_t i = 0; i < count; ++i) {
-    check(end - at >= central_size && number<uint32_t>(bytes, at) == central_signature, where_,
-          ": its directory breaks off at member ", i, " of ", count);
+    check(end - at >= central_size && number<uint32_t>(bytes, at) == central_signature,
+          "{}: its directory breaks off at member {} of {}", where_, i, count);
     const auto flags = number<uint16_t>(bytes, at + 8), method = number<uint16_t>(bytes, at + 10);
     const uint64_t name_size = number<uint16_t>(bytes, at + 28),
                    extra_size = number<uint16_t>(bytes, at + 30),
                    comment_size = number<uint16_t>(bytes, at + 32);
-    check(end - at - central_size >= name_size + extra_size + comment_size, where_,
-          ": its directory breaks off at member ", i, " of ", count);
+    check(end - at - central_size >= name_size + extra_size + comment_size,
+          "{}: its directory breaks off at member {} of {}", where_, i, count);
     ZipMember member;
     const auto name = bytes.subspan(at + central_size, name_size);
     member.name = {reinterpret_cast<const char*>(name.data()), name.size()};
@@ -127,30 +127,31 @@ void ZipArchive::read_directory(std::span<const std::byte> bytes, uint64_t begin
     uint64_t packed = number<uint32_t>(bytes, at + 20);
     member.size = number<uint32_t>(bytes, at + 24);
     member.begin = number<uint32_t>(bytes, at + 42);
-    const std::string who = text(where_, ": member ", quote(member.name));
-    check(number<uint16_t>(bytes, at + 34) == 0, who, ": expected one disk, got several");
-    check(!member.name.empty() && member.name.find('\0') == std::string_view::npos, who,
-          ": expected a name without NUL");
-    check((flags & 1) == 0, who, ": is encrypted");
-    check(method == 0 || method == Z_DEFLATED, who, ": expected it stored or deflated, got method ", method);
+    const std::string who = text("{}: member {}", where_, quote(member.name));
+    check(number<uint16_t>(bytes, at + 34) == 0, "{}: expected one disk, got several", who);
+    check(!member.name.empty() && member.name.find('\0') == std::string_view::npos,
+          "{}: expected a name without NUL", who);
+    check((flags & 1) == 0, "{}: is encrypted", who);
+    check(method == 0 || method == Z_DEFLATED, "{}: expected it stored or deflated, got method {}", who,
+          method);
     read_zip64(bytes.subspan(at + central_size + name_size, extra_size), member.size, packed, member.begin,
                who);
-    check(member.deflated || packed == member.size, who, ": is stored, but has ", packed, " bytes for ",
+    check(member.deflated || packed == member.size, "{}: is stored, but has {} bytes for {}", who, packed,
           member.size);
 
     check(begin >= local_size && member.begin <= begin - local_size &&
               number<uint32_t>(bytes, member.begin) == local_signature,
-          who, ": expected its header at ", member.begin, ", found none");
+          "{}: expected its header at {}, found none", who, member.begin);
     const uint64_t skipped = local_size + number<uint16_t>(bytes, member.begin + 26) +
                              uint64_t{number<uint16_t>(bytes, member.begin + 28)};
-    check(skipped <= begin - member.begin && packed <= begin - member.begin - skipped, who, ": its ", packed,
-          " bytes from ", member.begin, " go beyond the end");
+    check(skipped <= begin - member.begin && packed <= begin - member.begin - skipped,
+          "{}: its {} bytes from {} go beyond the end", who, packed, member.begin);
     member.bytes = bytes.subspan(member.begin + skipped, packed);
     member.end = member.begin + skipped + packed;
     members_.push_back(member);
     at += central_size + name_size + extra_size + comment_size;
   }
-  check(at == end, where_, ": expected a directory of ", count, " members, got ", end - at, " bytes more");
+  check(at == end, "{}: expected a directory of {} members, got {} bytes more", where_, count, end - at);
 }
 
 void ZipArchive::check_names_and_places() {
@@ -160,15 +161,15 @@ void ZipArchive::check_names_and_places() {
   std::ranges::sort(order, {}, begin_of);
   for (size_t i = 0; i + 1 < order.size(); ++i) {
     const ZipMember &member = members_[order[i]], &next = members_[order[i + 1]];
-    check(member.end <= next.begin, where_, ": members ", quote(member.name), " and ", quote(next.name),
-          " overlap");
+    check(member.end <= next.begin, "{}: members {} and {} overlap", where_, quote(member.name),
+          quote(next.name));
   }
   by_name_ = std::move(order);
   const auto name_of_member = [&](uint32_t i) { return members_[i].name; };
   std::ranges::sort(by_name_, {}, name_of_member);
   const auto twice = std::ranges::adjacent_find(by_name_, {}, name_of_member);
-  check(twice == by_name_.end(), where_, ": member ",
-        twice == by_name_.end() ? "" : quote(name_of_member(*twice)), " appears twice");
+  check(twice == by_name_.end(), "{}: member {} appears twice", where_,
+        twice == by_name_.end() ? "" : quote(name_of_member(*twice)));
 }
 
 const ZipMember* ZipArchive::find(std::string_view name) const {
@@ -199,8 +200,8 @@ void ZipArchive::check_crc(const ZipMember& member, std::span<const std::byte> c
   });
   uLong got = 0;
   for (size_t i = 0; i < pieces; ++i) got = crc32_combine(got, sums[i], static_cast<z_off_t>(part(i).size()));
-  check(got == member.crc, where_, ": member ", quote(member.name),
-        ": is damaged: its CRC-32 is not the directory's");
+  check(got == member.crc, "{}: member {}: is damaged: its CRC-32 is not the directory's", where_,
+        quote(member.name));
 }
 
 SharedBytes ZipArchive::content(const ZipMember& member, const SharedBytes& archive,
@@ -210,7 +211,7 @@ SharedBytes ZipArchive::content(const ZipMember& member, const SharedBytes& arch
     if (archive.set_aside) archive.set_aside(member.bytes);  // all were read once, which nobody need remember
     return {member.bytes, archive.owner, archive.set_aside};
   }
-  const std::string who = text("member ", quote(member.name), " of ", member.size, " bytes");
+  const std::string who = text("member {} of {} bytes", quote(member.name), member.size);
   allowance.take(std::min<uint64_t>(member.size, SIZE_MAX), who);
   return inflated(member, archive);
 }
@@ -226,26 +227,26 @@ SharedBytes ZipArchive::inflated(const ZipMember& member, const SharedBytes& arc
 }
 
 size_t ZipArchive::inflate_beginning(const ZipMember& member, std::span<std::byte> room) const {
-  const std::string who = text(where_, ": member ", quote(member.name));
+  const std::string who = text("{}: member {}", where_, quote(member.name));
   room = room.first(std::min<uint64_t>(room.size(), member.size));
   z_stream stream{};
-  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) fail(Fault::resources, who, ": cannot start zlib");
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) fail(Fault::resources, "{}: cannot start zlib", who);
   const std::unique_ptr<z_stream, int (*)(z_stream*)> closer(&stream, inflateEnd);
   stream.avail_in = static_cast<uInt>(std::min(member.bytes.size(), most_at_once));
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(member.bytes.data()));
   stream.avail_out = static_cast<uInt>(std::min(room.size(), most_at_once));
   stream.next_out = reinterpret_cast<Bytef*>(room.data());
   const int status = room.empty() ? Z_OK : ::inflate(&stream, Z_SYNC_FLUSH);
-  check(status == Z_OK || status == Z_STREAM_END, who,
-        ": damaged deflate data: ", stream.msg ? stream.msg : "it breaks off");
+  check(status == Z_OK || status == Z_STREAM_END, "{}: damaged deflate data: {}", who,
+        stream.msg ? stream.msg : "it breaks off");
   return room.size() - stream.avail_out;
 }
 
 void ZipArchive::inflate(const ZipMember& member, std::span<std::byte> out) const {
-  const std::string who = text(where_, ": member ", quote(member.name));
-  check(out.size() == member.size, who, ": expected room for ", member.size, " bytes, got ", out.size());
+  const std::string who = text("{}: member {}", where_, quote(member.name));
+  check(out.size() == member.size, "{}: expected room for {} bytes, got {}", who, member.size, out.size());
   z_stream stream{};
-  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) fail(Fault::resources, who, ": cannot start zlib");
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) fail(Fault::resources, "{}: cannot start zlib", who);
   const std::unique_ptr<z_stream, int (*)(z_stream*)> closer(&stream, inflateEnd);
   // One byte of room beyond the content shows whether there is more.
   auto from = member.bytes;
@@ -263,12 +264,13 @@ void ZipArchive::inflate(const ZipMember& member, std::span<std::byte> out) cons
     stream.next_out = room ? reinterpret_cast<Bytef*>(out.data() + filled) : &beyond;
     status = ::inflate(&stream, Z_NO_FLUSH);
     const size_t got = (room ? room : 1) - stream.avail_out;
-    check(room > 0 || got == 0, who, ": inflates to more than its ", member.size, " bytes");
+    check(room > 0 || got == 0, "{}: inflates to more than its {} bytes", who, member.size);
     filled += got;
   }
-  check(status == Z_STREAM_END, who, ": damaged deflate data: ", stream.msg ? stream.msg : "it breaks off");
-  check(stream.avail_in == 0 && from.empty(), who, ": bytes follow the end of the deflate data");
-  check(filled == member.size, who, ": inflates to ", filled, " bytes in place of ", member.size);
+  check(status == Z_STREAM_END, "{}: damaged deflate data: {}", who,
+        stream.msg ? stream.msg : "it breaks off");
+  check(stream.avail_in == 0 && from.empty(), "{}: bytes follow the end of the deflate data", who);
+  check(filled == member.size, "{}: inflates to {} bytes in place of {}", who, filled, member.size);
   check_crc(member, out);
 }
 

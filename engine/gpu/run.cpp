@@ -9,8 +9,8 @@ namespace vitrine {
 const Device* checked_device_of(const Tensor& x, const char* op) {
   const Device* device = x.device();
   if (device != nullptr)
-    check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, op, ": expected f32 or bf16 on ",
-          device->name(), ", got ", name_of(x.dtype()));
+    check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "{}: expected f32 or bf16 on {}, got {}", op,
+          device->name(), name_of(x.dtype()));
   return device;
 }
 
@@ -19,7 +19,7 @@ namespace gpu {
 namespace {
 
 void check_home(const Device& device, const Tensor& x) {
-  check(x.device() == &device, "device: expected ", x.shape(), " on ", device.name(), ", but it is ",
+  check(x.device() == &device, "device: expected {} on {}, but it is {}", x.shape(), device.name(),
         x.device() == nullptr ? "in main memory" : "on another device");
 }
 
@@ -119,8 +119,8 @@ Product product_of(const Device& device, const Tensor& a, const Tensor& b, Tenso
 }
 
 void check_head_width(const char* op, int64_t width) {
-  check(width <= most_head_width, op, ": on a device a head has at most ", most_head_width, " columns, got ",
-        width);
+  check(width <= most_head_width, "{}: on a device a head has at most {} columns, got {}", op,
+        most_head_width, width);
 }
 
 Tensor sum_first(const Tensor& from, DType dtype) {

@@ -25,13 +25,13 @@ const void* in(const Device& device, const Tensor& x);
 void* out(const Device& device, Tensor& x);
 template <class T>
 const T* in(const Device& device, const Tensor& x) {
-  check(!x.defined() || x.dtype() == dtype_of<T>(), "device: expected ", name_of(dtype_of<T>()), ", got ",
+  check(!x.defined() || x.dtype() == dtype_of<T>(), "device: expected {}, got {}", name_of(dtype_of<T>()),
         name_of(x.dtype()));
   return static_cast<const T*>(in(device, x));
 }
 template <class T>
 T* out(const Device& device, Tensor& x) {
-  check(!x.defined() || x.dtype() == dtype_of<T>(), "device: expected ", name_of(dtype_of<T>()), ", got ",
+  check(!x.defined() || x.dtype() == dtype_of<T>(), "device: expected {}, got {}", name_of(dtype_of<T>()),
         name_of(x.dtype()));
   return static_cast<T*>(out(device, x));
 }

@@ -359,14 +359,14 @@ Variable attend(const char* op, const Sizes& s, const std::vector<Variable>& qkv
 
 int64_t check_prefix(const char* op, const KeyValuePrefix& prefix, int64_t batch, int64_t model,
                      DType dtype) {
-  check(prefix.defined() || !prefix.values.defined(), op, ": prefix values without keys");
+  check(prefix.defined() || !prefix.values.defined(), "{}: prefix values without keys", op);
   if (!prefix.defined()) return 0;
   const Shape& shape = prefix.keys.shape();
   check(shape.rank() >= 2 &&
             (shape == Shape{shape.dim(-2), model} || shape == Shape{batch, shape.dim(-2), model}) &&
             prefix.values.shape() == shape && prefix.keys.dtype() == dtype && prefix.values.dtype() == dtype,
-        op, ": expected prefix keys and values (P, ", model, ") or (", batch, ", P, ", model, "), got ",
-        shape, " and ", prefix.values.shape());
+        "{}: expected prefix keys and values (P, {}) or ({}, P, {}), got {} and {}", op, model, batch, model,
+        shape, prefix.values.shape());
   return shape.dim(-2);
 }
 
@@ -374,9 +374,9 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v, int6
                    const KeyValuePrefix& prefix) {
   check(q.shape().rank() == 3 && k.shape().rank() == 3 && k.dim(0) == q.dim(0) && k.dim(2) == q.dim(2) &&
             v.shape() == k.shape() && k.dtype() == q.dtype() && v.dtype() == q.dtype(),
-        "attention: expected q (B, Tq, D), k and v (B, T, D), got ", q.shape(), ", ", k.shape(), ", ",
+        "attention: expected q (B, Tq, D), k and v (B, T, D), got {}, {}, {}", q.shape(), k.shape(),
         v.shape());
-  check(heads > 0 && q.dim(2) % heads == 0, "attention: ", heads, " heads do not divide width ", q.dim(2));
+  check(heads > 0 && q.dim(2) % heads == 0, "attention: {} heads do not divide width {}", heads, q.dim(2));
   const int64_t p = check_prefix("attention", prefix, q.dim(0), q.dim(2), q.dtype());
   check(p + k.dim(1) > 0, "attention: no keys");
   return attend("attention", {q.dim(0), q.dim(1), k.dim(1), p, heads, q.dim(2) / heads}, {q, k, v}, prefix);
@@ -384,7 +384,7 @@ Variable attention(const Variable& q, const Variable& k, const Variable& v, int6
 
 Variable self_attention(const Variable& qkv, int64_t heads, const KeyValuePrefix& prefix) {
   check(qkv.shape().rank() == 3 && heads > 0 && qkv.dim(2) % 3 == 0 && qkv.dim(2) / 3 % heads == 0,
-        "self_attention: expected qkv (B, T, 3 D) with D a multiple of ", heads, " heads, got ", qkv.shape());
+        "self_attention: expected qkv (B, T, 3 D) with D a multiple of {} heads, got {}", heads, qkv.shape());
   const int64_t model = qkv.dim(2) / 3,
                 p = check_prefix("self_attention", prefix, qkv.dim(0), model, qkv.dtype());
   check(qkv.dim(1) > 0, "self_attention: no tokens");

@@ -95,13 +95,13 @@ std::vector<Tensor> backward_of(const Kept& k, bool wants_x, const Tensor& dy) {
 
 Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon,
                     BatchStatistics* seen) {
-  check(x.shape().rank() == 2 && x.dim(0) > 0, "batch_norm: expected x (N, D) with N > 0, got ", x.shape());
+  check(x.shape().rank() == 2 && x.dim(0) > 0, "batch_norm: expected x (N, D) with N > 0, got {}", x.shape());
   const Shape row{x.dim(1)};
   check(
       gamma.shape() == row && beta.shape() == row && gamma.dtype() == x.dtype() && beta.dtype() == x.dtype(),
-      "batch_norm: expected gamma and beta ", row, " ", name_of(x.dtype()), ", got ", gamma.shape(), " and ",
+      "batch_norm: expected gamma and beta {} {}, got {} and {}", row, name_of(x.dtype()), gamma.shape(),
       beta.shape());
-  check(std::isfinite(epsilon) && epsilon > 0, "batch_norm: expected a finite epsilon > 0, got ", epsilon);
+  check(std::isfinite(epsilon) && epsilon > 0, "batch_norm: expected a finite epsilon > 0, got {}", epsilon);
   const Tensor value = x.value();
   const Device* device = device_of(value, "batch_norm");
   const auto statistic = [&] {

@@ -25,7 +25,7 @@ Weights weights_of(const CrossEntropy& options, std::span<const int64_t> labels,
     std::ranges::copy(given.data<double>(), out.of_class.begin());
   }
   for (const double w : out.of_class) {
-    check(w >= 0 && std::isfinite(w), "cross_entropy: a class weight is ", w);
+    check(w >= 0 && std::isfinite(w), "cross_entropy: a class weight is {}", w);
     out.all += w;
   }
   for (const int64_t label : labels) out.labels += out.of_class[label];
@@ -121,22 +121,22 @@ Variable cross_entropy_on(const Device& device, const Variable& logits, const Te
 
 Variable cross_entropy(const Variable& logits, const Tensor& labels, const CrossEntropy& options) {
   check(logits.shape().rank() == 2 && logits.dim(0) > 0 && logits.dim(1) > 0,
-        "cross_entropy: expected logits (B, C), got ", logits.shape());
+        "cross_entropy: expected logits (B, C), got {}", logits.shape());
   check(labels.defined() && labels.dtype() == DType::i64 && labels.shape() == Shape{logits.dim(0)},
-        "cross_entropy: expected i64 labels (", logits.dim(0), "), got ", name_of(labels.dtype()), " ",
+        "cross_entropy: expected i64 labels ({}), got {} {}", logits.dim(0), name_of(labels.dtype()),
         labels.shape());
-  check(options.smoothing >= 0 && options.smoothing < 1, "cross_entropy: expected smoothing in [0, 1), got ",
-        options.smoothing);
+  check(options.smoothing >= 0 && options.smoothing < 1,
+        "cross_entropy: expected smoothing in [0, 1), got {}", options.smoothing);
   const Tensor& class_weights = options.class_weights;
   check(!class_weights.defined() ||
             (class_weights.shape() == Shape{logits.dim(1)} && class_weights.dtype() == logits.dtype()),
-        "cross_entropy: expected ", name_of(logits.dtype()), " class weights (", logits.dim(1), "), got ",
-        name_of(class_weights.dtype()), " ", class_weights.shape());
+        "cross_entropy: expected {} class weights ({}), got {} {}", name_of(logits.dtype()), logits.dim(1),
+        name_of(class_weights.dtype()), class_weights.shape());
   const Device* device = device_of(logits.value(), "cross_entropy");
   if (device != nullptr && labels.device() != nullptr)
     return cross_entropy_on(*device, logits, labels, options);
   for (const int64_t label : labels.data<int64_t>())
-    check(label >= 0 && label < logits.dim(1), "cross_entropy: label ", label, " is not below ",
+    check(label >= 0 && label < logits.dim(1), "cross_entropy: label {} is not below {}", label,
           logits.dim(1));
 
   const Weights weights = weights_of(options, labels.data<int64_t>(), logits.dim(1));

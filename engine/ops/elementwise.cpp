@@ -27,7 +27,7 @@ Broadcast broadcast(const char* op, const Shape& x, const Shape& y) {
   int64_t x_stride = 1, y_stride = 1;
   for (int i = 1; i <= rank; ++i) {
     const int64_t nx = i <= x.rank() ? x.dim(-i) : 1, ny = i <= y.rank() ? y.dim(-i) : 1;
-    check(nx == ny || nx == 1 || ny == 1, op, ": ", x, " and ", y, " do not fit each other");
+    check(nx == ny || nx == 1 || ny == 1, "{}: {} and {} do not fit each other", op, x, y);
     extents[rank - i] = nx == 1 ? ny : nx;
     out.x_stride[rank - i] = nx == 1 ? 0 : x_stride;
     out.y_stride[rank - i] = ny == 1 ? 0 : y_stride;
@@ -223,8 +223,8 @@ Tensor sigmoid_backward(const Tensor& y, const Tensor& dy) {
 }
 
 void check_types(const char* op, const Variable& x, const Variable& y) {
-  check(x.defined() && y.defined(), op, ": undefined");
-  check(x.dtype() == y.dtype(), op, ": expected one type, got ", name_of(x.dtype()), " and ",
+  check(x.defined() && y.defined(), "{}: undefined", op);
+  check(x.dtype() == y.dtype(), "{}: expected one type, got {} and {}", op, name_of(x.dtype()),
         name_of(y.dtype()));
 }
 

@@ -74,18 +74,18 @@ Tensor embedding_add_backward(const Tensor& dy, const Shape& table, const std::v
 Variable embedding_add(const Variable& x, const Variable& table, std::span<const int64_t> rows) {
   check(x.shape().rank() >= 2 && table.shape().rank() == 2 && table.dim(1) == x.dim(-1) &&
             table.dtype() == x.dtype(),
-        "embedding_add: expected x (..., N, D) and table (R, D), got ", x.shape(), " and ", table.shape());
+        "embedding_add: expected x (..., N, D) and table (R, D), got {} and {}", x.shape(), table.shape());
   std::vector<int64_t> taken(rows.begin(), rows.end());
   const bool chosen = !taken.empty();
   if (!chosen) {
-    check(table.dim(0) == x.dim(-2), "embedding_add: expected table (", x.dim(-2), ", ", x.dim(-1), "), got ",
+    check(table.dim(0) == x.dim(-2), "embedding_add: expected table ({}, {}), got {}", x.dim(-2), x.dim(-1),
           table.shape());
     for (int64_t i = 0; i < x.dim(-2); ++i) taken.push_back(i);
   }
-  check(static_cast<int64_t>(taken.size()) == x.dim(-2), "embedding_add: expected ", x.dim(-2), " rows, got ",
+  check(static_cast<int64_t>(taken.size()) == x.dim(-2), "embedding_add: expected {} rows, got {}", x.dim(-2),
         taken.size());
   for (const int64_t row : taken)
-    check(row >= 0 && row < table.dim(0), "embedding_add: row ", row, " is not inside table ", table.shape());
+    check(row >= 0 && row < table.dim(0), "embedding_add: row {} is not inside table {}", row, table.shape());
   return record(embedding_add_forward(x.value(), table.value(), taken, chosen),
                 {{x, [](const Tensor& dy) { return dy; }},
                  {table, [shape = table.shape(), taken, chosen](const Tensor& dy) {

@@ -419,15 +419,16 @@ Variable composed(const Variable& x, const RowLayers& l, int64_t heads, const Va
 
 void check_inputs(const Variable& x, const RowLayers& l, int64_t heads, const Variable& prompts) {
   const char* op = "first_token_attention";
-  check(x.shape().rank() == 3 && x.dim(1) > 0 && x.dim(2) > 0, op,
-        ": expected x (B, T, D) with T and D at least 1, got ", x.shape());
+  check(x.shape().rank() == 3 && x.dim(1) > 0 && x.dim(2) > 0,
+        "{}: expected x (B, T, D) with T and D at least 1, got {}", op, x.shape());
   const int64_t d = x.dim(2);
-  check(heads > 0 && d % heads == 0, op, ": ", heads, " heads do not divide width ", d);
-  check(!l.w2.defined() && !l.b2.defined(), op, ": expected a norm and one linear");
-  check(std::isfinite(l.epsilon) && l.epsilon >= 0, op, ": expected a finite epsilon >= 0, got ", l.epsilon);
+  check(heads > 0 && d % heads == 0, "{}: {} heads do not divide width {}", op, heads, d);
+  check(!l.w2.defined() && !l.b2.defined(), "{}: expected a norm and one linear", op);
+  check(std::isfinite(l.epsilon) && l.epsilon >= 0, "{}: expected a finite epsilon >= 0, got {}", op,
+        l.epsilon);
   const auto fits = [&](const Variable& v, const Shape& shape, const char* name) {
-    check(v.shape() == shape && v.dtype() == x.dtype(), op, ": expected ", name, " ", shape, " ",
-          name_of(x.dtype()), ", got ", v.shape(), " ", name_of(v.dtype()));
+    check(v.shape() == shape && v.dtype() == x.dtype(), "{}: expected {} {} {}, got {} {}", op, name, shape,
+          name_of(x.dtype()), v.shape(), name_of(v.dtype()));
   };
   fits(l.gamma, {d}, "gamma");
   fits(l.beta, {d}, "beta");
@@ -436,8 +437,8 @@ void check_inputs(const Variable& x, const RowLayers& l, int64_t heads, const Va
   if (!prompts.defined()) return;
   check((prompts.shape().rank() == 2 || prompts.shape().rank() == 3) && prompts.dim(-1) == d &&
             (prompts.shape().rank() == 2 || prompts.dim(0) == x.dim(0)) && prompts.dtype() == x.dtype(),
-        op, ": expected prompts (P, ", d, ") or (", x.dim(0), ", P, ", d, ") ", name_of(x.dtype()), ", got ",
-        prompts.shape(), " ", name_of(prompts.dtype()));
+        "{}: expected prompts (P, {}) or ({}, P, {}) {}, got {} {}", op, d, x.dim(0), d, name_of(x.dtype()),
+        prompts.shape(), name_of(prompts.dtype()));
 }
 
 }  // namespace

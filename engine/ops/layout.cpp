@@ -14,7 +14,7 @@ namespace vitrine {
 namespace {
 
 int position(const char* op, const Shape& shape, int axis) {
-  check(axis >= -shape.rank() && axis < shape.rank(), op, ": no axis ", axis, " in ", shape);
+  check(axis >= -shape.rank() && axis < shape.rank(), "{}: no axis {} in {}", op, axis, shape);
   return axis < 0 ? axis + shape.rank() : axis;
 }
 
@@ -161,7 +161,7 @@ Variable permute(const Variable& x, std::span<const int> order) {
     if (order[i] >= 0 && order[i] < rank) inverse[order[i]] = static_cast<int>(i);
   check(x.defined(), "permute: undefined");
   check(static_cast<int>(order.size()) == rank && std::ranges::find(inverse, -1) == inverse.end(),
-        "permute: expected an order of the ", rank, " axes of ", x.shape());
+        "permute: expected an order of the {} axes of {}", rank, x.shape());
   return record(permuted(x.value(), order),
                 {{x, [inverse](const Tensor& dy) { return permuted(dy, inverse); }}});
 }
@@ -172,8 +172,8 @@ Variable permute(const Variable& x, std::initializer_list<int> order) {
 
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end) {
   const int at = position("slice", x.shape(), axis);
-  check(0 <= begin && begin <= end && end <= x.dim(at), "slice: [", begin, ", ", end, ") is not inside axis ",
-        at, " of ", x.shape());
+  check(0 <= begin && begin <= end && end <= x.dim(at), "slice: [{}, {}) is not inside axis {} of {}", begin,
+        end, at, x.shape());
   return record(sliced(x.value(), at, begin, end), {{x, [shape = x.shape(), at, begin](const Tensor& dy) {
                                                        Tensor dx =
                                                            Tensor::zeros(shape, dy.dtype(), dy.memory());
@@ -190,7 +190,7 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
   for (const Variable& part : parts) {
     check(part.shape().rank() == parts[0].shape().rank() &&
               part.shape().with(at, 0) == parts[0].shape().with(at, 0) && part.dtype() == parts[0].dtype(),
-          "concat: ", part.shape(), " does not fit ", parts[0].shape(), " along axis ", at);
+          "concat: {} does not fit {} along axis {}", part.shape(), parts[0].shape(), at);
     ends.push_back(entries = checked_add(entries, part.dim(at), "concat"));
   }
   // A class token from a checkpoint must not draw the tokens behind it out of their memory.
@@ -208,8 +208,8 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
 }
 
 Variable repeat(const Variable& x, int64_t count) {
-  check(x.defined() && count >= 0, "repeat: expected a count >= 0, got ", count);
-  check(x.shape().rank() < Shape::max_rank, "repeat: ", x.shape(), " has no room for one more axis");
+  check(x.defined() && count >= 0, "repeat: expected a count >= 0, got {}", count);
+  check(x.shape().rank() < Shape::max_rank, "repeat: {} has no room for one more axis", x.shape());
   std::vector<int64_t> extents{count};
   extents.insert(extents.end(), x.shape().extents().begin(), x.shape().extents().end());
   const Shape shape{std::span<const int64_t>(extents)};
@@ -226,7 +226,7 @@ Variable repeat(const Variable& x, int64_t count) {
 
 Variable mean(const Variable& x, int axis) {
   const int at = position("mean", x.shape(), axis);
-  check(x.dim(at) > 0, "mean: axis ", at, " of ", x.shape(), " is empty");
+  check(x.dim(at) > 0, "mean: axis {} of {} is empty", at, x.shape());
   const double factor = 1.0 / static_cast<double>(x.dim(at));
   return record(summed("mean", x.value(), at, factor),
                 {{x, [shape = x.shape(), at, factor](const Tensor& dy) {

@@ -125,8 +125,7 @@ Variable matmul(const Variable& x, const Variable& y) {
             (sy.rank() == 2 ||
              (sx.rank() == sy.rank() &&
               std::ranges::equal(sx.extents().first(sx.rank() - 2), sy.extents().first(sy.rank() - 2)))),
-        "matmul: ", sx, " ", name_of(x.dtype()), " and ", sy, " ", name_of(y.dtype()),
-        " do not fit each other");
+        "matmul: {} {} and {} {} do not fit each other", sx, name_of(x.dtype()), sy, name_of(y.dtype()));
   // A shared right side sees one tall left side.
   const int64_t batch = sy.rank() == 2 ? 1 : sy.rows_before(-2);
   const int64_t k = sx.dim(-1), n = sy.dim(-1), m = sx.rows_before(-1) / std::max<int64_t>(batch, 1);
@@ -139,18 +138,18 @@ Variable matmul(const Variable& x, const Variable& y) {
 }
 
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias, const Variable& added) {
-  check(x.shape().rank() >= 1, "linear: expected x (..., K), got ", x.shape());
-  check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1), "linear: expected weight (out, ", x.dim(-1),
-        "), got ", weight.shape());
-  check(weight.dtype() == x.dtype(), "linear: expected a weight of ", name_of(x.dtype()), ", got ",
+  check(x.shape().rank() >= 1, "linear: expected x (..., K), got {}", x.shape());
+  check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1), "linear: expected weight (out, {}), got {}",
+        x.dim(-1), weight.shape());
+  check(weight.dtype() == x.dtype(), "linear: expected a weight of {}, got {}", name_of(x.dtype()),
         name_of(weight.dtype()));
-  check(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, "linear: expected bias (", weight.dim(0),
-        "), got ", bias.shape());
-  check(!bias.defined() || bias.dtype() == x.dtype(), "linear: expected a bias of ", name_of(x.dtype()),
-        ", got ", name_of(bias.dtype()));
+  check(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, "linear: expected bias ({}), got {}",
+        weight.dim(0), bias.shape());
+  check(!bias.defined() || bias.dtype() == x.dtype(), "linear: expected a bias of {}, got {}",
+        name_of(x.dtype()), name_of(bias.dtype()));
   check(
       !added.defined() || (added.shape() == x.shape().with(-1, weight.dim(0)) && added.dtype() == x.dtype()),
-      "linear: expected what is added ", x.shape().with(-1, weight.dim(0)), " ", name_of(x.dtype()), ", got ",
+      "linear: expected what is added {} {}, got {}", x.shape().with(-1, weight.dim(0)), name_of(x.dtype()),
       added.shape());
   if (added.defined() && x.value().device() == nullptr) return add(added, linear(x, weight, bias));
   const Tensor vx = x.value(), w = weight.value();

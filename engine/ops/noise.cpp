@@ -11,13 +11,14 @@ namespace vitrine {
 namespace {
 
 void check_noise(const char* op, const Variable& x, double probability, const NoiseKey& key) {
-  check(probability >= 0 && probability < 1, op, ": expected a probability in [0, 1), got ", probability);
-  check(x.shape().rank() >= 1 && static_cast<int64_t>(key.samples.size()) == x.dim(0), op, ": expected ",
-        x.shape().rank() ? x.dim(0) : 0, " samples in the key, got ", key.samples.size());
-  check(!key.on_device.defined() || key.on_device.shape() == Shape{1 + x.dim(0)}, op, ": expected a key (",
-        1 + x.dim(0), ") on the device, got ", key.on_device.shape());
-  check(!key.on_device.defined() || key.on_device.device() == x.value().device(), op,
-        ": expected a key where x is");
+  check(probability >= 0 && probability < 1, "{}: expected a probability in [0, 1), got {}", op, probability);
+  check(x.shape().rank() >= 1 && static_cast<int64_t>(key.samples.size()) == x.dim(0),
+        "{}: expected {} samples in the key, got {}", op, x.shape().rank() ? x.dim(0) : 0,
+        key.samples.size());
+  check(!key.on_device.defined() || key.on_device.shape() == Shape{1 + x.dim(0)},
+        "{}: expected a key ({}) on the device, got {}", op, 1 + x.dim(0), key.on_device.shape());
+  check(!key.on_device.defined() || key.on_device.device() == x.value().device(),
+        "{}: expected a key where x is", op);
 }
 
 Random stream(const NoiseKey& key, Purpose purpose, int64_t b) {

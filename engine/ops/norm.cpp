@@ -200,13 +200,14 @@ Tensor softmax_backward(const Tensor& y, const Tensor& dy) {
 }  // namespace
 
 Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& beta, double epsilon) {
-  check(x.shape().rank() >= 1 && x.dim(-1) > 0, "layer_norm: expected x (..., D), got ", x.shape());
+  check(x.shape().rank() >= 1 && x.dim(-1) > 0, "layer_norm: expected x (..., D), got {}", x.shape());
   const Shape row{x.dim(-1)};
   check(
       gamma.shape() == row && beta.shape() == row && gamma.dtype() == x.dtype() && beta.dtype() == x.dtype(),
-      "layer_norm: expected gamma and beta ", row, " ", name_of(x.dtype()), ", got ", gamma.shape(), " and ",
+      "layer_norm: expected gamma and beta {} {}, got {} and {}", row, name_of(x.dtype()), gamma.shape(),
       beta.shape());
-  check(std::isfinite(epsilon) && epsilon >= 0, "layer_norm: expected a finite epsilon >= 0, got ", epsilon);
+  check(std::isfinite(epsilon) && epsilon >= 0, "layer_norm: expected a finite epsilon >= 0, got {}",
+        epsilon);
   const Tensor value = x.value(), g = gamma.value();
   Tensor mean, rstd;
   Tensor out = layer_norm_forward(value, g, beta.value(), epsilon, mean, rstd);
@@ -224,7 +225,7 @@ Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& be
 }
 
 Variable softmax(const Variable& x) {
-  check(x.shape().rank() >= 1 && x.dim(-1) > 0, "softmax: expected x (..., D), got ", x.shape());
+  check(x.shape().rank() >= 1 && x.dim(-1) > 0, "softmax: expected x (..., D), got {}", x.shape());
   const Tensor y = softmax_forward(x.value());
   return record(y, {{x, [y](const Tensor& dy) { return softmax_backward(y, dy); }}});
 }

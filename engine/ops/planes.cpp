@@ -11,10 +11,10 @@ Tensor planes(const Tensor& pixels, const Tensor& values, DType dtype) {
         "planes: expected pixels (B, H, W, C) of u8");
   const int64_t images = pixels.dim(0), places = pixels.dim(1) * pixels.dim(2), channels = pixels.dim(3);
   check(values.defined() && values.dtype() == DType::f32 && values.shape() == Shape{channels, 256},
-        "planes: expected values ", Shape{channels, 256}, " of f32");
+        "planes: expected values {} of f32", Shape{channels, 256});
   const Device* device = pixels.memory().device();
   check(dtype == DType::f32 || (dtype == DType::bf16 && device != nullptr),
-        "planes: expected f32, or bf16 on a device, got ", name_of(dtype));
+        "planes: expected f32, or bf16 on a device, got {}", name_of(dtype));
   Tensor out = Tensor::empty({images, channels, pixels.dim(1), pixels.dim(2)}, dtype, pixels.memory());
   if (device != nullptr) {
     device->run(&gpu::Kernels::planes, {dtype, images, places, channels, gpu::in<uint8_t>(*device, pixels),

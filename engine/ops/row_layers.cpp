@@ -196,17 +196,17 @@ Variable composed(const Variable& x, const RowLayers& l, bool residual) {
 
 void check_layers(const Variable& x, const RowLayers& l, bool residual) {
   const auto fits = [&](const Variable& v, const Shape& shape, const char* name) {
-    check(v.shape() == shape && v.dtype() == x.dtype(), "row_layers: expected ", name, " ", shape, " ",
-          name_of(x.dtype()), ", got ", v.shape(), " ", name_of(v.dtype()));
+    check(v.shape() == shape && v.dtype() == x.dtype(), "row_layers: expected {} {} {}, got {} {}", name,
+          shape, name_of(x.dtype()), v.shape(), name_of(v.dtype()));
   };
-  check(x.shape().rank() >= 1, "row_layers: expected x (..., K), got ", x.shape());
-  check(l.w1.shape().rank() == 2, "row_layers: expected w1 (H, ", x.dim(-1), "), got ", l.w1.shape());
+  check(x.shape().rank() >= 1, "row_layers: expected x (..., K), got {}", x.shape());
+  check(l.w1.shape().rank() == 2, "row_layers: expected w1 (H, {}), got {}", x.dim(-1), l.w1.shape());
   const int64_t k = x.dim(-1), h = l.w1.dim(0);
   check(l.gamma.defined() == l.beta.defined() && (l.w2.defined() || !l.b2.defined()),
         "row_layers: expected gamma and beta together, and b2 only with w2");
   if (l.gamma.defined()) {
     check(k > 0 && std::isfinite(l.epsilon) && l.epsilon >= 0,
-          "row_layers: expected rows of numbers and a finite epsilon >= 0, got ", x.shape(), " and ",
+          "row_layers: expected rows of numbers and a finite epsilon >= 0, got {} and {}", x.shape(),
           l.epsilon);
     fits(l.gamma, {k}, "gamma");
     fits(l.beta, {k}, "beta");
@@ -215,12 +215,12 @@ void check_layers(const Variable& x, const RowLayers& l, bool residual) {
   if (l.b1.defined()) fits(l.b1, {h}, "b1");
   int64_t n = h;
   if (l.w2.defined()) {
-    check(l.w2.shape().rank() == 2, "row_layers: expected w2 (N, ", h, "), got ", l.w2.shape());
+    check(l.w2.shape().rank() == 2, "row_layers: expected w2 (N, {}), got {}", h, l.w2.shape());
     n = l.w2.dim(0);
     fits(l.w2, {n, h}, "w2");
     if (l.b2.defined()) fits(l.b2, {n}, "b2");
   }
-  check(!residual || n == k, "row_layers: rows of ", n, " cannot be added to rows of ", k);
+  check(!residual || n == k, "row_layers: rows of {} cannot be added to rows of {}", n, k);
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ void swiglu_on(const Device& device, const Tensor& x, const Tensor& dy, Tensor& 
 
 Variable swiglu(const Variable& x) {
   check(x.defined(), "swiglu: undefined");
-  check(x.shape().rank() >= 1 && x.dim(-1) % 2 == 0, "swiglu: expected x (..., 2 H), got ", x.shape());
+  check(x.shape().rank() >= 1 && x.dim(-1) % 2 == 0, "swiglu: expected x (..., 2 H), got {}", x.shape());
   const Tensor value = x.value();
   Tensor out = Tensor::empty(x.shape().with(-1, x.dim(-1) / 2), x.dtype(), value.memory());
   if (const Device* device = device_of(value, "swiglu")) {

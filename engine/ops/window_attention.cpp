@@ -385,19 +385,19 @@ std::vector<Tensor> gradients_on(const Device& device, const Kept& kept, const T
 Sizes checked_sizes(const Variable& qkv, const Variable& bias, int64_t heads, const WindowGrid& grid,
                     const KeyValuePrefix& prefix, const Variable& padding) {
   constexpr const char* op = "window_attention";
-  check(qkv.shape().rank() == 3 && heads > 0 && qkv.dim(2) % 3 == 0 && qkv.dim(2) / 3 % heads == 0, op,
-        ": expected qkv (B, T, 3 D) with D a multiple of ", heads, " heads, got ", qkv.shape());
+  check(qkv.shape().rank() == 3 && heads > 0 && qkv.dim(2) % 3 == 0 && qkv.dim(2) / 3 % heads == 0,
+        "{}: expected qkv (B, T, 3 D) with D a multiple of {} heads, got {}", op, heads, qkv.shape());
   const int64_t w = grid.window, d = qkv.dim(2) / 3;
   check(grid.rows > 0 && grid.columns > 0 && grid.prompts >= 0 &&
             checked_add(checked_multiply(grid.rows, grid.columns, op), grid.prompts, op) == qkv.dim(1),
-        op, ": a map of ", grid.rows, " x ", grid.columns, " and ", grid.prompts, " prompts are not the ",
-        qkv.dim(1), " tokens of ", qkv.shape());
-  check(w > 0 && w <= 64 && grid.shift >= 0 && grid.shift < w, op,
-        ": expected a window of 1 to 64 and a shift below it, got ", w, " and ", grid.shift);
-  check(bias.shape() == Shape{(2 * w - 1) * (2 * w - 1), heads} && bias.dtype() == qkv.dtype(), op,
-        ": expected a bias table (", (2 * w - 1) * (2 * w - 1), ", ", heads, "), got ", bias.shape());
-  check(!padding.defined() || (padding.shape() == Shape{3 * d} && padding.dtype() == qkv.dtype()), op,
-        ": expected padding (", 3 * d, "), got ", padding.shape());
+        "{}: a map of {} x {} and {} prompts are not the {} tokens of {}", op, grid.rows, grid.columns,
+        grid.prompts, qkv.dim(1), qkv.shape());
+  check(w > 0 && w <= 64 && grid.shift >= 0 && grid.shift < w,
+        "{}: expected a window of 1 to 64 and a shift below it, got {} and {}", op, w, grid.shift);
+  check(bias.shape() == Shape{(2 * w - 1) * (2 * w - 1), heads} && bias.dtype() == qkv.dtype(),
+        "{}: expected a bias table ({}, {}), got {}", op, (2 * w - 1) * (2 * w - 1), heads, bias.shape());
+  check(!padding.defined() || (padding.shape() == Shape{3 * d} && padding.dtype() == qkv.dtype()),
+        "{}: expected padding ({}), got {}", op, 3 * d, padding.shape());
   return {qkv.dim(0), qkv.dim(1), grid.prompts, check_prefix(op, prefix, qkv.dim(0), d, qkv.dtype()), heads,
           d / heads,  w};
 }

@@ -12,10 +12,10 @@ double real(const std::string& option, const std::string& words, double low, dou
   const char* end = words.data() + words.size();
   const auto [stopped, problem] = std::from_chars(words.data(), end, value);
   check(problem == std::errc{} && stopped == end && std::isfinite(value) && value >= low && value <= high,
-        option, ": expected a number",
-        high < 1e9 || (problem == std::errc{} && value > high) ? text(" from ", low, " to ", high)
-                                                               : text(" from ", low),
-        ", got ", quote(words));
+        "{}: expected a number{}, got {}", option,
+        high < 1e9 || (problem == std::errc{} && value > high) ? text(" from {} to {}", low, high)
+                                                               : text(" from {}", low),
+        quote(words));
   return value;
 }
 
@@ -35,7 +35,7 @@ size_t bytes(const std::string& option, const std::string& words) {
   const auto [stopped, problem] = std::from_chars(number.data(), number.data() + number.size(), value);
   check(problem == std::errc{} && stopped == number.data() + number.size() && value > 0 &&
             value * unit >= 1 && value * unit < 0x1p60,
-        option, ": expected a number of bytes such as 800M or 2G, got ", quote(words));
+        "{}: expected a number of bytes such as 800M or 2G, got {}", option, quote(words));
   return static_cast<size_t>(value * unit);
 }
 
@@ -44,12 +44,12 @@ namespace {
 // "3-12"
 void read_blocks(const std::string& words, PromptConfig& prompts) {
   const size_t dash = words.find('-');
-  check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got ", quote(words));
-  check(!words.starts_with("0-"), "--prompt-blocks: the first block is 1, got ", quote(words));
+  check(dash != std::string::npos, "--prompt-blocks: expected two numbers such as 1-6, got {}", quote(words));
+  check(!words.starts_with("0-"), "--prompt-blocks: the first block is 1, got {}", quote(words));
   const auto first = whole<int64_t>("--prompt-blocks", words.substr(0, dash), 1, 1 << 20);
   prompts.first = first - 1;
   prompts.last = whole<int64_t>("--prompt-blocks", words.substr(dash + 1), 1, 1 << 20);
-  check(first <= prompts.last, "--prompt-blocks: expected the smaller number first, got ", quote(words));
+  check(first <= prompts.last, "--prompt-blocks: expected the smaller number first, got {}", quote(words));
 }
 
 }  // namespace
@@ -90,10 +90,10 @@ std::string beside(std::string left, const std::string& right, size_t column) {
       left.assign(column, ' ');
       empty = true;
     }
-    left += text(empty ? "" : " ", word);
+    left += text("{}{}", empty ? "" : " ", word);
     empty = false;
   }
-  return text(out, left, "\n");
+  return text("{}{}\n", out, left);
 }
 
 }  // namespace
@@ -102,7 +102,7 @@ std::string help_of(const CLI::App& app, const std::string& usage,
                     const std::vector<std::string>& explained) {
   std::string more, line;
   constexpr size_t column = 28;  // where explanations begin
-  std::string out = text("vitrine ", usage, "\n");
+  std::string out = text("vitrine {}\n", usage);
   const std::string what = app.get_description();
   for (size_t begin = 0; begin < what.size();) {
     const size_t end = std::min(what.find('\n', begin), what.size());
@@ -116,25 +116,25 @@ std::string help_of(const CLI::App& app, const std::string& usage,
       const std::string& name = option->get_name();
       if (!explained.empty() && std::find(explained.begin(), explained.end(), name) == explained.end()) {
         if (line.size() + 1 + name.size() > width - 1) more += std::exchange(line, "") + "\n";
-        line += text(line.empty() ? "  " : " ", name);
+        line += text("{}{}", line.empty() ? "  " : " ", name);
         continue;
       }
-      if (!std::exchange(headed, true)) out += text("\n", group, ":\n");
+      if (!std::exchange(headed, true)) out += text("\n{}:\n", group);
       std::string left = "  " + option->get_name();
-      if (!option->get_type_name().empty()) left += text(" ", option->get_type_name());
+      if (!option->get_type_name().empty()) left += text(" {}", option->get_type_name());
       out += beside(left, option->get_description(), column);
     }
   }
   if (!line.empty())
-    out += text("\nMore, explained by vitrine ", usage.substr(0, usage.find(' ')), " --help all:\n", more,
-                line, "\n");
+    out += text("\nMore, explained by vitrine {} --help all:\n{}{}\n", usage.substr(0, usage.find(' ')), more,
+                line);
   return out;
 }
 
 std::vector<std::string> take_positionals(const CLI::App& app, std::vector<std::string>& words) {
   std::vector<std::string> known{"--help"}, positionals, rest;
   for (const CLI::Option* option : app.get_options())
-    for (const std::string& name : option->get_lnames()) known.push_back(text("--", name));
+    for (const std::string& name : option->get_lnames()) known.push_back(text("--{}", name));
   const std::vector<std::string_view> names(known.begin(), known.end());
   for (size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "--") {
@@ -149,16 +149,16 @@ std::vector<std::string> take_positionals(const CLI::App& app, std::vector<std::
     const std::string name = words[i].substr(0, equals);
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       const std::string meant = nearest(name, names);
-      fail(Fault::input, "unknown option ", quote(name),
-           meant.empty() ? "" : text("; did you mean ", meant, "?"));
+      fail(Fault::input, "unknown option {}{}", quote(name),
+           meant.empty() ? "" : text("; did you mean {}?", meant));
     }
     const CLI::Option* option = app.get_option_no_throw(name);
     const bool takes_value = option != nullptr && option->get_items_expected_max() > 0;
-    check(takes_value || equals == std::string::npos, name, ": takes no value");
-    check(equals != words[i].size() - 1, name, ": expected a value after the equals sign");
+    check(takes_value || equals == std::string::npos, "{}: takes no value", name);
+    check(equals != words[i].size() - 1, "{}: expected a value after the equals sign", name);
     rest.push_back(words[i]);
     if (!takes_value || equals != std::string::npos) continue;
-    check(i + 1 < words.size() && !words[i + 1].starts_with("--"), name, ": expected a value after it");
+    check(i + 1 < words.size() && !words[i + 1].starts_with("--"), "{}: expected a value after it", name);
     rest.push_back(words[++i]);
   }
   words = std::move(rest);

@@ -25,11 +25,11 @@ T whole(const std::string& option, const std::string& words, T low, T high) {
   T value{};
   const char* end = words.data() + words.size();
   const auto [stopped, problem] = std::from_chars(words.data(), end, value);
-  check(problem == std::errc{} && stopped == end && value >= low && value <= high, option,
-        ": expected a whole number",
-        high == most || high == std::numeric_limits<T>::max() ? text(" from ", low)
-                                                              : text(" from ", low, " to ", high),
-        ", got ", quote(words));
+  check(problem == std::errc{} && stopped == end && value >= low && value <= high,
+        "{}: expected a whole number{}, got {}", option,
+        high == most || high == std::numeric_limits<T>::max() ? text(" from {}", low)
+                                                              : text(" from {} to {}", low, high),
+        quote(words));
   return value;
 }
 
@@ -52,8 +52,8 @@ T choice(const std::string& option, const std::string& words,
     names.push_back(name);
   }
   const std::string meant = nearest(words, names);
-  fail(Fault::input, option, ": expected ", all, ", got ", quote(words),
-       meant.empty() ? "" : text("; did you mean ", meant, "?"));
+  fail(Fault::input, "{}: expected {}, got {}{}", option, all, quote(words),
+       meant.empty() ? "" : text("; did you mean {}?", meant));
 }
 
 // Adds options to a command; each keeps what it reads in a field that outlives the parsing.
@@ -71,7 +71,7 @@ class Adder {
         .add_option_function<std::string>(
             name,
             [name, take = std::move(take)](const std::string& words) {
-              check(!words.empty(), name, ": expected a value, got none");
+              check(!words.empty(), "{}: expected a value, got none", name);
               take(words);
             },
             what)
@@ -86,7 +86,7 @@ class Adder {
             name,
             [name, take = std::move(take)](const std::vector<std::string>& all) {
               for (const std::string& words : all) {
-                check(!words.empty(), name, ": expected a value, got none");
+                check(!words.empty(), "{}: expected a value, got none", name);
                 take(words);
               }
             },

@@ -27,12 +27,12 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     const char* const wanted = std::getenv("TMPDIR");
-    std::string pattern = text(wanted && *wanted ? wanted : "/tmp", "/vitrine-bench-XXXXXX");
+    std::string pattern = text("{}/vitrine-bench-XXXXXX", wanted && *wanted ? wanted : "/tmp");
     const bool made = ::mkdtemp(pattern.data()) != nullptr;
     const std::string reason = std::strerror(errno);
     if (!made)
-      fail(Fault::output, "cannot make a folder for the backbone's file, ", quote(pattern), ": ", reason,
-           "; TMPDIR names another place");
+      fail(Fault::output, "cannot make a folder for the backbone's file, {}: {}; TMPDIR names another place",
+           quote(pattern), reason);
     path_ = pattern;
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
@@ -183,15 +183,15 @@ struct Speed {
 void describe_run(const TunedModel& model, const BenchOptions& o, Console& console) {
   const bool prompts = prompt_kind(model.config().method) != PromptKind::none;
   console.item("Model", fmt::format("{}; {}{}", describe(model.transformer()), method_text(model.config()),
-                                    prompts ? text(", ", plural(o.prompts, "prompt")) : ""));
-  console.item(
-      o.infer ? "Pass" : "Step",
-      fmt::format("batch {}, {} after {} untimed, {}{}{}", o.batch,
-                  o.infer ? plural(o.steps, "pass", "passes") : plural(o.steps, "step"), o.warmup,
-                  plural(thread_count(), "thread"), text(packed_text(o), o.eager ? ", not recorded" : ""),
-                  o.recompute > 0
-                      ? fmt::format(", {} computed again in backward", plural(o.recompute, "block"))
-                      : ""));
+                                    prompts ? text(", {}", plural(o.prompts, "prompt")) : ""));
+  console.item(o.infer ? "Pass" : "Step",
+               fmt::format("batch {}, {} after {} untimed, {}{}{}", o.batch,
+                           o.infer ? plural(o.steps, "pass", "passes") : plural(o.steps, "step"), o.warmup,
+                           plural(thread_count(), "thread"),
+                           text("{}{}", packed_text(o), o.eager ? ", not recorded" : ""),
+                           o.recompute > 0
+                               ? fmt::format(", {} computed again in backward", plural(o.recompute, "block"))
+                               : ""));
 }
 
 nlohmann::ordered_json json_of(const TunedModel& model, const BenchOptions& o, const Speed& speed) {
@@ -228,14 +228,14 @@ std::optional<int64_t> multiply_accumulates_of(const TunedModel& model, const Be
 }  // namespace
 
 std::string packed_text(const BenchModel& o) {
-  return text(o.one_form ? ", matrices packed once" : "", place_text(o.place, o.method.method));
+  return text("{}{}", o.one_form ? ", matrices packed once" : "", place_text(o.place, o.method.method));
 }
 
 Backbone backbone_of(const BenchModel& o, uint64_t seed, const Memory& memory) {
   const bool trained = o.method.method == Method::full;
   check(!trained || (o.place.precision(trained) == Precision::f32 && !o.one_form),
-        "--method full: trains the backbone, "
-        "which is then not packed once for all: no --precision and no --one-form");
+        "--method full: trains the backbone, which is then not packed once for all: no --precision and no "
+        "--one-form");
   const Backbone opened = o.backbone            ? open_backbone(*o.backbone, o.hints)
                           : is_builtin(o.model) ? open_backbone(o.model, o.hints)
                                                 : random_backbone(o.model, seed);
@@ -258,8 +258,9 @@ int bench(const BenchOptions& o, Console& console) {
     made =
         std::make_unique<TunedModel>(backbone, task_of(*made, backbone), DType::f32, memory, Use::prediction);
   TunedModel& model = *made;
-  check(o.recompute < block_count(model.transformer()), "--recompute: of ", block_count(model.transformer()),
-        " blocks, all but the last can be computed again, got ", o.recompute);
+  check(o.recompute < block_count(model.transformer()),
+        "--recompute: of {} blocks, all but the last can be computed again, got {}",
+        block_count(model.transformer()), o.recompute);
 
   nlohmann::ordered_json json;
   describe_run(model, o, console);
@@ -299,7 +300,7 @@ int bench(const BenchOptions& o, Console& console) {
   }
   json["peak_bytes"] = peak;
   json["peak_rss_bytes"] = process;
-  console.item("Memory", text("at most ", bytes_text(peak), " in tensors, ", bytes_text(process), " in all"));
+  console.item("Memory", text("at most {} in tensors, {} in all", bytes_text(peak), bytes_text(process)));
   console.result(json);
   return 0;
 }

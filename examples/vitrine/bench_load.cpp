@@ -21,8 +21,8 @@ int bench_load(const LoadBenchOptions& o, Console& console) {
     if (run > 0) continue;
     growth = peak_rss_bytes() - before;
     weights = opened.backbone.stored_bytes;
-    console.item("Backbone", text(describe(opened.backbone.config), ", ", opened.dialect));
-    console.item("Stored", text(opened.backbone.stored_types, ", ", bytes_text(weights)));
+    console.item("Backbone", text("{}, {}", describe(opened.backbone.config), opened.dialect));
+    console.item("Stored", text("{}, {}", opened.backbone.stored_types, bytes_text(weights)));
   }
   const auto [least, most] = std::ranges::minmax(seconds);
   console.item("Time", fmt::format("{:.3f} s, the middle of {}, {:.3f} to {:.3f}; the first {:.3f}",

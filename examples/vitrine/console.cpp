@@ -152,7 +152,7 @@ void Console::finish() {
   if (failure_ == 0 && std::fflush(stdout) != 0) failure_ = errno;
   if (failure_ == EPIPE) throw Error(Fault::output, "");
   if (failure_ != 0)
-    fail(Fault::output, "cannot write to standard output: ", std::generic_category().message(failure_));
+    fail(Fault::output, "cannot write to standard output: {}", std::generic_category().message(failure_));
 }
 
 std::string count_text(int64_t value) {

@@ -74,12 +74,12 @@ int eval(const EvalOptions& o, Console& console) {
   }
 
   if (model)
-    console.item("Task", text(quote(o.tasks[0]), ": ", method_text(task.config), ", ", task.config.classes,
-                              " classes; ", quote(backbone.source)));
+    console.item("Task", text("{}: {}, {} classes; {}", quote(o.tasks[0]), method_text(task.config),
+                              task.config.classes, quote(backbone.source)));
   else
-    console.item("Tasks", text(o.tasks.size(), " as one ensemble, ", task.config.classes, " classes; ",
+    console.item("Tasks", text("{} as one ensemble, {} classes; {}", o.tasks.size(), task.config.classes,
                                quote(backbone.source)));
-  console.item("Data", text(quote(o.data), ", split ", name_of(split), exif ? exif_words : ""));
+  console.item("Data", text("{}, split {}{}", quote(o.data), name_of(split), exif ? exif_words : ""));
   for (size_t i = 0; i < found.members.size(); ++i)
     console.item(i == 0 ? "Members" : "",
                  fmt::format("{}, loss {:.4f}: {}, {}", percent_text(found.members[i].accuracy),

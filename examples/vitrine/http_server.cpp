@@ -122,10 +122,11 @@ thread_local bool turns_away = false;
 
 // An answer that httplib has no part in; a socket's buffer holds it.
 void tell(int socket, std::string_view status, std::string_view more, std::string_view why) {
-  const std::string body = text("{\"error\":\"", why, "\"}\n"),
-                    words = text("HTTP/1.1 ", status, "\r\n", more,
-                                 "Connection: close\r\nContent-Type: application/json\r\n",
-                                 "Content-Length: ", body.size(), "\r\n\r\n", body);
+  const std::string body = text("{\"error\":\"{}\"}\n", why),
+                    words = text(
+                        "HTTP/1.1 {}\r\n{}Connection: close\r\nContent-Type: "
+                        "application/json\r\nContent-Length: {}\r\n\r\n{}",
+                        status, more, body.size(), body);
   [[maybe_unused]] const auto ignored =
       ::send(socket, words.data(), words.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -289,8 +290,8 @@ int HttpServer::bind(const std::string& host, int port) {
   errno = 0;
   const int bound = port == 0 ? bind_to_any_port(host) : bind_to_port(host, port) ? port : -1;
   if (bound < 0)
-    fail(Fault::output, "cannot listen on ", host, ":", port,
-         errno == 0 ? "" : text(": ", std::strerror(errno)));
+    fail(Fault::output, "cannot listen on {}:{}{}", host, port,
+         errno == 0 ? "" : text(": {}", std::strerror(errno)));
   // httplib lets five wait that it has not taken yet; who comes then has to try again after a second, and two, and four.
   ::listen(listening_, 1024);
   return bound;

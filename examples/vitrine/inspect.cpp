@@ -42,7 +42,7 @@ size_t total_bytes(const TensorFile& file) {
 std::string pairs_text(const Json& object) {
   std::string all;
   for (const auto& [key, value] : object.items())
-    all += text(all.empty() ? "" : ", ", key, " ",
+    all += text("{}{} {}", all.empty() ? "" : ", ", key,
                 value.is_string() ? value.get<std::string>()
                 : value.is_null() ? "not told"
                                   : value.dump());
@@ -54,11 +54,11 @@ Json inspect_task(const TensorFile& file, Console& console) {
   int64_t parameters = 0;
   for (const auto& [name, tensor] : task.tensors) parameters += tensor.numel();
   const int64_t prompts = prompt_kind(task.config.method) != PromptKind::none ? task.config.prompts.count : 0;
-  console.item("Task",
-               text(method_text(task.config), prompts > 0 ? text(", ", plural(prompts, "prompt")) : "", ", ",
-                    count_text(parameters), " parameters, ", bytes_text(total_bytes(file))));
-  console.item("Classes", text(task.config.classes, ": ", class_list(task.class_names)));
-  console.item("Backbone", text(task.backbone, ", identity ", task.backbone_identity));
+  console.item("Task", text("{}{}, {} parameters, {}", method_text(task.config),
+                            prompts > 0 ? text(", {}", plural(prompts, "prompt")) : "",
+                            count_text(parameters), bytes_text(total_bytes(file))));
+  console.item("Classes", text("{}: {}", task.config.classes, class_list(task.class_names)));
+  console.item("Backbone", text("{}, identity {}", task.backbone, task.backbone_identity));
   console.item("Images", describe(preprocess_from_json(task.preprocess)));
   console.item("Settings", pairs_text(Json::parse(task.settings)));
   console.line("Tensors");
@@ -113,8 +113,8 @@ std::string left_out_text(const std::vector<LeftOut>& left_out) {
   for (const LeftOut& out : left_out) by_reason[out.reason].push_back(out.name);
   std::string all;
   for (const auto& [reason, names] : by_reason)
-    all += text(all.empty() ? "" : "; ", quote(names[0]),
-                names.size() > 1 ? text(" and ", names.size() - 1, " more") : "", " (", reason, ")");
+    all += text("{}{}{} ({})", all.empty() ? "" : "; ", quote(names[0]),
+                names.size() > 1 ? text(" and {} more", names.size() - 1) : "", reason);
   return all;
 }
 
@@ -136,11 +136,11 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   const double gmacs = static_cast<double>(multiply_accumulates(headless)) / 1e9;
   console.item("Backbone", describe(backbone.config));
   const int64_t classes = class_count(backbone.config);
-  const std::string head = head_is_projection(backbone) ? text("projection to ", classes, " numbers")
-                                                        : text("head of ", classes, " classes");
+  const std::string head = head_is_projection(backbone) ? text("projection to {} numbers", classes)
+                                                        : text("head of {} classes", classes);
   console.item("Parameters",
-               text(count_text(parameter_count(headless)),
-                    classes > 0 ? text(", with its ", head, " ", count_text(parameter_count(backbone.config)))
+               text("{}{}", count_text(parameter_count(headless)),
+                    classes > 0 ? text(", with its {} {}", head, count_text(parameter_count(backbone.config)))
                                 : ", no head"));
   const auto named = backbone.file.metadata.find("class_names");
   const std::vector<std::string> class_names =
@@ -149,10 +149,10 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
           : class_names_from(named->second, backbone.source + ": class_names");
   if (!class_names.empty()) console.item("Classes", class_list(class_names));
   console.item("Work", fmt::format("{:.3g} GMACs (billions of multiply-adds) for an image", gmacs));
-  console.item("Stored", text(backbone.stored_types, ", ", bytes_text(backbone.stored_bytes), ", ",
-                              backbone.file.tensors.size(), " tensors"));
+  console.item("Stored", text("{}, {}, {} tensors", backbone.stored_types, bytes_text(backbone.stored_bytes),
+                              backbone.file.tensors.size()));
   if (!backbone.file.part.empty())
-    console.item("Taken from", text("the part ", quote(backbone.file.part), " of the file"));
+    console.item("Taken from", text("the part {} of the file", quote(backbone.file.part)));
   console.item("Names", opened.dialect);
   for (const std::string& place : opened.told_by) console.item("Told by", place);
   console.item("Images", preprocess ? describe(*preprocess) : "not told");
@@ -164,10 +164,10 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
   if (provenance != backbone.file.metadata.end()) console.item("From", shortened(provenance->second));
   const std::vector<std::string> missing = missing_of(opened, preprocess.has_value());
   if (!opened.unsettled.empty())
-    console.item("Missing", text(listed(missing_of(opened, true)), "; give --backbone-config with ",
+    console.item("Missing", text("{}; give --backbone-config with {}", listed(missing_of(opened, true)),
                                  what_may_tell(opened.dialect, backbone.config)));
   if (!preprocess)
-    console.item("Missing", text("how its pictures were prepared; give ",
+    console.item("Missing", text("how its pictures were prepared; give {}",
                                  what_may_tell_pictures(opened.dialect, backbone.config)));
   if (!console.json()) return Json::object();
   Json json{
@@ -199,16 +199,16 @@ Json inspect_backbone(const Pretrained& opened, Console& console) {
 Json inspect_tensors(const TensorFile& file, Console& console) {
   if (file.tensors.empty() && file.unreadable.empty()) {
     const auto object = file.objects.begin();
-    fail(Fault::input, file.name, ": holds no tensors",
+    fail(Fault::input, "{}: holds no tensors{}", file.name,
          object == file.objects.end()
              ? ""
-             : text("; ", object->first.empty() ? "" : quote(object->first) + ": ", object->second));
+             : text("; {}{}", object->first.empty() ? "" : quote(object->first) + ": ", object->second));
   }
-  console.item("Tensors", text(file.tensors.size(), ", ", bytes_text(total_bytes(file))));
+  console.item("Tensors", text("{}, {}", file.tensors.size(), bytes_text(total_bytes(file))));
   list_tensors(file, console);
   for (const auto* others : {&file.unreadable, &file.objects})
-    for (const auto& [name, why] : *others) console.line(text("  ", quote(name), ": ", why));
-  for (const auto& [key, value] : file.metadata) console.line(text("  ", key, " = ", quote(value)));
+    for (const auto& [name, why] : *others) console.line(text("  {}: {}", quote(name), why));
+  for (const auto& [key, value] : file.metadata) console.line(text("  {} = {}", key, quote(value)));
   console.item("Backbone",
                "none: no ViT and no Swin has these names (docs/checkpoints.md lists those that load)");
   if (!console.json()) return Json::object();  // of many tensors it is as large as their file

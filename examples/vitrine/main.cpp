@@ -52,8 +52,10 @@ int run(const SweepOptions& o, Console& console, Processes& processes) {
 
 template <class Options>
 int run(const Options& o, Console& console, Processes& processes) {
-  check(processes.count() == 1, "works in one process, but mpirun started ", processes.count(),
-        "; they can share the work of vitrine tune and vitrine sweep");
+  check(processes.count() == 1,
+        "works in one process, but mpirun started {}; they can share the work of vitrine tune and vitrine "
+        "sweep",
+        processes.count());
   return run(o, console);
 }
 

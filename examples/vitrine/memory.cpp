@@ -22,9 +22,9 @@ int bench_memory(const MemoryOptions& o, Console& console) {
   const int64_t all = planner.most_recompute();
   console.item(
       "Model",
-      text(describe(backbone.config), "; ", method_text(o.method),
-           config.model.prompts.count > 0 ? text(", ", plural(config.model.prompts.count, "prompt")) : "",
-           ", batch ", o.batch, ", ", plural(thread_count(), "thread"), packed_text(o)));
+      text("{}; {}{}, batch {}, {}{}", describe(backbone.config), method_text(o.method),
+           config.model.prompts.count > 0 ? text(", {}", plural(config.model.prompts.count, "prompt")) : "",
+           o.batch, plural(thread_count(), "thread"), packed_text(o)));
   nlohmann::ordered_json modes = nlohmann::ordered_json::array();
   for (const int64_t recompute : {int64_t{0}, (all + 1) / 2, all}) {
     const MemoryForecast forecast = planner.forecast(recompute, 1);

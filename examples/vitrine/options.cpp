@@ -366,18 +366,18 @@ Request read(const std::string& command, const std::string& usage, const char* w
       return Show{help_of(app, usage, all ? std::vector<std::string>{} : adder.often_used())};
     }
   std::vector<std::string> positionals = take_positionals(app, words);
-  check(positionals.empty() ? !many && !one : many || (one && positionals.size() == 1), "expected ",
-        many  ? text("at least one ", positional)
-        : one ? text("one ", positional)
+  check(positionals.empty() ? !many && !one : many || (one && positionals.size() == 1), "expected {}, got {}",
+        many  ? text("at least one {}", positional)
+        : one ? text("one {}", positional)
               : "options only",
-        ", got ", positionals.empty() ? "none" : quote(positionals[one && positionals.size() > 1 ? 1 : 0]));
+        positionals.empty() ? "none" : quote(positionals[one && positionals.size() > 1 ? 1 : 0]));
   if (!positionals.empty()) options.common.given[positional] = positionals;
   if (many) options.*many = std::move(positionals);
   if (one) options.*one = positionals[0];
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // CLI11 takes them last first
   } catch (const CLI::ParseError& e) {
-    fail(Fault::input, e.what());
+    fail(Fault::input, "{}", e.what());
   }
   for (const CLI::Option* option : app.get_options())
     if (option->count() > 0) options.common.given[option->get_name()] = option->results();
@@ -389,8 +389,8 @@ Request parse_bench(std::vector<std::string> words) {
   const std::string kind = words.empty() ? "" : words[0];
   if (kind == "--help" || kind == "-h") return Show{bench_overview};
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
-    fail(Fault::input, "expected `vitrine bench step`, `infer`, `gemm`, `memory` or `load`",
-         kind.empty() ? "" : text(", got ", quote(kind)));
+    fail(Fault::input, "expected `vitrine bench step`, `infer`, `gemm`, `memory` or `load`{}",
+         kind.empty() ? "" : text(", got {}", quote(kind)));
   words.erase(words.begin());
   if (kind == "step")
     return read<BenchOptions>(
@@ -419,7 +419,7 @@ Request parse_bench(std::vector<std::string> words) {
 }  // namespace
 
 namespace {
-Request version() { return Show{text("vitrine ", VITRINE_VERSION, " (", instruction_set(), ")\n")}; }
+Request version() { return Show{text("vitrine {} ({})\n", VITRINE_VERSION, instruction_set())}; }
 }  // namespace
 
 Request parse(int argc, const char* const* argv, std::string& command) {
@@ -427,8 +427,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   if (words.empty())
     fail(Fault::input,
          "expected a command: tune, sweep, table, eval, predict, serve, report, inspect, convert, pretrain "
-         "or bench; "
-         "see vitrine --help");
+         "or bench; see vitrine --help");
   if (words[0] == "--version") return version();
   if (words[0] == "help") {  // `vitrine help tune` as `vitrine tune --help`, and `help tune all`
     words.erase(words.begin());
@@ -442,8 +441,8 @@ Request parse(int argc, const char* const* argv, std::string& command) {
   const std::string name = words[0];
   if (std::find(commands.begin(), commands.end(), name) == commands.end()) {
     const std::string meant = nearest(name, commands);
-    fail(Fault::input, name[0] == '-' ? "unknown option " : "unknown command ", quote(name),
-         meant.empty() ? "; see vitrine --help" : text("; did you mean ", meant, "?"));
+    fail(Fault::input, "{}{}{}", name[0] == '-' ? "unknown option " : "unknown command ", quote(name),
+         meant.empty() ? "; see vitrine --help" : text("; did you mean {}?", meant));
   }
   command = name;
   words.erase(words.begin());

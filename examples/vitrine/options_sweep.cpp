@@ -12,7 +12,7 @@ std::vector<std::string> listed(const std::string& option, const std::string& wo
   std::vector<std::string> out;
   for (size_t begin = 0; begin <= words.size();) {
     const size_t end = std::min(words.find(',', begin), words.size());
-    check(end > begin, option, ": expected words with commas between them, got ", quote(words));
+    check(end > begin, "{}: expected words with commas between them, got {}", option, quote(words));
     out.push_back(words.substr(begin, end - begin));
     begin = end + 1;
   }
@@ -31,7 +31,7 @@ void add_numbers(Adder& add, const std::string& name, const char* what, std::vec
     field.clear();
     for (const std::string& word : listed(name, words)) {
       field.push_back(real(name, word, 0, 999999));
-      check(!above || field.back() > 0, name, ": expected numbers above 0, got ", quote(word));
+      check(!above || field.back() > 0, "{}: expected numbers above 0, got {}", name, quote(word));
     }
   });
 }
@@ -39,7 +39,7 @@ void add_numbers(Adder& add, const std::string& name, const char* what, std::vec
 // "3/8": the third of eight, counted from 1 as people do.
 void read_part(const std::string& words, SweepOptions& o) {
   const size_t slash = words.find('/');
-  check(slash != std::string::npos, "--jobs-part: expected I/N such as 3/8, got ", quote(words));
+  check(slash != std::string::npos, "--jobs-part: expected I/N such as 3/8, got {}", quote(words));
   o.parts = whole<int>("--jobs-part", words.substr(slash + 1), 1, 1 << 20);
   o.part = whole<int>("--jobs-part", words.substr(0, slash), 1, o.parts) - 1;
 }

@@ -185,9 +185,10 @@ std::string Peak::assumption() const {
 Peak measure_peak(int threads, double seconds, Arithmetic arithmetic) {
   std::vector<Form> known = forms();
   std::erase_if(known, [&](const Form& form) { return form.arithmetic != arithmetic; });
-  check(!known.empty(), arithmetic == Arithmetic::f32
-                            ? "this processor's vectors are not known here: expected AVX2, AVX-512 or NEON"
-                            : "this processor multiplies no pairs of bf16");
+  check(!known.empty(), "{}",
+        arithmetic == Arithmetic::f32
+            ? "this processor's vectors are not known here: expected AVX2, AVX-512 or NEON"
+            : "this processor multiplies no pairs of bf16");
   // Threads of an earlier loop may still wait by spinning.
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   Peak peak{.threads = threads};

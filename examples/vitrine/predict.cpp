@@ -48,23 +48,25 @@ Classifier by_tasks(const PredictOptions& o) {
 Classifier by_backbone(const PredictOptions& o) {
   check(o.backbone.has_value(), "expected --task FILE or --backbone FILE");
   const Backbone backbone = placed(open_backbone(*o.backbone, o.hints), o.place);
-  check(class_count(backbone.config) > 0, quote(backbone.source),
-        " has no head of its own; --task names a task file with one");
-  check(!head_is_projection(backbone), quote(backbone.source), " has a projection to ",
-        class_count(backbone.config),
-        " numbers that are compared with those of texts, and no classes; vitrine tune makes a task of them");
+  check(class_count(backbone.config) > 0, "{} has no head of its own; --task names a task file with one",
+        quote(backbone.source));
+  check(!head_is_projection(backbone),
+        "{} has a projection to {} numbers that are compared with those of texts, and no classes; vitrine "
+        "tune makes a task of them",
+        quote(backbone.source), class_count(backbone.config));
   Classifier c{{}, preprocess_of(backbone, o.hints.image_size), {}, backbone.home};
   if (o.class_names) {
     c.class_names = read_class_names_of(backbone, *o.class_names);
   } else if (const auto own = backbone.file.metadata.find("class_names");
              own != backbone.file.metadata.end()) {
-    c.class_names = class_names_from(own->second, text(backbone.source, ": class_names"));
-    check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config), quote(backbone.source),
-          " names ", c.class_names.size(), " classes, but its head has ", class_count(backbone.config));
+    c.class_names = class_names_from(own->second, text("{}: class_names", backbone.source));
+    check(static_cast<int64_t>(c.class_names.size()) == class_count(backbone.config),
+          "{} names {} classes, but its head has {}", quote(backbone.source), c.class_names.size(),
+          class_count(backbone.config));
   } else {
     for (int64_t i = 0; i < class_count(backbone.config); ++i) c.class_names.push_back(std::to_string(i));
-    c.note = text(quote(backbone.source),
-                  " does not name its classes, so they are numbers (--class-names FILE gives names)");
+    c.note = text("{} does not name its classes, so they are numbers (--class-names FILE gives names)",
+                  quote(backbone.source));
   }
   const auto net = std::make_shared<Transformer>(backbone.config, frozen_weights(backbone));
   c.logits = [net, home = backbone.home](const Variable& images) {
@@ -90,9 +92,10 @@ Image photo(const std::string& path, const Classifier& model, const PredictOptio
   if (orientation == 1) return image;
   const bool turn = o.exif || model.preprocess.exif;
   if (!said && !o.exif)
-    console.note(text(quote(path), " asks to be turned (EXIF orientation ", orientation, ") and is ",
-                      turn ? "turned, for the task was tuned so" : "used as stored; --exif turns such photos",
-                      "; so are all others like it"));
+    console.note(
+        text("{} asks to be turned (EXIF orientation {}) and is {}; so are all others like it", quote(path),
+             orientation,
+             turn ? "turned, for the task was tuned so" : "used as stored; --exif turns such photos"));
   said = true;
   return turn ? apply_orientation(image, orientation) : image;
 }

@@ -32,7 +32,7 @@ class Log {
 
  private:
   [[noreturn]] void fail_here() const {
-    fail(Fault::output, "cannot write ", quote(path_), ": ", std::generic_category().message(errno));
+    fail(Fault::output, "cannot write {}: {}", quote(path_), std::generic_category().message(errno));
   }
   std::string path_;
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
@@ -75,7 +75,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
   config.seed = o.seed;
 
   const auto device = open_device(o.place);
-  check(o.out != o.state, "--out and --state: expected two files, got ", quote(o.out), " for both");
+  check(o.out != o.state, "--out and --state: expected two files, got {} for both", quote(o.out));
   std::optional<TensorFile> start;
   if (!o.init.empty()) start = open_tensors(o.init);
   prepare_output(o.out);
@@ -84,11 +84,11 @@ int pretrain(const PretrainOptions& o, Console& console) {
   std::optional<Log> log;
   if (o.steps > 0)
     log.emplace(std::filesystem::path(o.out).replace_extension(".log.jsonl").string(), resumed);
-  console.item("Model", text(describe(config.model), ", ", million_text(parameter_count(config.model)),
-                             " parameters"));
+  console.item("Model", text("{}, {} parameters", describe(config.model),
+                             million_text(parameter_count(config.model))));
   if (device != nullptr) console.item("Device", device->description());
-  console.item("Steps", text(count_text(o.steps), " of ", o.batch, " pictures",
-                             resumed ? text("; goes on from ", quote(o.state)) : ""));
+  console.item("Steps", text("{} of {} pictures{}", count_text(o.steps), o.batch,
+                             resumed ? text("; goes on from {}", quote(o.state)) : ""));
 
   PretrainReport last{};
   const auto report = [&](const PretrainReport& r) {
@@ -124,9 +124,9 @@ int pretrain(const PretrainOptions& o, Console& console) {
       {"command", "pretrain"}, {"stopped", stopped != 0}, {"step", last.step}, {"steps", o.steps}};
   if (last.step > 0) json.update({{"loss", last.loss}, {"accuracy", last.accuracy}});
   if (stopped != 0) {
-    console.line(text("Stopped after step ", last.step, " of ", o.steps,
+    console.line(text("Stopped after step {} of {}{}", last.step, o.steps,
                       o.state.empty() ? "; without --state nothing was saved."
-                                      : text("; the same command goes on from ", quote(o.state), ".")));
+                                      : text("; the same command goes on from {}.", quote(o.state))));
   } else {
     if (o.bf16)
       for (auto& [name, tensor] : file->tensors) tensor = tensor.to(DType::bf16);
@@ -134,7 +134,7 @@ int pretrain(const PretrainOptions& o, Console& console) {
     json["out"] = o.out;
     if (last.step > 0)
       console.item("Loss", fmt::format("{:.4f}, accuracy {}", last.loss, percent_text(last.accuracy)));
-    console.item("File", text(o.out, " (", bytes_text(std::filesystem::file_size(o.out)), ")"));
+    console.item("File", text("{} ({})", o.out, bytes_text(std::filesystem::file_size(o.out))));
   }
   console.result(json);
   return stopped;

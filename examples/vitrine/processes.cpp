@@ -17,16 +17,17 @@ std::unique_ptr<Processes> start_processes() {
   if (start.count == 1) return std::make_unique<OneProcess>();
 #ifdef VITRINE_MPI
   auto processes = mpi_processes();
-  check(start.count == 0 || processes->count() == start.count, "mpirun started ", start.count,
-        " processes, but the MPI that this program was built with sees ", processes->count(),
-        "; take the mpirun that belongs to it");
+  check(start.count == 0 || processes->count() == start.count,
+        "mpirun started {} processes, but the MPI that this program was built with sees {}; take the mpirun "
+        "that belongs to it",
+        start.count, processes->count());
   return processes;
 #else
   if (start.rank > 0) return nullptr;
-  fail(
-      Fault::input, "mpirun started ", start.count > 1 ? text(start.count, " processes") : "this process",
-      ", but this program was built without MPI; install libopenmpi-dev and openmpi-bin (Debian's names) and "
-      "build it in a new folder, or run it without mpirun");
+  fail(Fault::input,
+       "mpirun started {}, but this program was built without MPI; install libopenmpi-dev and openmpi-bin "
+       "(Debian's names) and build it in a new folder, or run it without mpirun",
+       start.count > 1 ? text("{} processes", start.count) : "this process");
 #endif
 }
 
@@ -58,20 +59,20 @@ void check_called_alike(Processes& processes, const Common& common) {
   const Call& first = calls.front();
   for (size_t rank = 1; rank < calls.size(); ++rank) {
     const Call& other = calls[rank];
-    const std::string who = text("process ", rank, " of ", calls.size(), " was called ");
-    check(other.command == first.command, who, "as vitrine ", other.command, ", process 0 as vitrine ",
-          first.command, "; all must do the same");
+    const std::string who = text("process {} of {} was called ", rank, calls.size());
+    check(other.command == first.command, "{}as vitrine {}, process 0 as vitrine {}; all must do the same",
+          who, other.command, first.command);
     std::set<std::string> options;
     for (const auto& [option, words] : first.given) options.insert(option);
     for (const auto& [option, words] : other.given) options.insert(option);
     for (const std::string& option : options) {
       const auto words = [&](const Call& call) {
         const auto found = call.given.find(option);
-        return found == call.given.end() ? "without it" : text("with ", option, found->second);
+        return found == call.given.end() ? "without it" : text("with {}{}", option, found->second);
       };
       const std::string its = words(other), expected = words(first);
-      check(its == expected, who, other.given.contains(option) ? its : text("without ", option),
-            ", process 0 ", expected, "; all must do the same");
+      check(its == expected, "{}{}, process 0 {}; all must do the same", who,
+            other.given.contains(option) ? its : text("without {}", option), expected);
     }
   }
 }

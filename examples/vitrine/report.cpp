@@ -34,7 +34,8 @@ void look_at(const ReportOptions& o, const std::string& data, bool exif, const T
         open_dataset(data, split, {.exif = exif, .note = [&](const std::string& w) { console.note(w); }});
   } catch (const Error& e) {
     if (o.data) throw;
-    fail(e.fault(), e.what(), "; these are the data that the run was trained on, --data names another place");
+    fail(e.fault(), "{}; these are the data that the run was trained on, --data names another place",
+         e.what());
   }
   check_classes(task, *dataset, data);
   const TunedModel model(backbone, task, DType::f32, Memory{}, Use::prediction);
@@ -64,28 +65,30 @@ void look_at(const ReportOptions& o, const std::string& data, bool exif, const T
   console.clear();
   for (const std::string& message : report.findings->bad) console.note(message);
   tell_notes(model.home(), console);
-  report.pictures = text(data, ", split ", name_of(split));
+  report.pictures = text("{}, split {}", data, name_of(split));
 }
 
 // Says what a folder without a task is.
 void check_run(const std::string& run, const std::string& program) {
   namespace fs = std::filesystem;
-  check(fs::is_directory(run), quote(run), " is not the folder of a run of vitrine tune");
+  check(fs::is_directory(run), "{} is not the folder of a run of vitrine tune", quote(run));
   const auto has = [&](const char* name) {
     std::error_code ignored;
     return fs::exists(fs::path(run) / name, ignored);
   };
   if (has("task.safetensors")) return;
-  check(!has("ledger.jsonl"), quote(run),
-        " is the folder of a sweep, and a report is of one run: of a folder in ",
-        quote((fs::path(run) / "runs").string()), ", if the sweep had --keep-tasks; ", program, " table ",
-        shell_word(run), " --runs tells which is which");
-  check(!has("result.json"), quote(run),
-        " is a run of a sweep that did not keep its task file; a sweep with --keep-tasks in another folder "
-        "does");
-  check(!has("metrics.jsonl"), quote(run),
-        " is a run that has not come to its end: it has no task.safetensors; vitrine tune --resume goes on "
-        "with it");
+  check(!has("ledger.jsonl"),
+        "{} is the folder of a sweep, and a report is of one run: of a folder in {}, if the sweep had "
+        "--keep-tasks; {} table {} --runs tells which is which",
+        quote(run), quote((fs::path(run) / "runs").string()), program, shell_word(run));
+  check(!has("result.json"),
+        "{} is a run of a sweep that did not keep its task file; a sweep with --keep-tasks in another folder "
+        "does",
+        quote(run));
+  check(!has("metrics.jsonl"),
+        "{} is a run that has not come to its end: it has no task.safetensors; vitrine tune --resume goes on "
+        "with it",
+        quote(run));
 }
 
 }  // namespace
@@ -110,8 +113,8 @@ int report(const ReportOptions& o, Console& console) {
   const std::string page = report_page(report);
   write_file_atomically(path, std::as_bytes(std::span(page)));
 
-  console.item("Run", text(quote(o.run), ": ", method_text(task.config), ", ", task.config.classes,
-                           " classes; ", quote(task.backbone)));
+  console.item("Run", text("{}: {}, {} classes; {}", quote(o.run), method_text(task.config),
+                           task.config.classes, quote(task.backbone)));
   nlohmann::ordered_json json{{"command", "report"}, {"run", o.run}, {"page", path}, {"bytes", page.size()}};
   if (report.findings) {
     const Findings& found = *report.findings;
@@ -131,7 +134,7 @@ int report(const ReportOptions& o, Console& console) {
                  {"attention_error", found.attention_error},
                  {"embedding", found.embedding.labels.size()}});
   }
-  console.item("Page", text(path, " (", bytes_text(page.size()), ")"));
+  console.item("Page", text("{} ({})", path, bytes_text(page.size())));
   console.result(json);
   return 0;
 }

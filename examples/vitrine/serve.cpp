@@ -28,10 +28,10 @@ std::string token_of(const ServeOptions& o) {
     return {};
   }
   constexpr size_t shortest = 16, longest = 1024;
-  check(token.size() >= shortest && token.size() <= longest, from, ": expected a token of ", shortest, " to ",
-        longest, " characters, got ", token.size());
+  check(token.size() >= shortest && token.size() <= longest,
+        "{}: expected a token of {} to {} characters, got {}", from, shortest, longest, token.size());
   for (const char c : token)
-    check(c > ' ' && c < '\x7f', from, ": expected a token of printable ASCII without spaces");
+    check(c > ' ' && c < '\x7f', "{}: expected a token of printable ASCII without spaces", from);
   return token;
 }
 
@@ -49,40 +49,41 @@ int serve(const ServeOptions& o, Console& console) {
   service.answer_at(server);
   const SignalGuard guard(true);
   const int port = server.bind(o.host, o.port);
-  console.item("Backbone", text(quote(backbone.source), ": ", describe(with_classes(backbone.config, 0)),
-                                place_text(o.place)));
-  console.item("Tasks", text(plural(static_cast<int64_t>(tasks.set().size()), "task"), " in ", quote(o.tasks),
-                             tasks.set().size() == 0 ? "" : ": " + class_list(tasks.set().names())));
+  console.item("Backbone", text("{}: {}{}", quote(backbone.source),
+                                describe(with_classes(backbone.config, 0)), place_text(o.place)));
+  console.item("Tasks",
+               text("{} in {}{}", plural(static_cast<int64_t>(tasks.set().size()), "task"), quote(o.tasks),
+                    tasks.set().size() == 0 ? "" : ": " + class_list(tasks.set().names())));
   console.item("Changes",
                token.empty()
                    ? "none are taken: there is no --token-file and no VITRINE_TOKEN"
-                   : text("with the token of ", o.token_file ? quote(*o.token_file) : "VITRINE_TOKEN",
-                          o.data_root ? text("; tunings learn from folders in ", quote(*o.data_root))
+                   : text("with the token of {}{}", o.token_file ? quote(*o.token_file) : "VITRINE_TOKEN",
+                          o.data_root ? text("; tunings learn from folders in {}", quote(*o.data_root))
                                       : "; no tunings, for there is no --data-root"));
-  console.item("Bounds",
-               text(plural(o.connections, "request"), " at once, ", plural(o.queue, "picture"),
-                    " that wait, batches of at most ", o.batch, ", bodies of at most ", bytes_text(o.body),
-                    ", ", fmt::format("{:g}", o.timeout), " s for a request to come in"));
+  console.item("Bounds", text("{} at once, {} that wait, batches of at most {}, bodies of at most {}, {} s "
+                              "for a request to come in",
+                              plural(o.connections, "request"), plural(o.queue, "picture"), o.batch,
+                              bytes_text(o.body), fmt::format("{:g}", o.timeout)));
   server.start();
   const std::string shown = o.host.find(':') == std::string::npos ? o.host : "[" + o.host + "]";
-  console.item("Listens", text("http://", shown, ":", port));
+  console.item("Listens", text("http://{}:{}", shown, port));
   while (!SignalGuard::caught()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   console.note("stops: answers what has come, takes nothing new; once more ends the program at once");
   const double began = now();
   server.finish();
   const size_t cancelled = service.end_tunings();
   const PredictionQueue::Statistics done = service.predictions();
-  console.item("Answered",
-               text(plural(static_cast<int64_t>(service.answered()), "request"), ", ",
-                    plural(static_cast<int64_t>(done.images), "picture"), " in ",
-                    plural(static_cast<int64_t>(done.batches), "batch", "batches"), ", ",
-                    count_text(static_cast<int64_t>(done.refused)), " refused for lack of room, ",
-                    plural(static_cast<int64_t>(server.turned_away()), "connection"), " turned away"));
+  console.item("Answered", text("{}, {} in {}, {} refused for lack of room, {} turned away",
+                                plural(static_cast<int64_t>(service.answered()), "request"),
+                                plural(static_cast<int64_t>(done.images), "picture"),
+                                plural(static_cast<int64_t>(done.batches), "batch", "batches"),
+                                count_text(static_cast<int64_t>(done.refused)),
+                                plural(static_cast<int64_t>(server.turned_away()), "connection")));
   console.item("Tasks",
-               text(plural(static_cast<int64_t>(tasks.set().size()), "task"), " in ", quote(o.tasks)));
+               text("{} in {}", plural(static_cast<int64_t>(tasks.set().size()), "task"), quote(o.tasks)));
   if (cancelled > 0)
-    console.item("Tunings", text(plural(static_cast<int64_t>(cancelled), "tuning"), " cancelled"));
-  console.item("Stopped", text("after ", time_text(now() - began)));
+    console.item("Tunings", text("{} cancelled", plural(static_cast<int64_t>(cancelled), "tuning")));
+  console.item("Stopped", text("after {}", time_text(now() - began)));
   console.result({{"command", "serve"},
                   {"requests", service.answered()},
                   {"pictures", done.images},

@@ -19,8 +19,8 @@ void become_server(const char* const* arguments) {
 
 int serve(const ServeOptions&, Console&) {
   fail(Fault::input,
-       "there is no vitrine-serve beside this program: it was built without HTTP "
-       "(install libcpp-httplib-dev and build it again)");
+       "there is no vitrine-serve beside this program: it was built without HTTP (install libcpp-httplib-dev "
+       "and build it again)");
 }
 
 }  // namespace vitrine::cli

@@ -44,7 +44,7 @@ void answer(httplib::Response& response, const std::function<void()>& body) {
   } catch (const std::bad_alloc&) {
     refuse(response, 503, "not enough memory");
   } catch (const std::exception& e) {
-    refuse(response, 500, text("unexpected: ", e.what()));
+    refuse(response, 500, text("unexpected: {}", e.what()));
   }
 }
 
@@ -52,7 +52,7 @@ void answer(httplib::Response& response, const std::function<void()>& body) {
 std::optional<Refusal> refused(const httplib::Request& request, size_t most) {
   static const std::set<std::string> methods{"GET", "HEAD", "POST", "PUT", "DELETE"};
   if (!methods.contains(request.method))
-    return Refusal{405, text("no requests of method ", quote(request.method))};
+    return Refusal{405, text("no requests of method {}", quote(request.method))};
   if (request.has_header("Transfer-Encoding"))
     return Refusal{411, "a body must say its Content-Length; chunks are not taken"};
   if (request.has_header("Content-Encoding") && request.get_header_value("Content-Encoding") != "identity")
@@ -65,10 +65,10 @@ std::optional<Refusal> refused(const httplib::Request& request, size_t most) {
     return std::nullopt;
   }
   if (length.size() > 18 || !std::ranges::all_of(length, [](char c) { return c >= '0' && c <= '9'; }))
-    return Refusal{400, text("Content-Length ", quote(length), " is no number")};
+    return Refusal{400, text("Content-Length {} is no number", quote(length))};
   if (std::stoull(length) > most)
-    return Refusal{
-        413, text("a body of ", length, " bytes is too large; at most ", most, " are taken (--max-body)")};
+    return Refusal{413,
+                   text("a body of {} bytes is too large; at most {} are taken (--max-body)", length, most)};
   if (request.is_multipart_form_data())
     return Refusal{415, "send the file's bytes themselves as the body, not a form"};
   return std::nullopt;
@@ -85,9 +85,9 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
 int64_t whole_number(const std::string& what, const std::string& words, int64_t high) {
   if (words.empty() || words.size() > 9 ||
       !std::ranges::all_of(words, [](char c) { return c >= '0' && c <= '9'; }))
-    throw Refusal{400, text(what, ": expected a whole number, got ", quote(words))};
+    throw Refusal{400, text("{}: expected a whole number, got {}", what, quote(words))};
   const int64_t value = std::stoll(words);
-  if (value < 1 || value > high) throw Refusal{400, text(what, ": expected 1 to ", high, ", got ", value)};
+  if (value < 1 || value > high) throw Refusal{400, text("{}: expected 1 to {}, got {}", what, high, value)};
   return value;
 }
 
@@ -96,8 +96,9 @@ std::string folder_below(const std::string& root, const std::string& name) {
   const auto refuse_name = [&] {
     throw Refusal{
         400,
-        text("data: expected a folder below the server's --data-root, such as flowers or 2026/flowers; got ",
-             quote(name))};
+        text(
+            "data: expected a folder below the server's --data-root, such as flowers or 2026/flowers; got {}",
+            quote(name))};
   };
   if (name.empty() || name.size() > 1000 || name[0] == '/' || name.find('\0') != std::string::npos)
     refuse_name();
@@ -107,7 +108,7 @@ std::string folder_below(const std::string& root, const std::string& name) {
   const fs::path inside = fs::canonical(root, problem),
                  found = problem ? fs::path() : fs::canonical(inside / name, problem);
   if (problem || !fs::is_directory(found, problem))
-    throw Refusal{400, text("data: there is no folder ", quote(name), " below the server's --data-root")};
+    throw Refusal{400, text("data: there is no folder {} below the server's --data-root", quote(name))};
   if (std::mismatch(inside.begin(), inside.end(), found.begin(), found.end()).first != inside.end())
     refuse_name();
   return found.string();
@@ -153,19 +154,19 @@ TuneOptions options_of(const vitrine::Json* given, const std::string& folder) {
       const std::vector<std::string_view> known(tuning_options().begin(), tuning_options().end());
       const std::string guess = nearest(name, known);
       throw Refusal{
-          400, text("options: none is called ", quote(name), guess.empty() ? "" : "; nearest: " + guess)};
+          400, text("options: none is called {}{}", quote(name), guess.empty() ? "" : "; nearest: " + guess)};
     }
     if (value.is(Kind::boolean)) {
       if (value.boolean()) words.push_back("--" + name);
       continue;
     }
     if (!value.is(Kind::whole) && !value.is(Kind::real) && !value.is(Kind::text))
-      throw Refusal{400, text("options: ", name, ": expected a number or a word")};
+      throw Refusal{400, text("options: {}: expected a number or a word", name)};
     const std::string word = value.is(Kind::text)    ? value.text()
                              : value.is(Kind::whole) ? std::to_string(value.whole())
                                                      : json_number(value.real());
     if (word.empty() || word[0] == '-')
-      throw Refusal{400, text("options: ", name, ": expected no ", quote(word))};
+      throw Refusal{400, text("options: {}: expected no {}", name, quote(word))};
     words.push_back("--" + name);
     words.push_back(word);
   }
@@ -209,7 +210,7 @@ std::string kind_of(const httplib::Request& request) {
   const std::string& path = request.path;
   if (path.starts_with("/tasks/") && path.ends_with("/predict")) return "predict";
   for (const char* kind : {"tasks", "tunings", "health", "metrics"})
-    if (path.starts_with(text("/", kind))) return kind;
+    if (path.starts_with(text("/{}", kind))) return kind;
   return "other";
 }
 
@@ -244,7 +245,7 @@ void Service::answer_at(HttpServer& server) {
   // What httplib itself refuses: no such path, a body that does not come in whole.
   server.set_error_handler([](const Request& request, Response& response) {
     if (!response.body.empty()) return;
-    const std::string why = response.status == 404 ? text("there is nothing at ", quote(request.path))
+    const std::string why = response.status == 404 ? text("there is nothing at {}", quote(request.path))
                             : response.status == 413
                                 ? "the body is too large"
                                 : "the request is malformed, or did not come in whole in time";
@@ -283,7 +284,7 @@ void Service::answer_at(HttpServer& server) {
   // Elsewhere no body is read.
   for (const auto method : {post, put, remove})
     at(method, ".*", [](const Request& request, Response&, const Reader&) {
-      throw Refusal{404, text("there is nothing at ", quote(request.path), " for a ", request.method)};
+      throw Refusal{404, text("there is nothing at {} for a {}", quote(request.path), request.method)};
     });
 
   const auto get = [&server](const std::string& path, auto handle) {
@@ -328,7 +329,7 @@ std::string Service::body_of(const Request&, const Reader& read) const {
     return true;
   });
   if (!whole)
-    throw Refusal{408, text("the body did not come in whole within ", options_.timeout, " s (--timeout)")};
+    throw Refusal{408, text("the body did not come in whole within {} s (--timeout)", options_.timeout)};
   return body;
 }
 
@@ -352,14 +353,14 @@ void Service::predict(const std::string& name, const Request& request, Response&
   const double begin = now();
   check_task_name(name);
   const std::shared_ptr<const ReadyTask> task = tasks_.find(name);
-  if (task == nullptr) throw Refusal{404, text("there is no task ", quote(name))};
+  if (task == nullptr) throw Refusal{404, text("there is no task {}", quote(name))};
   const std::vector<std::string>& classes = task->task.class_names;
   const int64_t top =
       request.has_param("top") ? whole_number("top", request.get_param_value("top"), 1 << 20) : 5;
   auto answer = queue_.ask(picture_of(body_of(request, read), *task), task);
   if (!answer)
     throw Refusal{
-        503, text("so many pictures wait that there is no room for this one (--queue ", options_.queue, ")")};
+        503, text("so many pictures wait that there is no room for this one (--queue {})", options_.queue)};
   const Tensor logits = answer->get();
   Json found = Json::array();
   for (const Guess& guess : best(logits.data<float>(), top))
@@ -387,7 +388,7 @@ void Service::put_task(const std::string& name, const Request& request, Response
 
 void Service::remove_task(const std::string& name, const Request& request, Response& response) {
   check_token(request);
-  if (!tasks_.remove(name)) throw Refusal{404, text("there is no task ", quote(name))};
+  if (!tasks_.remove(name)) throw Refusal{404, text("there is no task {}", quote(name))};
   give(response, 200, {{"name", name}, {"deleted", true}});
 }
 
@@ -402,7 +403,7 @@ void Service::tell_tasks(Response& response) const {
 void Service::tell_task(const std::string& name, Response& response) const {
   check_task_name(name);
   const auto task = tasks_.find(name);
-  if (task == nullptr) throw Refusal{404, text("there is no task ", quote(name))};
+  if (task == nullptr) throw Refusal{404, text("there is no task {}", quote(name))};
   Json json = json_of(name, *task);
   json["class_names"] = task->task.class_names;
   json["pictures"] = describe(preprocess_from_json(task->task.preprocess));
@@ -416,10 +417,10 @@ void Service::tune(const Request& request, Response& response, const Reader& rea
   const vitrine::Json wanted = vitrine::Json::parse(body_of(request, read), 3, "the JSON");
   for (const auto& [key, value] : wanted.object())
     if (key != "task" && key != "data" && key != "options")
-      throw Refusal{400, text("expected task, data and options, got ", quote(key))};
+      throw Refusal{400, text("expected task, data and options, got {}", quote(key))};
   for (const char* key : {"task", "data"})
     if (!wanted.has(key) || !wanted.at(key).is(vitrine::Json::Kind::text))
-      throw Refusal{400, text("expected ", key, ": a text")};
+      throw Refusal{400, text("expected {}: a text", key)};
   const std::string& name = wanted.at("task").text();
   check_task_name(name);
   const std::string folder = folder_below(*options_.data_root, wanted.at("data").text());
@@ -434,9 +435,9 @@ void Service::tune(const Request& request, Response& response, const Reader& rea
   check_method(for_classes(config.model, chosen.data.dataset->classes()), backbone_.config);
   const auto id = tunings_.submit(name, std::move(chosen.data), config);
   if (!id)
-    throw Refusal{503, text("so many tunings wait that there is no room for this one (--max-tunings ",
-                            options_.tunings, ")")};
-  response.set_header("Location", text("/tunings/", *id));
+    throw Refusal{503, text("so many tunings wait that there is no room for this one (--max-tunings {})",
+                            options_.tunings)};
+  response.set_header("Location", text("/tunings/{}", *id));
   give(response, 202, json_of(*tunings_.find(*id)));
 }
 
@@ -448,7 +449,7 @@ void Service::tell_tunings(Response& response) const {
 
 void Service::tell_tuning(const std::string& id, Response& response) const {
   const auto state = tunings_.find(whole_number("tuning", id, 999999999));
-  if (!state) throw Refusal{404, text("there is no tuning ", id)};
+  if (!state) throw Refusal{404, text("there is no tuning {}", id)};
   give(response, 200, json_of(*state));
 }
 
@@ -457,8 +458,8 @@ void Service::cancel_tuning(const std::string& id, const Request& request, Respo
   const int64_t number = whole_number("tuning", id, 999999999);
   const bool stops = tunings_.cancel(number);
   const auto state = tunings_.find(number);
-  if (!state) throw Refusal{404, text("there is no tuning ", id)};
-  if (!stops) throw Refusal{409, text("tuning ", id, " has ended: it is ", name_of(state->stage))};
+  if (!state) throw Refusal{404, text("there is no tuning {}", id)};
+  if (!stops) throw Refusal{409, text("tuning {} has ended: it is {}", id, name_of(state->stage))};
   give(response, 202, json_of(*state));
 }
 

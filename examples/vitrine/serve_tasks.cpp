@@ -16,7 +16,7 @@ constexpr const char* ending = ".safetensors";
 std::string made(const std::string& folder) {
   std::error_code problem;
   fs::create_directories(folder, problem);
-  if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot make the folder {}: {}", quote(folder), problem.message());
   return folder;
 }
 
@@ -37,7 +37,7 @@ void check_task_name(const std::string& name) {
   if (!fits)
     throw Refusal{
         400,
-        text("the name of a task has 1 to 64 letters and digits, and behind the first of them . _ -; got ",
+        text("the name of a task has 1 to 64 letters and digits, and behind the first of them . _ -; got {}",
              quote(name))};
 }
 
@@ -51,17 +51,17 @@ KeptTasks::KeptTasks(const Backbone& backbone, const std::string& folder, int64_
   std::ranges::sort(files);
   for (const fs::path& path : files) {
     try {
-      check(set_.size() < most_, "there are ", most_, " tasks already (--max-tasks)");
+      check(set_.size() < most_, "there are {} tasks already (--max-tasks)", most_);
       check_task_name(path.stem().string());
       const std::vector<std::byte> bytes = read_file(path.string());
       const Task task = task_from_file(read_safetensors(bytes, nullptr, path.string()));
       check_pictures(task, backbone);
       set_.put(path.stem().string(), task);
     } catch (const Refusal& refusal) {
-      note(text(quote(path.string()), " is left out: ", refusal.why));
+      note(text("{} is left out: {}", quote(path.string()), refusal.why));
     } catch (const Error& e) {
       if (e.fault() == Fault::resources) throw;
-      note(text(quote(path.string()), " is left out: ", e.what()));
+      note(text("{} is left out: {}", quote(path.string()), e.what()));
     }
   }
 }
@@ -78,7 +78,7 @@ bool KeptTasks::put(const std::string& name, const Task& task) {
   const std::lock_guard lock(changes_);
   const bool fresh = find(name) == nullptr;
   if (fresh && set_.size() >= most_)
-    throw Refusal{507, text("there are ", most_, " tasks already (--max-tasks); delete one first")};
+    throw Refusal{507, text("there are {} tasks already (--max-tasks); delete one first", most_)};
   write_file_atomically(path_of(name), bytes);
   set_.put(name, ready);
   return fresh;
@@ -90,7 +90,7 @@ bool KeptTasks::remove(const std::string& name) {
   if (find(name) == nullptr) return false;
   std::error_code problem;
   fs::remove(path_of(name), problem);
-  if (problem) fail(Fault::output, "cannot delete ", quote(path_of(name)), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot delete {}: {}", quote(path_of(name)), problem.message());
   return set_.remove(name);
 }
 

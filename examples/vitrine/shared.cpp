@@ -40,8 +40,8 @@ TensorFile open_tensors(const std::string& where) {
 Pretrained open_pretrained(const std::string& where, const BackboneHints& hints) {
   const std::string file = is_builtin(where) ? where : weights_file(where);
   Pretrained opened = make_pretrained(open_tensors(file), file, hints);
-  check(hints.heads == 0 || untold_heads(opened.backbone.config) != 0, "--heads ", hints.heads,
-        ": a Swin's heads stand in its bias tables");
+  check(hints.heads == 0 || untold_heads(opened.backbone.config) != 0,
+        "--heads {}: a Swin's heads stand in its bias tables", hints.heads);
   return opened;
 }
 
@@ -50,9 +50,10 @@ Backbone open_backbone(const std::string& where, const BackboneHints& hints) {
 }
 
 void check_own_size(const Backbone& backbone, const BackboneHints& hints) {
-  check(hints.image_size == 0 || std::holds_alternative<VitConfig>(backbone.config), "--image-size ",
-        hints.image_size,
-        ": a Swin's file is the same for pictures of every size; tune, predict and sweep take the option");
+  check(hints.image_size == 0 || std::holds_alternative<VitConfig>(backbone.config),
+        "--image-size {}: a Swin's file is the same for pictures of every size; tune, predict and sweep take "
+        "the option",
+        hints.image_size);
 }
 
 Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wanted, BackboneHints hints) {
@@ -65,9 +66,9 @@ Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wa
       return open_backbone(*wanted, hints);
     } catch (const Error& e) {
       if (e.fault() != Fault::input) throw;
-      fail(e.fault(), e.what(), "; the task was tuned on ",
+      fail(e.fault(), "{}; the task was tuned on {}{}", e.what(),
            task.backbone_config.empty() ? ""
-                                        : text("a ", describe(config_from_json(task.backbone_config)), ", "),
+                                        : text("a {}, ", describe(config_from_json(task.backbone_config))),
            quote(task.backbone));
     }
   }
@@ -79,8 +80,8 @@ Backbone open_backbone_of(const Task& task, const std::optional<std::string>& wa
       for (const char* builtin : {"builtin", "builtin-swin"})
         if (identity_of(open_backbone(builtin, {})) == task.backbone_identity)
           return open_backbone(builtin, hints);
-    fail(e.fault(), e.what(),
-         "; this backbone is the one that the task file names, --backbone names another place");
+    fail(e.fault(), "{}; this backbone is the one that the task file names, --backbone names another place",
+         e.what());
   }
 }
 
@@ -108,8 +109,8 @@ std::string place_text(const Placement& place, Method method) {
   const bool trained = trains_inside(method);
   const char* precision = name_of(place.precision(trained));
   if (place.on_device())
-    return text(", in ", precision, place.tf32 ? " (products in tf32)" : "", " on ", place.device);
-  return place.precision(trained) == Precision::f32 ? "" : text(", packed as ", precision);
+    return text(", in {}{} on {}", precision, place.tf32 ? " (products in tf32)" : "", place.device);
+  return place.precision(trained) == Precision::f32 ? "" : text(", packed as {}", precision);
 }
 
 Task load_task(const std::string& path) { return task_from_file(load_safetensors(path)); }
@@ -122,8 +123,8 @@ Members open_members(const std::vector<std::string>& files, const std::optional<
     const Task &first = out.tasks.front(), &task = out.tasks.back();
     const std::string expected = to_json(preprocess_from_json(first.preprocess)),
                       found = to_json(preprocess_from_json(task.preprocess));
-    check(found == expected, quote(file), " was tuned on pictures prepared otherwise than those of ",
-          quote(files[0]), ": ", found, ", not ", expected);
+    check(found == expected, "{} was tuned on pictures prepared otherwise than those of {}: {}, not {}",
+          quote(file), quote(files[0]), found, expected);
   }
   out.backbone = placed(open_backbone_of(out.tasks[0], backbone, hints), place, out.tasks[0].config.method);
   return out;
@@ -134,10 +135,10 @@ std::string shared_text(const Ensemble& ensemble) {
   for (const Transformer::Group& group : ensemble.groups()) {
     const auto members = static_cast<int64_t>(group.members.size());
     if (members < 2) continue;
-    what += text(", of ", members, " members ",
+    what += text(", of {} members {}", members,
                  group.same ? "all of the net" : "the first block's queries, keys and values");
   }
-  return text(what, ": ", percent_text(ensemble.shared_work()), " of their work");
+  return text("{}: {} of their work", what, percent_text(ensemble.shared_work()));
 }
 
 bool is_task_file(const TensorFile& file) {
@@ -148,16 +149,16 @@ bool is_task_file(const TensorFile& file) {
 void check_safetensors_name(const char* option, const std::string& path) {
   const std::string ending = std::filesystem::path(path).extension().string();
   for (const char* other : {".pth", ".pt", ".bin", ".ckpt", ".npz", ".npy", ".onnx", ".gguf", ".h5", ".json"})
-    check(ending != other, option,
-          ": what is written is a safetensors file, which programs would not find in ", quote(path),
-          "; name it ", quote(std::filesystem::path(path).replace_extension("safetensors").string()));
+    check(ending != other,
+          "{}: what is written is a safetensors file, which programs would not find in {}; name it {}",
+          option, quote(path), quote(std::filesystem::path(path).replace_extension("safetensors").string()));
 }
 
 void check_not_read(const char* option, const std::string& path, const std::vector<std::string>& read) {
   for (const std::string& file : read) {
     std::error_code ignored;  // what does not exist is not read
-    check(!std::filesystem::equivalent(path, file, ignored), option, ": ", quote(path),
-          " is a file that is being read", path == file ? "" : text(": ", quote(file)));
+    check(!std::filesystem::equivalent(path, file, ignored), "{}: {} is a file that is being read{}", option,
+          quote(path), path == file ? "" : text(": {}", quote(file)));
   }
 }
 
@@ -171,12 +172,12 @@ void prepare_output(const std::string& path) {
   std::error_code problem;
   // A folder that is not there is a slip of the hand more often than a wish.
   if (std::error_code ignored; !parent.empty() && !fs::is_directory(parent, ignored))
-    fail(Fault::output, "cannot write ", quote(path), ": there is no folder ", quote(parent.string()));
+    fail(Fault::output, "cannot write {}: there is no folder {}", quote(path), quote(parent.string()));
   if (!problem && (fs::is_directory(path) || !fs::path(path).has_filename()))
     problem = std::make_error_code(std::errc::is_a_directory);
   if (!problem && ::access(parent.empty() ? "." : parent.c_str(), W_OK) != 0)
     problem = std::error_code(errno, std::generic_category());
-  if (problem) fail(Fault::output, "cannot write ", quote(path), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot write {}: {}", quote(path), problem.message());
 }
 
 Split usual_split(const std::string& spec) {
@@ -187,11 +188,11 @@ Split usual_split(const std::string& spec) {
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec) {
   const auto& expected = task.class_names;
   const auto& found = dataset.class_names();
-  check(expected.size() == found.size(), "the task tells ", expected.size(), " classes apart, but ",
-        quote(spec), " has ", found.size());
+  check(expected.size() == found.size(), "the task tells {} classes apart, but {} has {}", expected.size(),
+        quote(spec), found.size());
   for (size_t c = 0; c < found.size(); ++c)
-    check(expected[c] == found[c], "class ", c, " is ", quote(expected[c]), " in the task, but ",
-          quote(found[c]), " in ", quote(spec));
+    check(expected[c] == found[c], "class {} is {} in the task, but {} in {}", c, quote(expected[c]),
+          quote(found[c]), quote(spec));
 }
 
 size_t peak_rss_bytes() {
@@ -202,11 +203,11 @@ size_t peak_rss_bytes() {
 }
 
 std::string memory_text(const MemoryForecast& m) {
-  return text("at most ", bytes_text(m.peak()), ": ", bytes_text(m.weights), " frozen weights, ",
-              bytes_text(m.trained),
-              " for what is trained with gradients, optimizer state and working space, ",
-              bytes_text(m.per_image), " for each of ", plural(static_cast<int64_t>(m.batch_images), "image"),
-              " at once, ", bytes_text(m.loader), " for batches of images");
+  return text(
+      "at most {}: {} frozen weights, {} for what is trained with gradients, optimizer state and working "
+      "space, {} for each of {} at once, {} for batches of images",
+      bytes_text(m.peak()), bytes_text(m.weights), bytes_text(m.trained), bytes_text(m.per_image),
+      plural(static_cast<int64_t>(m.batch_images), "image"), bytes_text(m.loader));
 }
 
 nlohmann::ordered_json memory_json(const MemoryForecast& m) {
@@ -218,15 +219,16 @@ nlohmann::ordered_json memory_json(const MemoryForecast& m) {
 std::vector<std::string> read_class_names_of(const Backbone& backbone, const std::string& path) {
   std::vector<std::string> names = read_class_names(path);
   const int64_t classes = class_count(backbone.config);
-  check(static_cast<int64_t>(names.size()) == classes, quote(path), " names ", names.size(),
-        " classes, but the backbone's head has ", classes);
+  check(static_cast<int64_t>(names.size()) == classes, "{} names {} classes, but the backbone's head has {}",
+        quote(path), names.size(), classes);
   return names;
 }
 
 std::string class_list(const std::vector<std::string>& names) {
   constexpr size_t shown = 10;
   std::string list;
-  for (size_t i = 0; i < std::min(names.size(), shown); ++i) list += text(i > 0 ? ", " : "", names[i]);
+  for (size_t i = 0; i < std::min(names.size(), shown); ++i)
+    list += text("{}{}", i > 0 ? ", " : "", names[i]);
   return names.size() > shown ? list + ", ..." : list;
 }
 

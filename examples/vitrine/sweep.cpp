@@ -63,8 +63,8 @@ std::vector<SuiteTask> tasks_of(const SweepOptions& o) {
     for (const SuiteTask& task : tasks) names.push_back(task.name);
     for (const std::string& wanted : o.tasks) {
       const std::string guess = nearest(wanted, names);
-      check(std::ranges::find(names, wanted) != names.end(), "--tasks: there is no task ", quote(wanted),
-            guess.empty() ? "" : text("; did you mean ", guess, "?"));
+      check(std::ranges::find(names, wanted) != names.end(), "--tasks: there is no task {}{}", quote(wanted),
+            guess.empty() ? "" : text("; did you mean {}?", guess));
     }
     std::erase_if(
         tasks, [&](const SuiteTask& task) { return std::ranges::find(o.tasks, task.name) == o.tasks.end(); });
@@ -78,14 +78,14 @@ std::string left_text(const SweepCounts& counts) {
   if (counts.done == counts.runs) return "";
   return counts.seconds_left < 0
              ? ", how long they take is not known yet"
-             : text(", about ", time_text(counts.seconds_left), " of work left for one process");
+             : text(", about {} of work left for one process", time_text(counts.seconds_left));
 }
 
 std::string counts_text(const SweepCounts& c) {
   std::string how;
-  if (c.diverged > 0) how += text(", ", c.diverged, " diverged");
-  if (c.failed > 0) how += text(", ", c.failed, " failed");
-  return text(count_text(c.done), " of ", plural(c.runs, "run"), " done", how, left_text(c));
+  if (c.diverged > 0) how += text(", {} diverged", c.diverged);
+  if (c.failed > 0) how += text(", {} failed", c.failed);
+  return text("{} of {} done{}{}", count_text(c.done), plural(c.runs, "run"), how, left_text(c));
 }
 
 // The different values of one setting on a grid, in its order: "learning rate 0.001, 0.003".
@@ -107,10 +107,10 @@ std::string grid_text(const Cell& cell) {
     if (std::ranges::find(forms, seeds[0].method) == forms.end()) forms.push_back(seeds[0].method);
   std::string sizes;
   if (forms.size() > 1)
-    for (const std::string& form : forms) sizes += text(sizes.empty() ? "" : ", ", form);
+    for (const std::string& form : forms) sizes += text("{}{}", sizes.empty() ? "" : ", ", form);
   std::string out =
-      text(plural(static_cast<int64_t>(cell.finals.size()), "point"), ": ", sizes, sizes.empty() ? "" : "; ",
-           first.optimizer.kind == OptimizerKind::sgd ? "SGD" : "AdamW", ", ");
+      text("{}: {}{}{}, ", plural(static_cast<int64_t>(cell.finals.size()), "point"), sizes,
+           sizes.empty() ? "" : "; ", first.optimizer.kind == OptimizerKind::sgd ? "SGD" : "AdamW");
   out += values_text(cell, "learning rate", "learning rates",
                      [](const TuneConfig& c) { return c.learning_rate; });
   out += "; " + values_text(cell, "weight decay", "weight decays",
@@ -120,28 +120,28 @@ std::string grid_text(const Cell& cell) {
                               [](const TuneConfig& c) { return static_cast<double>(c.model.prompts.count); });
   out += "; " + values_text(cell, "batch", "batches",
                             [](const TuneConfig& c) { return static_cast<double>(c.batch); });
-  return text(out, "; ", plural(first.epochs, "epoch"));
+  return text("{}; {}", out, plural(first.epochs, "epoch"));
 }
 
 // `sized`: the same task is there with several numbers of images.
 std::string run_text(const LedgerLine& l, bool sized) {
   std::string what = fmt::format(
-      "{}{} on {}{}, lr {:g}, wd {:g}", l.form, l.variant.empty() ? "" : text(" (", l.variant, ")"), l.task,
-      sized ? text(", ", plural(l.train_images, "image")) : "", l.learning_rate, l.weight_decay);
-  if (l.prompts > 0) what += text(", ", plural(l.prompts, "prompt"));
-  what += l.stage == Stage::search ? ": " : text(", seed ", l.seed, ": ");
+      "{}{} on {}{}, lr {:g}, wd {:g}", l.form, l.variant.empty() ? "" : text(" ({})", l.variant), l.task,
+      sized ? text(", {}", plural(l.train_images, "image")) : "", l.learning_rate, l.weight_decay);
+  if (l.prompts > 0) what += text(", {}", plural(l.prompts, "prompt"));
+  what += l.stage == Stage::search ? ": " : text(", seed {}: ", l.seed);
   if (!l.diverged.empty()) return what + "diverged";
   if (!l.failed.empty()) return what + "failed: " + l.failed;
-  return text(what, l.stage == Stage::search ? "val " : "test ", percent_text(l.score), ", ",
+  return text("{}{}{}, {}", what, l.stage == Stage::search ? "val " : "test ", percent_text(l.score),
               time_text(l.seconds));
 }
 
 // "flowers: 1,000 of 5,000 images to learn from, 200 of them to choose settings; 500 to test; 5 classes"
 std::string task_text(const TaskFacts& f) {
   const int64_t all = f.train + f.val;
-  return text(f.task.name, ": ", count_text(all), f.offered > all ? text(" of ", count_text(f.offered)) : "",
-              " images to learn from, ", count_text(f.val), " of them to choose settings; ",
-              count_text(f.test), " to test; ", plural(f.classes, "class", "classes"));
+  return text("{}: {}{} images to learn from, {} of them to choose settings; {} to test; {}", f.task.name,
+              count_text(all), f.offered > all ? text(" of {}", count_text(f.offered)) : "",
+              count_text(f.val), count_text(f.test), plural(f.classes, "class", "classes"));
 }
 
 // The plan in words: each method's grid.
@@ -149,16 +149,15 @@ void tell_plan(const SweepOptions& o, const PlanConfig& config, const Plan& plan
   std::set<std::string> groups;
   for (const SuiteTask& task : config.tasks) groups.insert(task.group);
   std::string names;
-  for (const SuiteTask& task : config.tasks) names += text(names.empty() ? "" : ", ", task.name);
-  console.item("Tasks", text(config.tasks.size(), " in ",
-                             plural(static_cast<int64_t>(groups.size()), "group"), ": ", names));
-  console.item("Recipe", text(o.recipe, ": ", preset_text(o.recipe)));
+  for (const SuiteTask& task : config.tasks) names += text("{}{}", names.empty() ? "" : ", ", task.name);
+  console.item("Tasks", text("{} in {}: {}", config.tasks.size(),
+                             plural(static_cast<int64_t>(groups.size()), "group"), names));
+  console.item("Recipe", text("{}: {}", o.recipe, preset_text(o.recipe)));
   for (size_t m = 0; m < config.methods.size(); ++m)  // of the first task; the others have the same grids
-    console.item(m == 0 ? "Methods" : "", text(plan.cells[m].method, ": ", grid_text(plan.cells[m])));
-  console.item("Runs",
-               text(count_text(plan.search_runs + plan.final_runs), ": ", count_text(plan.search_runs),
-                    " to search settings, ", count_text(plan.final_runs), " to test them with ",
-                    plural(config.seeds, "seed"), " each"));
+    console.item(m == 0 ? "Methods" : "", text("{}: {}", plan.cells[m].method, grid_text(plan.cells[m])));
+  console.item("Runs", text("{}: {} to search settings, {} to test them with {} each",
+                            count_text(plan.search_runs + plan.final_runs), count_text(plan.search_runs),
+                            count_text(plan.final_runs), plural(config.seeds, "seed")));
 }
 
 // Options of prompts that no method has would do nothing.
@@ -167,12 +166,12 @@ void check_prompt_options(const SweepOptions& o) {
   if (c.prompts.empty() && !c.prompt_projection && !c.prompt_dropout && variant_to_json(c.variant).empty())
     return;
   std::string methods;
-  for (const std::string& method : o.methods) methods += text(methods.empty() ? "" : ", ", method);
+  for (const std::string& method : o.methods) methods += text("{}{}", methods.empty() ? "" : ", ", method);
   check(std::ranges::any_of(o.methods,
                             [](const std::string& method) {
                               return method_from_text(method).prompts.kind != PromptKind::none;
                             }),
-        "--prompts and --prompt-...: none of the methods has prompts: ", methods);
+        "--prompts and --prompt-...: none of the methods has prompts: {}", methods);
 }
 
 nlohmann::ordered_json json_of(const TaskLook& look) {
@@ -211,8 +210,8 @@ int show_plan(const SweepConfig& config, Console& console) {
                   {"runs", counts.runs},
                   {"done", counts.done},
                   {"seconds_left", counts.seconds_left}});
-  check(wrong == 0, plural(wrong, "task"), " cannot be opened; a sweep would leave ",
-        wrong == 1 ? "it" : "them", " out");
+  check(wrong == 0, "{} cannot be opened; a sweep would leave {} out", plural(wrong, "task"),
+        wrong == 1 ? "it" : "them");
   return 0;
 }
 
@@ -234,8 +233,8 @@ int sweep(const SweepOptions& o, Console& console) {
   plan.max_bad = o.max_bad;
 
   const Backbone opened = with_identity(open_backbone(o.backbone.value_or("builtin"), o.hints));
-  check(is_utf8(opened.source), "the backbone's path ", quote(opened.source),
-        " is not UTF-8, as the ledger's text must be");
+  check(is_utf8(opened.source), "the backbone's path {} is not UTF-8, as the ledger's text must be",
+        quote(opened.source));
   const Backbones backbones(opened, o.place);
   config.backbone = [&](const TunedConfig& method) -> const Backbone& { return backbones.of(method.method); };
   plan.net = with_classes(opened.config, 0);
@@ -260,15 +259,15 @@ int sweep(const SweepOptions& o, Console& console) {
   for (const std::string& ledger : o.ledgers)
     for (LedgerLine& line : read_ledger(ledger)) config.known.push_back(std::move(line));
 
-  console.item("Backbone", text(quote(opened.source), ": ", describe(plan.net), ", ",
-                                million_text(parameter_count(plan.net)), " parameters",
-                                place_text(o.place, Method::linear)));
+  console.item("Backbone",
+               text("{}: {}, {} parameters{}", quote(opened.source), describe(plan.net),
+                    million_text(parameter_count(plan.net)), place_text(o.place, Method::linear)));
   tell_plan(o, plan, make_plan(plan), console);
   nlohmann::ordered_json json{{"command", "sweep"}, {"folder", o.out}};
   if (o.show_plan) return show_plan(config, console);
 
   console.item("Folder", config.parts > 1
-                             ? text(o.out, ", as process ", config.part + 1, " of ", config.parts)
+                             ? text("{}, as process {} of {}", o.out, config.part + 1, config.parts)
                              : o.out);
   SweepHooks hooks;
   hooks.note = note;
@@ -280,22 +279,21 @@ int sweep(const SweepOptions& o, Console& console) {
   hooks.began = [&](const SweepCounts& counts) { console.item("Now", counts_text(counts)); };
   std::string doing;
   hooks.run = [&](const Cell& cell, const PlannedRun& run, const SweepCounts& counts) {
-    doing = text(counts.done + 1, "/", counts.runs, "  ", run.method, " on ", cell.task.name);
+    doing = text("{}/{}  {} on {}", counts.done + 1, counts.runs, run.method, cell.task.name);
     console.clear();
   };
   hooks.step = [&](const StepReport& r) { console.progress(r.step, r.steps, r.images_per_second, doing); };
   hooks.finished = [&](const LedgerLine& line, const SweepCounts& counts) {
     console.clear();
-    console.line(text("[", counts.done, "/", counts.runs, "] ", run_text(line, plan.train_sizes.size() > 1),
+    console.line(text("[{}/{}] {}{}", counts.done, counts.runs, run_text(line, plan.train_sizes.size() > 1),
                       counts.seconds_left >= 0 && counts.done < counts.runs
-                          ? text("; ", time_text(counts.seconds_left), " left")
+                          ? text("; {} left", time_text(counts.seconds_left))
                           : ""));
   };
   hooks.waiting = [&](int64_t runs) {
     console.clear();
-    console.note(text("waiting for ", plural(runs, "run"),
-                      " of other processes; what one that ends leaves "
-                      "undone is taken over"));
+    console.note(text("waiting for {} of other processes; what one that ends leaves undone is taken over",
+                      plural(runs, "run")));
   };
   SweepResult result;
   {
@@ -311,21 +309,21 @@ int sweep(const SweepOptions& o, Console& console) {
                {"failed", result.counts.failed},
                {"failures", result.failures}});
   if (result.stopped) {
-    console.line(text("Stopped: ", counts_text(result.counts), "; states are saved in ", o.out, "."));
+    console.line(text("Stopped: {}; states are saved in {}.", counts_text(result.counts), o.out));
     console.line("The same command goes on from there.");
     console.result(json);
     return SignalGuard::exit_code();
   }
   console.item("Done", counts_text(result.counts));
   console.item("Ledger", result.ledger);
-  console.command("Next", text("table ", shell_word(o.out)));
+  console.command("Next", text("table {}", shell_word(o.out)));
   console.result(json);
   if (result.failures.empty()) return 0;
   for (const std::string& failure : result.failures) console.note(failure);
   const int64_t failed = result.counts.failed, tasks = static_cast<int64_t>(result.failures.size()) - failed;
-  fail(Fault::input, failed > 0 ? text(plural(failed, "run"), " failed") : "",
+  fail(Fault::input, "{}{}{}{}", failed > 0 ? text("{} failed", plural(failed, "run")) : "",
        failed > 0 && tasks > 0 ? ", " : "",
-       tasks > 0 ? text(plural(tasks, "task"), " could not be opened") : "",
+       tasks > 0 ? text("{} could not be opened", plural(tasks, "task")) : "",
        failed > 0 ? "; --retry does failed runs again" : "");
 }
 

@@ -25,8 +25,8 @@ std::string ledger_of(const std::string& where) {
   if (!is_folder(where)) return where;
   std::string path = (fs::path(where) / "ledger.jsonl").string();
   std::error_code ignored;
-  check(fs::exists(path, ignored), quote(where),
-        " is not the folder of a vitrine sweep: it holds no ledger.jsonl",
+  check(fs::exists(path, ignored), "{} is not the folder of a vitrine sweep: it holds no ledger.jsonl{}",
+        quote(where),
         fs::exists(fs::path(where) / "task.safetensors", ignored) ? "; of one run there is vitrine report"
                                                                   : "");
   return path;
@@ -37,7 +37,7 @@ TableFormat format_of(const TableOptions& o) {
   if (o.format || !o.out) return o.format.value_or(TableFormat::markdown);
   const std::string ending = fs::path(*o.out).extension().string();
   check(ending == ".csv" || ending == ".json" || ending == ".md" || ending == ".txt" || ending == ".markdown",
-        "--out ", *o.out, ": which format? A name that ends in .md, .csv or .json tells, or else --format");
+        "--out {}: which format? A name that ends in .md, .csv or .json tells, or else --format", *o.out);
   return ending == ".csv" ? TableFormat::csv : ending == ".json" ? TableFormat::json : TableFormat::markdown;
 }
 
@@ -54,7 +54,7 @@ std::string runs_text(const std::vector<LedgerLine>& lines, const std::map<std::
     std::error_code ignored;
     const std::string task_file = (fs::path(folders.at(l.run)) / "task.safetensors").string();
     const bool kept = !folders.at(l.run).empty() && fs::exists(task_file, ignored);
-    const std::string method = l.form + (l.variant.empty() ? "" : text(" (", l.variant, ")"));
+    const std::string method = l.form + (l.variant.empty() ? "" : text(" ({})", l.variant));
     const std::string score = l.complete()       ? fmt::format("{:.2f}", 100 * l.score)
                               : l.failed.empty() ? "diverged"
                                                  : "failed";
@@ -84,9 +84,9 @@ std::string runs_text(const std::vector<LedgerLine>& lines, const std::map<std::
     if (format == TableFormat::markdown) out += "|";
     for (const std::string& cell : cells) {
       if (format == TableFormat::csv)
-        out += text(&cell == cells ? "" : ",", csv_cell(cell));
+        out += text("{}{}", &cell == cells ? "" : ",", csv_cell(cell));
       else
-        out += text(" ", markdown_cell(cell), " |");
+        out += text(" {} |", markdown_cell(cell));
     }
     out += "\n";
   }
@@ -105,10 +105,10 @@ int table(const TableOptions& o, Console& console) {
     for (LedgerLine& line : read_ledger(path, &plans)) {
       // Of one run a ledger may have results of other pictures, too, which are none of its own.
       const auto [before, fresh] =
-          seen.emplace(line.other_pictures ? text(line.run, " ", line.data_digest) : line.run, path);
+          seen.emplace(line.other_pictures ? text("{} {}", line.run, line.data_digest) : line.run, path);
       if (!fresh) {
-        console.note(text("run ", line.run, " stands in ", quote(before->second), " and in ", quote(path),
-                          "; the first one counts"));
+        console.note(text("run {} stands in {} and in {}; the first one counts", line.run,
+                          quote(before->second), quote(path)));
         continue;
       }
       folders[line.run] = is_folder(where) ? (fs::path(where) / "runs" / line.run).string() : "";

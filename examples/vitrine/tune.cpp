@@ -51,10 +51,10 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
     model = start->config;
     // What the messages say of an option may be asked for only if it was given.
     if (o.method)
-      check(method_text(*o.method) == method_text(model), "--method ", method_text(*o.method),
-            ": the task to start from has ", method_text(model));
+      check(method_text(*o.method) == method_text(model), "--method {}: the task to start from has {}",
+            method_text(*o.method), method_text(model));
     if (o.prompts)
-      check(*o.prompts == model.prompts.count, "--prompts ", *o.prompts, ": the task to start from has ",
+      check(*o.prompts == model.prompts.count, "--prompts {}: the task to start from has {}", *o.prompts,
             model.prompts.count);
     check(!o.prompt_projection,
           "--prompt-projection: the task to start from holds its prompts as they came out of one");
@@ -76,7 +76,7 @@ TunedConfig model_of(const TuneOptions& o, const Task* start, int64_t classes) {
   }
   check(has_prompts(model.method) ||
             !(o.prompts || o.prompt_projection || o.prompt_dropout || !variant_to_json(o.variant).empty()),
-        "method ", name_of(model.method), " has no prompts");
+        "method {} has no prompts", name_of(model.method));
   if (o.prompt_dropout) model.prompts.dropout = *o.prompt_dropout;
   if (o.drop_path) model.drop_path = *o.drop_path;
   model.paper_head = o.paper_head.value_or(false);
@@ -89,12 +89,13 @@ TuneConfig config_of(const TuneOptions& o, const TunedConfig& model, int process
   c.model = model;
   c.epochs = o.epochs.value_or(defaults.epochs);
   c.batch = o.batch.value_or(defaults.batch);
-  check(c.batch >= processes, "--batch ", c.batch, ": each of ", processes,
-        " processes needs an image of each batch");
+  check(c.batch >= processes, "--batch {}: each of {} processes needs an image of each batch", c.batch,
+        processes);
   c.accumulate = o.accumulate.value_or(processes);
-  check(c.accumulate >= processes, "--accumulate ", c.accumulate, ": each of ", processes,
-        " processes needs a micro-batch of each batch; give at least --accumulate ", processes,
-        ", or leave it out");
+  check(c.accumulate >= processes,
+        "--accumulate {}: each of {} processes needs a micro-batch of each batch; give at least --accumulate "
+        "{}, or leave it out",
+        c.accumulate, processes, processes);
   c.optimizer.kind = o.optimizer.value_or(OptimizerKind::adamw);
   const bool sgd = c.optimizer.kind == OptimizerKind::sgd;
   check(sgd || !o.momentum, "--momentum belongs to --optimizer sgd");
@@ -141,7 +142,7 @@ void make_folder(const std::string& folder) {
   fs::create_directories(folder, problem);
   if (!problem && !fs::is_directory(folder, problem) && !problem)
     problem = std::make_error_code(std::errc::not_a_directory);
-  if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot make the folder {}: {}", quote(folder), problem.message());
 }
 
 // The name of data in that of a folder: "mini:position" -> "mini-position", "folder:/a/flowers" -> "flowers".
@@ -152,7 +153,7 @@ std::string data_word(const std::string& data) {
   while (!name.empty() && name.back() == '/') name.pop_back();
   const bool drawn = name.find('/') == std::string::npos && (scheme == "mini" || scheme == "synthetic");
   name = name.substr(name.rfind('/') + 1);
-  std::string out = drawn || name.empty() || name == "." || name == ".." ? text(scheme, "-", name) : name;
+  std::string out = drawn || name.empty() || name == "." || name == ".." ? text("{}-{}", scheme, name) : name;
   for (char& c : out) {
     const bool plain =
         (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
@@ -168,10 +169,10 @@ std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
   if (o.out) return *o.out;
   make_folder("runs");
   for (int n = 1;; ++n) {
-    const std::string folder = text("runs/", data_word(o.data), "-", method_text(model), "-", n);
+    const std::string folder = text("runs/{}-{}-{}", data_word(o.data), method_text(model), n);
     std::error_code problem;
     if (fs::create_directory(folder, problem)) return folder;
-    if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
+    if (problem) fail(Fault::output, "cannot make the folder {}: {}", quote(folder), problem.message());
   }
 }
 
@@ -180,10 +181,10 @@ std::string folder_of(const TuneOptions& o, const TunedConfig& model) {
 // The options by which images were chosen, as they would be given again.
 std::string choice_text(const TuneOptions& o) {
   std::string out;
-  const auto add = [&](const std::string& words) { out += text(out.empty() ? "" : " ", words); };
-  if (o.train_limit) add(text("--train-limit ", *o.train_limit));
-  if (o.val) add(text("--val ", *o.val));
-  if (o.data_seed != 0) add(text("--data-seed ", o.data_seed));
+  const auto add = [&](const std::string& words) { out += text("{}{}", out.empty() ? "" : " ", words); };
+  if (o.train_limit) add(text("--train-limit {}", *o.train_limit));
+  if (o.val) add(text("--val {}", *o.val));
+  if (o.data_seed != 0) add(text("--data-seed {}", o.data_seed));
   return out;
 }
 
@@ -207,12 +208,12 @@ std::string prompts_text(const TunedConfig& model, const TransformerConfig& net)
   if (prompts.location == PromptLocation::pixels) out += " of pixels";
   if (prompts.location == PromptLocation::add) out += ", one for each token,";
   if (prompts.kind == PromptKind::deep && own == blocks)
-    out += text(prompts.shared ? " shared by " : " for each of ", blocks, " blocks");
+    out += text("{}{} blocks", prompts.shared ? " shared by " : " for each of ", blocks);
   if (prompts.kind == PromptKind::deep && own < blocks)
-    out += text(prompts.shared ? " shared by " : " for each of ", own, " blocks, ", prompts.first + 1, " to ",
-                prompts.last, " of ", blocks);
+    out += text("{}{} blocks, {} to {} of {}", prompts.shared ? " shared by " : " for each of ", own,
+                prompts.first + 1, prompts.last, blocks);
   if (prompts.gated) out += " with a gate in each block";
-  if (prompts.projection > 0) out += text(" through ", prompts.projection, " dimensions");
+  if (prompts.projection > 0) out += text(" through {} dimensions", prompts.projection);
   if (prompts.start == PromptStart::class_tokens) out += " from the classes' class tokens";
   if (prompts.pooling == PromptPooling::images) out += ", the head sees the mean of the patches";
   if (prompts.pooling == PromptPooling::prompts) out += ", the head sees the mean of the prompts";
@@ -224,19 +225,18 @@ std::string trained_text(const TuneConfig& c, const TransformerConfig& net) {
   const ParameterCounts counts = count_parameters(c.model, net);
   std::string what;
   const auto part = [&](int64_t count, const std::string& words) {
-    if (count > 0) what += text(words, " (", count_text(count), ") and ");
+    if (count > 0) what += text("{} ({}) and ", words, count_text(count));
   };
   part(counts.inside, c.model.method == Method::full
                           ? "all weights"
-                          : text("what ", method_text(c.model), " tunes in the backbone"));
-  part(counts.added, c.model.method == Method::sidetune ? text("a ", describe(side_config(net)), " beside it")
-                                                        : text("what ", method_text(c.model), " adds"));
+                          : text("what {} tunes in the backbone", method_text(c.model)));
+  part(counts.added, c.model.method == Method::sidetune ? text("a {} beside it", describe(side_config(net)))
+                                                        : text("what {} adds", method_text(c.model)));
   if (counts.prompts > 0) part(counts.prompts, prompts_text(c.model, net));
-  return text(what,
-              c.model.method == Method::mlp ? text("a head of ", c.model.size, " layers (") : "a head (",
-              count_text(counts.head), "): ", count_text(counts.tuned()), " parameters, ",
-              percent_text(static_cast<double>(counts.tuned()) / static_cast<double>(counts.backbone)),
-              " of the backbone's");
+  return text("{}{}{}): {} parameters, {} of the backbone's", what,
+              c.model.method == Method::mlp ? text("a head of {} layers (", c.model.size) : "a head (",
+              count_text(counts.head), count_text(counts.tuned()),
+              percent_text(static_cast<double>(counts.tuned()) / static_cast<double>(counts.backbone)));
 }
 
 std::string optimizer_text(const TuneConfig& c) {
@@ -273,27 +273,29 @@ MemoryForecast plan_memory(const TuneOptions& o, const Backbone& backbone, const
   MemoryPlanner planner(with_one_form(backbone), config, samples, val, data.preprocess.size);
   const int64_t most = planner.most_recompute(), images = std::min(config.batch, samples);
   // A linear head has no backward through the blocks.
-  const std::string words = keeps_features(config.model.method)
-                                ? "with each matrix packed once"
-                                : text("with each matrix packed once and ", most, " of ",
-                                       plural(most + 1, "block"), " computed again in backward,"),
+  const std::string words =
+                        keeps_features(config.model.method)
+                            ? "with each matrix packed once"
+                            : text("with each matrix packed once and {} of {} computed again in backward,",
+                                   most, plural(most + 1, "block")),
                     narrower = backbone.precision == Precision::int8 || config.model.method == Method::full
                                    ? ""
                                    : "; --precision int8 would need less";
   for (int64_t parts = config.accumulate + 1; parts <= images; ++parts)
     if (const auto fit = planner.within(limit, most, parts))
-      fail(Fault::resources, words, " a run needs ",
-           bytes_text(planner.forecast(most, config.accumulate).peak()), ", but --memory-limit is ",
-           bytes_text(limit), "; with --accumulate ", parts, " it needs ", bytes_text(fit->peak()), narrower);
-  fail(Fault::resources, words, " a run needs ", bytes_text(planner.forecast(most, images).peak()),
-       " even for one image at a time, but --memory-limit is ", bytes_text(limit), narrower);
+      fail(Fault::resources,
+           "{} a run needs {}, but --memory-limit is {}; with --accumulate {} it needs {}{}", words,
+           bytes_text(planner.forecast(most, config.accumulate).peak()), bytes_text(limit), parts,
+           bytes_text(fit->peak()), narrower);
+  fail(Fault::resources, "{} a run needs {} even for one image at a time, but --memory-limit is {}{}", words,
+       bytes_text(planner.forecast(most, images).peak()), bytes_text(limit), narrower);
 }
 
 // What a run does to stay within a limit, and what that costs. A frozen block is computed once forward and about once
 // backward, a trained one twice backward.
 std::string saving_text(const MemoryForecast& m, const TuneConfig& c, const TransformerConfig& net,
                         size_t limit) {
-  std::string words = text("to stay below ", bytes_text(limit), ": ");
+  std::string words = text("to stay below {}: ", bytes_text(limit));
   if (m.one_form) words += "keeps one packed form of each matrix, which makes backward slower";
   if (m.recompute == 0) return words;
   const double passes = trains_inside(c.model.method) ? 3 : 2;
@@ -327,8 +329,9 @@ size_t peak_of(const Backbone& backbone, const Memory& pool) {
 int tune(const TuneOptions& o, Console& console, Processes& processes) {
   const auto began = std::chrono::steady_clock::now();
   check(!o.resume || o.out, "--resume: which run? Name its folder with --out");
-  check(!o.out || o.resume || !processes.first() || !holds_run(*o.out), quote(o.out.value_or("")),
-        " holds a run; go on in it with --resume, or name another folder with --out");
+  check(!o.out || o.resume || !processes.first() || !holds_run(*o.out),
+        "{} holds a run; go on in it with --resume, or name another folder with --out",
+        quote(o.out.value_or("")));
   std::optional<Task> start;
   if (o.init) start = load_task(*o.init);
   const Method method = start ? start->config.method : o.method ? o.method->method : Method::vpt_deep;
@@ -358,35 +361,36 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   check(!config.keep_best || !data.val.empty(),
         "--keep best: needs validation images; --val N splits some off");
   const auto per_epoch = (static_cast<int64_t>(data.train.size()) + config.batch - 1) / config.batch;
-  console.item("Backbone",
-               text(quote(opened.source), ": ", describe(seen_at(net, data.preprocess.size)), ", ",
-                    million_text(parameter_count(net)), " parameters", place_text(o.place, method)));
+  console.item("Backbone", text("{}: {}, {} parameters{}", quote(opened.source),
+                                describe(seen_at(net, data.preprocess.size)),
+                                million_text(parameter_count(net)), place_text(o.place, method)));
   if (opened.on_device()) console.item("Device", opened.home.device()->description());
-  console.item("Data",
-               text(quote(o.data), ": ", plural(static_cast<int64_t>(data.train.size()), "training image"),
-                    ", ", data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
-                    " for validation", chosen.val_from.empty() ? "" : text(" (", chosen.val_from, ")"),
-                    test_set ? text(", ", count_text(test_set->size()), " for the test") : "", ", ",
-                    data.dataset->classes(), " classes: ", class_list(data.dataset->class_names()),
-                    open.exif ? exif_words : ""));
-  console.item("Trains", text(start ? text(method_text(config.model), " from ", quote(*o.init), ", ") : "",
-                              trained_text(config, net)));
+  console.item("Data", text("{}: {}, {} for validation{}{}, {} classes: {}{}", quote(o.data),
+                            plural(static_cast<int64_t>(data.train.size()), "training image"),
+                            data.val.empty() ? "none" : count_text(static_cast<int64_t>(data.val.size())),
+                            chosen.val_from.empty() ? "" : text(" ({})", chosen.val_from),
+                            test_set ? text(", {} for the test", count_text(test_set->size())) : "",
+                            data.dataset->classes(), class_list(data.dataset->class_names()),
+                            open.exif ? exif_words : ""));
+  console.item("Trains",
+               text("{}{}", start ? text("{} from {}, ", method_text(config.model), quote(*o.init)) : "",
+                    trained_text(config, net)));
   MemoryForecast memory{};  // of main memory: nothing is foretold of a device's
   if (!opened.on_device()) {
     memory = plan_memory(o, opened, config, data);
     config.recompute = memory.recompute;
-    console.item("Memory", text(processes.count() > 1 ? "in each process " : "", memory_text(memory)));
+    console.item("Memory",
+                 text("{}{}", processes.count() > 1 ? "in each process " : "", memory_text(memory)));
   }
   if (memory.one_form || memory.recompute > 0)
     console.item("", saving_text(memory, config, net, o.memory_limit));
-  console.item("Steps",
-               text(count_text(per_epoch * config.epochs), ": ", plural(config.epochs, "epoch"), " of ",
-                    count_text(per_epoch), " with batches of ", config.batch, "; ", optimizer_text(config)));
+  console.item("Steps", text("{}: {} of {} with batches of {}; {}", count_text(per_epoch * config.epochs),
+                             plural(config.epochs, "epoch"), count_text(per_epoch), config.batch,
+                             optimizer_text(config)));
   if (processes.count() > 1)
-    console.item("Processes", text(processes.count(), ", with ", plural(thread_count(), "thread"),
-                                   " each; they share the ", config.accumulate,
-                                   " micro-batches of a step, and end with the bytes of one process with "
-                                   "--accumulate ",
+    console.item("Processes", text("{}, with {} each; they share the {} micro-batches of a step, and end "
+                                   "with the bytes of one process with --accumulate {}",
+                                   processes.count(), plural(thread_count(), "thread"), config.accumulate,
                                    config.accumulate));
   std::string folder;
   if (processes.first()) {
@@ -409,7 +413,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   };
   hooks.epoch = [&](const EpochReport& r) {
     if (o.tensorboard) write_events(folder);
-    const std::string val = r.val ? text("  val ", percent_text(r.val->accuracy)) : "";
+    const std::string val = r.val ? text("  val {}", percent_text(r.val->accuracy)) : "";
     console.line(fmt::format("epoch {}/{}  loss {:.4f}  train {}{}  {:.0f} images/s", r.epoch, r.epochs,
                              r.loss, percent_text(r.accuracy), val, r.images_per_second));
   };
@@ -425,15 +429,15 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
           vitrine::tune(backbone, data, config, folder, o.resume, hooks, start ? &*start : nullptr, pool);
     } catch (const Error& e) {
       if (e.fault() != Fault::diverged) throw;
-      fail(Fault::diverged, e.what(), "; a smaller --lr, a longer --warmup or --clip 1 may help");
+      fail(Fault::diverged, "{}; a smaller --lr, a longer --warmup or --clip 1 may help", e.what());
     }
   }
   console.clear();
   nlohmann::ordered_json json{{"command", "tune"}, {"folder", folder}, {"stopped", result.stopped}};
   if (result.stopped) {
     console.line(
-        text("Stopped after step ", last.step, " of ", last.steps, "; the state is saved in ", folder, "."));
-    console.line(text("The same command with --out ", shell_word(folder), " --resume goes on from there."));
+        text("Stopped after step {} of {}; the state is saved in {}.", last.step, last.steps, folder));
+    console.line(text("The same command with --out {} --resume goes on from there.", shell_word(folder)));
     console.result(json);
     return largest(processes, SignalGuard::exit_code());  // a signal may have come to some of them only
   }
@@ -461,7 +465,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
     json["images_per_second"] = end.images_per_second;
     if (end.val) {
       json["val"] = evaluation_json(*end.val);
-      accuracy = text("val ", evaluation_text(*end.val));
+      accuracy = text("val {}", evaluation_text(*end.val));
     }
   }
   RunRecord record{.version = VITRINE_VERSION,
@@ -485,7 +489,7 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
     record.test_accuracy = test.accuracy;
     record.test_loss = test.loss;
     record.test_samples = test.samples;
-    accuracy += text(accuracy.empty() ? "" : "; ", "test ", evaluation_text(test));
+    accuracy += text("{}test {}", accuracy.empty() ? "" : "; ", evaluation_text(test));
   }
   record.choice = choice_text(o);
   save_run_record(folder, record);
@@ -495,25 +499,28 @@ int tune(const TuneOptions& o, Console& console, Processes& processes) {
   const auto size = fs::file_size(task_path, ignored);
   if (!accuracy.empty()) console.item("Accuracy", accuracy);
   const size_t rss = peak_rss_bytes();
-  console.item("Time", text(time_text(seconds), ", at most ", bytes_text(peak_of(backbone, pool)),
-                            " in tensors", backbone.on_device() ? text(" on ", o.place.device) : "",
-                            rss > 0 ? text(", ", bytes_text(rss), " in the whole process") : ""));
+  console.item("Time",
+               text("{}, at most {} in tensors{}{}", time_text(seconds), bytes_text(peak_of(backbone, pool)),
+                    backbone.on_device() ? text(" on {}", o.place.device) : "",
+                    rss > 0 ? text(", {} in the whole process", bytes_text(rss)) : ""));
   console.item(
       "Files",
-      text(task_path, ignored ? "" : text(" (", bytes_text(size), ")"), ", ",
-           (fs::path(folder) / "metrics.jsonl").string(), ", ", (fs::path(folder) / "run.json").string(),
-           o.tensorboard ? text(", ", (fs::path(folder) / "events.out.tfevents.*").string()) : ""));
+      text("{}{}, {}, {}{}", task_path, ignored ? "" : text(" ({})", bytes_text(size)),
+           (fs::path(folder) / "metrics.jsonl").string(), (fs::path(folder) / "run.json").string(),
+           o.tensorboard ? text(", {}", (fs::path(folder) / "events.out.tfevents.*").string()) : ""));
   // As it was trained: packed in the same precision; the task remembers its backbone.
-  const std::string from = text(o.place.on_device() ? text(" --device ", shell_word(o.place.device)) : "",
-                                o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
-                                    ? text(" --precision ", name_of(*o.place.given))
-                                    : "",
-                                o.place.tf32 ? " --tf32" : "");
-  console.command("Next", text("predict --task ", shell_word(task_path), from, " IMAGE..."));
-  console.command("", text("eval --task ", shell_word(task_path), from, " --data ", other_pictures(o.data)));
-  console.command("", text("report ", shell_word(folder), from));
-  console.command("", text("inspect ", shell_word(task_path)));
-  if (o.tensorboard) console.item("", text("tensorboard --logdir ", shell_word(folder)));
+  const std::string from =
+      text("{}{}{}", o.place.on_device() ? text(" --device {}", shell_word(o.place.device)) : "",
+           o.place.given && (o.place.on_device() || *o.place.given != Precision::f32)
+               ? text(" --precision {}", name_of(*o.place.given))
+               : "",
+           o.place.tf32 ? " --tf32" : "");
+  console.command("Next", text("predict --task {}{} IMAGE...", shell_word(task_path), from));
+  console.command("",
+                  text("eval --task {}{} --data {}", shell_word(task_path), from, other_pictures(o.data)));
+  console.command("", text("report {}{}", shell_word(folder), from));
+  console.command("", text("inspect {}", shell_word(task_path)));
+  if (o.tensorboard) console.item("", text("tensorboard --logdir {}", shell_word(folder)));
   console.result(json);
   return 0;
 }

@@ -34,8 +34,8 @@ Sources unwrapped(TensorFile& file, const std::string& who) {
     }
     const auto [place, fresh] = out.try_emplace(std::string(inner), std::move(source));
     if (fresh || source.is_object) return;  // of objects only those are told that have a name to themselves
-    check(place->second.is_object, who, ": tensors ", quote(place->second.original), " and ", quote(name),
-          " are the same one");
+    check(place->second.is_object, "{}: tensors {} and {} are the same one", who,
+          quote(place->second.original), quote(name));
     place->second = std::move(source);
   };
   for (auto& [name, tensor] : file.tensors) add(name, {name, tensor.shape(), std::exchange(tensor, {})});
@@ -58,7 +58,7 @@ Sources unrolled(Sources&& names, const std::string& who) {
     const size_t place = name.find(all);
     const Shape& shape = source.shape;
     if (place != std::string::npos && !source.unreadable.empty()) {  // of how many blocks nobody knows
-      out.insert_or_assign(text(name.substr(0, place), one, "0/", name.substr(place + all.size())),
+      out.insert_or_assign(text("{}{}0/{}", name.substr(0, place), one, name.substr(place + all.size())),
                            std::move(source));
       continue;
     }
@@ -66,13 +66,14 @@ Sources unrolled(Sources&& names, const std::string& who) {
       out.insert_or_assign(name, std::move(source));
       continue;
     }
-    check(shape.dim(0) <= most_blocks && (rows += shape.dim(0)) <= most, who, ": tensor ",
-          quote(source.original), ": expected a row for each of at most ", most_blocks, " blocks, got ",
-          shape);
+    check(shape.dim(0) <= most_blocks && (rows += shape.dim(0)) <= most,
+          "{}: tensor {}: expected a row for each of at most {} blocks, got {}", who, quote(source.original),
+          most_blocks, shape);
     std::vector<int64_t> rest;
     for (int d = 1; d < shape.rank(); ++d) rest.push_back(shape.dim(d));
     for (int64_t i = 0; i < shape.dim(0); ++i) {
-      const std::string to = text(name.substr(0, place), one, i, "/", name.substr(place + all.size()));
+      const std::string to =
+          text("{}{}{}/{}", name.substr(0, place), one, i, name.substr(place + all.size()));
       const Shape one_shape{std::span<const int64_t>(rest)};
       out.insert_or_assign(
           to, Source{source.original, one_shape, source.tensor.rows(i, i + 1).reshape(one_shape)});
@@ -106,8 +107,7 @@ Sources seen_from(const Spoken& spoken, Sources&& names, std::vector<LeftOut>& l
       left_out.push_back({source.original, "another net of its training"});
     else {
       const auto [place, fresh] = out.try_emplace(beside(spoken, name), std::move(source));
-      check(fresh, who, ": tensors ", quote(place->second.original), " and ", quote(name),
-            " are the same one");
+      check(fresh, "{}: tensors {} and {} are the same one", who, quote(place->second.original), quote(name));
     }
   }
   return out;
@@ -122,7 +122,7 @@ bool has(const Sources& names, std::string_view beginning) {
 Dialect swin_of(Dialect dialect, const Sources& names) {
   if (dialect.name != "swin") return dialect;
   int64_t stages = 0;
-  while (has(names, text("layers.", stages, ".blocks.0."))) ++stages;
+  while (has(names, text("layers.{}.blocks.0.", stages))) ++stages;
   const bool at_the_end = has(names, "layers.0.downsample.");
   const bool first =
       names.contains("head.fc.weight") || (!at_the_end && stages > 1 && has(names, "layers.1.downsample."));
@@ -166,7 +166,7 @@ void leave_out_needless(Renamed& renamed, const Sources& names, const std::strin
   else if (const Shape& shape = head->second.shape();
            !own && renamed.tensors.contains("patch_embed.norm.weight") == false &&
            (shape.rank() != 2 || shape.dim(1) != width))
-    reason = text("stands beside the trunk and is no head of its ", width, " features: ", shape);
+    reason = text("stands beside the trunk and is no head of its {} features: {}", width, shape);
   if (reason.empty()) return;
   for (const char* name : {"head.weight", "head.bias"}) leave_out(renamed, name, reason);
 }
@@ -189,7 +189,7 @@ void fold_class_position(Renamed& renamed, const std::string& who) {
       !square(shape.dim(1) - 1))
     return;
   const DType type = positions->second.dtype();
-  check(token->second.dtype() == type, who, ": class token and position embedding are of different types");
+  check(token->second.dtype() == type, "{}: class token and position embedding are of different types", who);
   const Tensor rows = positions->second.reshape({shape.dim(1), shape.dim(2)});
   const Tensor first = rows.rows(0, 1).to(DType::f64), old = token->second.to(DType::f64);
   Tensor sum = Tensor::empty({1, 1, shape.dim(2)}, DType::f64);
@@ -308,7 +308,7 @@ void check_biases(Checkpoint& checkpoint, const Spoken& spoken, const Sources& n
   const auto in_file = [&](const char* name) { return source_name(naming, names, spoken.prefix, name); };
   const auto need = [&](bool there, const char* name) {
     const std::string missing = in_file(name);
-    check(there, who, ": no tensor ", quote(missing.empty() ? name : missing), " of a ", naming.title);
+    check(there, "{}: no tensor {} of a {}", who, quote(missing.empty() ? name : missing), naming.title);
   };
   const std::string& dialect = spoken.dialect->name;
   const bool clip = dialect == "clip" || vit->norm_pre;
@@ -341,17 +341,18 @@ void check_complete(const Checkpoint& checkpoint, const Naming& naming, const So
       std::vector<std::string_view> known;
       for (const auto& [other, source] : names) known.push_back(source.original);
       const std::string guess = nearest(there, known);
-      fail(Fault::input, who, ": no tensor ", quote(there.empty() ? name : there), " of a ", naming.title,
+      fail(Fault::input, "{}: no tensor {} of a {}{}", who, quote(there.empty() ? name : there), naming.title,
            guess.empty() ? "" : "; nearest: " + guess);
     }
-    check(found->second.shape() == shape, who, ": tensor ", quote(checkpoint.origin.at(name)), ": expected ",
-          name == checkpoint.origin.at(name) ? "" : text(name, " "), shape, ", got ", found->second.shape());
+    check(found->second.shape() == shape, "{}: tensor {}: expected {}{}, got {}", who,
+          quote(checkpoint.origin.at(name)), name == checkpoint.origin.at(name) ? "" : text("{} ", name),
+          shape, found->second.shape());
     asked.insert(name);
     return Variable(found->second);
   });
   const Transformer unused(checkpoint.config, asking);
   for (const auto& [name, tensor] : tensors)
-    check(asked.contains(name), who, ": tensor ", quote(checkpoint.origin.at(name)), " has no place in a ",
+    check(asked.contains(name), "{}: tensor {} has no place in a {}", who, quote(checkpoint.origin.at(name)),
           describe(checkpoint.config));
 }
 
@@ -394,8 +395,8 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
   }
   Sources all = unrolled(unwrapped(file, who), who);
   Spoken spoken = dialect_of(all, who);
-  check(spoken.dialect.has_value(), who,
-        ": holds no ViT or Swin whose names are known; docs/checkpoints.md lists them");
+  check(spoken.dialect.has_value(),
+        "{}: holds no ViT or Swin whose names are known; docs/checkpoints.md lists them", who);
   Sources names = seen_from(spoken, std::move(all), out.left_out, who);
   spoken.dialect = swin_of(std::move(*spoken.dialect), names);
   const Naming& naming = spoken.dialect->naming;
@@ -406,8 +407,8 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
   out.facts = facts_of(spoken, names, renamed);
   keep_unheard_token(renamed);
   // What a file says itself is no matter of opinion.
-  check(!heads_in_kernels(names) || !given.heads || heads_in_kernels(names) == given.heads, who,
-        ": its kernels have ", heads_in_kernels(names).value_or(0), " attention heads, not ",
+  check(!heads_in_kernels(names) || !given.heads || heads_in_kernels(names) == given.heads,
+        "{}: its kernels have {} attention heads, not {}", who, heads_in_kernels(names).value_or(0),
         given.heads.value_or(0));
   overlay(out.facts, given);
   out.dialect = naming.title;
@@ -427,9 +428,10 @@ Checkpoint canonical_form(TensorFile file, const Facts& given) {
 TensorFile settled(const Checkpoint& checkpoint) {
   if (checkpoint.unsettled.empty()) return checkpoint.file;
   std::string all;
-  for (const Unsettled& what : checkpoint.unsettled) all += text(all.empty() ? "" : " and ", what.clause);
-  fail(Fault::input, checkpoint.file.name.empty() ? "checkpoint" : checkpoint.file.name, ": is a ",
-       checkpoint.dialect, ", which does not tell ", all, "; give --backbone-config with ",
+  for (const Unsettled& what : checkpoint.unsettled)
+    all += text("{}{}", all.empty() ? "" : " and ", what.clause);
+  fail(Fault::input, "{}: is a {}, which does not tell {}; give --backbone-config with {}",
+       checkpoint.file.name.empty() ? "checkpoint" : checkpoint.file.name, checkpoint.dialect, all,
        what_may_tell(checkpoint.dialect, checkpoint.config));
 }
 

@@ -88,8 +88,8 @@ Spoken dialect_of(const Sources& names, const std::string& who) {
     if (best != prefixes.end()) return found;
     several.assign(prefixes.begin(), prefixes.end());
   }
-  check(several.size() < 2, who, ": holds several backbones, ", quote(several.empty() ? "" : several[0]),
-        " and ", quote(several.size() < 2 ? "" : several[1]), "; keep one of them");
+  check(several.size() < 2, "{}: holds several backbones, {} and {}; keep one of them", who,
+        quote(several.empty() ? "" : several[0]), quote(several.size() < 2 ? "" : several[1]));
   return found;
 }
 

@@ -121,8 +121,8 @@ Family family_named(const std::string& name) {
     known.emplace_back(family.name);
   }
   const std::string guess = nearest(name, known);
-  fail(Fault::input, "no family of checkpoints ", quote(name),
-       guess.empty() ? text("; families are ", listed(family_names(), "and"))
+  fail(Fault::input, "no family of checkpoints {}{}", quote(name),
+       guess.empty() ? text("; families are {}", listed(family_names(), "and"))
                      : "; did you mean " + guess + "?");
 }
 
@@ -151,21 +151,22 @@ std::vector<std::string> families_of(const std::string& title, const Transformer
 
 void check_family(const std::string& name, const Checkpoint& checkpoint, const std::string& who) {
   const std::vector<std::string> fit = families_of(checkpoint.dialect, checkpoint.config);
-  check(std::find(fit.begin(), fit.end(), name) != fit.end(), "--backbone-config: ", name,
-        " has no such files as ", who, ", a ", checkpoint.dialect, ": ", describe(checkpoint.config), "; ",
+  check(std::find(fit.begin(), fit.end(), name) != fit.end(),
+        "--backbone-config: {} has no such files as {}, a {}: {}; {}", name, who, checkpoint.dialect,
+        describe(checkpoint.config),
         fit.empty() ? "no family has: give the model's config.json" : "that have are " + listed(fit, "and"));
 }
 
 std::string what_may_tell(const std::string& title, const TransformerConfig& config) {
   const std::vector<std::string> names = families_of(title, config);
-  return text("the model's config.json or the name of its family",
-              names.empty() ? "" : text(", which may be ", listed(names, "or")));
+  return text("the model's config.json or the name of its family{}",
+              names.empty() ? "" : text(", which may be {}", listed(names, "or")));
 }
 
 std::string what_may_tell_pictures(const std::string& title, const TransformerConfig& config) {
   const std::vector<std::string> names = families_of(title, config);
-  return text("--pictures with the model's preprocessor_config.json or a name of docs/families.md",
-              names.empty() ? "" : text(", such as ", listed(names, "or")));
+  return text("--pictures with the model's preprocessor_config.json or a name of docs/families.md{}",
+              names.empty() ? "" : text(", such as {}", listed(names, "or")));
 }
 
 }  // namespace vitrine

@@ -54,7 +54,7 @@ void as_words(DType dtype, std::byte* to, F f) {
 }
 
 void expect(bool fits, const Tensor& x, const std::string& who, const char* shape) {
-  check(fits && x.numel() > 0, who, ": expected ", shape, ", got ", x.shape());
+  check(fits && x.numel() > 0, "{}: expected {}, got {}", who, shape, x.shape());
 }
 
 // Whether the elements come to lie in another order. The others are views of the tensor.
@@ -139,9 +139,9 @@ void check_alike(const std::vector<Piece>& pieces, const std::vector<Shape>& sha
   for (size_t i = 1; i < pieces.size(); ++i)
     if (count_alike(i) > count_alike(usual)) usual = i;
   for (size_t i = 0; i < pieces.size(); ++i)
-    check(alike(i, usual), pieces[i].who, ": expected ", shapes[usual], " of ",
-          name_of(pieces[usual].tensor.dtype()),
-          " in PyTorch's layout, as of what it is put together with, got ", shapes[i], " of ",
+    check(alike(i, usual),
+          "{}: expected {} of {} in PyTorch's layout, as of what it is put together with, got {} of {}",
+          pieces[i].who, shapes[usual], name_of(pieces[usual].tensor.dtype()), shapes[i],
           name_of(pieces[i].tensor.dtype()));
 }
 
@@ -160,7 +160,7 @@ Tensor stacked(std::vector<Piece> pieces) {
     if (!moves(piece.form)) piece.tensor = view(piece.tensor, piece.form, piece.who);
     shapes.push_back(moves(piece.form) ? moved_shape(piece.tensor, piece.form, piece.who)
                                        : piece.tensor.shape());
-    check(shapes.back().rank() >= 1, piece.who, ": expected rows, got ", shapes.back());
+    check(shapes.back().rank() >= 1, "{}: expected rows, got {}", piece.who, shapes.back());
   }
   check_alike(pieces, shapes);
   const int64_t rows = checked_multiply(shapes.at(0).dim(0), static_cast<int64_t>(pieces.size()), "rows");

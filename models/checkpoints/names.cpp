@@ -132,19 +132,19 @@ Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix
   std::map<std::string, std::vector<Part>> parts;  // of each canonical tensor
   Renamed out;
   for (auto& [name, source] : sources) {
-    const std::string speaker = text(who, ": tensor ", quote(source.original));
+    const std::string speaker = text("{}: tensor {}", who, quote(source.original));
     bool known = false;
     for (const NameRule& rule : naming.rules) {
       Match match;
       if (!matches(as_seen(rule.from, prefix), name, &match)) continue;
       known = true;
-      check(source.unreadable.empty(), who, ": cannot read tensor ", quote(source.original), ": ",
+      check(source.unreadable.empty(), "{}: cannot read tensor {}: {}", who, quote(source.original),
             source.unreadable);
       const std::string to = instantiate(rule.to, match);
       std::vector<Part>& beside = parts[to];
       for (const Part& other : beside)
-        check(other.rule->parts == rule.parts && other.rule->part != rule.part, speaker, " and ",
-              quote(other.original), " are both ", quote(to));
+        check(other.rule->parts == rule.parts && other.rule->part != rule.part, "{} and {} are both {}",
+              speaker, quote(other.original), quote(to));
       beside.push_back({&rule, source.original, source.tensor});
     }
     if (known) {
@@ -168,7 +168,7 @@ Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix
       continue;
     }
     const std::string guess = nearest_name(naming, prefix, name), foreign = whose(name);
-    fail(Fault::input, speaker, " belongs to no ", naming.title,
+    fail(Fault::input, "{} belongs to no {}{}", speaker, naming.title,
          !foreign.empty() ? "; " + foreign
          : guess.empty()  ? ""
                           : "; nearest: " + guess);
@@ -186,15 +186,15 @@ Renamed rename(const Naming& naming, Sources& sources, const std::string& prefix
       Match match;
       matches(beside->to, to, &match);
       const NameRule& rule = naming.rules.at(first - beside->part + missing);
-      fail(Fault::input, who, ": expected tensor ",
-           quote(original_name(instantiate(as_seen(rule.from, prefix), match), prefix)), " beside ",
-           quote(found[0].original), ", got none");
+      fail(Fault::input, "{}: expected tensor {} beside {}, got none", who,
+           quote(original_name(instantiate(as_seen(rule.from, prefix), match), prefix)),
+           quote(found[0].original));
     }
     // One canonical tensor after the other, so that there is hardly more than one copy of them all.
     std::vector<Piece> pieces;
     for (Part& part : found)
-      pieces.push_back(
-          {std::exchange(part.tensor, {}), part.rule->form, text(who, ": tensor ", quote(part.original))});
+      pieces.push_back({std::exchange(part.tensor, {}), part.rule->form,
+                        text("{}: tensor {}", who, quote(part.original))});
     out.origin[to] = found[0].original;
     if (pieces.size() > 1) {
       out.tensors[to] = stacked(std::move(pieces));

@@ -68,7 +68,7 @@ std::optional<PositionFilter> position_filter_named(std::string_view name) {
 }
 
 std::vector<Taps> taps(PositionFilter filter, int64_t old_count, int64_t count) {
-  check(old_count > 0 && count > 0, "positions: expected rows, got ", old_count, " and ", count);
+  check(old_count > 0 && count > 0, "positions: expected rows, got {} and {}", old_count, count);
   const auto g = static_cast<double>(old_count), n = static_cast<double>(count);
   const bool linear = filter == PositionFilter::bilinear || filter == PositionFilter::bilinear_corners;
   double scale = filter == PositionFilter::bicubic_offset ? g / (n + 0.1) : g / n;
@@ -89,12 +89,12 @@ std::vector<Taps> taps(PositionFilter filter, int64_t old_count, int64_t count) 
 Tensor resampled(const Tensor& embedding, int64_t prefix, int64_t count, PositionFilter filter) {
   const Shape& shape = embedding.shape();
   check(shape.rank() == 3 && shape.dim(0) == 1 && prefix >= 0 && prefix < shape.dim(1),
-        "positions: expected (1, rows, width) with more than ", prefix, " rows, got ", shape);
-  check(is_floating(embedding.dtype()), "positions: expected floating-point numbers, got ",
+        "positions: expected (1, rows, width) with more than {} rows, got {}", prefix, shape);
+  check(is_floating(embedding.dtype()), "positions: expected floating-point numbers, got {}",
         name_of(embedding.dtype()));
   const int64_t rows = shape.dim(1) - prefix, width = shape.dim(2);
   const auto g = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(rows))));
-  check(g * g == rows, "positions: ", rows, " rows are no square");
+  check(g * g == rows, "positions: {} rows are no square", rows);
   const std::vector<Taps> lines = taps(filter, g, count);
   const Tensor wide = embedding.to(DType::f64);
   const double* old = wide.data<double>().data();
@@ -133,8 +133,8 @@ TensorFile with_image_size(TensorFile checkpoint, const VitConfig& config, int64
   c.image_size = size;
   check_config(c);
   const Tensor embedding = checkpoint.at("pos_embed");
-  check(embedding.shape() == Shape{1, config.positions(), c.width}, checkpoint.name,
-        ": tensor 'pos_embed': expected ", Shape{1, config.positions(), c.width}, ", got ",
+  check(embedding.shape() == Shape{1, config.positions(), c.width},
+        "{}: tensor 'pos_embed': expected {}, got {}", checkpoint.name, Shape{1, config.positions(), c.width},
         embedding.shape());
   if (size != config.image_size)
     checkpoint.tensors["pos_embed"] =

@@ -53,8 +53,8 @@ Dialect authors() {
 Dialect timm() {
   NameRules rules = common();
   for (int stage = 1; stage < most_stages; ++stage) {
-    const std::string from = text("layers.", stage, ".downsample."),
-                      to = text("layers.", stage - 1, ".downsample.");
+    const std::string from = text("layers.{}.downsample.", stage),
+                      to = text("layers.{}.downsample.", stage - 1);
     rules.push_back({from + "norm.?", to + "norm.?"});
     rules.push_back({from + "reduction.weight", to + "reduction.weight"});
   }
@@ -74,16 +74,15 @@ Dialect torchvision() {
                   {"head.?", "head.?"}};
   std::vector<Ignored> ignored;
   for (int stage = 0; stage < most_stages; ++stage) {
-    const std::string from = text("features.", 2 * stage + 1, ".*."),
-                      to = text("layers.", stage, ".blocks.*.");
+    const std::string from = text("features.{}.*.", 2 * stage + 1), to = text("layers.{}.blocks.*.", stage);
     for (const char* name :
          {"norm1.?", "attn.relative_position_bias_table", "attn.qkv.?", "attn.proj.?", "norm2.?"})
       rules.push_back({from + name, to + name});
     rules.push_back({from + "mlp.0.?", to + "mlp.fc1.?"});
     rules.push_back({from + "mlp.3.?", to + "mlp.fc2.?"});
     ignored.push_back({from + "attn.relative_position_index", "follows from the window's size"});
-    const std::string merging = text("features.", 2 * stage + 2, "."),
-                      down = text("layers.", stage, ".downsample.");
+    const std::string merging = text("features.{}.", 2 * stage + 2),
+                      down = text("layers.{}.downsample.", stage);
     rules.push_back({merging + "norm.?", down + "norm.?"});
     rules.push_back({merging + "reduction.weight", down + "reduction.weight"});
   }
@@ -112,7 +111,7 @@ Dialect hugging_face() {
            {std::array{"self.query", "self.key", "self.value"}, std::array{"q_proj", "k_proj", "v_proj"}}) {
         int part = 0;
         for (const char* name : which)
-          rules.push_back({text(from, "attention.", name, ending), text(block, "attn.qkv", ending),
+          rules.push_back({text("{}attention.{}{}", from, name, ending), text("{}attn.qkv{}", block, ending),
                            Form::same, part++, 3});
       }
     for (const char* name :

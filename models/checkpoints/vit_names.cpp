@@ -14,7 +14,7 @@ using NameRules = std::vector<NameRule>;
 void add_qkv(NameRules& rules, const std::string& from, const std::array<const char*, 3>& which,
              const std::string& ending, const std::string& to, Form form = Form::same) {
   int part = 0;
-  for (const char* name : which) rules.push_back({text(from, name, ending), to, form, part++, 3});
+  for (const char* name : which) rules.push_back({text("{}{}{}", from, name, ending), to, form, part++, 3});
 }
 
 const std::string block = "blocks.*.";
@@ -114,8 +114,8 @@ Dialect google() {
   rules.push_back({pool + "/query/bias", "attn_pool.q.bias", Form::heads_bias});
   int part = 0;
   for (const char* keys : {"/key/", "/value/"}) {
-    rules.push_back({text(pool, keys, "kernel"), "attn_pool.kv.weight", Form::heads_in, part, 2});
-    rules.push_back({text(pool, keys, "bias"), "attn_pool.kv.bias", Form::heads_bias, part, 2});
+    rules.push_back({text("{}{}kernel", pool, keys), "attn_pool.kv.weight", Form::heads_in, part, 2});
+    rules.push_back({text("{}{}bias", pool, keys), "attn_pool.kv.bias", Form::heads_bias, part, 2});
     ++part;
   }
   out(pool, "attn_pool.proj");
@@ -151,7 +151,7 @@ Dialect hugging_face() {
     for (const char* name : {"layernorm_after.?", "norm2.?"})
       rules.push_back({from + name, block + "norm2.?"});
     for (const char* ending : {".weight", ".bias"}) {
-      const std::string to = text(block, "attn.qkv", ending);
+      const std::string to = text("{}attn.qkv{}", block, ending);
       add_qkv(rules, from,
               {"attention.attention.query", "attention.attention.key", "attention.attention.value"}, ending,
               to);
@@ -196,7 +196,7 @@ Dialect hugging_face_clip() {
                   {"head.mlp.fc2.?", "attn_pool.mlp.fc2.?"}};
   const std::string from = "encoder.layers.*.", attention = from + "self_attn.";
   for (const char* ending : {".weight", ".bias"})
-    add_qkv(rules, attention, {"q_proj", "k_proj", "v_proj"}, ending, text(block, "attn.qkv", ending));
+    add_qkv(rules, attention, {"q_proj", "k_proj", "v_proj"}, ending, text("{}attn.qkv{}", block, ending));
   rules.push_back({attention + "out_proj.?", block + "attn.proj.?"});
   rules.push_back({from + "layer_norm1.?", block + "norm1.?"});
   rules.push_back({from + "layer_norm2.?", block + "norm2.?"});

@@ -34,7 +34,7 @@ std::vector<Found> checkpoints_in(const std::string& folder) {
     const auto [stop, wrong] = std::from_chars(name.data() + stem.size(), end, steps);
     if (wrong == std::errc{} && stop == end) found.push_back({steps, entry.path().string()});
   }
-  if (error) fail(Fault::output, "cannot read folder '", folder, "': ", error.message());
+  if (error) fail(Fault::output, "cannot read folder '{}': {}", folder, error.message());
   std::ranges::sort(found, std::greater{}, &Found::steps);
   return found;
 }
@@ -61,7 +61,7 @@ bool holds_run(const std::string& folder) {
 
 void save_checkpoint(const std::string& folder, int64_t steps, TensorFile state) {
   state.metadata["digest"] = digest_of(state);
-  save_safetensors((std::filesystem::path(folder) / text(stem, steps, ending)).string(), state);
+  save_safetensors((std::filesystem::path(folder) / text("{}{}{}", stem, steps, ending)).string(), state);
   std::vector<Found> others = checkpoints_in(folder);
   std::erase_if(others, [&](const Found& found) { return found.steps == steps; });
   for (size_t i = 1; i < others.size(); ++i) {
@@ -76,15 +76,15 @@ std::optional<TensorFile> newest_checkpoint(const std::string& folder,
     try {
       TensorFile file = load_safetensors(found.path);
       const auto digest = file.metadata.find("digest");
-      check(digest != file.metadata.end() && digest->second == digest_of(file), found.path,
-            ": its digest is wrong");
+      check(digest != file.metadata.end() && digest->second == digest_of(file), "{}: its digest is wrong",
+            found.path);
       return file;
     } catch (const Error& error) {
       std::error_code problem;
       std::filesystem::rename(found.path, found.path + ".damaged", problem);
       if (note)
-        note(text("passing over a damaged checkpoint: ", error.what(),
-                  problem ? "" : text("; it is now '", found.path, ".damaged'")));
+        note(text("passing over a damaged checkpoint: {}{}", error.what(),
+                  problem ? "" : text("; it is now '{}.damaged'", found.path)));
     }
   }
   return std::nullopt;

@@ -173,7 +173,7 @@ Seen seen_in(const AttentionPass& pass, const TransformerConfig& config) {
   }
   const Tensor row = mean_attention(last, last.pooled_begin, last.pooled_end).to(DType::f64);
   for (int64_t p = 0; p < last.prompts; ++p) {
-    out.prompts.push_back(seen_by(last, last.prefix + p, last.prefix + p + 1, text("prompt ", p + 1)));
+    out.prompts.push_back(seen_by(last, last.prefix + p, last.prefix + p + 1, text("prompt {}", p + 1)));
     out.to_prompts.push_back(row.data<double>()[static_cast<size_t>(last.prefix + p)]);
   }
   return out;
@@ -266,8 +266,9 @@ Findings examine(const Examined& what, const ReportOptions& o, const ReportProgr
   check(o.mistakes >= 0 && o.attended >= 0 && o.embedded >= 0 && o.batch > 0,
         "report: its options make no sense");
   const TunedModel& model = what.model;
-  check(model.config().classes == what.dataset->classes(), "report: the task tells ", model.config().classes,
-        " classes apart, the data has ", what.dataset->classes());
+  check(model.config().classes == what.dataset->classes(),
+        "report: the task tells {} classes apart, the data has {}", model.config().classes,
+        what.dataset->classes());
   const auto all = static_cast<int64_t>(what.samples.size());
   const int64_t embedded = std::min(o.embedded, all);
   std::vector<char> chosen(static_cast<size_t>(what.dataset->size()), 0);  // for the embedding, by sample
@@ -306,7 +307,7 @@ Findings examine(const Examined& what, const ReportOptions& o, const ReportProgr
                   }
                   if (progress) progress("pictures", static_cast<int64_t>(samples.size()), all);
                 });
-  check(!samples.empty(), "report: none of ", all, " pictures could be read");
+  check(!samples.empty(), "report: none of {} pictures could be read", all);
   for (const BadImage& image : bad) found.bad.push_back(image.message);
   found.accuracy = static_cast<double>(hits) / static_cast<double>(samples.size());
   found.loss /= static_cast<double>(samples.size());

@@ -181,8 +181,8 @@ struct MemoryPlanner::State {
       model->parameters().clear_gradients();
       throw;
     }
-    check(match(pair), "forecast: steps on ", pair.images, " and on ", 2 * pair.images,
-          " images do not take the same blocks");
+    check(match(pair), "forecast: steps on {} and on {} images do not take the same blocks", pair.images,
+          2 * pair.images);
     return known[key] = std::move(pair);
   }
 

@@ -48,8 +48,9 @@ void GradientSum::add() {
       // What operator new returned is aligned for any type.
       const std::span<const float> term(reinterpret_cast<const float*>(bytes.data()),
                                         bytes.size() / sizeof(float));
-      check(term.size() == static_cast<size_t>(leaf.numel()), "tune: another process has '",
-            parameters_.all()[i].name, "' with ", term.size(), " numbers, this one with ", leaf.numel());
+      check(term.size() == static_cast<size_t>(leaf.numel()),
+            "tune: another process has '{}' with {} numbers, this one with {}", parameters_.all()[i].name,
+            term.size(), leaf.numel());
       if (sums_[i].defined())
         add_into(sums_[i], term);
       else

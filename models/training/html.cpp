@@ -100,9 +100,9 @@ std::string shortened(std::string_view words, size_t characters) {
 
 std::string name(std::string_view words, size_t characters) {
   if (words.empty()) return "<i>no name</i>";
-  if (length_of(words) <= characters) return text("<bdi>", escaped(words), "</bdi>");
-  return text("<bdi title=\"", escaped(words.substr(0, 4000)), "\">", escaped(shortened(words, characters)),
-              "</bdi>");
+  if (length_of(words) <= characters) return text("<bdi>{}</bdi>", escaped(words));
+  return text("<bdi title=\"{}\">{}</bdi>", escaped(words.substr(0, 4000)),
+              escaped(shortened(words, characters)));
 }
 
 std::string path(std::string_view words, size_t characters) {
@@ -113,7 +113,7 @@ std::string path(std::string_view words, size_t characters) {
   each_character(words, [&](std::string_view character) {
     if (++count > length - characters + 1) end += character;
   });
-  return text("<bdi title=\"", escaped(words.substr(0, 4000)), "\">", escaped(end), "</bdi>");
+  return text("<bdi title=\"{}\">{}</bdi>", escaped(words.substr(0, 4000)), escaped(end));
 }
 
 std::string fixed(double value, int digits) {
@@ -146,7 +146,7 @@ std::string thousands(int64_t value) {
 }
 
 std::string counted(int64_t value, std::string_view one) {
-  return text(thousands(value), " ", one, value == 1 ? "" : "s");
+  return text("{} {}{}", thousands(value), one, value == 1 ? "" : "s");
 }
 
 std::string png_uri(std::span<const std::byte> png) {

@@ -38,13 +38,15 @@ Gelu gelu_of(const std::string& name, const std::string& who) {
   if (name == "gelu" || name == "gelu_python") return Gelu::erf;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Gelu::tanh;
   if (name == "quick_gelu") return Gelu::quick;
-  fail(Fault::input, who, ": hidden_act is ", quote(name),
-       ": nets with another activation than GELU (gelu, gelu_new, quick_gelu, ...) cannot be built here");
+  fail(Fault::input,
+       "{}: hidden_act is {}: nets with another activation than GELU (gelu, gelu_new, quick_gelu, ...) "
+       "cannot be built here",
+       who, quote(name));
 }
 
 double ratio_of(const json& value, const std::string& who) {
-  check(value.is_number() && value.get<double>() > 0 && value.get<double>() <= 64, who,
-        ": mlp_ratio: expected a number up to 64, got ", quote(value.dump()));
+  check(value.is_number() && value.get<double>() > 0 && value.get<double>() <= 64,
+        "{}: mlp_ratio: expected a number up to 64, got {}", who, quote(value.dump()));
   return value.get<double>();
 }
 
@@ -93,14 +95,14 @@ std::vector<Claim> claims_of_swin(const json& model, const std::string& who) {
     claims.push_back({"mlp_ratio", found->dump(), "mlp_ratio", json(ratio_of(*found, who)).dump()});
   for (const auto& [field, usual] :
        {std::pair("qkv_bias", true), std::pair("use_absolute_embeddings", false)})
-    check(model.value(field, usual) == usual, who, ": ", field, " is ", !usual,
-          ", and such Swins cannot be built here");
+    check(model.value(field, usual) == usual, "{}: {} is {}, and such Swins cannot be built here", who, field,
+          !usual);
   return claims;
 }
 
 // {"0": "tench", "1": ...}; the names that transformers makes up, LABEL_0, are none.
 std::vector<std::string> labels_of(const json& labels, const std::string& who) {
-  check(labels.is_object(), who, ": id2label: expected an object of names");
+  check(labels.is_object(), "{}: id2label: expected an object of names", who);
   std::vector<std::string> names = class_names_from(labels.dump(), who + ": id2label");
   for (size_t c = 0; c < names.size(); ++c)
     if (names[c] != "LABEL_" + std::to_string(c)) return names;
@@ -113,32 +115,31 @@ HubConfig of_transformers(const json& all, const std::string& who) {
   if (type == "clip" || type == "siglip") {  // both towers: the picture's is an object of its own
     type += "_vision_model";
     const auto tower = all.find("vision_config");
-    check(tower != all.end() && tower->is_object(), who, ": vision_config: expected an object");
+    check(tower != all.end() && tower->is_object(), "{}: vision_config: expected an object", who);
     model = &*tower;
   }
   const auto kind = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return type == k.name; });
-  check(kind != kinds.end(), who, ": model_type is ", quote(type), ", which is no ViT or Swin that is known");
+  check(kind != kinds.end(), "{}: model_type is {}, which is no ViT or Swin that is known", who, quote(type));
   HubConfig out;
   out.kind_field = "model_type";
   out.kind = type;
   out.facts.epsilon = kind->epsilon;
   if (const auto found = model->find("layer_norm_eps"); found != model->end()) {
-    check(found->is_number() && found->get<double>() > 0 && found->get<double>() < 1, who,
-          ": layer_norm_eps: expected a number between 0 and 1, got ", quote(found->dump()));
+    check(found->is_number() && found->get<double>() > 0 && found->get<double>() < 1,
+          "{}: layer_norm_eps: expected a number between 0 and 1, got {}", who, quote(found->dump()));
     out.facts.epsilon = found->get<double>();
   }
   out.facts.gelu = gelu_of(word(*model, "hidden_act", who, kind->activation), who);
   if (const auto found = model->find("num_channels"); found != model->end())
-    check(*found == 3, who, ": num_channels is ", quote(found->dump()), ", but only pictures of 3 are known");
+    check(*found == 3, "{}: num_channels is {}, but only pictures of 3 are known", who, quote(found->dump()));
   if (kind->heads) {
     const auto heads = model->find("num_attention_heads");
     out.usual_heads = heads == model->end();
     out.facts.heads = heads == model->end() ? 12 : whole(*heads, "num_attention_heads", who);
     if (const auto found = model->find("hidden_size"); found != model->end()) {
       const int64_t width = whole(*found, "hidden_size", who);
-      check(width % *out.facts.heads == 0, who, ": num_attention_heads ", *out.facts.heads,
-            out.usual_heads ? " (as transformers has it where it is not said)" : "",
-            " does not divide hidden_size ", width);
+      check(width % *out.facts.heads == 0, "{}: num_attention_heads {}{} does not divide hidden_size {}", who,
+            *out.facts.heads, out.usual_heads ? " (as transformers has it where it is not said)" : "", width);
     }
   }
   out.claims =
@@ -149,7 +150,7 @@ HubConfig of_transformers(const json& all, const std::string& who) {
   if (const auto found = all.find("projection_dim"); type == "clip_vision_model" && found != all.end())
     out.claims.push_back({"projection_dim", found->dump(), "classes", found->dump()});
   if (model == &all && !out.class_names.empty())
-    out.claims.push_back({"id2label", text("a list of ", out.class_names.size(), " names"), "classes",
+    out.claims.push_back({"id2label", text("a list of {} names", out.class_names.size()), "classes",
                           std::to_string(out.class_names.size())});
   if (model == &all && count != all.end() && !count->is_null())
     out.claims.push_back({"num_labels", count->dump(), "classes", count->dump()});
@@ -187,9 +188,10 @@ void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkp
     return false;
   };
   const bool same_program = hub.kind_field != "model_type" || !beside || in_transformers_names();
-  check(same_program && is_of_kind(checkpoint.config, hub), who, ": ", hub.kind_field, " is ",
-        quote(hub.kind), ", but ", file, " is a ", checkpoint.dialect, ": ", describe(checkpoint.config),
-        "; give --backbone-config with ", what_may_tell(checkpoint.dialect, checkpoint.config));
+  check(same_program && is_of_kind(checkpoint.config, hub),
+        "{}: {} is {}, but {} is a {}: {}; give --backbone-config with {}", who, hub.kind_field,
+        quote(hub.kind), file, checkpoint.dialect, describe(checkpoint.config),
+        what_may_tell(checkpoint.dialect, checkpoint.config));
   const json config = json::parse(config_to_json(checkpoint.config));
   for (const Claim& claim : hub.claims) {
     if (claim.key == "classes" && class_count(checkpoint.config) == 0)
@@ -202,7 +204,7 @@ void check_agreement(const HubConfig& hub, bool beside, const Checkpoint& checkp
       const auto patch = config.at("patch").get<int64_t>();
       told = told.get<int64_t>() / patch * patch;
     }
-    check(told == got, who, ": ", claim.field, " is ", claim.said, ", but ", file, " has ", claim.key, " ",
+    check(told == got, "{}: {} is {}, but {} has {} {}", who, claim.field, claim.said, file, claim.key,
           got.dump());
   }
 }
@@ -211,23 +213,23 @@ HubConfig hub_config_from_json(std::string_view words, const std::string& who) {
   try {
     std::map<int, std::set<std::string>> keys;  // of the objects that are open, by depth
     const json all = json::parse(words, [&](int depth, json::parse_event_t event, const json& value) {
-      check(depth <= 16, who, ": nested too deeply");
+      check(depth <= 16, "{}: nested too deeply", who);
       if (event == json::parse_event_t::object_start) keys[depth + 1].clear();
       if (event == json::parse_event_t::key)
-        check(keys[depth].insert(value.get<std::string>()).second, who, ": ", quote(value.get<std::string>()),
-              " appears twice");
+        check(keys[depth].insert(value.get<std::string>()).second, "{}: {} appears twice", who,
+              quote(value.get<std::string>()));
       return true;
     });
-    check(all.is_object(), who, ": expected a JSON object");
+    check(all.is_object(), "{}: expected a JSON object", who);
     if (all.contains("model_type")) return of_transformers(all, who);
     if (all.contains("pretrained_cfg")) return timm_config_from(all, who);
-    check(!all.contains("image_mean") && !all.contains("image_processor_type"), who,
-          ": tells how pictures are prepared, not what the net is; --pictures takes such a file");
-    fail(Fault::input, who, ": has neither model_type (transformers) nor pretrained_cfg (timm)");
+    check(!all.contains("image_mean") && !all.contains("image_processor_type"),
+          "{}: tells how pictures are prepared, not what the net is; --pictures takes such a file", who);
+    fail(Fault::input, "{}: has neither model_type (transformers) nor pretrained_cfg (timm)", who);
   } catch (const json::parse_error& e) {
-    fail(Fault::input, who, ": is no JSON in UTF-8, by its byte ", e.byte);
+    fail(Fault::input, "{}: is no JSON in UTF-8, by its byte {}", who, e.byte);
   } catch (const json::exception& e) {
-    fail(Fault::input, who, ": ", e.what());
+    fail(Fault::input, "{}: {}", who, e.what());
   }
 }
 

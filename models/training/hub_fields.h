@@ -17,22 +17,22 @@ inline std::string word(const nlohmann::json& object, const char* key, const std
                         const std::optional<std::string>& otherwise = {}) {
   const auto found = object.find(key);
   if (found == object.end() && otherwise) return *otherwise;
-  check(found != object.end() && found->is_string(), who, ": ", key, ": expected a name, got ",
+  check(found != object.end() && found->is_string(), "{}: {}: expected a name, got {}", who, key,
         found == object.end() ? "none" : quote(found->dump()));
   return found->get<std::string>();
 }
 
 inline int64_t whole(const nlohmann::json& value, const char* key, const std::string& who) {
-  check(value.is_number_integer() && value > 0 && value <= 1 << 30, who, ": ", key,
-        ": expected a positive whole number, got ", quote(value.dump()));
+  check(value.is_number_integer() && value > 0 && value <= 1 << 30,
+        "{}: {}: expected a positive whole number, got {}", who, key, quote(value.dump()));
   return value.get<int64_t>();
 }
 
 // The side of a square: n, or [n, n].
 inline int64_t side(const nlohmann::json& value, const char* key, const std::string& who) {
   if (!value.is_array()) return whole(value, key, who);
-  check(value.size() == 2 && value[0] == value[1], who, ": ", key, " is ", quote(value.dump()),
-        ", but only squares are known");
+  check(value.size() == 2 && value[0] == value[1], "{}: {} is {}, but only squares are known", who, key,
+        quote(value.dump()));
   return whole(value[0], key, who);
 }
 

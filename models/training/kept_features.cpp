@@ -17,8 +17,8 @@ void KeptFeatures::belong_to(const Backbone& backbone, const Dataset* dataset, c
   check(dataset == dataset_.get(), "kept features: they are of other data");
   const Device* device = backbone.home.device();
   const std::string whose =
-      text(identity_of(backbone), " ", name_of(backbone.precision), " ",
-           device == nullptr ? "" : text(device->kind(), device->options().tf32 ? " tf32" : ""), " ",
+      text("{} {} {} {}", identity_of(backbone), name_of(backbone.precision),
+           device == nullptr ? "" : text("{}{}", device->kind(), device->options().tf32 ? " tf32" : ""),
            to_json(preprocess));
   const std::lock_guard lock(mutex_);
   check(whose_.empty() || whose == whose_,

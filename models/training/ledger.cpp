@@ -28,57 +28,57 @@ constexpr std::string_view plan_begins = R"({"ledger":1,"plan":)";
 class Reader {
  public:
   Reader(const Json& json, std::string who) : json_(json), who_(std::move(who)) {
-    check(json.is_object(), who_, ": expected a JSON object");
+    check(json.is_object(), "{}: expected a JSON object", who_);
   }
 
   std::string words(const char* key) {
     const Json& value = at(key);
-    check(value.is_string(), who_, ": expected ", key, " to be a string");
+    check(value.is_string(), "{}: expected {} to be a string", who_, key);
     return value.get<std::string>();
   }
   int64_t count(const char* key) {
     const Json& value = at(key);
-    check(value.is_number_integer() && value.get<int64_t>() >= 0, who_, ": expected ", key,
-          " to be a whole number of at least 0, got ", value.dump());
+    check(value.is_number_integer() && value.get<int64_t>() >= 0,
+          "{}: expected {} to be a whole number of at least 0, got {}", who_, key, value.dump());
     return value.get<int64_t>();
   }
   uint64_t seed(const char* key) {
     const Json& value = at(key);
-    check(value.is_number_unsigned(), who_, ": expected ", key, " to be a whole number of at least 0, got ",
+    check(value.is_number_unsigned(), "{}: expected {} to be a whole number of at least 0, got {}", who_, key,
           value.dump());
     return value.get<uint64_t>();
   }
   double number(const char* key, double low, double high) {
     const Json& value = at(key);
-    check(value.is_number(), who_, ": expected ", key, " to be a number");
+    check(value.is_number(), "{}: expected {} to be a number", who_, key);
     const auto number = value.get<double>();
-    check(std::isfinite(number) && number >= low && number <= high, who_, ": ", key, " is ", value.dump());
+    check(std::isfinite(number) && number >= low && number <= high, "{}: {} is {}", who_, key, value.dump());
     return number;
   }
   const Json& object(const char* key) {
     const Json& value = at(key);
-    check(value.is_object(), who_, ": expected ", key, " to be an object");
+    check(value.is_object(), "{}: expected {} to be an object", who_, key);
     return value;
   }
   bool yes(const char* key) {
     const Json& value = at(key);
-    check(value.is_boolean(), who_, ": expected ", key, " to be true or false");
+    check(value.is_boolean(), "{}: expected {} to be true or false", who_, key);
     return value.get<bool>();
   }
   const Json& list(const char* key) {
     const Json& value = at(key);
-    check(value.is_array(), who_, ": expected ", key, " to be a list");
+    check(value.is_array(), "{}: expected {} to be a list", who_, key);
     return value;
   }
   bool has(const char* key) const { return json_.contains(key); }
   void end() {
     for (const auto& [key, unused] : json_.items())
-      check(taken_.contains(key), who_, ": unknown key ", quote(key));
+      check(taken_.contains(key), "{}: unknown key {}", who_, quote(key));
   }
 
  private:
   const Json& at(const char* key) {
-    check(json_.contains(key), who_, ": no ", key);
+    check(json_.contains(key), "{}: no {}", who_, key);
     taken_.insert(key);
     return json_.at(key);
   }
@@ -94,30 +94,31 @@ std::string variant_words(const std::string& settings, std::optional<double> usu
                           const std::string& who) {
   std::string out;
   const Json j = shallow_object<Json>(settings, deepest, who);
-  const auto add = [&](const std::string& words) { out += text(out.empty() ? "" : ", ", words); };
+  const auto add = [&](const std::string& words) { out += text("{}{}", out.empty() ? "" : ", ", words); };
   if (j.contains("prompt_variant")) {
     const Json& variant = j.at("prompt_variant");
-    check(variant.is_object(), who, ": expected prompt_variant to be an object, got ", variant.dump());
+    check(variant.is_object(), "{}: expected prompt_variant to be an object, got {}", who, variant.dump());
     // Blocks [first, last), in people's numbers, which begin with 1.
     if (variant.contains("first") || variant.contains("last")) {
       const Json first = variant.value("first", Json(0)), last = variant.value("last", Json(0));
-      check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(), who,
-            ": prompt_variant has no such blocks: ", variant.dump());
-      add(text("blocks ", first.get<int64_t>() + 1, "-", last == 0 ? "" : last.dump()));
+      check(first.is_number_integer() && first >= 0 && first <= 1 << 20 && last.is_number_integer(),
+            "{}: prompt_variant has no such blocks: {}", who, variant.dump());
+      add(text("blocks {}-{}", first.get<int64_t>() + 1, last == 0 ? "" : last.dump()));
     }
     for (const auto& [key, value] : variant.items()) {
       if (key == "first" || key == "last") continue;
-      add(value.is_boolean() ? key
-                             : text(key, " ", value.is_string() ? value.get<std::string>() : value.dump()));
+      add(value.is_boolean()
+              ? key
+              : text("{} {}", key, value.is_string() ? value.get<std::string>() : value.dump()));
     }
   }
   const Json projection = j.value("prompt_projection", Json(0)), dropout = j.value("prompt_dropout", Json(0));
-  check(projection.is_number_integer() && dropout.is_number(), who,
-        ": expected numbers, got prompt_projection ", projection.dump(), " and prompt_dropout ",
+  check(projection.is_number_integer() && dropout.is_number(),
+        "{}: expected numbers, got prompt_projection {} and prompt_dropout {}", who, projection.dump(),
         dropout.dump());
-  if (projection > 0) add(text("projection ", projection.dump()));
+  if (projection > 0) add(text("projection {}", projection.dump()));
   if (usual_dropout && j.contains("prompt_dropout") && dropout.get<double>() != *usual_dropout)
-    add(text("dropout ", dropout.dump()));
+    add(text("dropout {}", dropout.dump()));
   return out;
 }
 
@@ -133,7 +134,7 @@ std::optional<double> usual_dropout(const std::string& recipe, const std::string
   return recipe_of(recipe, method).prompt_dropout;
 }
 
-std::string too_great(double loss) { return text("the loss of the trained model is ", loss); }
+std::string too_great(double loss) { return text("the loss of the trained model is {}", loss); }
 
 const char* name_of(Stage stage) { return stage == Stage::search ? "search" : "final"; }
 
@@ -169,13 +170,13 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   const Json parsed = shallow_object<Json>(json, deepest, who);
   Reader r(parsed, who);
   const int64_t form = r.count("ledger");
-  check(form == form_version, who, ": is of form ", form, " of the ledger, this program knows ",
+  check(form == form_version, "{}: is of form {} of the ledger, this program knows {}", who, form,
         form_version);
   LedgerLine l;
   l.run = r.words("run");
   check(!l.run.empty() && l.run.size() <= 64 &&
             l.run.find_first_not_of("0123456789abcdef") == std::string::npos,
-        who, ": ", quote(l.run), " is no name of a run");
+        "{}: {} is no name of a run", who, quote(l.run));
   l.task = r.words("task");
   l.group = r.words("group");
   l.data = r.words("data");
@@ -183,25 +184,26 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   l.method = r.words("method");
   l.form = r.words("form");
   const std::string stage = r.words("stage");
-  check(stage == "search" || stage == "final", who, ": expected stage search or final, got ", quote(stage));
+  check(stage == "search" || stage == "final", "{}: expected stage search or final, got {}", who,
+        quote(stage));
   l.stage = stage == "search" ? Stage::search : Stage::final;
   l.seed = r.seed("seed");
   l.recipe = r.words("recipe");
   const Json& settings = r.object("settings");
   l.settings = settings.dump();
-  Reader s(settings, text(who, ": settings"));
+  Reader s(settings, text("{}: settings", who));
   l.learning_rate = s.number("learning_rate", 0, 1e9);
   l.weight_decay = s.number("weight_decay", 0, 1e9);
   l.prompts = s.count("prompts");
   l.epochs = s.count("epochs");
   l.batch = s.count("batch");
-  l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.form), text(who, ": settings"));
+  l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.form), text("{}: settings", who));
   if (r.has("other_pictures")) l.other_pictures = r.yes("other_pictures");
   if (r.has("diverged")) l.diverged = r.words("diverged");
   if (r.has("failed")) l.failed = r.words("failed");
   if (l.complete()) {
     const char* asked = l.stage == Stage::search ? "val" : "test";
-    Reader a(r.object(asked), text(who, ": ", asked));
+    Reader a(r.object(asked), text("{}: {}", who, asked));
     l.accuracy = a.number("top1", 0, 1);
     l.score = a.number("score", 0, 1);
     l.loss = a.number("loss", 0, std::numeric_limits<double>::max());
@@ -218,7 +220,7 @@ LedgerLine ledger_line_from_json(std::string_view json, const std::string& who) 
   l.train_images = r.count("train_images");
   l.classes = r.count("classes");
   l.backbone_parameters = r.count("backbone_parameters");
-  check(l.backbone_parameters > 0, who, ": backbone_parameters is 0");
+  check(l.backbone_parameters > 0, "{}: backbone_parameters is 0", who);
   l.backbone = r.words("backbone");
   l.net = r.words("net");
   l.backbone_identity = r.words("backbone_identity");
@@ -260,9 +262,9 @@ LedgerPlan ledger_plan_from_json(std::string_view json, const std::string& who) 
   const Json parsed = shallow_object<Json>(json, deepest + 3, who);  // settings stand deeper here
   Reader line(parsed, who);
   const int64_t form = line.count("ledger");
-  check(form == form_version, who, ": is of form ", form, " of the ledger, this program knows ",
+  check(form == form_version, "{}: is of form {} of the ledger, this program knows {}", who, form,
         form_version);
-  const std::string whose = text(who, ": plan");
+  const std::string whose = text("{}: plan", who);
   Reader r(line.object("plan"), whose);
   line.end();
   LedgerPlan plan;
@@ -270,18 +272,19 @@ LedgerPlan ledger_plan_from_json(std::string_view json, const std::string& who) 
   plan.backbone_identity = r.words("backbone_identity");
   plan.seeds = r.count("seeds");
   for (const Json& size : r.list("train_sizes")) {
-    check(size.is_number_integer(), whose, ": expected train_sizes to be whole numbers, got ", size.dump());
+    check(size.is_number_integer(), "{}: expected train_sizes to be whole numbers, got {}", whose,
+          size.dump());
     plan.train_sizes.push_back(size.get<int64_t>());
   }
   for (const Json& one : r.list("tasks")) {
-    Reader t(one, text(whose, ": a task"));
+    Reader t(one, text("{}: a task", whose));
     LedgerPlan::Task task{t.words("task"), t.words("group"), t.words("metric")};
     if (t.has("failed")) task.failed = t.words("failed");
     t.end();
     plan.tasks.push_back(std::move(task));
   }
   for (const Json& one : r.list("methods")) {
-    Reader m(one, text(whose, ": a method"));
+    Reader m(one, text("{}: a method", whose));
     plan.methods.push_back({m.words("method"), m.words("recipe"), m.object("settings").dump()});
     m.end();
   }
@@ -303,15 +306,15 @@ std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerP
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     if (line.starts_with(plan_begins)) {
-      LedgerPlan plan = ledger_plan_from_json(line, text(path, ", line ", number));
+      LedgerPlan plan = ledger_plan_from_json(line, text("{}, line {}", path, number));
       if (plans != nullptr) plans->push_back(std::move(plan));
       continue;
     }
-    LedgerLine read = ledger_line_from_json(line, text(path, ", line ", number));
+    LedgerLine read = ledger_line_from_json(line, text("{}, line {}", path, number));
     const std::string form = to_json(read);
     const auto [before, fresh] = seen.emplace(std::pair(read.run, read.data_digest), form);
-    check(fresh || before->second == form, path, ", line ", number, ": run ", read.run,
-          " stands there before with another result");
+    check(fresh || before->second == form, "{}, line {}: run {} stands there before with another result",
+          path, number, read.run);
     if (fresh) lines.push_back(std::move(read));
   }
   return lines;

@@ -52,7 +52,7 @@ class MessageReader {
   template <class T>
   std::vector<T> get_all() {
     const auto count = get<size_t>();
-    check(count <= left_.size() / sizeof(T), "message: ", count, " values do not fit into it");
+    check(count <= left_.size() / sizeof(T), "message: {} values do not fit into it", count);
     std::vector<T> values(count);
     if (count > 0) std::memcpy(values.data(), take(count * sizeof(T)).data(), count * sizeof(T));
     return values;
@@ -64,7 +64,7 @@ class MessageReader {
 
  private:
   std::span<const std::byte> take(size_t bytes) {
-    check(bytes <= left_.size(), "message: ends ", bytes - left_.size(), " bytes too early");
+    check(bytes <= left_.size(), "message: ends {} bytes too early", bytes - left_.size());
     const auto taken = left_.first(bytes);
     left_ = left_.subspan(bytes);
     return taken;

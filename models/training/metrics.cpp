@@ -10,15 +10,15 @@ namespace vitrine {
 
 Metrics::Metrics(int64_t classes)
     : classes_(static_cast<size_t>(std::max<int64_t>(classes, 0))), hits_(classes_), counts_(classes_) {
-  check(classes >= 1, "metrics: expected at least one class, got ", classes);
+  check(classes >= 1, "metrics: expected at least one class, got {}", classes);
 }
 
 void Metrics::add(std::span<const float> logits, std::span<const int64_t> labels) {
-  check(logits.size() == labels.size() * classes_, "metrics: expected ", labels.size(), " x ", classes_,
-        " logits, got ", logits.size());
+  check(logits.size() == labels.size() * classes_, "metrics: expected {} x {} logits, got {}", labels.size(),
+        classes_, logits.size());
   for (size_t b = 0; b < labels.size(); ++b) {
-    check(labels[b] >= 0 && labels[b] < static_cast<int64_t>(classes_), "metrics: label ", labels[b], " of ",
-          classes_, " classes");
+    check(labels[b] >= 0 && labels[b] < static_cast<int64_t>(classes_), "metrics: label {} of {} classes",
+          labels[b], classes_);
     const auto label = static_cast<size_t>(labels[b]);
     const auto row = logits.subspan(b * classes_, classes_);
     size_t before = 0;  // classes that the model names before the right one
@@ -52,13 +52,13 @@ void Metrics::add(MessageReader& message) {
   among_five_ += message.get<int64_t>();
   for (std::vector<int64_t>* own : {&hits_, &counts_}) {
     const auto other = message.get_all<int64_t>();
-    check(other.size() == own->size(), "metrics: expected counts of ", own->size(), " classes, got ",
+    check(other.size() == own->size(), "metrics: expected counts of {} classes, got {}", own->size(),
           other.size());
     for (size_t c = 0; c < other.size(); ++c) (*own)[c] += other[c];
   }
   const auto differences = message.get_all<double>();
   const auto ones = message.get_all<uint8_t>();
-  check(ones.size() == differences.size(), "metrics: expected ", differences.size(), " labels, got ",
+  check(ones.size() == differences.size(), "metrics: expected {} labels, got {}", differences.size(),
         ones.size());
   for (size_t i = 0; i < ones.size(); ++i) scores_.emplace_back(differences[i], ones[i] != 0);
 }

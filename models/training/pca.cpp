@@ -151,8 +151,8 @@ Pca pca(const Tensor& points, int64_t count) {
   check(points.defined() && points.dtype() == DType::f64 && points.shape().rank() == 2,
         "pca: expected points (N, D) f64");
   const int64_t n = points.dim(0), d = points.dim(1);
-  check(count >= 1 && count <= std::min(n, d), "pca: ", n, " points of ", d, " numbers have no ", count,
-        " components");
+  check(count >= 1 && count <= std::min(n, d), "pca: {} points of {} numbers have no {} components", n, d,
+        count);
   const Tensor centred = points.clone();
   double* const x = Tensor(centred).mutable_data<double>().data();
   std::vector<double> mean(static_cast<size_t>(d), 0);

@@ -52,20 +52,20 @@ Preprocess preprocess_of(const Backbone& backbone, int64_t side) {
            dialect != backbone.file.metadata.end()) {
     std::string who;
     if constexpr (parts::dialects)
-      who = text("; give ", what_may_tell_pictures(dialect->second, backbone.config));
-    fail(Fault::input, backbone.source, ": does not tell how its pictures were prepared", who);
+      who = text("; give {}", what_may_tell_pictures(dialect->second, backbone.config));
+    fail(Fault::input, "{}: does not tell how its pictures were prepared{}", backbone.source, who);
   }
-  check(out.size == size, backbone.source,
-        ": what tells of its pictures (preprocessor_config.json, config.json or its metadata) prepares "
-        "images of ",
-        out.size, " pixels, the net sees ", size,
+  check(out.size == size,
+        "{}: what tells of its pictures (preprocessor_config.json, config.json or its metadata) prepares "
+        "images of {} pixels, the net sees {}{}",
+        backbone.source, out.size, size,
         untold_heads(backbone.config) == 0
             ? ""
-            : text("; --image-size ", out.size, " resamples its positions for them, --image-size ", size,
-                   " prepares others"));
+            : text("; --image-size {} resamples its positions for them, --image-size {} prepares others",
+                   out.size, size));
   if (side > 0 && side != size) {
     check_image_size(backbone.config, side);
-    out = pictures_at(backbone.file.metadata, out, side);
+    if constexpr (parts::swin) out = pictures_at(backbone.file.metadata, out, side);  // a ViT was refused
   }
   return out;
 }

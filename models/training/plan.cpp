@@ -42,17 +42,18 @@ nlohmann::json task_json(const SuiteTask& task, uint64_t data_seed) {
 Plan make_plan(const PlanConfig& config) {
   check(!config.tasks.empty(), "sweep: no tasks");
   check(!config.methods.empty(), "sweep: no methods");
-  check(config.seeds >= 1 && config.seeds <= 1000, "sweep: expected 1 to 1000 seeds, got ", config.seeds);
+  check(config.seeds >= 1 && config.seeds <= 1000, "sweep: expected 1 to 1000 seeds, got {}", config.seeds);
   std::set<std::string> names;
   for (const SuiteTask& task : config.tasks) {
     check(!task.name.empty() && is_utf8(task.name) && is_utf8(task.group) && is_utf8(task.data),
           "sweep: the name, group and data of a task must be UTF-8, and the name not empty");
-    check(names.insert(text(task.group, "/", task.name)).second, "sweep: task ", quote(task.name),
-          " is there twice; a suite (--suite FILE) can give its tasks different names");
+    check(names.insert(text("{}/{}", task.group, task.name)).second,
+          "sweep: task {} is there twice; a suite (--suite FILE) can give its tasks different names",
+          quote(task.name));
   }
   names.clear();
   for (const std::string& method : config.methods)
-    check(names.insert(method).second, "sweep: method ", quote(method), " is there twice");
+    check(names.insert(method).second, "sweep: method {} is there twice", quote(method));
 
   std::vector<SuiteTask> tasks;
   for (const SuiteTask& task : config.tasks) {
@@ -88,10 +89,13 @@ Plan make_plan(const PlanConfig& config) {
         out.name = sha256_hex(std::as_bytes(std::span(canonical))).substr(0, 20);
         const auto [found, fresh] = runs.emplace(out.name, std::pair(method, task.name));
         const auto& [other, place] = found->second;
-        check(fresh || other == method, "sweep: methods ", quote(other), " and ", quote(method),
-              " are the same here: ", point.method, " with the same settings; leave one of them out");
-        check(fresh, "sweep: tasks ", quote(place), " and ", quote(task.name),
-              " are the same: one name and the same data; a suite can give them different names");
+        check(fresh || other == method,
+              "sweep: methods {} and {} are the same here: {} with the same settings; leave one of them out",
+              quote(other), quote(method), point.method);
+        check(fresh,
+              "sweep: tasks {} and {} are the same: one name and the same data; a suite can give them "
+              "different names",
+              quote(place), quote(task.name));
         return out;
       };
       for (GridPoint& point : points) {

@@ -86,8 +86,8 @@ struct Learner {
 
 void copy_into(Parameter& p, const TensorFile& file, const std::string& name) {
   const Tensor& stored = file.at(name);
-  check(stored.shape() == p.value.shape(), file.name, ": tensor '", name, "': expected ", p.value.shape(),
-        ", got ", stored.shape());
+  check(stored.shape() == p.value.shape(), "{}: tensor '{}': expected {}, got {}", file.name, name,
+        p.value.shape(), stored.shape());
   Tensor target = p.value.value();
   target.assign(stored.to(DType::f32));
 }
@@ -111,8 +111,8 @@ void save_state(const std::string& path, const Learner& learner, const Optimizer
 void load_state(const std::string& path, Learner& learner, Optimizer& optimizer, const std::string& config) {
   const TensorFile file = load_safetensors(path);
   const auto stored = file.metadata.find("pretrain");
-  check(stored != file.metadata.end() && stored->second == config, path,
-        ": holds the state of a run with other settings: ",
+  check(stored != file.metadata.end() && stored->second == config,
+        "{}: holds the state of a run with other settings: {}", path,
         stored == file.metadata.end() ? "none" : stored->second);
   for (Parameter& p : learner.parameters.all()) {
     copy_into(p, file, "model." + p.name);
@@ -122,13 +122,14 @@ void load_state(const std::string& path, Learner& learner, Optimizer& optimizer,
 #endif
 
 std::string settings(const PretrainConfig& c) {
-  return text("steps ", c.steps, ", batch ", c.batch, ", AdamW lr ", c.learning_rate, ", weight decay ",
-              c.weight_decay, ", warm-up ", c.warmup, ", clip ", c.clip, ", smoothing ", c.smoothing,
-              ", family weight ", c.family_weight, ", attribute weight ", c.attribute_weight,
-              c.thumbnail_weight > 0 ? text(", thumbnail weight ", c.thumbnail_weight) : "",
-              c.edge_weight > 0 ? text(", edge weight ", c.edge_weight) : "",
-              c.fresh_prompts > 0 ? text(", fresh prompts ", c.fresh_prompts) : "", ", seed ", c.seed, ", ",
-              config_to_json(c.model));
+  return text(
+      "steps {}, batch {}, AdamW lr {}, weight decay {}, warm-up {}, clip {}, smoothing {}, family weight "
+      "{}, attribute weight {}{}{}{}, seed {}, {}",
+      c.steps, c.batch, c.learning_rate, c.weight_decay, c.warmup, c.clip, c.smoothing, c.family_weight,
+      c.attribute_weight, c.thumbnail_weight > 0 ? text(", thumbnail weight {}", c.thumbnail_weight) : "",
+      c.edge_weight > 0 ? text(", edge weight {}", c.edge_weight) : "",
+      c.fresh_prompts > 0 ? text(", fresh prompts {}", c.fresh_prompts) : "", c.seed,
+      config_to_json(c.model));
 }
 
 TensorFile result(const Learner& learner, const PretrainConfig& c, const TensorFile* start) {
@@ -231,19 +232,19 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
                                    const std::function<void(const PretrainReport&)>& report,
                                    const std::function<bool()>& stop, const TensorFile* start,
                                    const Memory& home) {
-  check(image_size(c.model) == side, "pretrain: formula pictures are ", side, " pixels wide, not ",
+  check(image_size(c.model) == side, "pretrain: formula pictures are {} pixels wide, not {}", side,
         image_size(c.model));
-  check(c.fresh_prompts >= 0 && c.fresh_prompts <= 1 << 16, "pretrain: ", c.fresh_prompts,
-        " fresh prompts make no sense");
-  check(c.steps >= 0 && c.batch > 0 && every > 0 && c.warmup >= 0, "pretrain: steps ", c.steps, ", batch ",
-        c.batch, " make no sense");
+  check(c.fresh_prompts >= 0 && c.fresh_prompts <= 1 << 16, "pretrain: {} fresh prompts make no sense",
+        c.fresh_prompts);
+  check(c.steps >= 0 && c.batch > 0 && every > 0 && c.warmup >= 0,
+        "pretrain: steps {}, batch {} make no sense", c.steps, c.batch);
   const Memory memory = Memory::counted(), where = home.device() == nullptr ? memory : home;
   Learner learner(c, where);
   if (start) start_from(learner, *start);
   const Device* device = home.device();
   const std::string run =
       settings(c) + (start ? "; from " + sha256_hex(write_safetensors(*start)) : std::string()) +
-      (device ? text("; on ", device->kind(), device->options().tf32 ? " in tf32" : "") : std::string());
+      (device ? text("; on {}{}", device->kind(), device->options().tf32 ? " in tf32" : "") : std::string());
   Optimizer optimizer(learner.parameters, {.kind = OptimizerKind::adamw, .weight_decay = c.weight_decay});
   const auto save = [&] {
 #ifdef VITRINE_FILES
@@ -270,7 +271,7 @@ std::optional<TensorFile> pretrain(const PretrainConfig& c, int64_t every, const
     if (optimizer.steps() + 1 < c.steps) next = draw(optimizer.steps() + 1);
     const Variable loss = learn(learner, c, batch, fresh_prompts(c, optimizer.steps(), where), sums);
     if (!std::isfinite(loss.value().item()))
-      fail(Fault::diverged, "pretrain: the loss became ", loss.value().item(), " in step ",
+      fail(Fault::diverged, "pretrain: the loss became {} in step {}", loss.value().item(),
            optimizer.steps() + 1);
     learner.parameters.clear_gradients();
     backward(loss);

@@ -21,10 +21,10 @@ constexpr size_t longest_config = 4 << 20;  // bytes; with 21,843 names of class
 #ifdef VITRINE_FILES
 std::string words_of(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
-  check(bytes.size() <= longest_config, path, ": expected at most ", longest_config, " bytes, got ",
+  check(bytes.size() <= longest_config, "{}: expected at most {} bytes, got {}", path, longest_config,
         bytes.size());
   std::string words(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  check(words.find('\0') == std::string::npos, path, ": expected text, got a zero byte");
+  check(words.find('\0') == std::string::npos, "{}: expected text, got a zero byte", path);
   return words;
 }
 
@@ -73,8 +73,8 @@ std::string picture_file(const std::string& name) {
   std::vector<std::string_view> names;
   for (const PreprocessPreset& preset : preprocess_presets()) names.emplace_back(preset.name);
   const std::string guess = nearest(name, names);
-  fail(Fault::input, "--pictures: ", quote(name), " is no file, and no name of docs/families.md",
-       guess.empty() ? "" : text("; did you mean ", guess, "?"));
+  fail(Fault::input, "--pictures: {} is no file, and no name of docs/families.md{}", quote(name),
+       guess.empty() ? "" : text("; did you mean {}?", guess));
 }
 
 // What a task file remembers of its backbone.
@@ -111,8 +111,8 @@ PositionFilter filter_of(const TensorFile& file, const BackboneHints& hints) {
                            : own != file.metadata.end()   ? own->second
                                                           : name_of(PositionFilter::bicubic_antialias);
   const auto filter = position_filter_named(name);
-  check(filter.has_value(), file.name, ": its positions are resampled as ", quote(name),
-        ", which is not known");
+  check(filter.has_value(), "{}: its positions are resampled as {}, which is not known", file.name,
+        quote(name));
   return *filter;
 }
 
@@ -132,22 +132,24 @@ std::string resize_positions(TensorFile& file, const TransformerConfig& config, 
       pictures->size < vit->image_size && file.metadata.contains("any_size"))
     size = pictures->size;
   const int64_t less = size / vit->patch * vit->patch;
-  check(size == less, "--image-size ", size, ": the net's patches have ", vit->patch, " pixels; ",
-        less == 0 ? "" : text(less, " or "), less + vit->patch, " are whole patches");
+  check(size == less, "--image-size {}: the net's patches have {} pixels; {}{} are whole patches", size,
+        vit->patch, less == 0 ? "" : text("{} or ", less), less + vit->patch);
   const int64_t old = vit->image_size / vit->patch;
   const PositionFilter filter = filter_of(file, hints);
   if (size == vit->image_size) {
     if (hints.image_size != 0 && pictures && pictures->size != size)
       file.metadata["preprocess"] = to_json(pictures_at(file.metadata, *pictures, size));
-    check(!hints.positions, "--positions: the net was trained for ", size,
-          " pixels; its positions are resampled if --image-size names another size");
-    return text(old, " x ", old, "; for another --image-size resampled as ", name_of(filter));
+    check(!hints.positions,
+          "--positions: the net was trained for {} pixels; its positions are resampled if --image-size names "
+          "another size",
+          size);
+    return text("{} x {}; for another --image-size resampled as {}", old, old, name_of(filter));
   }
   file = with_image_size(std::move(file), *vit, size, filter);
   file.metadata["resampled"] = name_of(filter);
   if (pictures) file.metadata["preprocess"] = to_json(pictures_at(file.metadata, *pictures, size));
   const int64_t now = size / vit->patch;
-  return text(old, " x ", old, ", resampled to ", now, " x ", now, " as ", name_of(filter));
+  return text("{} x {}, resampled to {} x {} as {}", old, old, now, now, name_of(filter));
 }
 
 // The canonical form; if heads are refused that nobody said, it is told whose they are.
@@ -158,8 +160,8 @@ Checkpoint canonical_form_with(TensorFile file, const Facts& given, const HubCon
   } catch (const Error& e) {
     if (!hub.usual_heads || std::string_view(e.what()).find("attention heads") == std::string_view::npos)
       throw;
-    fail(e.fault(), e.what(), "; ", hub_path, " has no num_attention_heads, which are ", *given.heads,
-         " in transformers then");
+    fail(e.fault(), "{}; {} has no num_attention_heads, which are {} in transformers then", e.what(),
+         hub_path, *given.heads);
   }
 }
 
@@ -175,10 +177,11 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
                            const Memory& memory) {
   Pretrained out;
   if (own(file)) {
-    check(hints.config.empty(), source,
-          ": tells its configuration itself; --backbone-config is for files of other programs");
-    check(hints.pictures.empty(), source,
-          ": tells itself how its pictures were prepared; --pictures is for files of other programs");
+    check(hints.config.empty(),
+          "{}: tells its configuration itself; --backbone-config is for files of other programs", source);
+    check(hints.pictures.empty(),
+          "{}: tells itself how its pictures were prepared; --pictures is for files of other programs",
+          source);
     out.dialect = "Vitrine's own file";
     if (file.tensors.contains("pos_embed") || hints.positions)  // else make_backbone says what is missing
       out.positions = resize_positions(file, transformer_config_of(file, hints.heads), hints);
@@ -236,8 +239,8 @@ Pretrained make_pretrained(TensorFile file, const std::string& source, const Bac
   if (!hub_path.empty()) check_agreement(hub, hints.config.empty(), checkpoint, hub_path);
   if (!family.empty()) {
     const bool swin = std::holds_alternative<SwinConfig>(checkpoint.config);
-    check(is_swin_family(family) == swin, "--backbone-config: ", family, " is a family of ",
-          swin ? "ViTs" : "Swins", ", but ", source, " is a ", checkpoint.dialect);
+    check(is_swin_family(family) == swin, "--backbone-config: {} is a family of {}, but {} is a {}", family,
+          swin ? "ViTs" : "Swins", source, checkpoint.dialect);
     check_family(family, checkpoint, source);
   }
   TensorFile canonical = hints.only_look ? checkpoint.file : settled(checkpoint);

@@ -39,7 +39,7 @@ Error error_of(const std::exception_ptr& failure) {
   } catch (const std::filesystem::filesystem_error& e) {
     return {Fault::output, e.what()};
   } catch (const std::exception& e) {
-    return {Fault::input, text("unexpected: ", e.what())};
+    return {Fault::input, text("unexpected: {}", e.what())};
   } catch (...) {
     return {Fault::input, "unexpected: something was thrown that is no exception"};
   }
@@ -104,7 +104,7 @@ std::vector<Bytes> Processes::send(std::span<const std::byte> own, uint8_t fault
     if (!failure_) {
       std::string words(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       // What is wrong for all of them needs no number.
-      if (rank > 0 && !words.empty()) words += text(" (in process ", rank, ")");
+      if (rank > 0 && !words.empty()) words += text(" (in process {})", rank);
       failure_.emplace(static_cast<Fault>(told.fault), words);
       failed_depth_ = told.depth;
     }
@@ -116,9 +116,9 @@ std::vector<Bytes> Processes::send(std::span<const std::byte> own, uint8_t fault
     for (size_t rank = 1; rank < endings.size() && !failure_; ++rank) {
       const Ending &first = endings[0], &other = endings[rank];
       if (other.ended == first.ended && other.depth == first.depth) continue;
-      failure_.emplace(Fault::input, text("process ", first.ended ? 0 : rank, " of ", endings.size(),
-                                          " is done, or elsewhere, where process ", first.ended ? rank : 0,
-                                          " goes on: all processes must be called with the same words"));
+      failure_.emplace(Fault::input, text("process {} of {} is done, or elsewhere, where process {} goes on: "
+                                          "all processes must be called with the same words",
+                                          first.ended ? 0 : rank, endings.size(), first.ended ? rank : 0));
     }
     for (const Ending& one : endings)
       failed_depth_ = &one == endings.data() ? one.depth : std::min<int>(failed_depth_, one.depth);
@@ -176,8 +176,9 @@ std::optional<Share> job_array_share() {
   const int64_t step = count > 1 ? (most - least) / (count - 1) : 1;
   check(count >= 1 && least >= 0 && step >= 1 && most - least == step * (count - 1) && *id >= least &&
             *id <= most && (*id - least) % step == 0,
-        "job array: element ", *id, " of ", count, " from ", least, " to ", most,
-        ": expected numbers at equal distances, as --array=0-7 makes them");
+        "job array: element {} of {} from {} to {}: expected numbers at equal distances, as --array=0-7 "
+        "makes them",
+        *id, count, least, most);
   return Share{(*id - least) / step, count};
 }
 

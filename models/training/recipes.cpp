@@ -145,13 +145,13 @@ const Recipe& recipe_of(std::string_view preset, const std::string& method) {
   const std::vector<std::string_view> names = preset_names();
   if (std::ranges::find(names, preset) == names.end()) {
     const std::string guess = nearest(preset, names);
-    fail(Fault::input, "recipe: expected paper, retuned or quick, got ", quote(preset),
-         guess.empty() ? "" : text("; did you mean ", guess, "?"));
+    fail(Fault::input, "recipe: expected paper, retuned or quick, got {}{}", quote(preset),
+         guess.empty() ? "" : text("; did you mean {}?", guess));
   }
   const std::string family = family_of(method);
   for (const Recipe& r : recipes())
     if (r.preset == preset && (r.method == method || r.method == family || r.method == "*")) return r;
-  fail(Fault::input, "recipe: ", preset, " has none for ", quote(method));
+  fail(Fault::input, "recipe: {} has none for {}", preset, quote(method));
 }
 
 std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, const GridChanges& changes,
@@ -160,7 +160,7 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
   if (!recipe.sizes.empty() && method == recipe.method) {
     forms.clear();
     for (const int64_t size : recipe.sizes)
-      if (size <= feature_width(backbone)) forms.push_back(text(method, "-", size));
+      if (size <= feature_width(backbone)) forms.push_back(text("{}-{}", method, size));
   }
   const bool swin = std::holds_alternative<SwinConfig>(backbone);
   const auto chosen = [](const auto& wanted, const auto& usual) { return wanted.empty() ? usual : wanted; };
@@ -206,7 +206,7 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
       try {
         check_prompts(any, prompt_places(backbone));
       } catch (const Error& e) {
-        fail(e.fault(), "method ", form, ": ", e.what());
+        fail(e.fault(), "method {}: {}", form, e.what());
       }
     }
     for (const int64_t prompts : lengths) {
@@ -223,8 +223,8 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
           config.optimizer.weight_decay = decay;
           check_config(config);
           check_method(config.model, backbone);
-          check(seen.insert(text(form, to_json(config))).second, "recipe: the grid of ", method, " has ",
-                to_json(config), " twice");
+          check(seen.insert(text("{}{}", form, to_json(config))).second,
+                "recipe: the grid of {} has {} twice", method, to_json(config));
           points.push_back({method_text(config.model), config});
         }
       }

@@ -28,18 +28,18 @@ std::string at(double value) {
 
 std::string label(double x, double y, const char* anchor, const std::string& words,
                   const char* kind = "tick") {
-  return text("<text class=\"", kind, "\" x=\"", at(x), "\" y=\"", at(y), "\" text-anchor=\"", anchor, "\">",
-              escaped(words), "</text>");
+  return text("<text class=\"{}\" x=\"{}\" y=\"{}\" text-anchor=\"{}\">{}</text>", kind, at(x), at(y), anchor,
+              escaped(words));
 }
 
 std::string segment(double x1, double y1, double x2, double y2, const char* kind) {
-  return text("<line class=\"", kind, "\" x1=\"", at(x1), "\" y1=\"", at(y1), "\" x2=\"", at(x2), "\" y2=\"",
-              at(y2), "\"/>");
+  return text("<line class=\"{}\" x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\"/>", kind, at(x1), at(y1), at(x2),
+              at(y2));
 }
 
 std::string opened(double width, double height, const std::string& title, const char* kind) {
-  return text("<svg class=\"", kind, "\" viewBox=\"0 0 ", at(width), " ", at(height),
-              "\" role=\"img\" aria-label=\"", escaped(title), "\">");
+  return text("<svg class=\"{}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", kind, at(width),
+              at(height), escaped(title));
 }
 
 struct Frame {
@@ -91,7 +91,7 @@ std::string lines(const std::string& title, const std::vector<Line>& all, bool s
       any = true;
     }
   }
-  if (!any) return text("<p class=\"none\">", escaped(title), ": nothing was recorded.</p>");
+  if (!any) return text("<p class=\"none\">{}: nothing was recorded.</p>", escaped(title));
   const std::vector<double> levels = ticks(low, std::max(high, shares ? low : low + 1e-12), 4);
   const double bottom = levels.front(), top = levels.back();
   const auto x_of = [&](double x) {
@@ -116,15 +116,17 @@ std::string lines(const std::string& title, const std::vector<Line>& all, bool s
   for (size_t i = 0; i < all.size(); ++i) {
     if (drawn[i].empty()) continue;
     std::string path;
-    for (const auto& [x, y] : drawn[i]) path += text(path.empty() ? "M" : "L", at(x_of(x)), " ", at(y_of(y)));
-    out += text("<path class=\"line c", all[i].color, "\" d=\"", path, "\"/>");
+    for (const auto& [x, y] : drawn[i])
+      path += text("{}{} {}", path.empty() ? "M" : "L", at(x_of(x)), at(y_of(y)));
+    out += text("<path class=\"line c{}\" d=\"{}\"/>", all[i].color, path);
     const bool few = drawn[i].size() <= 60;
     for (size_t k = 0; k < drawn[i].size(); ++k) {
       if (!few && k + 1 < drawn[i].size()) continue;
       const auto& [x, y] = drawn[i][k];
-      out += text("<circle class=\"dot c", all[i].color, "\" cx=\"", at(x_of(x)), "\" cy=\"", at(y_of(y)),
-                  "\" r=\"2.5\"><title>", escaped(all[i].name), ", epoch ", shortest(x), ": ",
-                  shares ? html::percent(y) : shortest(y), "</title></circle>");
+      out += text(
+          "<circle class=\"dot c{}\" cx=\"{}\" cy=\"{}\" r=\"2.5\"><title>{}, epoch {}: {}</title></circle>",
+          all[i].color, at(x_of(x)), at(y_of(y)), escaped(all[i].name), shortest(x),
+          shares ? html::percent(y) : shortest(y));
     }
   }
   return out + "</svg>";
@@ -138,12 +140,13 @@ constexpr int64_t with_numbers = 20, with_names = 60;  // so many classes at mos
 
 std::string cell(int64_t count, double share, bool hit, double x, double y, double size,
                  const std::string& told, bool numbered) {
-  std::string out = text("<rect class=\"", hit ? "hit" : "miss", "\" x=\"", at(x), "\" y=\"", at(y),
-                         "\" width=\"", at(size), "\" height=\"", at(size), "\" fill-opacity=\"",
-                         at(0.12 + 0.88 * share), "\">", "<title>", told, "</title></rect>");
+  std::string out = text(
+      "<rect class=\"{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" "
+      "fill-opacity=\"{}\"><title>{}</title></rect>",
+      hit ? "hit" : "miss", at(x), at(y), at(size), at(size), at(0.12 + 0.88 * share), told);
   if (numbered)
-    out += text("<text class=\"count", share > 0.5 ? " strong" : "", "\" x=\"", at(x + size / 2), "\" y=\"",
-                at(y + size / 2 + 4), "\" text-anchor=\"middle\">", count, "</text>");
+    out += text("<text class=\"count{}\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                share > 0.5 ? " strong" : "", at(x + size / 2), at(y + size / 2 + 4), count);
   return out;
 }
 
@@ -151,8 +154,8 @@ std::string cell(int64_t count, double share, bool hit, double x, double y, doub
 
 std::string confusion(const std::vector<int64_t>& counts, const std::vector<std::string>& names) {
   const auto n = static_cast<int64_t>(names.size());
-  check(n > 0 && static_cast<int64_t>(counts.size()) == n * n, "confusion: expected ", n, " x ", n,
-        " counts, got ", counts.size());
+  check(n > 0 && static_cast<int64_t>(counts.size()) == n * n, "confusion: expected {} x {} counts, got {}",
+        n, n, counts.size());
   const bool numbered = n <= with_numbers, named = n <= with_names;
   std::vector<std::string> sides;
   size_t longest = 0;
@@ -169,8 +172,8 @@ std::string confusion(const std::vector<int64_t>& counts, const std::vector<std:
   const double left = named ? letters + 20 : 62, top = named ? across + 30 : 52;
   std::string out = opened(left + span + (numbered ? across : 12), top + span + 8,
                            "Confusion matrix: true classes down, predicted classes across", "matrix");
-  out += text("<rect class=\"field\" x=\"", at(left), "\" y=\"", at(top), "\" width=\"", at(span),
-              "\" height=\"", at(span), "\"/>");
+  out += text("<rect class=\"field\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>", at(left), at(top),
+              at(span), at(span));
   const int64_t every =
       named ? 1 : std::max<int64_t>(1, static_cast<int64_t>(ticks(0, static_cast<double>(n), 12)[1]));
   for (int64_t c = 0; c < n; c += every) {
@@ -178,15 +181,17 @@ std::string confusion(const std::vector<int64_t>& counts, const std::vector<std:
     const char* kind = numbered ? "side" : "side small";
     out += label(left - 7, top + middle + 4, "end", sides[static_cast<size_t>(c)], kind);
     if (named)
-      out +=
-          text("<text class=\"", kind, "\" transform=\"translate(", at(left + middle + 3), " ", at(top - 8),
-               ") rotate(", numbered ? -45 : -90, ")\">", escaped(sides[static_cast<size_t>(c)]), "</text>");
+      out += text("<text class=\"{}\" transform=\"translate({} {}) rotate({})\">{}</text>", kind,
+                  at(left + middle + 3), at(top - 8), numbered ? -45 : -90,
+                  escaped(sides[static_cast<size_t>(c)]));
     else
       out += label(left + middle, top - 8, "middle", sides[static_cast<size_t>(c)], kind);
   }
   out += label(left + span / 2, 14, "middle", "predicted class", "axis");
-  out += text("<text class=\"axis\" transform=\"translate(12 ", at(top + span / 2),
-              ") rotate(-90)\" text-anchor=\"middle\">true class</text>");
+  out += text(
+      "<text class=\"axis\" transform=\"translate(12 {}) rotate(-90)\" text-anchor=\"middle\">true "
+      "class</text>",
+      at(top + span / 2));
   for (int64_t i = 0; i < n; ++i) {
     const auto begin = counts.begin() + i * n;
     const int64_t sum = std::accumulate(begin, begin + n, int64_t{0});
@@ -195,8 +200,8 @@ std::string confusion(const std::vector<int64_t>& counts, const std::vector<std:
       if (count == 0) continue;
       const double share = static_cast<double>(count) / static_cast<double>(sum);
       const std::string told =
-          text(html::thousands(count), " of ", html::thousands(sum), " (", html::percent(share),
-               ") of class ", escaped(html::shortened(names[static_cast<size_t>(i)], 40)),
+          text("{} of {} ({}) of class {}{}{}", html::thousands(count), html::thousands(sum),
+               html::percent(share), escaped(html::shortened(names[static_cast<size_t>(i)], 40)),
                i == j ? " are named right" : " are taken for ",
                i == j ? "" : escaped(html::shortened(names[static_cast<size_t>(j)], 40)));
       const double gap = named ? 1 : 0;
@@ -221,17 +226,18 @@ std::string class_bars(const std::vector<int64_t>& counts, const std::vector<std
                     std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(n), int64_t{0})});
   }
   std::ranges::stable_sort(bars, {}, &Bar::share);
-  std::string out = text("<div class=\"bars", n > 24 ? " many" : "", "\"", n > 24 ? " tabindex=\"0\"" : "",
-                         " role=\"table\" aria-label=\"Accuracy of each class\">");
+  std::string out = text("<div class=\"bars{}\"{} role=\"table\" aria-label=\"Accuracy of each class\">",
+                         n > 24 ? " many" : "", n > 24 ? " tabindex=\"0\"" : "");
   for (const Bar& bar : bars) {
     const bool there = bar.all > 0;
     out += text(
-        "<div class=\"bar\" role=\"row\"><span class=\"who\" role=\"cell\">", html::name(names[bar.name], 32),
-        n > static_cast<size_t>(with_names) ? text(" <small>", bar.name, "</small>") : "",
-        "</span><span class=\"track\" role=\"presentation\"><i style=\"width:",
-        at(there ? 100 * bar.share() : 0), "%\"></i></span><span class=\"share\" role=\"cell\">",
-        there ? html::percent(bar.share()) : "no pictures", "</span><span class=\"of\" role=\"cell\">",
-        html::thousands(bar.right), " of ", html::thousands(bar.all), "</span></div>");
+        "<div class=\"bar\" role=\"row\"><span class=\"who\" role=\"cell\">{}{}</span><span class=\"track\" "
+        "role=\"presentation\"><i style=\"width:{}%\"></i></span><span class=\"share\" "
+        "role=\"cell\">{}</span><span class=\"of\" role=\"cell\">{} of {}</span></div>",
+        html::name(names[bar.name], 32),
+        n > static_cast<size_t>(with_names) ? text(" <small>{}</small>", bar.name) : "",
+        at(there ? 100 * bar.share() : 0), there ? html::percent(bar.share()) : "no pictures",
+        html::thousands(bar.right), html::thousands(bar.all));
   }
   return out + "</div>";
 }
@@ -248,30 +254,25 @@ int shape_of(int64_t c) { return static_cast<int>((c % colors + c / colors) % sh
 
 // A mark of about equal area whatever its shape.
 std::string mark(int64_t c, bool hollow, double x, double y, double r, const std::string& inside) {
-  const std::string kind = text(" class=\"mark k", color_of(c), hollow ? " hollow" : "", "\"");
-  const auto path = [&](const std::string& d) {
-    return text("<path", kind, " d=\"", d, "\">", inside, "</path>");
-  };
-  const auto point = [&](double dx, double dy) { return text(at(x + dx * r), " ", at(y + dy * r)); };
+  const std::string kind = text(" class=\"mark k{}{}\"", color_of(c), hollow ? " hollow" : "");
+  const auto path = [&](const std::string& d) { return text("<path{} d=\"{}\">{}</path>", kind, d, inside); };
+  const auto point = [&](double dx, double dy) { return text("{} {}", at(x + dx * r), at(y + dy * r)); };
   switch (shape_of(c)) {
     case 0:
-      return text("<circle", kind, " cx=\"", at(x), "\" cy=\"", at(y), "\" r=\"", at(r), "\">", inside,
-                  "</circle>");
+      return text("<circle{} cx=\"{}\" cy=\"{}\" r=\"{}\">{}</circle>", kind, at(x), at(y), at(r), inside);
     case 1:
-      return path(text("M", point(-.88, -.88), "L", point(.88, -.88), "L", point(.88, .88), "L",
-                       point(-.88, .88), "Z"));
-    case 2:
-      return path(text("M", point(0, -1.25), "L", point(1.15, .85), "L", point(-1.15, .85), "Z"));
-    case 3:
       return path(
-          text("M", point(0, -1.3), "L", point(1.2, 0), "L", point(0, 1.3), "L", point(-1.2, 0), "Z"));
+          text("M{}L{}L{}L{}Z", point(-.88, -.88), point(.88, -.88), point(.88, .88), point(-.88, .88)));
+    case 2:
+      return path(text("M{}L{}L{}Z", point(0, -1.25), point(1.15, .85), point(-1.15, .85)));
+    case 3:
+      return path(text("M{}L{}L{}L{}Z", point(0, -1.3), point(1.2, 0), point(0, 1.3), point(-1.2, 0)));
     case 4:
-      return path(text("M", point(0, 1.25), "L", point(1.15, -.85), "L", point(-1.15, -.85), "Z"));
+      return path(text("M{}L{}L{}Z", point(0, 1.25), point(1.15, -.85), point(-1.15, -.85)));
     default:
-      return path(text("M", point(-.4, -1.2), "L", point(.4, -1.2), "L", point(.4, -.4), "L", point(1.2, -.4),
-                       "L", point(1.2, .4), "L", point(.4, .4), "L", point(.4, 1.2), "L", point(-.4, 1.2),
-                       "L", point(-.4, .4), "L", point(-1.2, .4), "L", point(-1.2, -.4), "L", point(-.4, -.4),
-                       "Z"));
+      return path(text("M{}L{}L{}L{}L{}L{}L{}L{}L{}L{}L{}L{}Z", point(-.4, -1.2), point(.4, -1.2),
+                       point(.4, -.4), point(1.2, -.4), point(1.2, .4), point(.4, .4), point(.4, 1.2),
+                       point(-.4, 1.2), point(-.4, .4), point(-1.2, .4), point(-1.2, -.4), point(-.4, -.4)));
   }
 }
 
@@ -295,14 +296,14 @@ std::string cloud(const Cloud& it, const std::vector<std::string>& names) {
   const double span = std::max({high[0] - low[0], high[1] - low[1], 1e-30}), scale = (side - 2 * edge) / span;
   const auto place = [&](double v, int k) { return side / 2 + (v - (low[k] + high[k]) / 2) * scale; };
   const double height = std::max(160.0, (high[1] - low[1]) * scale + 2 * edge);
-  std::string out = text("<svg class=\"cloud\" viewBox=\"0 ", at((side - height) / 2), " ", at(side), " ",
-                         at(height), "\" role=\"img\" aria-label=\"", escaped(it.title), "\">");
+  std::string out = text("<svg class=\"cloud\" viewBox=\"0 {} {} {}\" role=\"img\" aria-label=\"{}\">",
+                         at((side - height) / 2), at(side), at(height), escaped(it.title));
   const double r = it.points.size() > 400 ? 3.2 : it.points.size() > 100 ? 4 : 5;
   for (size_t i = 0; i < it.points.size(); ++i) {
     const int64_t c = it.labels[i], taken = it.predicted[i];
     const std::string told =
-        text("<title>", escaped(class_name(names, c)),
-             taken == c ? "" : text(", taken for ", escaped(class_name(names, taken))), "</title>");
+        text("<title>{}{}</title>", escaped(class_name(names, c)),
+             taken == c ? "" : text(", taken for {}", escaped(class_name(names, taken))));
     out += mark(c, taken != c, place(it.points[i].first, 0), side - place(it.points[i].second, 1), r, told);
   }
   return out + "</svg>";
@@ -312,10 +313,10 @@ std::string cloud_legend(const std::vector<int64_t>& labels, const std::vector<s
   std::vector<int64_t> there(labels.begin(), labels.end());
   std::ranges::sort(there);
   there.erase(std::unique(there.begin(), there.end()), there.end());
-  std::string out = text("<ul class=\"legend", there.size() > 40 ? " many\" tabindex=\"0" : "", "\">");
+  std::string out = text("<ul class=\"legend{}\">", there.size() > 40 ? " many\" tabindex=\"0" : "");
   for (const int64_t c : there)
-    out += text("<li><svg viewBox=\"0 0 16 16\" aria-hidden=\"true\">", mark(c, false, 8, 8, 5, ""), "</svg>",
-                html::name(names[static_cast<size_t>(c)], 28), "</li>");
+    out += text("<li><svg viewBox=\"0 0 16 16\" aria-hidden=\"true\">{}</svg>{}</li>",
+                mark(c, false, 8, 8, 5, ""), html::name(names[static_cast<size_t>(c)], 28));
   return out + "</ul>";
 }
 

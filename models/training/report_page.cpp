@@ -20,28 +20,28 @@ namespace {
 using html::counted, html::escaped, html::percent;
 
 std::string section(const char* id, const char* title, const std::string& content) {
-  return text("<section id=\"", id, "\">\n<h2>", title, "</h2>\n", content, "</section>\n");
+  return text("<section id=\"{}\">\n<h2>{}</h2>\n{}</section>\n", id, title, content);
 }
-std::string caption(const std::string& words) { return text("<p class=\"caption\">", words, "</p>\n"); }
+std::string caption(const std::string& words) { return text("<p class=\"caption\">{}</p>\n", words); }
 
 // --- the run -----------------------------------------------------------------------------------------------
 
 std::string number(const std::string& value, const std::string& what) {
-  return text("<li><b>", value, "</b> ", what, "</li>");
+  return text("<li><b>{}</b> {}</li>", value, what);
 }
 
 std::string time_words(double seconds) {
-  if (seconds < 60) return text(html::fixed(seconds, seconds < 10 ? 1 : 0), " s");
+  if (seconds < 60) return text("{} s", html::fixed(seconds, seconds < 10 ? 1 : 0));
   const auto whole = static_cast<int64_t>(std::min(std::round(seconds), 1e15));
-  if (whole < 3600) return text(whole / 60, " min ", whole % 60, " s");
-  return text(whole / 3600, " h ", whole / 60 % 60, " min");
+  if (whole < 3600) return text("{} min {} s", whole / 60, whole % 60);
+  return text("{} h {} min", whole / 3600, whole / 60 % 60);
 }
 
 std::string summary(const Report& report) {
   std::string numbers;
   if (report.findings) {
     const auto all = static_cast<int64_t>(report.findings->labels.size());
-    numbers += number(percent(report.findings->accuracy), text("accuracy of ", counted(all, "picture")));
+    numbers += number(percent(report.findings->accuracy), text("accuracy of {}", counted(all, "picture")));
     numbers += number(html::fixed(report.findings->loss, 4), "mean cross entropy of these");
   }
   if (!report.epochs.empty()) {
@@ -51,18 +51,18 @@ std::string summary(const Report& report) {
       numbers += number(percent(*last.val_accuracy), "validation accuracy after the last epoch");
     double seconds = 0;
     for (const EpochLine& line : report.epochs) seconds += std::isfinite(line.seconds) ? line.seconds : 0;
-    numbers += number(time_words(seconds), text("training, ", counted(last.epoch, "epoch")));
+    numbers += number(time_words(seconds), text("training, {}", counted(last.epoch, "epoch")));
   }
-  std::string out = numbers.empty() ? "" : text("<ul class=\"numbers\">", numbers, "</ul>\n");
+  std::string out = numbers.empty() ? "" : text("<ul class=\"numbers\">{}</ul>\n", numbers);
   out += "<dl class=\"facts\">\n";
   for (const auto& [name, words] : report.facts)
-    out += text("<dt>", escaped(name), "</dt><dd>", html::name(words, 600), "</dd>\n");
+    out += text("<dt>{}</dt><dd>{}</dd>\n", escaped(name), html::name(words, 600));
   out += "</dl>\n";
   if (!report.settings.empty()) {
-    out += text("<details><summary>All ", report.settings.size(),
-                " settings</summary>\n<ul class=\"settings\">\n");
+    out += text("<details><summary>All {} settings</summary>\n<ul class=\"settings\">\n",
+                report.settings.size());
     for (const auto& [name, words] : report.settings)
-      out += text("<li><span>", escaped(name), "</span>", html::name(words, 80), "</li>\n");
+      out += text("<li><span>{}</span>{}</li>\n", escaped(name), html::name(words, 80));
     out += "</ul></details>\n";
   }
   return section("run", "The run", out);
@@ -71,10 +71,10 @@ std::string summary(const Report& report) {
 std::string curve(const char* title, const std::vector<charts::Line>& all, bool shares) {
   std::string keys;
   for (const charts::Line& line : all)
-    if (all.size() > 1)
-      keys += text("<span><i class=\"c", line.color, "\"></i>", escaped(line.name), "</span>");
-  return text("<figure><h3>", title, keys.empty() ? "" : text("<span class=\"keys\">", keys, "</span>"),
-              "</h3>\n", charts::lines(title, all, shares), "</figure>\n");
+    if (all.size() > 1) keys += text("<span><i class=\"c{}\"></i>{}</span>", line.color, escaped(line.name));
+  return text("<figure><h3>{}{}</h3>\n{}</figure>\n", title,
+              keys.empty() ? "" : text("<span class=\"keys\">{}</span>", keys),
+              charts::lines(title, all, shares));
 }
 
 std::string curves(const Report& report) {
@@ -114,12 +114,11 @@ std::string confusion(const Report& report, const Findings& found) {
   const size_t most = n <= 20 ? 34 * n + 260 : n <= 60 ? 13 * n + 260 : 900;
   std::string out = caption(
       text("Each row is a true class, each column what the model says. Blue is right, orange is wrong, and "
-           "the stronger "
-           "a colour, the greater the share of the row",
+           "the stronger a colour, the greater the share of the row{}. {}",
            n > 20 ? "; cells without a picture are empty, and whoever points at one reads its numbers" : "",
-           ". ", n > 60 ? "Classes are numbered as in the next section. " : ""));
-  out += text("<figure class=\"panel wide\"><div style=\"max-width:", most, "px;margin:0 auto\">",
-              charts::confusion(counts, report.class_names), "</div></figure>\n");
+           n > 60 ? "Classes are numbered as in the next section. " : ""));
+  out += text("<figure class=\"panel wide\"><div style=\"max-width:{}px;margin:0 auto\">{}</div></figure>\n",
+              most, charts::confusion(counts, report.class_names));
 
   struct Pair {
     size_t label, taken;
@@ -139,10 +138,10 @@ std::string confusion(const Report& report, const Findings& found) {
     for (const Pair& pair : pairs) {
       int64_t sum = 0;
       for (size_t j = 0; j < n; ++j) sum += counts[pair.label * n + j];
-      out += text("<tr><td>", html::name(report.class_names[pair.label], 40), "</td><td>",
-                  html::name(report.class_names[pair.taken], 40), "</td><td class=\"n\">",
-                  html::thousands(pair.count), "</td><td class=\"n\">",
-                  percent(static_cast<double>(pair.count) / static_cast<double>(sum)), "</td></tr>\n");
+      out += text("<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+                  html::name(report.class_names[pair.label], 40),
+                  html::name(report.class_names[pair.taken], 40), html::thousands(pair.count),
+                  percent(static_cast<double>(pair.count) / static_cast<double>(sum)));
     }
     out += "</tbody></table>\n";
   }
@@ -163,22 +162,21 @@ std::string mistakes(const Report& report, const Findings& found) {
                                         int64_t{0}, std::plus<>(), std::not_equal_to<>());
   if (wrong == 0)
     return section("mistakes", "Mistakes", caption("There is none: every picture is named right."));
-  std::string out =
-      caption(text("Of ", counted(wrong, "mistake"), " the ", found.mistakes.size(),
-                   " of which the model is most confident, as the net sees the pictures. Confidence is the "
-                   "softmax of the logits. A "
-                   "confident mistake is worth a look: sometimes it is the label that is wrong."));
+  std::string out = caption(text(
+      "Of {} the {} of which the model is most confident, as the net sees the pictures. Confidence is the "
+      "softmax of the logits. A confident mistake is worth a look: sometimes it is the label that is wrong.",
+      counted(wrong, "mistake"), found.mistakes.size()));
   out += "<div class=\"gallery\">\n";
   for (const ShownPicture& shown : found.mistakes) {
     const std::string &label = report.class_names[static_cast<size_t>(shown.label)],
                       &predicted = report.class_names[static_cast<size_t>(shown.predicted)];
-    out +=
-        text("<figure><img class=\"picture", fine(shown.picture), "\" alt=\"",
-             escaped(html::shortened(label, 40)), ", taken for ", escaped(html::shortened(predicted, 40)),
-             "\" src=\"", html::png_uri(png_encode(shown.picture)), "\"><figcaption><span class=\"says\"><b>",
-             html::name(predicted, 40), "</b> ", percent(shown.confidence), "</span><span class=\"is\">is ",
-             html::name(label, 40), "</span><span class=\"from\">", html::path(shown.name, 20),
-             "</span></figcaption></figure>\n");
+    out += text(
+        "<figure><img class=\"picture{}\" alt=\"{}, taken for {}\" src=\"{}\"><figcaption><span "
+        "class=\"says\"><b>{}</b> {}</span><span class=\"is\">is {}</span><span "
+        "class=\"from\">{}</span></figcaption></figure>\n",
+        fine(shown.picture), escaped(html::shortened(label, 40)), escaped(html::shortened(predicted, 40)),
+        html::png_uri(png_encode(shown.picture)), html::name(predicted, 40), percent(shown.confidence),
+        html::name(label, 40), html::path(shown.name, 20));
   }
   return section("mistakes", "The most confident mistakes", out + "</div>\n");
 }
@@ -217,52 +215,53 @@ std::string heat_uri(const SeenMap& map, double most) {
 std::string scale_words() {
   std::string stops;
   for (size_t i = 0; i < heat.size(); ++i)
-    stops += text(i > 0 ? "," : "", "rgb(", static_cast<int>(heat[i].red), " ",
-                  static_cast<int>(heat[i].green), " ", static_cast<int>(heat[i].blue), ")");
-  return text("<span class=\"scale\" style=\"background:linear-gradient(90deg,", stops, ")\"></span>");
+    stops += text("{}rgb({} {} {})", i > 0 ? "," : "", static_cast<int>(heat[i].red),
+                  static_cast<int>(heat[i].green), static_cast<int>(heat[i].blue));
+  return text("<span class=\"scale\" style=\"background:linear-gradient(90deg,{})\"></span>", stops);
 }
 
 std::string tile(const SeenMap& map, size_t picture, bool small) {
   const double most = map.weights.empty() ? 0 : *std::ranges::max_element(map.weights);
-  const std::string where = map.block > 0 ? text("block ", map.block) : "pooling";
-  std::string told = text("at most ", percent(most), " on one patch");
-  if (map.on_prompts > 0) told += text(", ", percent(map.on_prompts), " on prompts");
-  return text("<figure><div class=\"tile\"><div class=\"under grey p", picture, small ? " fine" : "",
-              "\"></div><img class=\"over\" alt=\"What ", escaped(map.who), " looks at in ", where,
-              "\" src=\"", heat_uri(map, most), "\"></div><figcaption><b>", escaped(map.who), "</b>", where,
-              ": ", told, "</figcaption></figure>\n");
+  const std::string where = map.block > 0 ? text("block {}", map.block) : "pooling";
+  std::string told = text("at most {} on one patch", percent(most));
+  if (map.on_prompts > 0) told += text(", {} on prompts", percent(map.on_prompts));
+  return text(
+      "<figure><div class=\"tile\"><div class=\"under grey p{}{}\"></div><img class=\"over\" alt=\"What {} "
+      "looks at in {}\" src=\"{}\"></div><figcaption><b>{}</b>{}: {}</figcaption></figure>\n",
+      picture, small ? " fine" : "", escaped(map.who), where, heat_uri(map, most), escaped(map.who), where,
+      told);
 }
 
 std::string attention(const Report& report, const Findings& found) {
   if (found.attention.empty()) {
-    const std::string why = found.attention_error > 0
-                                ? text(
-                                      "The textbook form of this model's forward pass gives features that "
-                                      "differ from the model's own by ",
-                                      percent(found.attention_error),
-                                      ": its maps would not be those of the model and are left out.")
-                                : "No picture was asked for.";
+    const std::string why =
+        found.attention_error > 0
+            ? text(
+                  "The textbook form of this model's forward pass gives features that differ from the "
+                  "model's own by {}: its maps would not be those of the model and are left out.",
+                  percent(found.attention_error))
+            : "No picture was asked for.";
     return section("attention", "Attention", caption(why));
   }
   const std::vector<SeenMap>& kinds = found.attention[0].maps;
   const bool prompted =
       std::ranges::any_of(kinds, [](const SeenMap& map) { return map.who.starts_with("prompt"); });
   std::string out = caption(
-      text("How much of its attention a token gives to each patch, the mean over all heads:", scale_words(),
-           "from nothing to the most in that map, which stands below it. These are the exact weights "
-           "softmax(q k&#8868; / "
+      text("How much of its attention a token gives to each patch, the mean over all heads:{}from nothing to "
+           "the most in that map, which stands below it. These are the exact weights softmax(q k&#8868; / "
            "&radic;d) of the textbook form, in which every prompt is a token with a query of its own; the "
-           "features that follow "
-           "from them are the model's own up to ",
-           html::rough(found.attention_error), " of the greatest."));
+           "features that follow from them are the model's own up to {} of the greatest.",
+           scale_words(), html::rough(found.attention_error)));
   std::string words;
   if (found.pools_class_token)
     words = "The class token of the last block is what the head reads.";
   else if (kinds[0].block == 0)
     words = "This net pools its patches by a learned question, which is shown first.";
   else
-    words = text("This net has no class token: the head reads the ", escaped(kinds[0].who),
-                 ", and what is shown is the mean of what these tokens look at.");
+    words = text(
+        "This net has no class token: the head reads the {}, and what is shown is the mean of what these "
+        "tokens look at.",
+        escaped(kinds[0].who));
   if (prompted)
     words +=
         " Of the prompts those are shown that get the most attention in the last block. What a deep prompt "
@@ -274,14 +273,14 @@ std::string attention(const Report& report, const Findings& found) {
   for (size_t i = 0; i < found.attention.size(); ++i) {
     const ShownPicture& shown = found.attention[i].shown;
     const bool right = shown.label == shown.predicted, small = *fine(shown.picture) != '\0';
-    out += text("<div class=\"seen\"><p><b>",
-                html::name(report.class_names[static_cast<size_t>(shown.label)], 60), "</b> <span class=\"",
-                right ? "right\">named right" : "wrong\">taken for ",
-                right ? "" : html::name(report.class_names[static_cast<size_t>(shown.predicted)], 60),
-                "</span> (", percent(shown.confidence), ") <small>", html::path(shown.name, 60),
-                "</small></p>\n<div class=\"tiles\">\n", "<figure><div class=\"tile\"><div class=\"under p",
-                i, small ? " fine" : "",
-                "\"></div></div><figcaption><b>the picture</b>as the net sees it</figcaption></figure>\n");
+    out += text(
+        "<div class=\"seen\"><p><b>{}</b> <span class=\"{}{}</span> ({}) <small>{}</small></p>\n<div "
+        "class=\"tiles\">\n<figure><div class=\"tile\"><div class=\"under "
+        "p{}{}\"></div></div><figcaption><b>the picture</b>as the net sees it</figcaption></figure>\n",
+        html::name(report.class_names[static_cast<size_t>(shown.label)], 60),
+        right ? "right\">named right" : "wrong\">taken for ",
+        right ? "" : html::name(report.class_names[static_cast<size_t>(shown.predicted)], 60),
+        percent(shown.confidence), html::path(shown.name, 60), i, small ? " fine" : "");
     for (const SeenMap& map : found.attention[i].maps) out += tile(map, i, small);
     out += "</div></div>\n";
   }
@@ -292,8 +291,8 @@ std::string attention(const Report& report, const Findings& found) {
 std::string picture_rules(const Findings& found) {
   std::string out;
   for (size_t i = 0; i < found.attention.size(); ++i)
-    out += text(".p", i, "{background-image:url(",
-                html::png_uri(png_encode(found.attention[i].shown.picture)), ")}\n");
+    out += text(".p{}{background-image:url({})}\n", i,
+                html::png_uri(png_encode(found.attention[i].shown.picture)));
   return out;
 }
 
@@ -302,23 +301,24 @@ std::string picture_rules(const Findings& found) {
 std::string embedding(const Report& report, const Findings& found) {
   const Findings::Embedding& e = found.embedding;
   if (e.pca.empty()) return section("embedding", "Features", caption("No picture was asked for."));
-  std::string out = caption(text("The features that the head reads, of ",
-                                 counted(static_cast<int64_t>(e.labels.size()), "picture"),
-                                 e.labels.size() < found.labels.size() ? ", evenly spaced among all" : "",
-                                 ". Colour and shape tell the true class; hollow marks are pictures that the "
-                                 "model takes for another one. Axes have "
-                                 "no names, for directions mean nothing here."));
+  std::string out = caption(text(
+      "The features that the head reads, of {}{}. Colour and shape tell the true class; hollow marks are "
+      "pictures that the model takes for another one. Axes have no names, for directions mean nothing here.",
+      counted(static_cast<int64_t>(e.labels.size()), "picture"),
+      e.labels.size() < found.labels.size() ? ", evenly spaced among all" : ""));
   out += text(
-      "<div class=\"two\">\n<figure class=\"panel\"><h3>Principal components</h3>",
+      "<div class=\"two\">\n<figure class=\"panel\"><h3>Principal components</h3>{}<figcaption>The plane in "
+      "which features spread most, by eigenvectors of their covariance; it shows {} of their "
+      "variance.</figcaption></figure>\n",
       charts::cloud({"Principal components of the features", e.pca, e.labels, e.predicted},
                     report.class_names),
-      "<figcaption>The plane in which features spread most, by eigenvectors of their covariance; it shows ",
-      percent(e.pca_share), " of their variance.</figcaption></figure>\n");
-  out += text("<figure class=\"panel\"><h3>t-SNE</h3>",
-              charts::cloud({"t-SNE of the features", e.tsne, e.labels, e.predicted}, report.class_names),
-              "<figcaption>Neighbours stay neighbours (perplexity ", html::shortest(e.perplexity),
-              ", all pairs, started from the principal components); distances between far groups mean little."
-              "</figcaption></figure>\n</div>\n");
+      percent(e.pca_share));
+  out += text(
+      "<figure class=\"panel\"><h3>t-SNE</h3>{}<figcaption>Neighbours stay neighbours (perplexity {}, all "
+      "pairs, started from the principal components); distances between far groups mean "
+      "little.</figcaption></figure>\n</div>\n",
+      charts::cloud({"t-SNE of the features", e.tsne, e.labels, e.predicted}, report.class_names),
+      html::shortest(e.perplexity));
   out += charts::cloud_legend(e.labels, report.class_names);
   return section("embedding", "Features", out + "\n");
 }
@@ -327,7 +327,7 @@ void check_report(const Report& report) {
   if (!report.findings) return;
   const Findings& found = *report.findings;
   check(found.classes > 0 && found.classes == static_cast<int64_t>(report.class_names.size()),
-        "report: ", report.class_names.size(), " names for ", found.classes, " classes");
+        "report: {} names for {} classes", report.class_names.size(), found.classes);
   check(found.labels.size() == found.predicted.size() && found.labels.size() == found.confidence.size(),
         "report: its lists of pictures are not equally long");
   const auto known = [&](int64_t c) { return c >= 0 && c < found.classes; };
@@ -356,20 +356,22 @@ std::string report_page(const Report& report) {
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src "
       "'unsafe-inline'\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
-  out += text("<title>", escaped(html::shortened(report.title, 80)), " - Vitrine</title>\n<style>",
-              report_style, report.findings ? picture_rules(*report.findings) : "",
-              "</style>\n</head>\n<body>\n<header>\n<p class=\"kicker\">Report of a run</p>\n<h1>",
-              html::name(report.title, 120), "</h1>\n");
+  out += text(
+      "<title>{} - Vitrine</title>\n<style>{}{}</style>\n</head>\n<body>\n<header>\n<p "
+      "class=\"kicker\">Report of a run</p>\n<h1>{}</h1>\n",
+      escaped(html::shortened(report.title, 80)), report_style,
+      report.findings ? picture_rules(*report.findings) : "", html::name(report.title, 120));
   if (report.findings) {
-    out += text("<p class=\"caption\">Pictures: ", html::name(report.pictures, 200));
+    out += text("<p class=\"caption\">Pictures: {}", html::name(report.pictures, 200));
     if (!report.findings->bad.empty())
-      out += text("; ", counted(static_cast<int64_t>(report.findings->bad.size()), "damaged picture"),
-                  " left out");
+      out += text("; {} left out",
+                  counted(static_cast<int64_t>(report.findings->bad.size()), "damaged picture"));
     out += "</p>\n";
   }
-  out += text("<nav>", links, "</nav>\n</header>\n<main>\n", body, "</main>\n<footer>Written by Vitrine ",
-              escaped(report.version),
-              ". This page needs nothing but itself: no network, no script.</footer>\n</body>\n</html>\n");
+  out += text(
+      "<nav>{}</nav>\n</header>\n<main>\n{}</main>\n<footer>Written by Vitrine {}. This page needs nothing "
+      "but itself: no network, no script.</footer>\n</body>\n</html>\n",
+      links, body, escaped(report.version));
   return out;
 }
 

@@ -25,35 +25,34 @@ std::string method_words(const Task& task) {
   const std::string prompts = html::counted(count, "prompt");
   switch (task.config.method) {
     case Method::vpt_deep:
-      return text("vpt-deep: ", prompts, " for each block, and a head");
+      return text("vpt-deep: {} for each block, and a head", prompts);
     case Method::vpt_shallow:
-      return text("vpt-shallow: ", prompts, " before the first block, and a head");
+      return text("vpt-shallow: {} before the first block, and a head", prompts);
     case Method::linear:
       return "linear: a head alone";
     case Method::full:
       return "full: all weights, and a head";
     default:
-      return method_text(task.config) + (count > 0 ? text(" with ", prompts) : "");
+      return method_text(task.config) + (count > 0 ? text(" with {}", prompts) : "");
   }
 }
 
 std::string trained_words(const Task& task, const std::optional<RunRecord>& record) {
-  if (!record) return text(html::thousands(stored_parameters(task)), " parameters in the task file");
+  if (!record) return text("{} parameters in the task file", html::thousands(stored_parameters(task)));
   const auto share = static_cast<double>(record->trained_parameters) /
                      static_cast<double>(std::max<int64_t>(record->backbone_parameters, 1));
-  return text(html::thousands(record->trained_parameters), " parameters, ", html::percent(share),
-              " of the backbone's ", html::thousands(record->backbone_parameters));
+  return text("{} parameters, {} of the backbone's {}", html::thousands(record->trained_parameters),
+              html::percent(share), html::thousands(record->backbone_parameters));
 }
 
 // "32 x 32 pixels: the shorter side resized to 36, the middle cut out; bicubic"
 std::string prepared_words(const Preprocess& p) {
-  std::string how = text("the shorter side resized to ", p.resize, ", the middle cut out");
+  std::string how = text("the shorter side resized to {}, the middle cut out", p.resize);
   if (p.squash) how = "squashed";
-  if (p.squash && p.crop_squashed)
-    how = text("squashed to ", p.resize, " x ", p.resize, ", the middle cut out");
-  const auto three = [](const std::array<float, 3>& v) { return text(v[0], " ", v[1], " ", v[2]); };
-  return text(p.size, " x ", p.size, " pixels: ", how, "; ", name_of(p.filter), "; mean ", three(p.mean),
-              ", deviation ", three(p.std), p.exif ? "; turned as their EXIF block asks" : "");
+  if (p.squash && p.crop_squashed) how = text("squashed to {} x {}, the middle cut out", p.resize, p.resize);
+  const auto three = [](const std::array<float, 3>& v) { return text("{} {} {}", v[0], v[1], v[2]); };
+  return text("{} x {} pixels: {}; {}; mean {}, deviation {}{}", p.size, p.size, how, name_of(p.filter),
+              three(p.mean), three(p.std), p.exif ? "; turned as their EXIF block asks" : "");
 }
 
 // A run of a sweep (sweep_folder.h) is told by its result; null for others.
@@ -98,33 +97,34 @@ Report report_of_run(const std::string& folder, Task* task, std::optional<RunRec
   out.title = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
   if (out.title.empty() || out.title == "." || out.title == "..") out.title = "Run";
   if (result)
-    out.title = text(result->form, " on ", result->task, result->stage == Stage::search ? ", a search" : "",
-                     ", seed ", result->seed);
+    out.title = text("{} on {}{}, seed {}", result->form, result->task,
+                     result->stage == Stage::search ? ", a search" : "", result->seed);
   out.class_names = read.class_names;
   out.epochs = read_metrics(folder);
   if (!read.settings.empty())
-    out.settings = words_of_json(read.settings, text(folder, ": settings of the task"));
+    out.settings = words_of_json(read.settings, text("{}: settings of the task", folder));
   const auto fact = [&](const char* name, std::string words) {
     out.facts.emplace_back(name, std::move(words));
   };
   fact("Folder", folder);
   fact("Method", method_words(read));
-  fact("Backbone",
-       text(read.backbone, read.backbone_config.empty()
-                               ? ""
-                               : ": " + describe(with_classes(config_from_json(read.backbone_config), 0))));
+  fact("Backbone", text("{}{}", read.backbone,
+                        read.backbone_config.empty()
+                            ? ""
+                            : ": " + describe(with_classes(config_from_json(read.backbone_config), 0))));
   fact("Trained", trained_words(read, told));
   fact("Classes", html::thousands(read.config.classes));
   fact("Pictures", prepared_words(preprocess_from_json(read.preprocess)));
   if (told) {
-    fact("Data", text(told->data, ": ", html::counted(told->train_samples, "training picture"), ", ",
-                      told->val_samples > 0 ? html::thousands(told->val_samples) : "none", " for validation",
-                      told->choice.empty() ? "" : text("; ", told->choice)));
+    fact("Data", text("{}: {}, {} for validation{}", told->data,
+                      html::counted(told->train_samples, "training picture"),
+                      told->val_samples > 0 ? html::thousands(told->val_samples) : "none",
+                      told->choice.empty() ? "" : text("; {}", told->choice)));
     if (told->test_accuracy)
       fact("Test",
-           text(html::percent(*told->test_accuracy), " of ", html::counted(told->test_samples, "picture"),
-                ", loss ", html::fixed(told->test_loss.value_or(0), 4), ", at the end of the run"));
-    fact("Computed", text(told->precision, " on ", told->device, ", Vitrine ", told->version));
+           text("{} of {}, loss {}, at the end of the run", html::percent(*told->test_accuracy),
+                html::counted(told->test_samples, "picture"), html::fixed(told->test_loss.value_or(0), 4)));
+    fact("Computed", text("{} on {}, Vitrine {}", told->precision, told->device, told->version));
   }
   if (task) *task = read;
   if (record) *record = told;

@@ -43,7 +43,7 @@ class Entries {
     const Json& value = at(key);
     if (value.is_null())
       return std::numeric_limits<double>::quiet_NaN();  // as JSON writes what is not finite
-    check(value.is_number(), who_, ": '", key, "': expected a number");
+    check(value.is_number(), "{}: '{}': expected a number", who_, key);
     return value.get<double>();
   }
   std::optional<double> maybe_real(const char* key) const {
@@ -52,25 +52,25 @@ class Entries {
   }
   int64_t count(const char* key) const {
     const Json& value = at(key);
-    check(value.is_number_integer() && value >= 0 && value <= int64_t{1} << 53, who_, ": '", key,
-          "': expected a whole number from 0");
+    check(value.is_number_integer() && value >= 0 && value <= int64_t{1} << 53,
+          "{}: '{}': expected a whole number from 0", who_, key);
     return value.get<int64_t>();
   }
   std::string words(const char* key) const {
     const Json& value = at(key);
-    check(value.is_string(), who_, ": '", key, "': expected words");
+    check(value.is_string(), "{}: '{}': expected words", who_, key);
     return value.get<std::string>();
   }
   bool yes(const char* key) const {
     const Json& value = at(key);
-    check(value.is_boolean(), who_, ": '", key, "': expected true or false");
+    check(value.is_boolean(), "{}: '{}': expected true or false", who_, key);
     return value.get<bool>();
   }
 
  private:
   const Json& at(const char* key) const {
     const auto found = json_.find(key);
-    check(found != json_.end(), who_, ": has no '", key, "'");
+    check(found != json_.end(), "{}: has no '{}'", who_, key);
     return *found;
   }
   const Json& json_;
@@ -86,7 +86,7 @@ std::vector<EpochLine> read_metrics(const std::string& folder) {
   std::string_view rest = content ? *content : std::string_view();
   for (int64_t number = 1; !rest.empty(); ++number) {
     const size_t end = std::min(rest.find('\n'), rest.size());
-    const std::string who = text(path, ": line ", number);
+    const std::string who = text("{}: line {}", path, number);
     const Json json = object_of(rest.substr(0, end), who);
     const Entries entries(json, who);
     EpochLine line{.epoch = entries.count("epoch"),
@@ -97,8 +97,8 @@ std::vector<EpochLine> read_metrics(const std::string& folder) {
                    .val_loss = entries.maybe_real("val_loss"),
                    .val_accuracy = entries.maybe_real("val_accuracy"),
                    .seconds = entries.maybe_real("seconds").value_or(0)};
-    check(out.empty() || (line.epoch > out.back().epoch && line.step > out.back().step), who,
-          ": epochs and steps do not rise");
+    check(out.empty() || (line.epoch > out.back().epoch && line.step > out.back().step),
+          "{}: epochs and steps do not rise", who);
     out.push_back(line);
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
@@ -139,7 +139,7 @@ std::optional<RunRecord> load_run_record(const std::string& folder) {
   if (!content) return std::nullopt;
   const Json json = object_of(*content, path);
   const Entries entries(json, path);
-  check(entries.words("format") == "vitrine run 1", path, ": is not the record of a run of this version");
+  check(entries.words("format") == "vitrine run 1", "{}: is not the record of a run of this version", path);
   RunRecord out{.version = entries.words("version"),
                 .data = entries.words("data"),
                 .exif = entries.yes("exif"),

@@ -16,15 +16,15 @@ Json shallow_object(std::string_view words, int deepest, const std::string& who)
   Json json;
   try {
     json = Json::parse(words, [&](int depth, typename Json::parse_event_t, const Json&) {
-      check(depth <= deepest, who, ": is nested too deeply");
+      check(depth <= deepest, "{}: is nested too deeply", who);
       return true;
     });
   } catch (const nlohmann::json::parse_error& e) {
-    fail(Fault::input, who, ": is no JSON in UTF-8, by its byte ", e.byte);
+    fail(Fault::input, "{}: is no JSON in UTF-8, by its byte {}", who, e.byte);
   } catch (const nlohmann::json::exception&) {  // a number that is none
-    fail(Fault::input, who, ": has a number that is too large");
+    fail(Fault::input, "{}: has a number that is too large", who);
   }
-  check(json.is_object(), who, ": expected a JSON object");
+  check(json.is_object(), "{}: expected a JSON object", who);
   return json;
 }
 

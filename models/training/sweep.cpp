@@ -37,8 +37,8 @@ class Sweep {
         hooks_(hooks),
         plan_(make_plan(config.plan)),
         folder_(config.out, plan_, hooks.note) {
-    check(config.parts >= 1 && config.part >= 0 && config.part < config.parts, "sweep: part ", config.part,
-          " of ", config.parts, " makes no sense");
+    check(config.parts >= 1 && config.part >= 0 && config.part < config.parts,
+          "sweep: part {} of {} makes no sense", config.part, config.parts);
     if (config.retry_failed) folder_.forget_failed();
     for (const LedgerLine& line : config.known) folder_.know(line);
   }
@@ -82,7 +82,7 @@ class Sweep {
 };
 
 std::string place_of(const SuiteTask& task) {
-  return text(task.group, "/", task.name, "/", task.train_limit.value_or(-1));
+  return text("{}/{}/{}", task.group, task.name, task.train_limit.value_or(-1));
 }
 
 // The final runs of a cell, if it is known which ones these are; null if a point of its grid failed (it might have won), or
@@ -201,10 +201,10 @@ void Sweep::check_known(const Cell& cell, const std::string& digest) {
   const auto compare = [&](const PlannedRun& run) {
     set_aside += folder_.settle(run.name, digest);
     const LedgerLine* line = folder_.done(run.name);
-    check(line == nullptr || line->data_digest == digest, "task ", quote(cell.task.name),
-          ": its pictures are not those of run ", run.name,
-          ", which is done already; take another folder, or move ", quote(folder_.folder_of(run.name)),
-          " out of this one");
+    check(line == nullptr || line->data_digest == digest,
+          "task {}: its pictures are not those of run {}, which is done already; take another folder, or "
+          "move {} out of this one",
+          quote(cell.task.name), run.name, quote(folder_.folder_of(run.name)));
   };
   for (const Cell& other : plan_.cells) {
     if (place_of(other.task) != place_of(cell.task)) continue;
@@ -214,8 +214,9 @@ void Sweep::check_known(const Cell& cell, const std::string& digest) {
   }
   if (set_aside > 0 && hooks_.note)
     hooks_.note(
-        text("task ", quote(cell.task.name), ": ", set_aside, set_aside == 1 ? " run" : " runs",
-             " of the ledger had other pictures; kept there, they count for nothing, and are done again"));
+        text("task {}: {}{} of the ledger had other pictures; kept there, they count for nothing, and are "
+             "done again",
+             quote(cell.task.name), set_aside, set_aside == 1 ? " run" : " runs"));
 }
 
 // Opens each task that has runs to do, or results that were only claimed so far, so that what is wrong with one is told before hours of work and not after them.
@@ -232,18 +233,18 @@ void Sweep::look_at_tasks() {
       facts_.emplace(place, facts);
       if (hooks_.task) hooks_.task(facts);
       if (!facts.lacking.empty() && hooks_.note)
-        hooks_.note(text("task ", quote(cell.task.name), ": ", facts.lacking));
+        hooks_.note(text("task {}: {}", quote(cell.task.name), facts.lacking));
     } catch (const Error& e) {
       if (e.fault() == Fault::resources) throw;
       const std::string why = e.what();
       const bool told =
           std::ranges::any_of(unusable_, [&](const auto& other) { return other.second == why; });
       unusable_.emplace(place, why);
-      const std::string begin = text("task ", quote(cell.task.name), ": ");
+      const std::string begin = text("task {}: ", quote(cell.task.name));
       for (LedgerPlan::Task& task : record.tasks)
         if (task.task == cell.task.name && task.group == cell.task.group)
           task.failed = why.starts_with(begin) ? why.substr(begin.size()) : why;
-      if (hooks_.note && !told) hooks_.note(text(why, "; the other tasks are done without it"));
+      if (hooks_.note && !told) hooks_.note(text("{}; the other tasks are done without it", why));
     }
   }
   folder_.write_plan(record);
@@ -359,9 +360,9 @@ SweepResult Sweep::run() {
   const auto add = [&](const PlannedRun& run) {
     const LedgerLine* line = folder_.result(run.name);
     if (line != nullptr && !line->failed.empty())
-      out.failures.push_back(text(line->form, " on ", line->task, " (run ", line->run,
+      out.failures.push_back(text("{} on {} (run {}{}): {}", line->form, line->task, line->run,
                                   done_here_.contains(run.name) ? "" : ", of an earlier sweep",
-                                  "): ", line->failed));
+                                  line->failed));
   };
   for (Cell& cell : plan_.cells) {
     for (const PlannedRun& run : cell.search) add(run);

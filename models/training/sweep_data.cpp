@@ -30,18 +30,20 @@ void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, con
   }
   const auto val = open_dataset(task.data, Split::val, open);
   out.offered += val->size();
-  check(!task.val || *task.val <= val->size(), "expected at most ", val->size(),
-        " images for validation, which is all that the data's own val has, but `val` asks for ",
-        task.val.value_or(0), "; without `val` all of it is taken");
+  check(!task.val || *task.val <= val->size(),
+        "expected at most {} images for validation, which is all that the data's own val has, but `val` asks "
+        "for {}; without `val` all of it is taken",
+        val->size(), task.val.value_or(0));
   out.learned = joined(train, val);
   int64_t asked = task.val.value_or(val->size());
   out.train = all_samples(*train);
   if (task.train_limit) {
     const int64_t limit = *task.train_limit;
     if (!task.val) asked = std::min(limit / val_share, val->size());
-    check(limit - asked >= train->classes(), "expected train_limit to leave an image of each of ",
-          train->classes(), " classes to learn from, but of ", limit, " images ", asked,
-          " are for validation");
+    check(limit - asked >= train->classes(),
+          "expected train_limit to leave an image of each of {} classes to learn from, but of {} images {} "
+          "are for validation",
+          train->classes(), limit, asked);
     out.train = class_balanced(*train, limit - asked, data_seed);
     // Where train has fewer than that, val may give more.
     if (!task.val) asked = std::clamp(limit - static_cast<int64_t>(out.train.size()), asked, val->size());
@@ -51,16 +53,16 @@ void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, con
 
 void open_splits(SweepData& out, const SuiteTask& task, uint64_t data_seed, const OpenOptions& open) {
   try {
-    check(has_split(task.data, Split::test), quote(task.data), " has no test split");
+    check(has_split(task.data, Split::test), "{} has no test split", quote(task.data));
     open_learned(out, task, data_seed, open);
     check(!out.val.empty(), "no images are left for validation");
     out.test = open_dataset(task.data, Split::test, open);
     check(out.test->class_names() == out.learned->class_names(),
           "the test split has other classes than the train split");
-    check(!task.classes || *task.classes == out.learned->classes(), "expected ", task.classes.value_or(0),
-          " classes, got ", out.learned->classes());
+    check(!task.classes || *task.classes == out.learned->classes(), "expected {} classes, got {}",
+          task.classes.value_or(0), out.learned->classes());
   } catch (const Error& e) {
-    fail(e.fault(), "task ", quote(task.name), ": ", e.what());
+    fail(e.fault(), "task {}: {}", quote(task.name), e.what());
   }
 }
 

@@ -23,13 +23,13 @@ void make_folder(const std::string& folder) {
   std::error_code problem;
   fs::create_directories(folder, problem);
   if (!problem && !fs::is_directory(folder)) problem = std::make_error_code(std::errc::not_a_directory);
-  if (problem) fail(Fault::output, "cannot make the folder ", quote(folder), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot make the folder {}: {}", quote(folder), problem.message());
 }
 
 void remove_all(const std::string& path) {
   std::error_code problem;
   fs::remove_all(path, problem);
-  if (problem) fail(Fault::output, "cannot remove ", quote(path), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot remove {}: {}", quote(path), problem.message());
 }
 
 double now() {
@@ -57,7 +57,7 @@ LedgerLine SweepFolder::read_result(const std::string& run) const {
   const std::string path = folder_of(run) + "/result.json";
   const std::vector<std::byte> bytes = read_file(path);
   LedgerLine line = ledger_line_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
-  check(line.run == run, path, ": is of run ", line.run);
+  check(line.run == run, "{}: is of run {}", path, line.run);
   return line;
 }
 
@@ -75,8 +75,8 @@ const LedgerLine* SweepFolder::done(const std::string& run) {
     return &(results_[run] = std::move(line));
   } catch (const Error& e) {
     if (!fs::exists(path, ignored)) return nullptr;  // another process is about to do it again
-    if (cells_.contains(run)) fail(e.fault(), e.what(), "; --retry puts it aside and does the run again");
-    if (unreadable_.insert(run).second && note_) note_(text(e.what(), "; it is left out"));
+    if (cells_.contains(run)) fail(e.fault(), "{}; --retry puts it aside and does the run again", e.what());
+    if (unreadable_.insert(run).second && note_) note_(text("{}; it is left out", e.what()));
     return nullptr;
   }
 }
@@ -145,7 +145,7 @@ void SweepFolder::forget_failed() {
     if (!lock) continue;  // somebody does it again already
     if (!readable) fs::rename(folder + "/result.json", folder + "/unreadable.json", problem);
     if (problem)
-      fail(Fault::output, "cannot rename ", quote(folder + "/result.json"), ": ", problem.message());
+      fail(Fault::output, "cannot rename {}: {}", quote(folder + "/result.json"), problem.message());
     remove_all(folder + "/result.json");
     remove_all(folder + "/state");
     results_.erase(run);
@@ -174,9 +174,9 @@ void SweepFolder::finish(const LedgerLine& line, bool keep_task) {
   std::error_code problem;
   if (keep_task)
     for (const char* name : {"task.safetensors", "metrics.jsonl", "run.json"}) {
-      const std::string from = text(folder, "/state/", name);
-      if (fs::exists(from, problem)) fs::rename(from, text(folder, "/", name), problem);
-      if (problem) fail(Fault::output, "cannot rename ", quote(from), ": ", problem.message());
+      const std::string from = text("{}/state/{}", folder, name);
+      if (fs::exists(from, problem)) fs::rename(from, text("{}/{}", folder, name), problem);
+      if (problem) fail(Fault::output, "cannot rename {}: {}", quote(from), problem.message());
     }
   write_text(folder + "/result.json", words + "\n");
   remove_all(folder + "/state");
@@ -191,7 +191,7 @@ void SweepFolder::read_others() {
     const std::string run = entry.path().filename().string();
     if (!cells_.contains(run) && entry.is_directory()) done(run);
   }
-  if (problem) fail(Fault::output, "cannot read folder ", quote(path_ + "/runs"), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot read folder {}: {}", quote(path_ + "/runs"), problem.message());
 }
 
 void SweepFolder::read_ledger_file() {
@@ -207,7 +207,7 @@ void SweepFolder::write_plan(const LedgerPlan& plan) {
   make_folder(folder);
   const FileLock lock(folder + "/lock");  // so that no temporary there is anybody's but of who was killed
   remove_temporaries(folder);
-  write_text(text(folder, "/", plan.name(), ".json"), to_json(plan) + "\n");
+  write_text(text("{}/{}.json", folder, plan.name()), to_json(plan) + "\n");
 }
 
 // Those of plans/ tell more than what the ledger said of them before.
@@ -222,10 +222,10 @@ void SweepFolder::read_plans() {
       plans_[entry.path().stem().string()] =
           to_json(ledger_plan_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
     } catch (const Error& e) {
-      if (unreadable_.insert(path).second && note_) note_(text(e.what(), "; it is left out"));
+      if (unreadable_.insert(path).second && note_) note_(text("{}; it is left out", e.what()));
     }
   }
-  if (problem) fail(Fault::output, "cannot read folder ", quote(path_ + "/plans"), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot read folder {}: {}", quote(path_ + "/plans"), problem.message());
 }
 
 bool SweepFolder::write_ledger(const std::function<bool()>& stop) {
@@ -241,7 +241,7 @@ bool SweepFolder::write_ledger(const std::function<bool()>& stop) {
     if (now() - began > patience) {
       if (stop && stop()) return false;
       if (!std::exchange(told, true) && note_)
-        note_(text("waiting for ", quote(path_ + "/ledger.lock"), ", which another process holds"));
+        note_(text("waiting for {}, which another process holds", quote(path_ + "/ledger.lock")));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }

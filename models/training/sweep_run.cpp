@@ -128,7 +128,7 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
     kept.embedded->tokens().belong_to(backbone(), dataset.get(), data_.preprocess);
   const Evaluation e = evaluate(model, dataset, samples, data_.preprocess, asked_at_once, tuned_.workers,
                                 tuned_.max_bad, nullptr, asking(), {}, nullptr, kept);
-  if (!std::isfinite(e.loss) || e.loss > greatest_loss) fail(Fault::diverged, too_great(e.loss));
+  if (!std::isfinite(e.loss) || e.loss > greatest_loss) fail(Fault::diverged, "{}", too_great(e.loss));
   line.accuracy = e.accuracy;
   line.score = value_of(cell_.task.metric, e);
   line.loss = e.loss;
@@ -151,15 +151,15 @@ void OneRun::save_record(const LedgerLine& line) const {
     record.test_loss = line.loss;
     record.test_samples = line.asked_images;
   }
-  if (cell_.task.train_limit) record.choice = text("train_limit ", *cell_.task.train_limit);
+  if (cell_.task.train_limit) record.choice = text("train_limit {}", *cell_.task.train_limit);
   if (config_.plan.data_seed != 0)
-    record.choice += text(record.choice.empty() ? "" : ", ", "data_seed ", config_.plan.data_seed);
+    record.choice += text("{}data_seed {}", record.choice.empty() ? "" : ", ", config_.plan.data_seed);
   save_run_record(folder_.state_folder(run_.name), record);
 }
 
 LedgerLine OneRun::line() {
-  check(is_utf8(backbone().source), "sweep: the backbone's path ", quote(backbone().source),
-        " is not UTF-8, as the ledger's text must be");
+  check(is_utf8(backbone().source),
+        "sweep: the backbone's path {} is not UTF-8, as the ledger's text must be", quote(backbone().source));
   const TransformerConfig net = with_classes(backbone().config, 0);
   const std::string preset = preset_name(net);
   LedgerLine line{.run = run_.name,
@@ -203,11 +203,11 @@ LedgerLine OneRun::line() {
   } catch (const Error& e) {
     // What the machine lacks says nothing of the run, which is done another time.
     if (e.fault() == Fault::output || e.fault() == Fault::resources)
-      fail(e.fault(), run_.method, " on ", cell_.task.name, " (run ", run_.name, "): ", e.what());
+      fail(e.fault(), "{} on {} (run {}): {}", run_.method, cell_.task.name, run_.name, e.what());
     without_numbers();
     (e.fault() == Fault::diverged ? line.diverged : line.failed) = e.what();
   } catch (const std::bad_alloc&) {
-    fail(Fault::resources, run_.method, " on ", cell_.task.name, " (run ", run_.name, "): not enough memory");
+    fail(Fault::resources, "{} on {} (run {}): not enough memory", run_.method, cell_.task.name, run_.name);
   }
   return line;
 }

@@ -65,9 +65,9 @@ void enter(Values& v, const LedgerLine& l, const std::string& label, std::vector
   if (!l.complete()) return;
   const auto [found, fresh] = v.by_seed.emplace(l.seed, std::pair(l.run, 100 * l.score));
   if (!fresh) {
-    append_new(warnings, text(label, " on ", l.task,
-                              " has several results of one seed, and the ledger does not tell what "
-                              "they differ in; one of them counts"));
+    append_new(warnings, text("{} on {} has several results of one seed, and the ledger does not tell what "
+                              "they differ in; one of them counts",
+                              label, l.task));
     if (found->second.first < l.run) return;
     found->second = {l.run, 100 * l.score};
   }
@@ -83,10 +83,9 @@ struct Sizes {
     for (const TableRows::Line& line : sorted.lines) {
       int64_t& most = (line.line->stage == Stage::final ? finals : searches)[line.task];
       if (line.line->stage == Stage::final && most != 0 && most != line.line->train_images)
-        append_new(warnings,
-                   text("task ", line.line->task,
-                        " was run with several numbers of training images; the largest counts here, "
-                        "--by train-size shows all"));
+        append_new(warnings, text("task {} was run with several numbers of training images; the largest "
+                                  "counts here, --by train-size shows all",
+                                  line.line->task));
       most = std::max(most, line.line->train_images);
     }
   }
@@ -120,18 +119,20 @@ void tell_missing(const TableRows& sorted, std::vector<std::string>& warnings, c
       }
     if (most == 0)
       missing.push_back(
-          text(sorted.rows[where.first[0]].label, " on ", sorted.tasks[where.second[0]].second));
+          text("{} on {}", sorted.rows[where.first[0]].label, sorted.tasks[where.second[0]].second));
     else if (most < what.first && !ended)
       ++fewer;
   }
   if (!missing.empty()) {
     std::string list;
-    for (size_t i = 0; i < std::min(told, missing.size()); ++i) list += text(i > 0 ? ", " : "", missing[i]);
-    if (missing.size() > told) list += text(" and ", missing.size() - told, " more");
-    warnings.push_back(text(missing.size(), " of ", planned.size(), " planned results are missing: ", list));
+    for (size_t i = 0; i < std::min(told, missing.size()); ++i)
+      list += text("{}{}", i > 0 ? ", " : "", missing[i]);
+    if (missing.size() > told) list += text(" and {} more", missing.size() - told);
+    warnings.push_back(
+        text("{} of {} planned results are missing: {}", missing.size(), planned.size(), list));
   }
   if (fewer > 0)
-    warnings.push_back(text(fewer, " of ", planned.size(), " planned results have fewer seeds than planned"));
+    warnings.push_back(text("{} of {} planned results have fewer seeds than planned", fewer, planned.size()));
 }
 
 // What a row costs, over the tasks that it has.
@@ -166,9 +167,10 @@ bool has_the_papers_tasks(const Comparison& c, const std::string& group) {
 
 void add_paper(TableRow& row, const Comparison& c, PaperRows paper) {
   if (paper == PaperRows::none || !row.variant.empty()) return;
-  const std::string backbone = text(row.net, paper == PaperRows::mae       ? ", MAE"
-                                             : paper == PaperRows::moco_v3 ? ", MoCo v3"
-                                                                           : "");
+  const std::string backbone = text("{}{}", row.net,
+                                    paper == PaperRows::mae       ? ", MAE"
+                                    : paper == PaperRows::moco_v3 ? ", MoCo v3"
+                                                                  : "");
   const PaperRow* known = paper_row(backbone, row.method);
   if (known == nullptr) return;
   for (size_t g = 0; g < c.groups.size(); ++g)

@@ -29,7 +29,7 @@ std::string number_text(double value) { return nlohmann::json(value).dump(); }
 
 nlohmann::json settings_of(const LedgerLine& l) {
   nlohmann::json settings = nlohmann::json::parse(l.settings, nullptr, false);
-  check(settings.is_object(), "table: the settings of run ", l.run, " are no JSON object");
+  check(settings.is_object(), "table: the settings of run {} are no JSON object", l.run);
   return settings;
 }
 
@@ -88,8 +88,8 @@ std::string words_of(const Facts& facts, const std::vector<std::string>& keys) {
     std::string name = key;
     std::ranges::replace(name, '_', ' ');
     const auto found = facts.find(key);
-    out += text(out.empty() ? "" : ", ",
-                found == facts.end() ? text("no ", name) : text(name, " ", found->second));
+    out += text("{}{}", out.empty() ? "" : ", ",
+                found == facts.end() ? text("no {}", name) : text("{} {}", name, found->second));
   }
   return out;
 }
@@ -110,8 +110,8 @@ class Sorter {
       else
         all_.push_back({&l});
     if (aside > 0)
-      out_.warnings.push_back(text(aside, aside == 1 ? " result" : " results",
-                                   " of other pictures than the sweep's are left out"));
+      out_.warnings.push_back(text("{}{} of other pictures than the sweep's are left out", aside,
+                                   aside == 1 ? " result" : " results"));
     plan_lines();
     for (const LedgerLine& l : planned_) all_.push_back({&l, true});
     name_tasks();
@@ -162,7 +162,7 @@ class Sorter {
           l.seed = static_cast<uint64_t>(plan.seeds);
           if (!task.failed.empty()) {
             l.failed = task.failed;
-            place_in(unopened_, text("task ", task.task, " could not be opened: ", task.failed));
+            place_in(unopened_, text("task {} could not be opened: {}", task.task, task.failed));
           }
           planned_.push_back(l);
         }
@@ -201,9 +201,8 @@ class Sorter {
         std::ranges::sort(sorted);
         const std::vector<std::string> keys = telling(sorted);
         // What a plan has counts for each of them; where it stands is the first one's place.
-        name += text(" (", words_of(e.planned ? sorted[0] : facts_of(*e.line), keys), ")");
-        place_in(out_.warnings,
-                 text("task ", e.line->task, " was run in several ways; each counts as a task"));
+        name += text(" ({})", words_of(e.planned ? sorted[0] : facts_of(*e.line), keys));
+        place_in(out_.warnings, text("task {} was run in several ways; each counts as a task", e.line->task));
       }
       e.task = place_in(out_.tasks, {e.line->group, name});
       of_task_[{e.line->group, e.line->task}].insert(e.task);
@@ -245,7 +244,7 @@ class Sorter {
     return out;
   }
   // A part on a task, of one choice of pictures.
-  static std::string cell_of(const Entry& e) { return text(e.part, " ", e.task, " ", e.line->data_digest); }
+  static std::string cell_of(const Entry& e) { return text("{} {} {}", e.part, e.task, e.line->data_digest); }
 
   void split_by_point() {
     std::set<std::string> searched;
@@ -281,17 +280,17 @@ class Sorter {
       for (auto& [key, facts] : *each) std::ranges::sort(facts);
     const bool with_backbone = identities.size() > 1 && !backbones_are_columns_;
     if (with_backbone)
-      out_.warnings.push_back(text(
-          "the ledger has results of ", identities.size(),
-          " backbones; each has rows of its own, and rows of different backbones do not compare methods"));
+      out_.warnings.push_back(
+          text("the ledger has results of {} backbones; each has rows of its own, and rows of different "
+               "backbones do not compare methods",
+               identities.size()));
     if (recipes.size() > 1)
       out_.warnings.push_back(
-          text("the ledger has results of ", recipes.size(),
-               " recipes; each has rows of its own, and rows of different recipes do not compare "
-               "methods"));
+          text("the ledger has results of {} recipes; each has rows of its own, and rows of different "
+               "recipes do not compare methods",
+               recipes.size()));
     if (versions.size() > 1)
-      out_.warnings.push_back(
-          text("the ledger has results of ", versions.size(), " versions of the program"));
+      out_.warnings.push_back(text("the ledger has results of {} versions of the program", versions.size()));
     std::map<std::string, size_t> place;
     for (Entry& e : all_) {
       const std::string key = e.part + (e.fixed.empty() ? "" : key_of(e.fixed));
@@ -306,7 +305,9 @@ class Sorter {
       of_part_[e.part].push_back(found->second);
       const LedgerLine& l = *e.line;
       std::string words;
-      const auto add = [&](const std::string& more) { words += text(words.empty() ? "" : ", ", more); };
+      const auto add = [&](const std::string& more) {
+        words += text("{}{}", words.empty() ? "" : ", ", more);
+      };
       if (const auto& all = protocols[e.base]; all.size() > 1) {
         const std::vector<std::string> keys = telling(all);
         add(words_of(e.protocol, keys));
@@ -319,10 +320,11 @@ class Sorter {
         add(words_of(e.fixed, keys));
         tell_split(l, keys);
       }
-      const std::string inner = text(l.variant, l.variant.empty() || words.empty() ? "" : ", ", words);
-      out_.rows.push_back({text(l.method, inner.empty() ? "" : text(" (", inner, ")"),
-                                with_backbone ? text(", ", TableRows::net_name(l, lines_)) : "",
-                                recipes.size() > 1 ? text(", recipe ", l.recipe) : ""),
+      const std::string inner =
+          text("{}{}{}", l.variant, l.variant.empty() || words.empty() ? "" : ", ", words);
+      out_.rows.push_back({text("{}{}{}{}", l.method, inner.empty() ? "" : text(" ({})", inner),
+                                with_backbone ? text(", {}", TableRows::net_name(l, lines_)) : "",
+                                recipes.size() > 1 ? text(", recipe {}", l.recipe) : ""),
                            words, l});
     }
   }
@@ -332,10 +334,10 @@ class Sorter {
     for (const std::string& key : keys) {
       std::string name = key;
       std::ranges::replace(name, '_', ' ');
-      list += text(list.empty() ? "" : ", ", name);
+      list += text("{}{}", list.empty() ? "" : ", ", name);
     }
-    place_in(out_.warnings, text(l.method, l.variant.empty() ? "" : text(" (", l.variant, ")"),
-                                 " was run with several settings (", list, "); each has a row of its own"));
+    place_in(out_.warnings, text("{}{} was run with several settings ({}); each has a row of its own",
+                                 l.method, l.variant.empty() ? "" : text(" ({})", l.variant), list));
   }
 
   // Of the settings that a search tried, the final runs of those with the best score on val count. Where a search was
@@ -382,7 +384,7 @@ class Sorter {
       }
       place_in(
           out_.warnings,
-          text(out_.rows[rows_[i]].label, " on ", e.line->task,
+          text("{} on {}{}", out_.rows[rows_[i]].label, e.line->task,
                untested.contains(cell_of(e))
                    ? ": the settings that are the best on val now were not tested yet; the same sweep does it"
                    : ": tests of settings that were not the best on val are left out"));
@@ -419,7 +421,7 @@ std::string TableRows::net_name(const LedgerLine& line, const std::vector<Ledger
   const bool several = std::ranges::any_of(all, [&](const LedgerLine& other) {
     return other.net == line.net && other.backbone_identity != line.backbone_identity;
   });
-  return several ? text(line.net, " ", line.backbone_identity.substr(0, 8)) : line.net;
+  return several ? text("{} {}", line.net, line.backbone_identity.substr(0, 8)) : line.net;
 }
 
 TableRows table_rows(const std::vector<LedgerLine>& lines, const std::vector<LedgerPlan>& plans,

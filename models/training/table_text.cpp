@@ -36,11 +36,11 @@ std::string thousands(double value) {
 std::string cell_text(const TableCell& c, bool of_group) {
   std::string out = c.mean ? fixed(*c.mean, 2) : c.diverged > 0 ? "diverged" : c.failed > 0 ? "failed" : "—";
   if (!c.mean) return out;
-  if (c.deviation) out += text(" ± ", fixed(*c.deviation, 2));
-  if (c.wins) out += text(" (", *c.wins, ")");
-  if (of_group && c.tasks < c.all_tasks) out += text(" [", c.tasks, " of ", c.all_tasks, " tasks]");
-  if (c.diverged > 0) out += text(" [", c.diverged, " diverged]");
-  if (c.failed > 0) out += text(" [", c.failed, " failed]");
+  if (c.deviation) out += text(" ± {}", fixed(*c.deviation, 2));
+  if (c.wins) out += text(" ({})", *c.wins);
+  if (of_group && c.tasks < c.all_tasks) out += text(" [{} of {} tasks]", c.tasks, c.all_tasks);
+  if (c.diverged > 0) out += text(" [{} diverged]", c.diverged);
+  if (c.failed > 0) out += text(" [{} failed]", c.failed);
   return out;
 }
 
@@ -50,7 +50,7 @@ std::string markdown(const Lines& lines) {
   std::string out;
   for (size_t i = 0; i < lines.size(); ++i) {
     out += "|";
-    for (const std::string& cell : lines[i]) out += text(" ", cell, " |");
+    for (const std::string& cell : lines[i]) out += text(" {} |", cell);
     out += "\n";
     if (i > 0) continue;
     out += "|";
@@ -64,7 +64,7 @@ std::string csv(const Lines& lines) {
   std::string out;
   for (const auto& line : lines) {
     for (size_t k = 0; k < line.size(); ++k) {
-      out += text(k > 0 ? "," : "", csv_cell(line[k]));
+      out += text("{}{}", k > 0 ? "," : "", csv_cell(line[k]));
     }
     out += "\n";
   }
@@ -76,17 +76,17 @@ std::string number_or_empty(const std::optional<double>& value) {
 }
 
 std::string significance_text(const Significance& s) {
-  return text(s.label, " against ", s.against, ": better on ", s.better, " and worse on ", s.worse, " of ",
-              s.tasks, " tasks; Wilcoxon's signed-rank test (",
-              s.test.exact ? "exact" : "normal approximation", ", n = ", s.test.n,
-              ", W+ = ", fixed(s.test.positive, 1), "): p = ", short_text(s.test.two_sided),
-              " two-sided, p = ", short_text(s.test.greater), " that it is better.");
+  return text(
+      "{} against {}: better on {} and worse on {} of {} tasks; Wilcoxon's signed-rank test ({}, n = {}, W+ "
+      "= {}): p = {} two-sided, p = {} that it is better.",
+      s.label, s.against, s.better, s.worse, s.tasks, s.test.exact ? "exact" : "normal approximation",
+      s.test.n, fixed(s.test.positive, 1), short_text(s.test.two_sided), short_text(s.test.greater));
 }
 
 std::string warnings_text(const std::vector<std::string>& warnings) {
   std::string out;
-  for (const std::string& warning : warnings) out += text("Note: ", markdown_cell(warning), ".\n");
-  return out.empty() ? out : text("\n", out);
+  for (const std::string& warning : warnings) out += text("Note: {}.\n", markdown_cell(warning));
+  return out.empty() ? out : text("\n{}", out);
 }
 
 std::string markdown(const Comparison& c) {
@@ -94,38 +94,37 @@ std::string markdown(const Comparison& c) {
   for (const std::string& group : c.groups) {
     int tasks = 0;
     for (const auto& task : c.tasks) tasks += task.first == group;
-    first[0].push_back(text(markdown_cell(group), " (", tasks, ")"));
+    first[0].push_back(text("{} ({})", markdown_cell(group), tasks));
   }
   first[0].insert(first[0].end(), {"mean of tasks", "mean of groups", "tuned", "of the backbone"});
   bool paper = false;
   for (const TableRow& row : c.rows) {
     std::vector<std::string> line{markdown_cell(row.label),
-                                  row.all.mean ? text(fixed(row.total, 2), "×") : "—"};
+                                  row.all.mean ? text("{}×", fixed(row.total, 2)) : "—"};
     for (const TableCell& cell : row.groups) line.push_back(cell_text(cell, true));
     line.push_back(cell_text(row.all, true));
     line.push_back(row.mean_of_groups ? fixed(*row.mean_of_groups, 2) : "—");
     line.push_back(row.all.mean ? thousands(row.tuned_parameters) : "—");
-    line.push_back(row.all.mean ? text(fixed(100 * row.tuned_share, 2), " %") : "—");
+    line.push_back(row.all.mean ? text("{} %", fixed(100 * row.tuned_share, 2)) : "—");
     first.push_back(line);
     if (row.paper_table.empty()) continue;
     paper = true;
-    std::vector<std::string> theirs{text("*the paper, ", row.paper_table, "*"),
-                                    row.paper_total ? text("*", fixed(*row.paper_total, 2), "×*") : ""};
+    std::vector<std::string> theirs{text("*the paper, {}*", row.paper_table),
+                                    row.paper_total ? text("*{}×*", fixed(*row.paper_total, 2)) : ""};
     for (const TableCell& cell : row.groups)
       theirs.push_back(!cell.paper ? ""
-                                   : text("*", fixed(*cell.paper, 2),
-                                          cell.paper_wins ? text(" (", *cell.paper_wins, ")") : "", "*"));
+                                   : text("*{}{}*", fixed(*cell.paper, 2),
+                                          cell.paper_wins ? text(" ({})", *cell.paper_wins) : ""));
     theirs.resize(first[0].size());
     first.push_back(theirs);
   }
   Lines second{{"task"}};
   for (const TableRow& row : c.rows) second[0].push_back(markdown_cell(row.label));
   for (size_t t = 0; t < c.tasks.size(); ++t) {
-    second.push_back({text(markdown_cell(c.tasks[t].first), ": ", markdown_cell(c.tasks[t].second))});
+    second.push_back({text("{}: {}", markdown_cell(c.tasks[t].first), markdown_cell(c.tasks[t].second))});
     for (const TableRow& row : c.rows)
-      second.back().push_back(
-          text(cell_text(row.tasks[t], false),
-               row.tasks[t].paper ? text(" *(", fixed(*row.tasks[t].paper, 1), ")*") : ""));
+      second.back().push_back(text("{}{}", cell_text(row.tasks[t], false),
+                                   row.tasks[t].paper ? text(" *({})*", fixed(*row.tasks[t].paper, 1)) : ""));
   }
   std::string out = markdown(first);
   out +=
@@ -137,7 +136,7 @@ std::string markdown(const Comparison& c) {
   if (paper)
     out +=
         "In italics what the paper (arXiv 2203.12119) measured; its totals are of its own 24 or 19 tasks.\n";
-  out += text("\n", markdown(second));
+  out += text("\n{}", markdown(second));
   if (!c.significance.empty()) out += "\n";
   for (const Significance& s : c.significance) out += markdown_cell(significance_text(s)) + "\n\n";
   while (out.ends_with("\n\n")) out.pop_back();
@@ -244,7 +243,7 @@ std::string csv_cell(const std::string& words) {
   if (words.find_first_of(",\"\n\r") == std::string::npos) return words;
   std::string out = words;
   for (size_t at = out.find('"'); at != std::string::npos; at = out.find('"', at + 2)) out.insert(at, "\"");
-  return text('"', out, '"');
+  return text("\"{}\"", out);
 }
 
 std::string table_text(const Comparison& c, TableFormat format) {
@@ -278,12 +277,12 @@ std::string table_text(const Series& s, TableFormat format) {
   }
   std::string out;
   for (const Series::Section& section : s.sections) {
-    Lines lines{joined_lists({text(markdown_cell(section.group), " by ", words_of(s.by))}, s.columns)};
+    Lines lines{joined_lists({text("{} by {}", markdown_cell(section.group), words_of(s.by))}, s.columns)};
     for (const Series::Row& row : section.rows) {
       lines.push_back({markdown_cell(row.label)});
       for (const TableCell& cell : row.cells) lines.back().push_back(cell_text(cell, true));
     }
-    out += text(out.empty() ? "" : "\n", markdown(lines));
+    out += text("{}{}", out.empty() ? "" : "\n", markdown(lines));
   }
   out += s.by == By::prompts
              ? "\nValidation scores of the search in percent, the best for each prompt length.\n"

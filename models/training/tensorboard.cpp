@@ -88,7 +88,7 @@ std::optional<Found> event_file_in(const std::string& folder) {
     if (wrong != std::errc{} || stop != end || (newest && newest->start >= start)) continue;
     newest = {entry.path().string(), start};
   }
-  if (problem) fail(Fault::output, "cannot read folder ", quote(folder), ": ", problem.message());
+  if (problem) fail(Fault::output, "cannot read folder {}: {}", quote(folder), problem.message());
   return newest;
 }
 
@@ -159,7 +159,7 @@ std::string write_events(const std::string& folder) {
       std::ofstream file(found->path, std::ios::binary | std::ios::app);
       file << std::string_view(content).substr(old.size()) << std::flush;
       if (!file)
-        fail(Fault::output, "cannot write ", quote(found->path), ": ",
+        fail(Fault::output, "cannot write {}: {}", quote(found->path),
              std::generic_category().message(errno));
     } else {
       write_file_atomically(found->path, bytes_of(content));
@@ -170,7 +170,7 @@ std::string write_events(const std::string& folder) {
   double done = 0;
   for (const EpochLine& line : epochs) done += std::isfinite(line.seconds) ? line.seconds : 0;
   const auto start = static_cast<int64_t>(std::time(nullptr)) - static_cast<int64_t>(std::ceil(done));
-  std::string path = (std::filesystem::path(folder) / text(stem, start, ending)).string();
+  std::string path = (std::filesystem::path(folder) / text("{}{}{}", stem, start, ending)).string();
   write_file_atomically(path, bytes_of(event_file(static_cast<double>(start), epochs)));
   return path;
 }

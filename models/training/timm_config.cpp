@@ -96,9 +96,9 @@ constexpr std::array<Architectures, 18> architectures{{
 
 const Architectures* architecture_named(std::string_view name) {
   if (name.find(' ') != std::string_view::npos) return nullptr;
-  const std::string all = text(' ', name, ' ');
+  const std::string all = text(" {} ", name);
   const auto* const found = std::find_if(architectures.begin(), architectures.end(), [&](const auto& group) {
-    return text(' ', group.names, ' ').find(all) != std::string::npos;
+    return text(" {} ", group.names).find(all) != std::string::npos;
   });
   return found == architectures.end() ? nullptr : found;
 }
@@ -177,7 +177,7 @@ std::vector<Claim> claims_of_swin_name(const std::string& architecture) {
 std::array<float, 3> three(const json& list, const char* key, const std::string& who) {
   check(list.is_array() && list.size() == 3 && list[0].is_number() && list[1].is_number() &&
             list[2].is_number(),
-        who, ": ", key, ": expected three numbers");
+        "{}: {}: expected three numbers", who, key);
   return {list[0].get<float>(), list[1].get<float>(), list[2].get<float>()};
 }
 
@@ -185,14 +185,14 @@ Gelu gelu_named(const json& name, const std::string& who) {
   if (name == "gelu") return Gelu::erf;
   if (name == "gelu_tanh") return Gelu::tanh;
   if (name == "quick_gelu") return Gelu::quick;
-  fail(Fault::input, who, ": act_layer is ", quote(name.dump()), ", which is no form of GELU");
+  fail(Fault::input, "{}: act_layer is {}, which is no form of GELU", who, quote(name.dump()));
 }
 
 // How tokens become features, by timm's name; none where the net ends before.
 void claim_pooling(HubConfig& out, const json& value, const std::string& who) {
   if (value == "") return;
-  check(value == "token" || value == "avg" || value == "map", who, ": global_pool is ", quote(value.dump()),
-        ", not token, avg or map");
+  check(value == "token" || value == "avg" || value == "map", "{}: global_pool is {}, not token, avg or map",
+        who, quote(value.dump()));
   out.claims.push_back(
       {"global_pool", value.dump(), "pooling", value == "avg" ? json("mean").dump() : value.dump()});
 }
@@ -200,7 +200,7 @@ void claim_pooling(HubConfig& out, const json& value, const std::string& who) {
 // What a ViT was made with beside what its architecture says: told, compared with the weights, or refused.
 // These go before what the name says.
 void read_arguments(HubConfig& out, const json& arguments, bool swin, const std::string& who) {
-  check(arguments.is_object(), who, ": model_args: expected an object");
+  check(arguments.is_object(), "{}: model_args: expected an object", who);
   // These change nothing when pictures are recognised, or are seen in the weights' names and shapes.
   constexpr std::array<std::string_view, 13> needless{
       "drop_rate",       "pos_drop_rate",  "patch_drop_rate", "proj_drop_rate",   "attn_drop_rate",
@@ -216,7 +216,7 @@ void read_arguments(HubConfig& out, const json& arguments, bool swin, const std:
       out.claims.push_back({field, value.dump(), of_net, told.dump()});
     };
     const auto flag = [&] {
-      check(value.is_boolean(), who, ": ", field, ": expected true or false, got ", quote(value.dump()));
+      check(value.is_boolean(), "{}: {}: expected true or false, got {}", who, field, quote(value.dump()));
       return value;
     };
     const auto of_swin = [&] {
@@ -266,12 +266,12 @@ void read_arguments(HubConfig& out, const json& arguments, bool swin, const std:
     else if (key == "mlp_ratio")
       ratio = value;
     else
-      check(swin ? of_swin() : of_vit(), who, ": ", field, " is ", quote(value.dump()),
-            ", and what it makes of the net is not known");
+      check(swin ? of_swin() : of_vit(), "{}: {} is {}, and what it makes of the net is not known", who,
+            field, quote(value.dump()));
   }
   if (ratio.is_null()) return;
-  check(ratio.is_number() && ratio.get<double>() > 0 && ratio.get<double>() <= 64, who,
-        ": model_args: mlp_ratio: expected a number up to 64, got ", quote(ratio.dump()));
+  check(ratio.is_number() && ratio.get<double>() > 0 && ratio.get<double>() <= 64,
+        "{}: model_args: mlp_ratio: expected a number up to 64, got {}", who, quote(ratio.dump()));
   if (swin) {
     out.claims.push_back(
         {"model_args: mlp_ratio", ratio.dump(), "mlp_ratio", json(ratio.get<double>()).dump()});
@@ -294,7 +294,7 @@ bool is_timm_swin(const std::string& architecture) {
   const std::string name = architecture.substr(0, architecture.find('.'));
   for (const char* size : {"tiny", "small", "base", "large"}) {
     const int64_t window = number_behind(name, "_window");
-    const std::string first = text("swin_", size, "_patch4_window", window, "_");
+    const std::string first = text("swin_{}_patch4_window{}_", size, window);
     if (name.starts_with(first) && name.size() > first.size() &&
         name.find_first_not_of("0123456789", first.size()) == std::string::npos)
       return true;
@@ -325,22 +325,22 @@ HubConfig timm_config_from(const json& all, const std::string& who) {
     read_arguments(out, *arguments, swin, who);
   const json& c = all.at("pretrained_cfg");
   const json& input = c.at("input_size");
-  check(input.is_array() && input.size() == 3 && input[0] == 3 && input[1] == input[2], who,
-        ": input_size: expected [3, n, n], got ", quote(input.dump()));
+  check(input.is_array() && input.size() == 3 && input[0] == 3 && input[1] == input[2],
+        "{}: input_size: expected [3, n, n], got {}", who, quote(input.dump()));
   if (!swin)  // which takes pictures of any size
     out.claims.push_back(
         {"input_size", input.dump(), "image_size", std::to_string(whole(input[1], "input_size", who))});
   Preprocess p;
   p.size = static_cast<int>(std::min<int64_t>(whole(input[1], "input_size", who), 1 << 14));
   const auto mode = c.value("crop_mode", std::string("center"));
-  check(mode == "center" || mode == "squash", who, ": crop_mode is ", quote(mode), ", not center or squash");
+  check(mode == "center" || mode == "squash", "{}: crop_mode is {}, not center or squash", who, quote(mode));
   const double share = c.value("crop_pct", 0.875);
   p.resize = resize_before_crop(p.size, share);
   out.pictures = "crop_pct " + json(share).dump();
   p.squash = mode == "squash";
   p.crop_squashed = p.squash && p.resize > p.size;
   const auto filter = c.value("interpolation", std::string("bicubic"));
-  check(filter == "bicubic" || filter == "bilinear" || filter == "lanczos", who, ": interpolation is ",
+  check(filter == "bicubic" || filter == "bilinear" || filter == "lanczos", "{}: interpolation is {}", who,
         quote(filter));
   p.filter = filter == "bicubic"    ? Filter::bicubic
              : filter == "bilinear" ? Filter::bilinear
@@ -351,7 +351,7 @@ HubConfig timm_config_from(const json& all, const std::string& who) {
   out.preprocess = to_json(p);
   if (const auto names = all.find("label_names"); names != all.end() && names->is_array()) {
     out.class_names = names->get<std::vector<std::string>>();
-    out.claims.push_back({"label_names", text("a list of ", out.class_names.size(), " names"), "classes",
+    out.claims.push_back({"label_names", text("a list of {} names", out.class_names.size()), "classes",
                           std::to_string(out.class_names.size())});
   }
   return out;

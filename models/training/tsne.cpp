@@ -18,9 +18,9 @@ constexpr int64_t grain = 16;  // rows of a piece of work
 void check_points(const Tensor& points, const char* who) {
   check(points.defined() && points.dtype() == DType::f64 && points.shape().rank() == 2 &&
             points.dim(0) >= 2 && points.dim(1) >= 1,
-        who, ": expected at least 2 points (N, D) f64");
-  check(std::ranges::all_of(points.data<double>(), [](double v) { return std::isfinite(v); }), who,
-        ": a point holds NaN or infinity");
+        "{}: expected at least 2 points (N, D) f64", who);
+  check(std::ranges::all_of(points.data<double>(), [](double v) { return std::isfinite(v); }),
+        "{}: a point holds NaN or infinity", who);
 }
 
 // (N, N): squares of distances
@@ -114,8 +114,8 @@ void check_layout(const Tensor& p, const Tensor& y) {
 Tensor conditional_affinities(const Tensor& points, double perplexity) {
   check_points(points, "tsne");
   const int64_t n = points.dim(0);
-  check(perplexity >= 1 && perplexity <= static_cast<double>(n - 1), "tsne: a perplexity of ", perplexity,
-        " cannot be had from ", n, " points");
+  check(perplexity >= 1 && perplexity <= static_cast<double>(n - 1),
+        "tsne: a perplexity of {} cannot be had from {} points", perplexity, n);
   const std::vector<double> distances = squared_distances(points);
   Tensor out = Tensor::empty({n, n}, DType::f64);
   double* to = out.mutable_data<double>().data();

@@ -211,8 +211,10 @@ void Run::note_part(double loss, double share, int64_t images, int64_t hits) {
   if (!std::isfinite(loss)) {
     const int64_t step =
         optimizer_.steps() + (device_step_ == nullptr ? 1 : 0);  // a device has made it already
-    fail(Fault::diverged, "tune: the loss became ", loss, " in step ", step, " (epoch ", progress_.epoch + 1,
-         "); a smaller learning rate may help. The last checkpoint is untouched");
+    fail(Fault::diverged,
+         "tune: the loss became {} in step {} (epoch {}); a smaller learning rate may help. The last "
+         "checkpoint is untouched",
+         loss, step, progress_.epoch + 1);
   }
   last_loss_ += share * loss;
   progress_.loss += loss * static_cast<double>(images);
@@ -301,8 +303,10 @@ void Run::check_finite() const {
   for (const Parameter& p : model_->parameters().all()) {
     const Tensor value = in_main_memory(p.value.value());
     if (std::ranges::all_of(value.data<float>(), [](float v) { return std::isfinite(v); })) continue;
-    fail(Fault::diverged, "tune: '", p.name, "' became NaN or infinite by step ", optimizer_.steps(),
-         "; a smaller learning rate may help. The last checkpoint is untouched");
+    fail(Fault::diverged,
+         "tune: '{}' became NaN or infinite by step {}; a smaller learning rate may help. The last "
+         "checkpoint is untouched",
+         p.name, optimizer_.steps());
   }
 }
 
@@ -337,25 +341,25 @@ void Run::save() {
 void Run::restore(const TensorFile& state) {
   const auto entry = [&](const char* key) {
     const auto found = state.metadata.find(key);
-    check(found != state.metadata.end(), state.name, ": no metadata '", key, "'");
+    check(found != state.metadata.end(), "{}: no metadata '{}'", state.name, key);
     return found->second;
   };
-  check(entry("format") == "vitrine checkpoint 1", state.name, ": is not a checkpoint of this version");
-  check(entry("config") == to_json(config_), "resume: the run in '", folder_,
-        "' has other settings: ", differences(entry("config"), to_json(config_)),
+  check(entry("format") == "vitrine checkpoint 1", "{}: is not a checkpoint of this version", state.name);
+  check(entry("config") == to_json(config_), "resume: the run in '{}' has other settings: {}{}", folder_,
+        differences(entry("config"), to_json(config_)),
         epochs_of(entry("config")) == config_.epochs ? ""
                                                      : "; a finished run is trained longer as a new one: "
                                                        "--init its task.safetensors, with another --out");
-  check(entry("data") == digest_of(data_), "resume: the run in '", folder_, "' was made on other data");
-  check(entry("backbone") == backbone_identity_, "resume: the run in '", folder_,
-        "' has another backbone, of identity ", entry("backbone").substr(0, 16), "..., but ",
-        backbone_.source, " has ", backbone_identity_.substr(0, 16), "...");
-  check(entry("start") == start_digest_, "resume: the run in '", folder_, "' started from ",
+  check(entry("data") == digest_of(data_), "resume: the run in '{}' was made on other data", folder_);
+  check(entry("backbone") == backbone_identity_,
+        "resume: the run in '{}' has another backbone, of identity {}..., but {} has {}...", folder_,
+        entry("backbone").substr(0, 16), backbone_.source, backbone_identity_.substr(0, 16));
+  check(entry("start") == start_digest_, "resume: the run in '{}' started from {}", folder_,
         entry("start") == "fresh" ? "fresh prompts and head" : "another task file");
   for (Parameter& p : model_->parameters().all()) {
     const Tensor& stored = state.at("model." + p.name);
-    check(stored.shape() == p.value.shape() && stored.dtype() == p.value.dtype(), state.name,
-          ": tensor 'model.", p.name, "': expected ", p.value.shape(), ", got ", stored.shape());
+    check(stored.shape() == p.value.shape() && stored.dtype() == p.value.dtype(),
+          "{}: tensor 'model.{}': expected {}, got {}", state.name, p.name, p.value.shape(), stored.shape());
     Tensor target = p.value.value();
     target.assign(stored);
   }
@@ -374,8 +378,8 @@ void Run::restore(const TensorFile& state) {
   progress_.best = std::strtod(entry("best").c_str(), nullptr);
   progress_.metrics = entry("metrics");
   if (hooks_.note)
-    hooks_.note(text("going on after step ", optimizer_.steps(), " (", progress_.epoch,
-                     progress_.epoch == 1 ? " epoch" : " epochs", " done)"));
+    hooks_.note(text("going on after step {} ({}{} done)", optimizer_.steps(), progress_.epoch,
+                     progress_.epoch == 1 ? " epoch" : " epochs"));
 }
 
 void Run::begin() {
@@ -385,7 +389,7 @@ void Run::begin() {
 }
 
 void Run::end_epoch(double seconds, int64_t samples_seen) {
-  check(progress_.samples > 0, "tune: none of ", data_.train.size(), " training images could be read");
+  check(progress_.samples > 0, "tune: none of {} training images could be read", data_.train.size());
   if (!loader_.bad().empty() && hooks_.note)
     if (const std::string words = classes_without_images(data_, loader_.bad());
         !words.empty() && !std::exchange(told_empty_, true))
@@ -499,13 +503,14 @@ TuneResult tune_here(const Backbone& backbone, const TuneData& data, const TuneC
                      const std::string& folder, bool resume, const TuneHooks& hooks, const Task* start,
                      const Memory& memory, Processes& processes) {
   check(data.dataset != nullptr && !data.train.empty(), "tune: no training images");
-  check(is_utf8(backbone.source), "tune: the backbone's path ", quote(backbone.source),
-        " is not UTF-8, as the task file's text must be");
+  check(is_utf8(backbone.source),
+        "tune: the backbone's path {} is not UTF-8, as the task file's text must be", quote(backbone.source));
   check_image_size(backbone.config, data.preprocess.size);
   const TuneConfig config = completed(given, backbone, data, start);
-  check(config.accumulate >= processes.count(), "tune: ", processes.count(),
-        " processes share the micro-batches of each step, but there ", config.accumulate == 1 ? "is" : "are",
-        " only ", config.accumulate, "; accumulate at least ", processes.count());
+  check(
+      config.accumulate >= processes.count(),
+      "tune: {} processes share the micro-batches of each step, but there {} only {}; accumulate at least {}",
+      processes.count(), config.accumulate == 1 ? "is" : "are", config.accumulate, processes.count());
   check(processes.count() == 1 || !backbone.on_device(),
         "tune: several processes compute on the CPU; a run on a device has one");
   check_all_resume(processes, resume);
@@ -515,8 +520,8 @@ TuneResult tune_here(const Backbone& backbone, const TuneData& data, const TuneC
   std::shared_ptr<const FolderLock> lock;
   if (!folder.empty()) {
     lock = take_run_folder(folder);
-    check(resume || !holds_run(folder), "tune: '", folder,
-          "' holds a run already; resume it, or choose another folder");
+    check(resume || !holds_run(folder), "tune: '{}' holds a run already; resume it, or choose another folder",
+          folder);
     if (resume) state = newest_checkpoint(folder, hooks.note);
   }
   if (resume) state = in_all(std::move(state), processes);
@@ -525,7 +530,7 @@ TuneResult tune_here(const Backbone& backbone, const TuneData& data, const TuneC
 #endif
   Run run(backbone, data, config, folder, hooks, start, memory, processes);
   if (!state && resume && hooks.note)
-    hooks.note(text("no checkpoint in '", folder, "' yet: starting from the beginning"));
+    hooks.note(text("no checkpoint in '{}' yet: starting from the beginning", folder));
   if (state)
     run.restore(*std::exchange(state, std::nullopt));
   else if (start == nullptr)

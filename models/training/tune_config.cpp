@@ -58,21 +58,21 @@ bool keeps_embedding(const TuneConfig& c, const Backbone& backbone) {
 }
 
 void check_config(const TuneConfig& c) {
-  check(c.epochs >= 0 && c.epochs <= 1'000'000, "tune: epochs ", c.epochs, " make no sense");
-  check(c.batch > 0 && c.batch <= 1 << 20, "tune: batch ", c.batch, " makes no sense");
-  check(c.accumulate > 0 && c.accumulate <= c.batch, "tune: cannot split a batch of ", c.batch, " into ",
-        c.accumulate, " micro-batches");
-  check(c.learning_rate > 0 && c.learning_rate < 1e6, "tune: learning rate ", c.learning_rate,
-        " makes no sense");
-  check(c.optimizer.weight_decay >= 0 && c.optimizer.weight_decay < 1e6, "tune: weight decay ",
-        c.optimizer.weight_decay, " makes no sense");
+  check(c.epochs >= 0 && c.epochs <= 1'000'000, "tune: epochs {} make no sense", c.epochs);
+  check(c.batch > 0 && c.batch <= 1 << 20, "tune: batch {} makes no sense", c.batch);
+  check(c.accumulate > 0 && c.accumulate <= c.batch, "tune: cannot split a batch of {} into {} micro-batches",
+        c.batch, c.accumulate);
+  check(c.learning_rate > 0 && c.learning_rate < 1e6, "tune: learning rate {} makes no sense",
+        c.learning_rate);
+  check(c.optimizer.weight_decay >= 0 && c.optimizer.weight_decay < 1e6,
+        "tune: weight decay {} makes no sense", c.optimizer.weight_decay);
   check(c.warmup_epochs >= 0 && (c.epochs == 0 || c.warmup_epochs <= static_cast<double>(c.epochs)),
-        "tune: a warm-up of ", c.warmup_epochs, " epochs does not fit into ", c.epochs);
-  check(c.clip >= 0 && c.clip < 1e30, "tune: clip ", c.clip, " makes no sense");
-  check(c.smoothing >= 0 && c.smoothing < 1, "tune: label smoothing ", c.smoothing, " is not in [0, 1)");
-  check(c.workers >= 0 && c.workers <= 1024 && c.max_bad >= 0, "tune: workers ", c.workers, ", max bad ",
-        c.max_bad, " make no sense");
-  check(c.recompute >= 0, "tune: cannot recompute ", c.recompute, " blocks");
+        "tune: a warm-up of {} epochs does not fit into {}", c.warmup_epochs, c.epochs);
+  check(c.clip >= 0 && c.clip < 1e30, "tune: clip {} makes no sense", c.clip);
+  check(c.smoothing >= 0 && c.smoothing < 1, "tune: label smoothing {} is not in [0, 1)", c.smoothing);
+  check(c.workers >= 0 && c.workers <= 1024 && c.max_bad >= 0, "tune: workers {}, max bad {} make no sense",
+        c.workers, c.max_bad);
+  check(c.recompute >= 0, "tune: cannot recompute {} blocks", c.recompute);
 }
 
 }  // namespace vitrine

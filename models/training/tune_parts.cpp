@@ -25,7 +25,7 @@ std::string digest_of(const TuneData& data) {
   Sha256 hash;
   for (const std::string& name : data.dataset->class_names()) hash.update(name).update("\n");
   const auto add = [&](const Dataset& dataset, const std::vector<int64_t>& samples) {
-    for (const int64_t i : samples) hash.update(text(i, " ", dataset.label(i), " ", dataset.mark(i), "\n"));
+    for (const int64_t i : samples) hash.update(text("{} {} {}\n", i, dataset.label(i), dataset.mark(i)));
     hash.update("\n");
   };
   add(*data.dataset, data.train);
@@ -46,13 +46,13 @@ std::string classes_without_images(const TuneData& data, const std::vector<BadIm
   std::string names;
   for (size_t c = 0; c < counts.size(); ++c) {
     if (counts[c] > 0) continue;
-    if (empty < named) names += text(empty == 0 ? "" : ", ", quote(data.dataset->class_names()[c]));
+    if (empty < named) names += text("{}{}", empty == 0 ? "" : ", ", quote(data.dataset->class_names()[c]));
     if (empty == named) names += ", ...";
     ++empty;
   }
   if (empty == 0) return "";
-  return text(empty, " of ", counts.size(), empty == 1 ? " classes has no " : " classes have no ",
-              bad.empty() ? "" : "undamaged ", "training images: ", names);
+  return text("{} of {}{}{}training images: {}", empty, counts.size(),
+              empty == 1 ? " classes has no " : " classes have no ", bad.empty() ? "" : "undamaged ", names);
 }
 
 Tensor class_weights(const TuneData& data, int64_t classes) {
@@ -68,7 +68,7 @@ std::string differences(const std::string& kept, const std::string& given) {
   try {
     before = shallow_object<nlohmann::json>(kept, 4, "checkpoint");
   } catch (const Error&) {
-    return text(quote(kept), ", which is no JSON object");
+    return text("{}, which is no JSON object", quote(kept));
   }
   const auto value = [](const nlohmann::json& all, const std::string& key) {
     return all.contains(key) ? all[key].dump() : "none";
@@ -78,7 +78,7 @@ std::string differences(const std::string& kept, const std::string& given) {
   std::string out;
   for (const auto& [key, unused] : keys.items())
     if (value(before, key) != value(now, key))
-      out += text(out.empty() ? "" : "; ", key, " ", value(before, key), ", given ", value(now, key));
+      out += text("{}{} {}, given {}", out.empty() ? "" : "; ", key, value(before, key), value(now, key));
   return out;
 }
 
@@ -90,9 +90,9 @@ TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const Tu
     check(from.method == config.model.method && from.size == config.model.size &&
               from.prompts.count == config.model.prompts.count &&
               variant_to_json(from.prompts) == variant_to_json(config.model.prompts),
-          "tune: the task to start from is ", method_text(from), " with ", from.prompts.count,
-          " prompts, but ", method_text(config.model), " with ", config.model.prompts.count,
-          " was asked for, or other forms of prompts");
+          "tune: the task to start from is {} with {} prompts, but {} with {} was asked for, or other forms "
+          "of prompts",
+          method_text(from), from.prompts.count, method_text(config.model), config.model.prompts.count);
     check(config.model.prompts.projection == 0, "tune: a task file holds prompts without their projection");
     config.model.classes = from.classes;
     check(start->class_names == data.dataset->class_names(),
@@ -100,8 +100,8 @@ TuneConfig completed(const TuneConfig& given, const Backbone& backbone, const Tu
   }
   config.model =
       for_classes(config.model, config.model.classes == 0 ? data.dataset->classes() : config.model.classes);
-  check(config.model.classes == data.dataset->classes(), "tune: the model has ", config.model.classes,
-        " classes, the data ", data.dataset->classes());
+  check(config.model.classes == data.dataset->classes(), "tune: the model has {} classes, the data {}",
+        config.model.classes, data.dataset->classes());
   check_config(config);
   const Device* device = backbone.home.device();
   config.device = device == nullptr ? "" : device->kind();
@@ -132,8 +132,8 @@ void check_all_resume(Processes& processes, bool resume) {
   const std::byte own{resume};
   const auto all = processes.exchange({&own, 1});
   for (size_t rank = 1; rank < all.size(); ++rank)
-    check(all[rank] == all.front(), "tune: process ", rank, " of ", all.size(),
-          " and process 0: only one of them ", "is to resume");
+    check(all[rank] == all.front(), "tune: process {} of {} and process 0: only one of them is to resume",
+          rank, all.size());
 }
 
 void check_same_run(Processes& processes, const TuneConfig& config, const std::string& data,
@@ -149,18 +149,19 @@ void check_same_run(Processes& processes, const TuneConfig& config, const std::s
   for (size_t rank = 1; rank < all.size(); ++rank) {
     MessageReader other(all[rank]);
     const auto same = [&](const std::string& its, const std::string& first, const std::string& words) {
-      check(its == first, "tune: process ", rank, " of ", all.size(), " ", words);
+      check(its == first, "tune: process {} of {} {}", rank, all.size(), words);
     };
     const std::string its_settings = other.get_text();
     same(its_settings, expected[0],
-         text("has other settings than process 0: ", differences(expected[0], its_settings)));
+         text("has other settings than process 0: {}", differences(expected[0], its_settings)));
     same(other.get_text(), expected[1], "has other data than process 0");
     same(other.get_text(), expected[2], "has another backbone than process 0");
     same(other.get_text(), expected[3], "starts from another task than process 0");
     const std::string its_set = other.get_text();
     same(its_set, expected[4],
-         text("computes with the instruction set ", its_set, ", process 0 with ", expected[4],
-              "; they round differently, so all must take the same"));
+         text("computes with the instruction set {}, process 0 with {}; they round differently, so all must "
+              "take the same",
+              its_set, expected[4]));
   }
 }
 
@@ -172,10 +173,10 @@ void check_same_parameters(Processes& processes, const TunedModel& model, int64_
   const std::string digest = hash.hex();
   const auto all = processes.exchange(std::as_bytes(std::span(digest)));
   for (size_t rank = 1; rank < all.size(); ++rank)
-    check(
-        all[rank] == all.front(), "tune: after step ", steps, " process ", rank,
-        " has other parameters than process 0: one of their machines computes wrongly, or they run different "
-        "programs");
+    check(all[rank] == all.front(),
+          "tune: after step {} process {} has other parameters than process 0: one of their machines "
+          "computes wrongly, or they run different programs",
+          steps, rank);
 }
 
 }  // namespace vitrine

@@ -36,8 +36,8 @@ double Tuner::step(const Tensor& images, const Tensor& labels, double learning_r
   const Variable loss = cross_entropy(model_.logits(images, pass), labels, {.smoothing = config_.smoothing});
   const double value = loss.value().item();
   if (!std::isfinite(value))
-    fail(Fault::diverged, "tuner: the loss became ", value, " in step ", steps() + 1,
-         "; a smaller learning rate may help");
+    fail(Fault::diverged, "tuner: the loss became {} in step {}; a smaller learning rate may help", value,
+         steps() + 1);
   backward(loss);
   clip_gradients(model_.parameters(), config_.clip);  // which also looks whether they are finite
   model_.settle(labels.numel());
@@ -50,8 +50,8 @@ Tensor Tuner::logits(const Tensor& images) const { return model_.logits(images, 
 
 Task Tuner::task(const std::vector<std::string>& class_names, const Preprocess& preprocess) const {
   const int64_t classes = model_.config().classes;
-  check(static_cast<int64_t>(class_names.size()) == classes, "tuner: expected ", classes,
-        " names of classes, got ", class_names.size());
+  check(static_cast<int64_t>(class_names.size()) == classes, "tuner: expected {} names of classes, got {}",
+        classes, class_names.size());
   const bool sgd = config_.optimizer.kind == OptimizerKind::sgd;
   const std::string settings = json_object({{"steps", std::to_string(steps())},
                                             {"optimizer", json_text(sgd ? "sgd" : "adamw")},

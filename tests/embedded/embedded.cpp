@@ -88,7 +88,7 @@ size_t run(const Memory& memory) {
   TuneHooks hooks;
   hooks.step = [&](const StepReport& report) { steps = report.step; };
   const TuneResult result = tune(backbone, data, config, "", false, hooks, nullptr, memory);
-  check(steps == 2, "embedded: expected 2 steps, got ", steps);
+  check(steps == 2, "embedded: expected 2 steps, got {}", steps);
   // The task goes through its file form, as a host would keep it.
   const std::vector<std::byte> kept = write_safetensors(to_file(result.task));
   const Task task = task_from_file(read_safetensors(kept, nullptr, "kept"));

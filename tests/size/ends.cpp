@@ -35,7 +35,7 @@ int main(int count, char**) {
   const std::string word = "word";
   const size_t far = numbers.size() + static_cast<size_t>(count) * 7;
   const auto inner = [&] { words_of([] { fail(Fault::input, "the inner one"); }); };
-  int failures = wrong(words_of([] { fail(Fault::input, "linear: expected ", 3, ", got ", 4.5); }),
+  int failures = wrong(words_of([] { fail(Fault::input, "linear: expected {}, got {}", 3, 4.5); }),
                        "linear: expected 3, got 4.5");
   failures += wrong(words_of([&] { numbers.reserve(~size_t{0} / 2 - far); }), "vector::reserve");
   failures += wrong(words_of([&] { numbers.at(far) = 1; }), "is 10) >= this->size() (which is 3)");

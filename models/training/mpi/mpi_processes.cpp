@@ -19,7 +19,7 @@ void must(int result, const char* what) {
   char words[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
   MPI_Error_string(result, words, &length);
-  fail(Fault::resources, "MPI: ", what, ": ", words);
+  fail(Fault::resources, "MPI: {}: {}", what, words);
 }
 
 class MpiProcesses final : public Processes {
