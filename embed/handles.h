@@ -41,7 +41,7 @@ void give_image(const vitrine_picture& picture, const Preprocess& preprocess, st
 void check_count(const void* pictures, size_t count);
 // Softmax of the rows of logits (B, C).
 void give_probabilities(const Tensor& logits, float* probabilities, size_t room);
-void softmax_of(std::span<const float> logits, float* probabilities);
+void give_probabilities(std::span<const float> logits, float* probabilities);
 // The task of a file's bytes.
 Task task_of(const void* bytes, size_t size);
 vitrine_task_info info_of(const TunedConfig& config, int64_t parameters, const char* method);

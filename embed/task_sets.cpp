@@ -103,7 +103,7 @@ int vitrine_task_set_predict(vitrine_task_set* set, const vitrine_picture* pictu
       give_image(pictures[i], preprocess, images.back().mutable_data<float>());
     }
     for (const Tensor& logits : set->set.logits(images, whose)) {
-      softmax_of(logits.data<float>(), probabilities);
+      give_probabilities(logits.data<float>(), probabilities);
       probabilities += logits.numel();
     }
   });

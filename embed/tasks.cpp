@@ -1,5 +1,4 @@
 // tasks.cpp: pictures, and tasks, which predict.
-#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -74,17 +73,12 @@ void give_probabilities(const Tensor& logits, float* probabilities, size_t room)
         rows * classes, probabilities == nullptr ? 0 : room);
   const auto all = logits.data<float>();
   for (size_t i = 0; i < rows; ++i)
-    softmax_of(all.subspan(i * classes, classes), probabilities + i * classes);
+    give_probabilities(all.subspan(i * classes, classes), probabilities + i * classes);
 }
 
-void softmax_of(std::span<const float> logits, float* probabilities) {
-  const float most = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
-  check(std::isfinite(sum),
-        "predict: what the net says is no number; the task's numbers are out of all bounds");
-  for (size_t c = 0; c < logits.size(); ++c)
-    probabilities[c] = static_cast<float>(std::exp(static_cast<double>(logits[c]) - most) / sum);
+void give_probabilities(std::span<const float> logits, float* probabilities) {
+  const Softmax softmax(logits);
+  for (const float logit : logits) *probabilities++ = static_cast<float>(softmax(logit));
 }
 
 }  // namespace vitrine::embed

@@ -1,6 +1,6 @@
 #include "models/head.h"
 
-#include <cmath>
+#include <algorithm>
 
 #include "engine/check.h"
 #include "engine/parts.h"
@@ -43,6 +43,12 @@ std::vector<Statistic> Head::statistics() const {
     out.push_back({text("head.hidden_norm.{}.variance", i), norm.variance.value(), norm.seen->variance});
   }
   return out;
+}
+
+Softmax::Softmax(std::span<const float> logits) : most_(*std::max_element(logits.begin(), logits.end())) {
+  for (const float logit : logits) sum_ += std::exp(static_cast<double>(logit) - most_);
+  check(std::isfinite(sum_),
+        "predict: what the net says is no number; the task's numbers are out of all bounds");
 }
 
 }  // namespace vitrine

@@ -1,6 +1,8 @@
 // head.h: the head of a task: features to logits, through one linear layer or several.
 #pragma once
 
+#include <cmath>
+#include <span>
 #include <vector>
 
 #include "nn/layers.h"
@@ -36,6 +38,17 @@ class Head {
   };
   std::vector<Hidden> hidden_;
   Linear last_;
+};
+
+// What the logits of one image say of its classes, in f64.
+class Softmax {
+ public:
+  // Throws if a logit is no number, or all of them are infinite.
+  explicit Softmax(std::span<const float> logits);
+  double operator()(float logit) const { return std::exp(static_cast<double>(logit) - most_) / sum_; }
+
+ private:
+  double most_ = 0, sum_ = 0;
 };
 
 }  // namespace vitrine

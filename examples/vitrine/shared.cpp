@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -243,16 +242,9 @@ double median(std::vector<double> values) {
 }
 
 std::vector<Guess> best(std::span<const float> row, int64_t top) {
+  const Softmax softmax(row);
   std::vector<Guess> guesses(row.size());
-  double sum = 0;
-  const float most = *std::ranges::max_element(row);
-  for (size_t c = 0; c < row.size(); ++c) {
-    guesses[c] = {static_cast<int64_t>(c), std::exp(static_cast<double>(row[c]) - most)};
-    sum += guesses[c].probability;
-  }
-  check(std::isfinite(sum),
-        "predict: what the net says is no number; the task's numbers are out of all bounds");
-  for (Guess& guess : guesses) guess.probability /= sum;
+  for (size_t c = 0; c < row.size(); ++c) guesses[c] = {static_cast<int64_t>(c), softmax(row[c])};
   std::ranges::stable_sort(guesses, std::greater{}, &Guess::probability);
   guesses.resize(static_cast<size_t>(std::min<int64_t>(top, static_cast<int64_t>(guesses.size()))));
   return guesses;

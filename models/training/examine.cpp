@@ -2,7 +2,6 @@
 #ifdef VITRINE_FILES
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "data/resize.h"
@@ -23,9 +22,7 @@ constexpr size_t most_prompts = 3;                        // with maps of their 
 // The class of the greatest logit (the first of equals), and its probability.
 std::pair<int64_t, double> best_of(std::span<const float> row) {
   const auto best = std::ranges::max_element(row);
-  double sum = 0;
-  for (const float logit : row) sum += std::exp(static_cast<double>(logit) - static_cast<double>(*best));
-  return {best - row.begin(), 1 / sum};
+  return {best - row.begin(), Softmax(row)(*best)};
 }
 
 // --- pictures ----------------------------------------------------------------------------------------------
