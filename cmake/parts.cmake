@@ -36,8 +36,11 @@ endif()
 foreach(part TRAINING RUNS DIALECTS SWIN METHODS F64 CONTAINERS DECODERS DEVICE EXCEPTIONS)
   vitrine_needs(TESTS ${part} "they test all parts (tests/size_test.sh tests builds without)")
 endforeach()
-foreach(part TRAINING RUNS DIALECTS SWIN METHODS F64)
+foreach(part TRAINING RUNS DIALECTS F64)
   vitrine_needs(EXAMPLES ${part} "the program tunes on data sets")
+endforeach()
+foreach(part SWIN METHODS)
+  vitrine_needs(EXAMPLES ${part} "the program offers all nets and methods")
 endforeach()
 
 # The library's sources, in VITRINE_SOURCES.

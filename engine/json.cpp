@@ -15,8 +15,9 @@ namespace vitrine {
 // Builds the tree from the parser's events.
 class JsonReader final : public JsonEvents {
  public:
-  JsonReader(Json& root, int deepest, const std::string& who) : root_(root), deepest_(deepest), who_(who) {
-    root_.name_ = who;
+  JsonReader(Json& root, int deepest, const std::string& who, int64_t most)
+      : root_(root), deepest_(deepest), who_(who), most_(most), left_(most) {
+    root_.name_ = std::make_shared<const std::string>(who);
   }
 
   void null() override { next(Json::Kind::null); }
@@ -34,7 +35,7 @@ class JsonReader final : public JsonEvents {
   void end_object() override { open_.pop_back(); }
   void end_list() override { open_.pop_back(); }
   void key(std::string& value) override {
-    check(!open_.back()->object_.contains(value), "{}: key {} appears twice", who_, quote(value));
+    check(!open_.back()->branches_->object.contains(value), "{}: key {} appears twice", who_, quote(value));
     key_ = std::move(value);
   }
   void wrong(size_t at, std::string_view) override {
@@ -44,12 +45,14 @@ class JsonReader final : public JsonEvents {
  private:
   // The place of the value that begins.
   Json& next(Json::Kind kind) {
+    check(--left_ >= 0, "{}: has more than {} values", who_, most_);
     Json* json = &root_;
     if (!open_.empty()) {
       Json& outside = *open_.back();
       const bool in_object = outside.kind_ == Json::Kind::object;
-      json = in_object ? &outside.object_[key_] : &outside.list_.emplace_back();
-      json->name_ = in_object ? vitrine::text("{}: {}", who_, key_) : outside.name_;
+      json = in_object ? &outside.branches_->object[key_] : &outside.branches_->list.emplace_back();
+      json->name_ = in_object ? std::make_shared<const std::string>(vitrine::text("{}: {}", who_, key_))
+                              : outside.name_;
     }
     json->kind_ = kind;
     return *json;
@@ -57,18 +60,20 @@ class JsonReader final : public JsonEvents {
   void begin(Json::Kind kind) {
     check(static_cast<int>(open_.size()) < deepest_, "{}: is nested too deeply", who_);
     open_.push_back(&next(kind));  // it stays where it is until it is closed
+    open_.back()->branches_ = std::make_unique<Json::Branches>();
   }
 
   Json& root_;
   int deepest_;
   const std::string& who_;
+  int64_t most_, left_;  // values
   std::vector<Json*> open_;
   std::string key_;
 };
 
-Json Json::parse(std::string_view words, int deepest, const std::string& who) {
+Json Json::parse(std::string_view words, int deepest, const std::string& who, int64_t most) {
   Json root;
-  JsonReader reader(root, deepest, who);
+  JsonReader reader(root, deepest, who, most);
   read_json(words, reader);
   return root;
 }
@@ -98,7 +103,7 @@ std::string shown(const Json& json) {
 }  // namespace
 
 void Json::refuse(std::string_view expected) const {
-  fail(Fault::input, "{}: expected {}, got {}", name_, expected, shown(*this));
+  fail(Fault::input, "{}: expected {}, got {}", name(), expected, shown(*this));
 }
 
 bool Json::boolean() const {
@@ -130,19 +135,19 @@ const std::string& Json::text() const {
 
 const std::vector<Json>& Json::list() const& {
   if (kind_ != Kind::list) refuse("a list");
-  return list_;
+  return branches_->list;
 }
 
 const std::map<std::string, Json>& Json::object() const& {
   if (kind_ != Kind::object) refuse("a JSON object");
-  return object_;
+  return branches_->object;
 }
 
 bool Json::has(const std::string& key) const { return object().contains(key); }
 
 const Json& Json::at(const std::string& key) const {
   const auto found = object().find(key);
-  check(found != object_.end(), "{}: missing key {}", name_, quote(key));
+  check(found != object().end(), "{}: missing key {}", name(), quote(key));
   return found->second;
 }
 
@@ -166,8 +171,9 @@ std::string json_text(std::string_view words) {
   return out + '"';
 }
 
-// The fewest digits that read back as the same number, of these the nearest; laid out as nlohmann's dump() does, for
-// identities of backbones hash such text.
+// Rounded to as few digits as read back as the same number; laid out as nlohmann's dump() does, whose digits they are for
+// numbers that people choose: identities of backbones hash such text. (At a power of two the nearest number of so many
+// digits may lie outside, and another one inside: then one digit more is written than it takes.)
 std::string json_number(double value) {
   check(std::isfinite(value), "json: expected a finite number, got {}", value);
   std::array<char, 40> words{};

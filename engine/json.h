@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,8 +21,8 @@ class Json {
   enum class Kind : uint8_t { null, boolean, whole, real, text, list, object };
 
   // Throws Fault::input, beginning with `who`, for what is no JSON in UTF-8, lies in more than `deepest` lists and objects,
-  // or names a key twice.
-  static Json parse(std::string_view words, int deepest, const std::string& who);
+  // has more than `most` values, or names a key twice. Takes some 150 bytes for each value beside the words.
+  static Json parse(std::string_view words, int deepest, const std::string& who, int64_t most = 10'000);
 
   Kind kind() const { return kind_; }
   bool is(Kind kind) const { return kind_ == kind; }
@@ -42,20 +43,23 @@ class Json {
   const Json& at(const std::string& key) const;  // throws if it is not there
 
   // "config: depths"; what errors begin with.
-  const std::string& name() const { return name_; }
+  const std::string& name() const { return *name_; }
 
  private:
   friend class JsonReader;
   [[noreturn]] void refuse(std::string_view expected) const;
 
-  std::string name_;
+  struct Branches {
+    std::vector<Json> list;
+    std::map<std::string, Json> object;
+  };
+  std::shared_ptr<const std::string> name_;  // of a list all values have one
   Kind kind_ = Kind::null;
   bool boolean_ = false;
   int64_t whole_ = 0;
   double real_ = 0;
   std::string text_;
-  std::vector<Json> list_;
-  std::map<std::string, Json> object_;
+  std::unique_ptr<Branches> branches_;  // of lists and objects
 };
 
 // Values as JSON. Texts must be UTF-8 (throws), reals finite; they read back as the same.

@@ -1,5 +1,6 @@
 #include "engine/json_events.h"
 
+#include <algorithm>
 #include <clocale>
 #include <cmath>
 #include <cstdlib>
@@ -46,8 +47,15 @@ class JsonParser {
 
  private:
   [[noreturn]] void wrong() {
-    events_.wrong(at_ + 1, words_.substr(begin_, at_ + 1 - begin_));
+    constexpr size_t most_shown = 40;
+    const size_t begin = std::max(begin_, at_ < most_shown ? 0 : at_ - most_shown);
+    events_.wrong(at_ + 1, words_.substr(begin, at_ + 1 - begin));
     __builtin_unreachable();
+  }
+
+  [[noreturn]] void wrong_behind() {  // what was read
+    --at_;
+    wrong();
   }
 
   // The next byte; NUL, which JSON cannot hold, behind the last one.
@@ -144,8 +152,7 @@ class JsonParser {
     number.words = words_.substr(begin_, at_ - begin_);
     number.value = real(number.words);
     if (!std::isfinite(number.value)) {
-      --at_;
-      wrong();
+      wrong_behind();
     }
     events_.number(number);
   }
@@ -189,10 +196,10 @@ class JsonParser {
       if (peek() != '\\') wrong();
       ++at_;
       const unsigned second = four_digits();
-      if (second < 0xdc00 || second > 0xdfff) wrong();
+      if (second < 0xdc00 || second > 0xdfff) wrong_behind();
       code = 0x10000 + ((code - 0xd800) << 10) + (second - 0xdc00);
     } else if (code >= 0xdc00 && code <= 0xdfff) {
-      wrong();
+      wrong_behind();
     }
     // As UTF-8: the first byte has as many leading ones as there are bytes.
     if (code < 0x80) {

@@ -75,7 +75,7 @@ class HeaderReader final : public JsonEvents {
 
   void number(const JsonNumber& number) override {
     if (!number.whole || number.negative)
-      unexpected(number.negative ? "a negative number" : text("the number {}", number.words));
+      unexpected(number.whole ? "a negative number" : text("the number {}", number.words));
     if (place_ == Place::shape) {
       if (entry_->extents.size() == Shape::max_rank)
         refuse(text("at most {} extents, got more", Shape::max_rank));

@@ -13,6 +13,8 @@ constexpr double dropped = 0.1;
 
 Head::Head(int64_t width, int64_t classes, int64_t layers, const Scope& scope, const Init& last_init) {
   const Init start = Init::normal(std::sqrt(2 / static_cast<double>(width)));
+  if constexpr (!parts::methods)
+    if (layers > 1) left_out("a head of several layers", "VITRINE_METHODS");
   for (int64_t i = 0; parts::methods && i + 1 < layers; ++i)
     hidden_.push_back({Linear(width, width, scope / text("hidden.{}", i), start),
                        BatchNorm(width, scope / text("hidden_norm.{}", i))});

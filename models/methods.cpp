@@ -35,12 +35,10 @@ constexpr std::array<Known, 14> methods{{{"vpt-deep", 0, PromptKind::deep},
 
 const Known& known(Method method) { return methods[static_cast<size_t>(method)]; }
 
-// Throws if the method is of a part that this build was made without.
+// Whether this build can do it: the first three it always can.
+bool has_part(const Known& method) { return parts::methods || &method < methods.begin() + 3; }
 void check_part(Method method) {
-  if (parts::methods || method == Method::vpt_deep || method == Method::vpt_shallow ||
-      method == Method::linear)
-    return;
-  left_out(text("method {}", known(method).name), "VITRINE_METHODS");
+  if (!has_part(known(method))) left_out(text("method {}", known(method).name), "VITRINE_METHODS");
 }
 
 // Whether the backbone's weight learns.
@@ -98,7 +96,8 @@ std::string method_text(const TunedConfig& config) {
 
 std::vector<std::string> method_names() {
   std::vector<std::string> out;
-  for (const Known& method : methods) out.emplace_back(method.name);
+  for (const Known& method : methods)
+    if (has_part(method)) out.emplace_back(method.name);
   return out;
 }
 
@@ -134,6 +133,7 @@ TunedConfig method_from_text(const std::string& given) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   std::vector<std::string_view> names;
   for (const Known& method : methods) {
+    if (!has_part(method)) continue;
     names.push_back(method.name);
     list += text("{}{}{}", list.empty() ? "" : ", ", method.name,
                  method.size > 0 ? text(" ({}-{})", method.name, method.size) : "");

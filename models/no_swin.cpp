@@ -1,4 +1,5 @@
-// no_swin.cpp: swin.h in a build without VITRINE_SWIN. No configuration of one can be made, so that no Swin ever is.
+// no_swin.cpp: swin.h in a build without VITRINE_SWIN. No Swin can be made (Transformer refuses), so that what one would do
+// is never called.
 #include "engine/check.h"
 #include "models/config_json.h"
 

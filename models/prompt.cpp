@@ -76,6 +76,8 @@ Prompts::Prompts(const PromptConfig& given, const PromptPlaces& places, const Sc
     return config.projection ? config.projection : width;
   };
   const double bound = std::sqrt(6.0 / static_cast<double>(numbers + own_width(places.groups.at(0).width)));
+  if constexpr (!parts::methods)
+    if (config.gated) left_out("prompts with gates", "VITRINE_METHODS");
   if (config.gated) gates_ = scope.get("prompt_gates", {places.blocks()}, Role::bias, Init::constant(0));
   for (const PromptPlaces::Group& place : prompted(config, places)) {
     const int64_t d = own_width(place.width);

@@ -20,7 +20,8 @@ const std::string& entry(const TensorFile& file, const char* key) {
 
 // A metadata entry as JSON. What lies deep is not ours and might exhaust the stack of whoever walks it.
 Json parsed(const TensorFile& file, const char* key) {
-  return Json::parse(entry(file, key), 4, text("{}: metadata '{}'", file.name, key));
+  constexpr int64_t most_values = (1 << 20) + 1;  // names of classes, and their list
+  return Json::parse(entry(file, key), 4, text("{}: metadata '{}'", file.name, key), most_values);
 }
 
 int64_t whole(const TensorFile& file, const char* key) {

@@ -66,8 +66,8 @@ TransformerConfig preset(const std::string& name) {
   if constexpr (!parts::dialects) left_out(text("preset {}", quote(name)), "VITRINE_DIALECTS");
   if (name.starts_with("swin")) return swin_preset(name);
   if (name.starts_with("vit")) return vit_preset(name);
-  fail(Fault::input, "no preset {}; presets are {}, {}", quote(name), vit_presets_text(),
-       listed(swin_preset_names()));
+  fail(Fault::input, "no preset {}; presets are {}{}{}", quote(name), vit_presets_text(),
+       parts::swin ? ", " : "", listed(swin_preset_names()));
 }
 
 std::string preset_name(const TransformerConfig& config) {
@@ -174,8 +174,10 @@ int64_t multiply_accumulates(const TransformerConfig& config) {
 namespace {
 
 std::variant<Vit, Swin> build(const TransformerConfig& config, const Scope& scope, double drop_path) {
-  if constexpr (parts::swin)
-    if (const auto* swin = std::get_if<SwinConfig>(&config)) return Swin(*swin, scope, drop_path);
+  if (const auto* swin = std::get_if<SwinConfig>(&config)) {
+    if constexpr (parts::swin) return Swin(*swin, scope, drop_path);
+    left_out("a Swin", "VITRINE_SWIN");
+  }
   return Vit(std::get<VitConfig>(config), scope, drop_path);
 }
 

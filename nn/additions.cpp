@@ -7,8 +7,17 @@
 
 namespace vitrine {
 
+namespace {
+
+void check_part() {
+  if constexpr (!parts::methods) left_out("what a method adds to a layer", "VITRINE_METHODS");
+}
+
+}  // namespace
+
 ScaleShift::ScaleShift(int64_t width, const Scope& scope) {
-  if (!parts::methods || !scope.additions().scale_shift) return;
+  if (!scope.additions().scale_shift) return;
+  check_part();
   const Scope own = scope.added();
   scale = own.get("scale", {width}, Role::norm, Init::constant(1));
   shift = own.get("shift", {width}, Role::bias, Init::constant(0));
@@ -24,7 +33,8 @@ ScaleShift ScaleShift::part(int64_t begin, int64_t end) const {
 
 Lora::Lora(int64_t in, int64_t out, const Scope& scope) {
   const int64_t rank = scope.additions().lora;
-  if (!parts::methods || rank == 0) return;
+  if (rank == 0) return;
+  check_part();
   check(rank > 0 && rank <= in, "lora: expected a rank of 1 to {}, got {}", in, rank);
   const Scope own = scope.added();
   down = own.get("down", {rank, in}, Role::weight, Init::uniform(1 / std::sqrt(static_cast<double>(in))));
@@ -33,7 +43,8 @@ Lora::Lora(int64_t in, int64_t out, const Scope& scope) {
 
 Adapter::Adapter(int64_t width, const Scope& scope) {
   const int64_t factor = scope.additions().adapter;
-  if (!parts::methods || factor == 0) return;
+  if (factor == 0) return;
+  check_part();
   check(factor > 0, "adapter: expected a positive factor, got {}", factor);
   const int64_t bottleneck = std::max<int64_t>(width / factor, 1);
   const Scope own = scope.added();

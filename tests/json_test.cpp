@@ -192,6 +192,15 @@ TEST_CASE("json: what is wrong is named") {
   CHECK(refusal("\"\xff\"").starts_with("it: is no JSON in UTF-8"));
   CHECK(refusal("").starts_with("it: is no JSON in UTF-8"));
   CHECK(refusal(std::string_view("1\0", 2)) == "it: is no JSON in UTF-8, by its byte 2");
+  CHECK(refusal("\"\\udc00\"") == "it: is no JSON in UTF-8, by its byte 7");  // half a character
+  CHECK(refusal("\"\\ud800\\u0041\"") == "it: is no JSON in UTF-8, by its byte 13");
+  CHECK_THROWS_WITH_AS(Json::parse("[1, [2]]", 2, "it", 3), "it: has more than 3 values", Error);
+  CHECK_NOTHROW(Json::parse("[1, [2]]", 2, "it", 4));
+  // A long key over a long list: values of a list have its name, not a copy each.
+  const Json wide = Json::parse(text("{\"{}\": [1, 2]}", std::string(1000, 'k')), 2, "it");
+  const std::vector<Json>& list = wide.object().begin()->second.list();
+  CHECK(&list[0].name() == &list[1].name());
+  CHECK(list[0].name() == "it: " + std::string(1000, 'k'));
   const Json json = Json::parse(R"({"a": [1.5], "b": 7})", 2, "it");
   CHECK(json.at("b").whole(0, 7) == 7);
   CHECK_THROWS_WITH_AS(json.at("b").whole(0, 6), "it: b: expected a whole number of 0 to 6, got 7", Error);

@@ -33,7 +33,7 @@ starts() {
   "$vitrine" serve --tasks tasks --port 0 --threads 2 "$@" >said 2>notes &
   server=$!
   for _ in $(seq 600); do
-    port=$(sed -nE 's|^Listens +http://127.0.0.1:([0-9]+)$|\1|p' said notes | head -n 1)
+    port=$(sed -nE 's|^Listens +http://127.0.0.1:([0-9]+)$|\1|p' said notes 2>/dev/null | head -n 1)
     [[ -z $port ]] && kill -0 $server 2>/dev/null || break
     sleep 0.05
   done

@@ -25,7 +25,7 @@ builds() { # HOST TARGETS OPTION...
     cmake --build "$root/build-$host" --target $targets -j "${JOBS:-$(nproc)}"
 }
 section() { aarch64-linux-gnu-size -A "$root/build-$1/$1" | awk -v name="$2" '$1 == name { print $2 }'; }
-# The C and C++ libraries are shared, so that the host's .text is Vitrine's and some 2 KB of the host and of its start.
+# The C and C++ libraries are shared, so that the host's .text is Vitrine's and some 3 KB of the host and of its start.
 fits() { # HOST MOST
   local size
   size=$(section "$1" .text) && aarch64-linux-gnu-strip -o "$folder/stripped" "$root/build-$1/$1" || return 1

@@ -12,11 +12,8 @@ variant() {
   cmake -S "$root/tests/embedded" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 "$@" &&
     cmake --build "$folder" --target embedded -j "${JOBS:-$(nproc)}"
 }
-# With optimization, as the page that is built from the same objects (tests/web_test.sh), and without what neither needs.
-wasm() {
-  variant wasm -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS= -DCMAKE_TOOLCHAIN_FILE="$root/cmake/wasm.cmake" \
-    -DVITRINE_DIALECTS=OFF -DVITRINE_CONTAINERS=OFF -DVITRINE_DEVICE=OFF
-}
+# With optimization, as the page that is built from the same objects (tests/web_test.sh).
+wasm() { variant wasm -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS= -DCMAKE_TOOLCHAIN_FILE="$root/cmake/wasm.cmake"; }
 # Without its own fetch, which Debian's Emscripten takes for a browser's.
 under_node() { node --no-experimental-fetch "$root/build-wasm/embedded.js"; }
 
