@@ -70,6 +70,12 @@ refuses_numpy() {
   ! emulated predicts/predicts "$folder/array.npy" "$folder/task" >"$folder/said" &&
     grep "is a file of PyTorch's or numpy's: this build was made without VITRINE_CONTAINERS" "$folder/said"
 }
+refuses_types() {
+  local header='{"__metadata__":{"config":"{}"},"a":{"dtype":"I16","shape":[1],"data_offsets":[0,2]}}'
+  printf "\\x$(printf %x ${#header})\0\0\0\0\0\0\0%s\1\0" "$header" >"$folder/i16.safetensors"
+  ! emulated predicts/predicts "$folder/i16.safetensors" "$folder/task" >"$folder/said" &&
+    grep "i16 are other programs': this build was made without VITRINE_DIALECTS" "$folder/said"
+}
 refuses_swin() {
   ! emulated predicts/predicts "$root/models/builtin/swin.safetensors" "$folder/task" >"$folder/said" &&
     grep "a Swin: this build was made without VITRINE_SWIN" "$folder/said"
@@ -111,6 +117,7 @@ if have_packages $packages_cross && command -v aarch64-linux-gnu-g++ qemu-aarch6
   check_case "the other predicts with what was learned, the same" predicts
   check_case "... and says that it cannot learn" says_what_it_lacks
   check_case "... nor read numpy's files" refuses_numpy
+  check_case "... nor whole numbers of 16 bits" refuses_types
   check_case "... nor Swins" refuses_swin
   check_case "... nor what other methods learned" refuses_method
   check_case "what was learned is what this machine learns, within 1e-5" as_natively

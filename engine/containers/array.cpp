@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/parts.h"
+
 namespace vitrine {
 
 namespace {
@@ -228,6 +230,12 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
     return Tensor::borrow(first, shape, dtype, owner, set_aside);
   }
   if (empty) return Tensor::empty(shape, dtype).seal();
+  if constexpr (!parts::dialects)
+    if (!as_it_is) {  // no file of Vitrine's own has such numbers
+      reason = text("{} are other programs': this build was made without VITRINE_DIALECTS",
+                    name_of(array.element));
+      return {};
+    }
   const int64_t bytes = checked_multiply(numel, static_cast<int64_t>(size_of(dtype)), where);
   if (!allowance.try_take(static_cast<size_t>(bytes))) {
     reason = text("a copy of {} bytes would need more memory than the file's size and {} MiB", bytes,
@@ -237,7 +245,7 @@ Tensor make_tensor(const StoredArray& array, const std::shared_ptr<const void>& 
   if (as_it_is && owner)
     return Tensor::borrow(first, shape, dtype, owner, set_aside);  // copied when it is read
   Tensor copy = Tensor::empty(shape, dtype);
-  if (as_it_is) {
+  if (!parts::dialects || as_it_is) {
     std::memcpy(copy.mutable_raw().data(), first, static_cast<size_t>(bytes));
   } else {
     fill(array, copy);
