@@ -21,12 +21,14 @@ if(EXISTS /usr/share/nodejs)
   set(CMAKE_CXX_LINKER_LAUNCHER ${CMAKE_COMMAND} -E env NODE_PATH=/usr/share/nodejs)
 endif()
 
-# nlohmann-json is headers alone, but they lie in /usr/include among this machine's own, which must not be seen: a place for
-# them with nothing else in it.
-find_path(VITRINE_HOST_JSON nlohmann/json.hpp PATHS /usr/include /usr/local/include REQUIRED NO_CMAKE_FIND_ROOT_PATH)
-cmake_path(GET VITRINE_HOST_JSON PARENT_PATH host)
-set(json "${CMAKE_BINARY_DIR}/json")
-file(MAKE_DIRECTORY "${json}/include")
-file(CREATE_LINK "${VITRINE_HOST_JSON}/nlohmann" "${json}/include/nlohmann" SYMBOLIC)
-file(COPY "${host}/share/cmake/nlohmann_json" DESTINATION "${json}/share/cmake")
-set(nlohmann_json_DIR "${json}/share/cmake/nlohmann_json")
+# nlohmann-json, which builds with runs or dialects need, is headers alone, but they lie in /usr/include among this machine's
+# own, which must not be seen: a place for them with nothing else in it.
+find_path(VITRINE_HOST_JSON nlohmann/json.hpp PATHS /usr/include /usr/local/include NO_CMAKE_FIND_ROOT_PATH)
+if(VITRINE_HOST_JSON)
+  cmake_path(GET VITRINE_HOST_JSON PARENT_PATH host)
+  set(json "${CMAKE_BINARY_DIR}/json")
+  file(MAKE_DIRECTORY "${json}/include")
+  file(CREATE_LINK "${VITRINE_HOST_JSON}/nlohmann" "${json}/include/nlohmann" SYMBOLIC)
+  file(COPY "${host}/share/cmake/nlohmann_json" DESTINATION "${json}/share/cmake")
+  set(nlohmann_json_DIR "${json}/share/cmake/nlohmann_json")
+endif()
