@@ -17,9 +17,13 @@ endif()
 # Two names, for `-lvitrine_c` is the shared library wherever both are.
 set(VITRINE_LINKED -lvitrine_c)
 configure_file(packaging/vitrine_c.pc.in vitrine_c.pc @ONLY)
-set(VITRINE_LINKED "-l:libvitrine_c.a -l:libvitrine_builtin.a -l:libvitrine.a${VITRINE_PRIVATE_LIBRARIES} -lstdc++ -lm -lpthread -ldl")
+set(VITRINE_LINKED "-Wl,--gc-sections -l:libvitrine_c.a -l:libvitrine_builtin.a -l:libvitrine.a${VITRINE_PRIVATE_LIBRARIES} -lstdc++ -lm -lpthread -ldl")
 configure_file(packaging/vitrine_c.pc.in vitrine_c_static.pc @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vitrine_c.pc ${CMAKE_CURRENT_BINARY_DIR}/vitrine_c_static.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+set(pkgconfig ${CMAKE_CURRENT_BINARY_DIR}/vitrine_c_static.pc)
+if(TARGET vitrine_c_shared)
+  list(APPEND pkgconfig ${CMAKE_CURRENT_BINARY_DIR}/vitrine_c.pc)
+endif()
+install(FILES ${pkgconfig} DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
 
 # The program tells what the page says, so it has to run here.
 if(TARGET vitrine_cli AND NOT CMAKE_CROSSCOMPILING)

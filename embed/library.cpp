@@ -3,6 +3,7 @@
 
 #include "embed/handles.h"
 #include "engine/containers/tensor_file.h"
+#include "engine/parallel.h"
 #include "models/training/pictures.h"
 #include "models/training/pretrained.h"
 
@@ -39,6 +40,7 @@ Library library_of(unsigned abi, const vitrine_settings* given, Arena* arena) {
       "vitrine_settings: the threads of OpenMP take memory that is in no arena; expected one thread, got {}",
       settings.threads);
   settings.threads = std::max(settings.threads, 1);
+  check_thread_count(settings.threads);
   return {Memory::counted(settings.memory_limit, allocator_of(settings, arena)), settings, arena};
 }
 

@@ -61,7 +61,7 @@ VITRINE_API unsigned vitrine_abi(void);
 typedef struct vitrine_settings {
   size_t size;
   size_t memory_limit; /* bytes of tensors that may be alive at once; 0: no limit */
-  int threads;         /* that compute; 0: one. More needs a build with OpenMP */
+  int threads;         /* that compute; 0: one. More are refused by a build without OpenMP */
   /* Where tensors lie; both or neither. `allocate` gives memory that is aligned to 64 bytes, or NULL. They are called by
    * whatever threads use handles of the library, perhaps at once. */
   void* (*allocate)(void* host, size_t bytes);

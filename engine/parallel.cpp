@@ -18,8 +18,15 @@ int thread_count() { return omp_get_max_threads(); }
 int thread_count() { return 1; }
 #endif
 
-void set_thread_count(int threads) {
+void check_thread_count(int threads) {
   check(threads >= 1 && threads <= 1024, "threads: expected 1 to 1024, got {}", threads);
+#ifndef _OPENMP
+  if (threads > 1) left_out(text("{} threads", threads), "VITRINE_OPENMP");
+#endif
+}
+
+void set_thread_count(int threads) {
+  check_thread_count(threads);
 #ifdef _OPENMP
   omp_set_num_threads(threads);
 #endif

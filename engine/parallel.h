@@ -11,8 +11,10 @@
 namespace vitrine {
 
 int thread_count();  // how many threads a loop may use
-void set_thread_count(
-    int);  // >= 1; throws otherwise. For loops that the calling thread starts, as with OpenMP.
+// Throws unless so many threads can be had: 1 to 1024, without OpenMP 1.
+void check_thread_count(int threads);
+// The same, and sets it for loops that the calling thread starts, as with OpenMP.
+void set_thread_count(int threads);
 
 // Calls body(begin, end) for chunks that cover [0, items) once each. Each chunk holds at least `grain` items
 // (but the last). An exception in a body is rethrown here after all threads are done.

@@ -6,10 +6,19 @@
 
 namespace vitrine {
 
+extern "C" {
+extern const std::byte vitrine_builtin_vit_begin[], vitrine_builtin_vit_end[];
+extern const std::byte vitrine_builtin_swin_begin[], vitrine_builtin_swin_end[];
+}
+
 // The bytes of a safetensors file: a ViT for 32 x 32 pictures, pretrained on formula-driven pictures
 // (docs/backbone.md).
-std::span<const std::byte> builtin_vit();
+inline std::span<const std::byte> builtin_vit() {
+  return {vitrine_builtin_vit_begin, vitrine_builtin_vit_end};
+}
 // The same with a Swin.
-std::span<const std::byte> builtin_swin();
+inline std::span<const std::byte> builtin_swin() {
+  return {vitrine_builtin_swin_begin, vitrine_builtin_swin_end};
+}
 
 }  // namespace vitrine

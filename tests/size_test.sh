@@ -64,6 +64,7 @@ small_runs() {
     ! small predict "$net" "$net" "$net" 2>"$folder/said" && grep "not a task file" "$folder/said"
 }
 says_what_it_lacks() { grep -x 'learning: status 1, vitrine_tuning_open: this build was made without VITRINE_TRAINING' "$folder/predicted"; }
+has_one_thread() { grep -x 'two threads: status 1' "$folder/predicted"; }
 # A part that was left out names itself.
 refuses_numpy() {
   printf '\x93NUMPY\x01\x00 and so on' >"$folder/array.npy"
@@ -116,6 +117,7 @@ if have_packages $packages_cross && command -v aarch64-linux-gnu-g++ qemu-aarch6
   check_case "the command line opens what was learned, and refuses what is none of its files, in words" small_runs
   check_case "the other predicts with what was learned, the same" predicts
   check_case "... and says that it cannot learn" says_what_it_lacks
+  check_case "... nor compute in two threads" has_one_thread
   check_case "... nor read numpy's files" refuses_numpy
   check_case "... nor whole numbers of 16 bits" refuses_types
   check_case "... nor Swins" refuses_swin

@@ -143,7 +143,17 @@ static void save(const char* path, const void* bytes, size_t size) {
 
 static void learn(const char* folder, const char* task, int64_t steps) {
   char** classes;
-  const size_t class_count = names_in(folder, &classes);
+  const size_t name_count = names_in(folder, &classes);
+  size_t class_count = 0;
+  for (size_t c = 0; c < name_count; ++c) {
+    struct stat about;
+    char* place = joined(folder, classes[c]);
+    if (stat(place, &about) == 0 && S_ISDIR(about.st_mode))
+      classes[class_count++] = classes[c];
+    else
+      printf("Left out: %s is no folder\n", place);
+    free(place);
+  }
   if (class_count < 2 || class_count > MOST_CLASSES)
     stop(VITRINE_INPUT, folder, "expected 2 to 256 folders, one for each class");
   check_writable(task);

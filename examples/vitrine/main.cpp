@@ -78,7 +78,7 @@ struct Runner {
     if (options.common.threads)
       set_thread_count(*options.common.threads);
     else if (share > 0 && std::getenv("OMP_NUM_THREADS") == nullptr)
-      set_thread_count(std::min(share, most_threads));
+      set_thread_count(std::min({share, most_threads, thread_count()}));
     if (options.common.instructions) use_instruction_set(*options.common.instructions);
     Common common = options.common;
     common.program = program;

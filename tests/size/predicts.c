@@ -24,6 +24,9 @@ int main(int count, char** arguments) {
   const char* names[classes] = {"down", "across"};
   printf("learning: status %d", vitrine_tuning_open(backbone, NULL, names, classes, &tuning));
   printf(", %s\n", vitrine_backbone_message(backbone));
+  const vitrine_settings two = {.size = sizeof two, .threads = 2};
+  vitrine_library* none;
+  printf("two threads: status %d\n", vitrine_open(VITRINE_ABI, &two, &none));
   vitrine_backbone_close(backbone);
   vitrine_close(library);
   free(bytes);
