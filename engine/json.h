@@ -21,7 +21,7 @@ class Json {
   enum class Kind : uint8_t { null, boolean, whole, real, text, list, object };
 
   // Throws Fault::input, beginning with `who`, for what is no JSON in UTF-8, lies in more than `deepest` lists and objects,
-  // has more than `most` values, or names a key twice. Takes some 150 bytes for each value beside the words.
+  // has more than `most` values, or names a key twice. What it takes is bounded by `most` and the words.
   static Json parse(std::string_view words, int deepest, const std::string& who, int64_t most = 10'000);
 
   Kind kind() const { return kind_; }

@@ -151,9 +151,7 @@ class JsonParser {
     }
     number.words = words_.substr(begin_, at_ - begin_);
     number.value = real(number.words);
-    if (!std::isfinite(number.value)) {
-      wrong_behind();
-    }
+    if (!std::isfinite(number.value)) wrong_behind();
     events_.number(number);
   }
 

@@ -25,8 +25,8 @@ struct Tensor::Block {
   size_t elsewhere = 0;  // of memory, for what is fetched
   // Of bytes that lie where no such element may, or that are fetched: those bytes again, where they are wanted.
   bool misaligned = false;
-  std::mutex
-      copying;  // no once_flag: glibc's, left by an exception, asks for memory that may not be there, and aborts
+  // No once_flag: glibc's, left by an exception, asks for memory that may not be there, and aborts.
+  std::mutex copying;
   std::shared_ptr<const std::byte> copy;
   std::atomic<bool> copied = false;
   Precision precision = Precision::f32;
