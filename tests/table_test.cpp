@@ -601,6 +601,22 @@ TEST_CASE("table: columns by training images, prompts and backbone") {
   CHECK(table_text(nets, TableFormat::markdown).find("| linear | 50.00 | 60.00 |") != std::string::npos);
   CHECK(std::ranges::count(table_text(nets, TableFormat::csv), '\n') == 3);
   CHECK(nlohmann::json::parse(table_text(nets, TableFormat::json))["columns"].size() == 2);
+
+  // Each backbone has a search of its own: what is best with one of them need not be tested with the other.
+  lines.all.clear();
+  for (const std::string net : {"0a", "0b"})
+    for (const double rate : {0.1, 0.2})
+      for (const Stage stage : {Stage::search, Stage::final}) {
+        const bool best = (rate == 0.1) == (net == "0a");
+        if (stage == Stage::final && !best) continue;
+        LedgerLine& line = lines.add("linear", "one", "x", best ? 0.8 : 0.3, 0, stage);
+        if (stage == Stage::search) line.score += net == "0a" ? 0.1 : 0;
+        line.net = line.backbone_identity = net;
+        line.learning_rate = rate;
+      }
+  const Series searched = series(lines.all, By::backbone);
+  CHECK(searched.warnings.empty());
+  CHECK(table_text(searched, TableFormat::markdown).find("| linear | 80.00 | 80.00 |") != std::string::npos);
 }
 
 }  // namespace vitrine::testing

@@ -243,8 +243,11 @@ class Sorter {
       out["prompts"] = std::to_string(l.prompts);
     return out;
   }
-  // A part on a task, of one choice of pictures.
-  static std::string cell_of(const Entry& e) { return text("{} {} {}", e.part, e.task, e.line->data_digest); }
+  // A part on a task, of one choice of pictures, with one backbone (also where a row has several in its columns): what one
+  // search decides.
+  static std::string cell_of(const Entry& e) {
+    return text("{} {} {} {}", e.part, e.task, e.line->data_digest, e.line->backbone_identity);
+  }
 
   void split_by_point() {
     std::set<std::string> searched;
