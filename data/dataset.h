@@ -34,6 +34,8 @@ class Dataset {
   // What tells picture i from others at low cost, wherever the data lies: for files the path inside the data
   // set and the size in bytes, otherwise the name.
   virtual std::string mark(int64_t i) const { return name(i); }
+  // The same at the cost of reading it: for files a digest of the bytes as well, otherwise the mark.
+  virtual std::string fingerprint(int64_t i) const { return mark(i); }
   // Pictures that are already prepared and normalised, f32 (N, 3, H, W); undefined for all formats but
   // `tensors:`, whose image() throws instead.
   virtual Tensor tensors() const { return {}; }

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <set>
 
 #include "engine/check.h"
 #include "engine/file.h"
+#include "engine/sha256.h"
 #include "engine/text.h"
 
 namespace vitrine {
@@ -43,6 +45,9 @@ class ImageFiles : public Dataset {
     std::error_code ignored;
     return text("{} {}", path.lexically_relative(root_).string(), fs::file_size(path, ignored));
   }
+  std::string fingerprint(int64_t i) const override {
+    return text("{} {}", mark(i), sha256_hex(read_file(paths_[checked(i)])));
+  }
 
  private:
   std::string root_;
@@ -66,6 +71,23 @@ void check_stays_inside(std::string_view path, const std::string& who) {
   };
   check(!path.empty() && path.find('\0') == std::string_view::npos && !leaves(path),
         "{}: expected a path inside the data set, got {}", who, quote(path));
+}
+
+void note_shared(const std::string& who, Split split, const std::map<Split, std::vector<std::string>>& lists,
+                 const OpenOptions& options) {
+  const auto asked = lists.find(split);
+  if (!options.note || asked == lists.end() || (split != Split::val && split != Split::test)) return;
+  std::set<std::string> learned;
+  for (const Split part : {Split::train, Split::val, Split::train_val})
+    if (const auto list = lists.find(part);
+        list != lists.end() && (split == Split::test || part == Split::train))
+      for (const std::string& path : list->second) learned.insert(one_spelling(path));
+  const auto is_shared = [&](const std::string& path) { return learned.contains(one_spelling(path)); };
+  const auto count = std::ranges::count_if(asked->second, is_shared);
+  if (count == 0) return;
+  options.note(text("{}: {} of {} pictures of {} stand among those to learn from as well, {} the first", who,
+                    count, asked->second.size(), name_of(split),
+                    quote(*std::ranges::find_if(asked->second, is_shared))));
 }
 
 std::string one_spelling(const std::string& path) { return fs::path(path).lexically_normal().string(); }

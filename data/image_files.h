@@ -2,6 +2,7 @@
 // VITRINE_FILES.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,10 @@ DatasetPointer image_files(const std::string& who, const std::string& root, std:
 // Throws unless a path out of a list stays inside the folder that it is put behind: it is neither empty nor absolute,
 // and has no `..` and no NUL.
 void check_stays_inside(std::string_view path, const std::string& who);
+
+// Notes the pictures that val shares with train, or test with any of them, by the paths in the lists of all splits.
+void note_shared(const std::string& who, Split split, const std::map<Split, std::vector<std::string>>& lists,
+                 const OpenOptions& options);
 
 // One spelling of a path for all of them: "./a//b.png" is "a/b.png".
 std::string one_spelling(const std::string& path);

@@ -22,6 +22,9 @@ class Joined : public Dataset {
   std::string mark(int64_t i) const override {
     return text("{}{}", i < first_->size() ? "1 " : "2 ", part(i).mark(place(i)));
   }
+  std::string fingerprint(int64_t i) const override {
+    return text("{}{}", i < first_->size() ? "1 " : "2 ", part(i).fingerprint(place(i)));
+  }
   Tensor tensors() const override { return ready_; }
 
  private:

@@ -229,7 +229,7 @@ SuiteTask task_of(const toml::table& entry, size_t number, const std::string& fo
   constexpr int64_t most = int64_t{1} << 40;
   SuiteTask task;
   task.name = *name;
-  task.group = table.words("group").value_or("ungrouped");
+  task.group = table.words("group").value_or("tasks");
   task.data = data_of(*data, folder, table.who());
   task.train_limit = table.number("train_limit", 1, most);
   task.val = table.number("val", 1, most);
@@ -272,7 +272,7 @@ Suite read_suite_text(std::string_view words, const std::string& folder, const s
   table.check_keys(std::array<std::string_view, 2>{"name", "task"});
   Suite suite;
   const auto name = table.words("name");
-  check(name.has_value(), "{}: missing key 'name'", who);
+  check(name.has_value(), "{}: missing key 'name' before the first [[task]]: the suite's own name", who);
   suite.name = *name;
   const toml::node* node = table.find("task");
   const toml::array* tasks = node ? node->as_array() : nullptr;

@@ -5,7 +5,7 @@
 //   [[task]]
 //   name = "flowers"                     # required, different from all others
 //   data = "folder:$PICTURES/flowers"    # required, as open_dataset takes it
-//   group = "natural"                    # any name; tables give the mean of each group [ungrouped]
+//   group = "natural"                    # any name; tables give the mean of each group [tasks]
 //   train_limit = 1000                   # learn from so many images, val among them, equally many of each class
 //                                        # [1000; all of data that have a val of their own]
 //   val = 200                            # so many of them to choose settings, from the data's own val if there is one

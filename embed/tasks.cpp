@@ -69,7 +69,7 @@ Tensor images_of(const vitrine_picture* pictures, size_t count, const Preprocess
 void give_probabilities(const Tensor& logits, float* probabilities, size_t room) {
   const auto rows = static_cast<size_t>(logits.dim(0)), classes = static_cast<size_t>(logits.dim(1));
   check(probabilities != nullptr && room >= rows * classes,
-        "vitrine_predict: {} pictures of {} classes need room for {} probabilities, got {}", rows, classes,
+        "prediction: {} pictures of {} classes need room for {} probabilities, got {}", rows, classes,
         rows * classes, probabilities == nullptr ? 0 : room);
   const auto all = logits.data<float>();
   for (size_t i = 0; i < rows; ++i)

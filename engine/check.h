@@ -71,16 +71,27 @@ union SentenceValue {
 
 template <class T>
 constexpr SentenceValue::Kind kind_of() {
-  if constexpr (std::is_same_v<T, bool>) return SentenceValue::Kind::truth;
-  if constexpr (std::is_same_v<T, char>) return SentenceValue::Kind::letter;
-  if constexpr (std::is_floating_point_v<T>) return SentenceValue::Kind::real;
-  if constexpr (std::is_integral_v<T>)
-    return std::is_signed_v<T> ? SentenceValue::Kind::whole : SentenceValue::Kind::count;
-  if constexpr (std::is_same_v<T, std::string>) return SentenceValue::Kind::string;
-  if constexpr (std::is_same_v<T, std::string_view>) return SentenceValue::Kind::view;
-  if constexpr (std::is_same_v<T, Shape>) return SentenceValue::Kind::shape;
-  if constexpr (std::is_base_of_v<Phrase, T>) return SentenceValue::Kind::phrase;
-  return SentenceValue::Kind::words;  // what else is a SentenceValue: characters that end with a NUL
+  using enum SentenceValue::Kind;
+  if constexpr (std::is_same_v<T, bool>)
+    return truth;
+  else if constexpr (std::is_same_v<T, char>)
+    return letter;
+  else if constexpr (std::is_floating_point_v<T>)
+    return real;
+  else if constexpr (std::is_integral_v<T>)
+    return std::is_signed_v<T> ? whole : count;
+  else if constexpr (std::is_same_v<T, std::string>)
+    return string;
+  else if constexpr (std::is_same_v<T, std::string_view>)
+    return view;
+  else if constexpr (std::is_same_v<T, Shape>)
+    return shape;
+  else if constexpr (std::is_base_of_v<Phrase, T>)
+    return phrase;
+  else {
+    static_assert(std::is_convertible_v<T, const char*>, "a sentence has no words for this type");
+    return words;  // characters that end with a NUL
+  }
 }
 template <class... Types>
 constexpr uint64_t kinds_of() {

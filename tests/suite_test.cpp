@@ -78,7 +78,7 @@ TEST_CASE("suites: what is given, and what is taken for granted") {
   CHECK(first.augment.crop);
   CHECK(!first.augment.shift);
   CHECK(second.name == "zählen");
-  CHECK(second.group == "ungrouped");
+  CHECK(second.group == "tasks");
   CHECK(second.data == "mini:count");
   CHECK(!second.train_limit);
   CHECK(!second.val);

@@ -55,7 +55,7 @@ TEST_CASE("sweep folder: a copy of the ledger alone is gone on with, and no line
   Watched watched;
   SUBCASE("the same plan: nothing is done, once the pictures were compared") {
     write(copy.path + "/ledger.jsonl", ledger);
-    CHECK(sweep_counts(made.config).done == 8);
+    CHECK(look_at_sweep(made.config).counts.done == 8);
     CHECK(!fs::exists(copy.path + "/runs"));  // looking makes nothing
     CHECK(sweep(made.config, watched.hooks).counts.done == 8);
     CHECK(watched.done.empty());

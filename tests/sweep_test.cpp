@@ -221,7 +221,7 @@ TEST_CASE("sweep: a run's name depends on all that its result depends on, and on
   sizes.preprocess.size = 32;
   CHECK_THROWS_AS(make_plan(sizes), Error);  // no run could see such pictures
   plan.methods = {"mlp", "mlp-3"};
-  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("methods 'mlp' and 'mlp-3' are the same here"),
+  CHECK_THROWS_WITH_AS(make_plan(plan), doctest::Contains("methods 'mlp' and 'mlp-3' share runs here"),
                        Error);
   plan.methods = {"linear"};
 
@@ -567,7 +567,7 @@ TEST_CASE("sweep: search, final runs and ledger; features go through the net onc
     CHECK(counts.runs == 16);
     CHECK(counts.seconds_left >= 0);
   };
-  CHECK(sweep_counts(made.config).runs == 16);
+  CHECK(look_at_sweep(made.config).counts.runs == 16);
   const SweepResult result = sweep(made.config, hooks);
   CHECK(done.size() == 16);
   CHECK(result.counts.done == 16);
@@ -874,7 +874,7 @@ TEST_CASE("sweep: what diverges is a result, what fails is told, and the sweep g
     CHECK(seen[0].find("task 'lost'") != std::string::npos);
     CHECK(seen[1] == "task colors");
     CHECK(seen[2] == "began");
-    const std::vector<TaskLook> looks = look_at_tasks(made.config.plan);
+    const std::vector<TaskLook> looks = look_at_sweep(made.config).tasks;
     REQUIRE(looks.size() == 2);
     CHECK(!looks[0].facts);
     CHECK(looks[0].problem.find("task 'lost'") != std::string::npos);

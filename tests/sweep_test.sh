@@ -52,7 +52,7 @@ check_case "nothing at all" says 1 'what is to be compared' "$vitrine" sweep
 check_case "a plan needs no folder" says 0 '^Images  *colors: 1,200 images to learn from, 200 of them .* 8 classes' "$vitrine" sweep --data synthetic:colors --show-plan
 check_case "a plan with a task that is not there" says 1 "folder:nix" "$vitrine" sweep --data synthetic:colors --data folder:nix --show-plan
 check_case "lengths of prompts without prompts" says 1 'none of the methods has prompts' "$vitrine" sweep --data synthetic:colors --methods linear --prompts 5 --out x
-check_case "a method twice under two names" says 1 "'adapter' and 'adapter-8' are the same here" "$vitrine" sweep --data synthetic:colors --methods adapter,adapter-8 --out x
+check_case "a method twice under two names" says 1 "'adapter' and 'adapter-8' share runs here" "$vitrine" sweep --data synthetic:colors --methods adapter,adapter-8 --out x
 check_case "a task twice" says 1 'a suite .* different names' "$vitrine" sweep --data folder:a/v --data folder:b/v --out x
 check_case "sizes that are searched" says 0 'adapter-8, adapter-64; ' "$vitrine" sweep --data synthetic:colors --methods adapter --recipe paper --show-plan
 check_case "prompts of no method" says 1 'none of the methods has prompts: linear, full' "$vitrine" sweep --data synthetic:colors --methods linear,full --prompt-shared --out x

@@ -5,7 +5,9 @@
 #
 # Without files of your own: "builtin builtin-swin".
 set -euo pipefail
-vitrine=${1:?usage: backbones.sh VITRINE SUITE OUT BACKBONES [OPTIONS...]} suite=${2:?} out=${3:?} backbones=${4:?}
+usage="usage: backbones.sh VITRINE SUITE OUT BACKBONES [OPTIONS...]"
+vitrine=${1:?$usage} suite=${2:?$usage} out=${3:?$usage} backbones=${4:?$usage}
+[[ $backbones != -* ]] || { echo "$usage" >&2; exit 1; }
 shift 4
 for backbone in $backbones; do
   "$vitrine" sweep --suite "$suite" --backbone "$backbone" --methods linear,vpt-shallow,vpt-deep,full --out "$out" "$@"

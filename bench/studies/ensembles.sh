@@ -3,31 +3,40 @@
 #
 #   bench/studies/ensembles.sh build/examples/vitrine suites/mini-vtab.toml OUT [options of vitrine sweep]
 #
-# MEMBERS is their number (the paper's: 5). OUT/ensembles.md is the table; task files stay in OUT/runs. A name of a task or of
-# its data may hold no quotes.
+# MEMBERS is their number (the paper's: 5), two or more. OUT/ensembles.md is the table; task files stay in OUT/runs.
 set -euo pipefail
-vitrine=${1:?usage: ensembles.sh VITRINE SUITE OUT [OPTIONS...]} suite=${2:?} out=${3:?}
+usage="usage: ensembles.sh VITRINE SUITE OUT [OPTIONS...]"
+vitrine=${1:?$usage} suite=${2:?$usage} out=${3:?$usage}
 shift 3
-options=()
+members=${MEMBERS:-5}
+((members > 1)) || { echo "ensembles.sh: MEMBERS=$members: an ensemble has two or more" >&2; exit 1; }
+options=() threads=()
 while (($# > 0)); do
   case $1 in
     --seeds) shift 2 ;;  # these are the members
     --seeds=*) shift ;;
+    --threads) threads=("$1" "${2:?$usage}"); options+=("$1" "$2"); shift 2 ;;
     *) options+=("$1"); shift ;;
   esac
 done
-"$vitrine" sweep --suite "$suite" --out "$out" --methods vpt-deep --keep-tasks --seeds "${MEMBERS:-5}" "${options[@]}"
+"$vitrine" sweep --suite "$suite" --out "$out" --methods vpt-deep --keep-tasks --seeds "$members" "${options[@]}"
 {
   echo "| task | members | mean of the members | the best of them | the ensemble |"
   echo "|---|---|---|---|---|"
-  final='s/^\{"ledger":1,"run":"([0-9a-f]+)","task":"([^"]*)",.*"data":"([^"]*)",.*"method":"vpt-deep",.*"stage":"final",.*/\1\t\2\t\3/p'
-  sed -nE "$final" "$out/ledger.jsonl" | cut -f 2,3 | sort -u | while IFS=$'\t' read -r task data; do
+  # A line for each task and row of the table: the task, its data, and the task files of its seeds.
+  "$vitrine" table "$out" --runs --format json | python3 -c '
+import json, sys
+cells = {}
+for run in json.load(sys.stdin):
+    if run["stage"] == "final" and run["row"] and run["task_file"] and run["method"].split(" ")[0] == "vpt-deep":
+        cells.setdefault((run["task"], run["row"], run["train_images"], run["data"]), []).append(run["task_file"])
+kinds = {cell[1:3] for cell in cells}
+for (task, row, images, data), files in cells.items():
+    if len(files) > 1:
+        print(task if len(kinds) == 1 else f"{task}, {row}, {images} images", data, *files, sep="\t")' | while IFS=$'\t' read -r -a cell; do
     members=()
-    while IFS=$'\t' read -r run of unused; do
-      [[ $of == "$task" ]] && members+=(--task "$out/runs/$run/task.safetensors")
-    done < <(sed -nE "$final" "$out/ledger.jsonl")
-    ((${#members[@]} > 2)) || continue  # a run that diverged has no task
-    "$vitrine" eval "${members[@]}" --data "$data" --split test </dev/null | awk -v task="$task" '
+    for file in "${cell[@]:2}"; do members+=(--task "$file"); done
+    "$vitrine" eval "${members[@]}" --data "${cell[1]}" --split test "${threads[@]}" </dev/null | awk -v task="${cell[0]}" '
       /, loss [0-9.]+: / { sub(/^Members/, ""); ++n; sum += $1; if ($1 > best) best = $1 }
       /^Accuracy/ { together = $2 }
       END { printf "| %s | %d | %.1f | %.1f | %.1f |\n", task, n, sum / n, best, together }'

@@ -5,7 +5,8 @@
 #
 # Several of it may run on one OUT. The final runs learn from so many images in all; a fifth of them chose the settings.
 set -euo pipefail
-vitrine=${1:?usage: train-size.sh VITRINE SUITE OUT [OPTIONS...]} suite=${2:?} out=${3:?}
+usage="usage: train-size.sh VITRINE SUITE OUT [OPTIONS...]"
+vitrine=${1:?$usage} suite=${2:?$usage} out=${3:?$usage}
 shift 3
 "$vitrine" sweep --suite "$suite" --train-sizes 50,100,200,400,800 --methods linear,vpt-shallow,vpt-deep,full --out "$out" "$@"
 "$vitrine" table "$out" --by train-size --out "$out/by-train-size.md"

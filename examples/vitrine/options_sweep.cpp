@@ -12,8 +12,11 @@ std::vector<std::string> listed(const std::string& option, const std::string& wo
   std::vector<std::string> out;
   for (size_t begin = 0; begin <= words.size();) {
     const size_t end = std::min(words.find(',', begin), words.size());
-    check(end > begin, "{}: expected words with commas between them, got {}", option, quote(words));
-    out.push_back(words.substr(begin, end - begin));
+    const size_t first = std::min(words.find_first_not_of(' ', begin), end);
+    size_t last = end;
+    while (last > first && words[last - 1] == ' ') --last;
+    check(last > first, "{}: expected words with commas between them, got {}", option, quote(words));
+    out.push_back(words.substr(first, last - first));
     begin = end + 1;
   }
   return out;
@@ -87,7 +90,7 @@ void add_sweep(Adder& add, SweepOptions& o) {
             [&o](const std::string& words) { o.recipe = words; });
   add.count("--seeds", "N", "final runs of each method and task, with seeds 0 to N - 1 [3]", o.seeds, 1,
             1000);
-  add_numbers(add, "--lr", "learning rates to try [all here: as the recipe has it]", o.changes.learning_rates,
+  add_numbers(add, "--lr", "learning rates to try [the recipe's, as of all below]", o.changes.learning_rates,
               true);
   add_numbers(add, "--base-lr", "the same for 256 images per step: R * batch / 256 is taken",
               o.changes.base_learning_rates, true);
@@ -109,7 +112,8 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.group("The work");
   add.path("--out", "DIR", "its folder; processes may share it, sweeps go on in it (required)", o.out);
   add.flag("--show-plan", "open the tasks, say what would be run, and do nothing", o.show_plan);
-  add.each("--ledger", "FILE", "results of another sweep; its runs are not done again", o.ledgers);
+  add.each("--ledger", "FILE", "results of another sweep, a ledger or a folder; its runs are not done again",
+           o.ledgers);
   add.flag("--retry", "do runs again that failed", o.retry);
   add.flag("--keep-tasks", "keep every run's task file", o.keep_tasks);
   add.words("--jobs-part", "I/N", "begin as the Ith of N processes [as a job array of SLURM tells]",

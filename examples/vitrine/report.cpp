@@ -65,7 +65,11 @@ void look_at(const ReportOptions& o, const std::string& data, bool exif, const T
   console.clear();
   for (const std::string& message : report.findings->bad) console.note(message);
   tell_notes(model.home(), console);
-  report.pictures = text("{}, split {}", data, name_of(split));
+  report.pictures =
+      text("{}, split {}{}", data, name_of(split),
+           split == Split::train                   ? ", which it learned from"
+           : report.search && split == Split::test ? ", on which a comparison asks no search run"
+                                                   : "");
 }
 
 // Says what a folder without a task is.

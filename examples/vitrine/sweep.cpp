@@ -56,8 +56,7 @@ SuiteTask task_of_data(const std::string& data) {
 std::vector<SuiteTask> tasks_of(const SweepOptions& o) {
   std::vector<SuiteTask> tasks;
   if (o.suite) tasks = read_suite(*o.suite).tasks;
-  for (const std::string& data : o.data) tasks.push_back(task_of_data(data));
-  check(!tasks.empty(), "what is to be compared? --suite FILE names tasks, --data SPEC one of them");
+  check(o.tasks.empty() || o.suite, "--tasks chooses tasks of a suite, and there is no --suite");
   if (!o.tasks.empty()) {
     std::vector<std::string_view> names;
     for (const SuiteTask& task : tasks) names.push_back(task.name);
@@ -69,6 +68,8 @@ std::vector<SuiteTask> tasks_of(const SweepOptions& o) {
     std::erase_if(
         tasks, [&](const SuiteTask& task) { return std::ranges::find(o.tasks, task.name) == o.tasks.end(); });
   }
+  for (const std::string& data : o.data) tasks.push_back(task_of_data(data));
+  check(!tasks.empty(), "what is to be compared? --suite FILE names tasks, --data SPEC one of them");
   for (const SuiteTask& task : tasks)
     has_split(task.data, Split::train);  // an unknown scheme is an error now
   return tasks;
@@ -100,6 +101,36 @@ std::string values_text(const Cell& cell, const char* one, const char* many,
   return out;
 }
 
+// "learning rates 0.1,0.2"; where a rate belongs to one batch size, each batch with its own.
+std::string rates_text(const Cell& cell) {
+  std::vector<int64_t> batches;
+  std::vector<std::string> texts;
+  for (const auto& seeds : cell.finals) {
+    const int64_t batch = seeds[0].config.batch;
+    if (std::ranges::find(batches, batch) != batches.end()) continue;
+    batches.push_back(batch);
+    Cell part = cell;
+    std::erase_if(part.finals, [&](const auto& other) { return other[0].config.batch != batch; });
+    texts.push_back(values_text(part, "learning rate", "learning rates",
+                                [](const TuneConfig& c) { return c.learning_rate; }));
+  }
+  if (batches.size() == 1) return text("{}; batch {}", texts[0], batches[0]);
+  std::string out;
+  for (size_t i = 0; i < batches.size(); ++i)
+    out += text("{}batch {}: {}", i == 0 ? "" : "; ", batches[i], texts[i]);
+  return out;
+}
+
+// What is the same for all of a grid: "10 epochs, 1 of them warming up; drop path 0.1".
+std::string training_text(const TuneConfig& c) {
+  std::string out = text("{}, {} of warm-up", plural(c.epochs, "epoch"), c.warmup_epochs);
+  if (c.model.drop_path > 0) out += text("; drop path {}", c.model.drop_path);
+  if (c.model.prompts.dropout > 0) out += text("; prompt dropout {}", c.model.prompts.dropout);
+  const std::string variant = variant_words(to_json(c), c.model.prompts.dropout);
+  if (!variant.empty()) out += "; " + variant;
+  return c.model.paper_head ? out + "; the head starts as in the paper" : out;
+}
+
 std::string grid_text(const Cell& cell) {
   const TuneConfig& first = cell.finals[0][0].config;
   std::vector<std::string> forms;  // sizes, where they are searched
@@ -111,16 +142,15 @@ std::string grid_text(const Cell& cell) {
   std::string out =
       text("{}: {}{}{}, ", plural(static_cast<int64_t>(cell.finals.size()), "point"), sizes,
            sizes.empty() ? "" : "; ", first.optimizer.kind == OptimizerKind::sgd ? "SGD" : "AdamW");
-  out += values_text(cell, "learning rate", "learning rates",
-                     [](const TuneConfig& c) { return c.learning_rate; });
+  out += rates_text(cell);
   out += "; " + values_text(cell, "weight decay", "weight decays",
                             [](const TuneConfig& c) { return c.optimizer.weight_decay; });
   if (first.model.prompts.count > 0)
     out += "; " + values_text(cell, "prompts", "prompts",
                               [](const TuneConfig& c) { return static_cast<double>(c.model.prompts.count); });
-  out += "; " + values_text(cell, "batch", "batches",
-                            [](const TuneConfig& c) { return static_cast<double>(c.batch); });
-  return text("{}; {}", out, plural(first.epochs, "epoch"));
+  else if (first.model.prompts.start == PromptStart::class_tokens)
+    out += "; as many prompts as classes";
+  return text("{}; {}", out, training_text(first));
 }
 
 // `sized`: the same task is there with several numbers of images.
@@ -144,7 +174,7 @@ std::string task_text(const TaskFacts& f) {
               count_text(f.val), count_text(f.test), plural(f.classes, "class", "classes"));
 }
 
-// The plan in words: each method's grid.
+// The plan in words: each method's grid, and what of it may not be meant.
 void tell_plan(const SweepOptions& o, const PlanConfig& config, const Plan& plan, Console& console) {
   std::set<std::string> groups;
   for (const SuiteTask& task : config.tasks) groups.insert(task.group);
@@ -155,6 +185,13 @@ void tell_plan(const SweepOptions& o, const PlanConfig& config, const Plan& plan
   console.item("Recipe", text("{}: {}", o.recipe, preset_text(o.recipe)));
   for (size_t m = 0; m < config.methods.size(); ++m)  // of the first task; the others have the same grids
     console.item(m == 0 ? "Methods" : "", text("{}: {}", plan.cells[m].method, grid_text(plan.cells[m])));
+  const bool own_rates = !o.changes.learning_rates.empty() || !o.changes.base_learning_rates.empty();
+  for (size_t m = 0; m < config.methods.size() && o.changes.optimizer && !own_rates; ++m)
+    if (plan.cells[m].recipe->optimizer != *o.changes.optimizer)
+      console.note(
+          text("{}: its learning rates are those of recipe {} for the other optimizer; --lr gives "
+               "others",
+               plan.cells[m].method, o.recipe));
   console.item("Runs", text("{}: {} to search settings, {} to test them with {} each",
                             count_text(plan.search_runs + plan.final_runs), count_text(plan.search_runs),
                             count_text(plan.final_runs), plural(config.seeds, "seed")));
@@ -180,6 +217,7 @@ nlohmann::ordered_json json_of(const TaskLook& look) {
     json.update({{"train_images", look.facts->train + look.facts->val},
                  {"val_images", look.facts->val},
                  {"test_images", look.facts->test},
+                 {"digest", look.facts->digest},
                  {"classes", look.facts->classes}});
   else
     json["problem"] = look.problem;
@@ -191,26 +229,25 @@ int show_plan(const SweepConfig& config, Console& console) {
   std::string label = "Images";
   int64_t wrong = 0;
   nlohmann::ordered_json tasks = nlohmann::ordered_json::array();
-  for (const TaskLook& look : look_at_tasks(config.plan, config.open)) {
-    console.item(std::exchange(label, "").c_str(), look.facts ? task_text(*look.facts) : look.problem);
+  const SweepLook all = look_at_sweep(config);
+  for (const TaskLook& look : all.tasks) {
+    const std::string size =
+        look.too_few ? text("; the size {} is left out", look.task.train_limit.value_or(0)) : "";
+    console.item(std::exchange(label, "").c_str(),
+                 look.facts ? text("{}{}", task_text(*look.facts), size) : look.problem);
     wrong += !look.facts;
     tasks.push_back(json_of(look));
   }
-  SweepCounts counts;
-  if (config.out.empty()) {
-    const Plan plan = make_plan(config.plan);
-    counts.runs = plan.search_runs + plan.final_runs;
-  } else {
-    counts = sweep_counts(config);
-  }
+  const SweepCounts& counts = all.counts;
   console.item("Now", counts_text(counts));
   console.result({{"command", "sweep"},
                   {"folder", config.out},
                   {"tasks", tasks},
                   {"runs", counts.runs},
                   {"done", counts.done},
-                  {"seconds_left", counts.seconds_left}});
-  check(wrong == 0, "{} cannot be opened; a sweep would leave {} out", plural(wrong, "task"),
+                  {"seconds_left", counts.seconds_left < 0 ? nlohmann::ordered_json(nullptr)
+                                                           : nlohmann::ordered_json(counts.seconds_left)}});
+  check(wrong == 0, "{} cannot be used; a sweep would leave {} out", plural(wrong, "task"),
         wrong == 1 ? "it" : "them");
   return 0;
 }
@@ -257,7 +294,7 @@ int sweep(const SweepOptions& o, Console& console) {
   const auto note = [&](const std::string& words) { console.note(words); };
   config.open = {.exif = o.exif, .note = note};
   for (const std::string& ledger : o.ledgers)
-    for (LedgerLine& line : read_ledger(ledger)) config.known.push_back(std::move(line));
+    for (LedgerLine& line : read_ledger(ledger_of(ledger))) config.known.push_back(std::move(line));
 
   console.item("Backbone",
                text("{}: {}, {} parameters{}", quote(opened.source), describe(plan.net),
@@ -276,7 +313,12 @@ int sweep(const SweepOptions& o, Console& console) {
   hooks.task = [&](const TaskFacts& facts) {
     console.item(std::exchange(images, "").c_str(), task_text(facts));
   };
-  hooks.began = [&](const SweepCounts& counts) { console.item("Now", counts_text(counts)); };
+  hooks.began = [&](const SweepCounts& counts) {
+    console.item("Now", counts_text(counts));
+    if (config.keep_tasks && counts.done > 0)
+      console.note(
+          "--keep-tasks keeps the task files of runs to come; what is done already is not done again");
+  };
   std::string doing;
   hooks.run = [&](const Cell& cell, const PlannedRun& run, const SweepCounts& counts) {
     doing = text("{}/{}  {} on {}", counts.done + 1, counts.runs, run.method, cell.task.name);
@@ -323,7 +365,7 @@ int sweep(const SweepOptions& o, Console& console) {
   const int64_t failed = result.counts.failed, tasks = static_cast<int64_t>(result.failures.size()) - failed;
   fail(Fault::input, "{}{}{}{}", failed > 0 ? text("{} failed", plural(failed, "run")) : "",
        failed > 0 && tasks > 0 ? ", " : "",
-       tasks > 0 ? text("{} could not be opened", plural(tasks, "task")) : "",
+       tasks > 0 ? text("{} could not be used", plural(tasks, "task")) : "",
        failed > 0 ? "; --retry does failed runs again" : "");
 }
 

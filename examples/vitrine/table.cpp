@@ -9,6 +9,7 @@
 #include "engine/file.h"
 #include "engine/text.h"
 #include "models/training/table.h"
+#include "models/training/table_rows.h"
 
 namespace vitrine::cli {
 
@@ -21,17 +22,6 @@ bool is_folder(const std::string& path) {
   return fs::is_directory(path, ignored);
 }
 
-std::string ledger_of(const std::string& where) {
-  if (!is_folder(where)) return where;
-  std::string path = (fs::path(where) / "ledger.jsonl").string();
-  std::error_code ignored;
-  check(fs::exists(path, ignored), "{} is not the folder of a vitrine sweep: it holds no ledger.jsonl{}",
-        quote(where),
-        fs::exists(fs::path(where) / "task.safetensors", ignored) ? "; of one run there is vitrine report"
-                                                                  : "");
-  return path;
-}
-
 // As the file's name ends, if nobody says.
 TableFormat format_of(const TableOptions& o) {
   if (o.format || !o.out) return o.format.value_or(TableFormat::markdown);
@@ -41,16 +31,24 @@ TableFormat format_of(const TableOptions& o) {
   return ending == ".csv" ? TableFormat::csv : ending == ".json" ? TableFormat::json : TableFormat::markdown;
 }
 
-// One line a run, with the folder it is in.
-std::string runs_text(const std::vector<LedgerLine>& lines, const std::map<std::string, std::string>& folders,
-                      TableFormat format) {
+// One line a run, with the row of the table that it counts in and the task file that was kept.
+std::string runs_text(const std::vector<LedgerLine>& lines, const std::vector<LedgerPlan>& plans,
+                      const std::map<std::string, std::string>& folders, TableFormat format) {
+  const TableRows sorted = table_rows(lines, plans);
+  std::map<const LedgerLine*, std::string> labels;  // of those that count
+  for (const TableRows::Line& line : sorted.lines) labels[line.line] = sorted.rows[line.row].label;
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   std::string out =
-      "| run | task | method | stage | seed | learning rate | weight decay | prompts | score | task file |\n"
-      "|---|---|---|---|---:|---:|---:|---:|---:|---|\n";
+      "| run | task | method | stage | seed | learning rate | weight decay | prompts | epochs | batch | "
+      "train "
+      "images | recipe | backbone | score | row | task file |\n"
+      "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|---|---:|---|---|\n";
   if (format == TableFormat::csv)
-    out = "run,task,method,stage,seed,learning_rate,weight_decay,prompts,score,task_file\n";
+    out =
+        "run,task,method,stage,seed,learning_rate,weight_decay,prompts,epochs,batch,train_images,recipe,"
+        "backbone,score,row,task_file\n";
   for (const LedgerLine& l : lines) {
+    const std::string& row = labels[&l];
     std::error_code ignored;
     const std::string task_file = (fs::path(folders.at(l.run)) / "task.safetensors").string();
     const bool kept = !folders.at(l.run).empty() && fs::exists(task_file, ignored);
@@ -66,7 +64,13 @@ std::string runs_text(const std::vector<LedgerLine>& lines, const std::map<std::
                               fmt::format("{:g}", l.learning_rate),
                               fmt::format("{:g}", l.weight_decay),
                               std::to_string(l.prompts),
+                              std::to_string(l.epochs),
+                              std::to_string(l.batch),
+                              std::to_string(l.train_images),
+                              l.recipe,
+                              l.net,
                               score,
+                              row.empty() ? "left out" : row,
                               kept ? task_file : ""};
     rows.push_back(
         {{"run", l.run},
@@ -77,9 +81,16 @@ std::string runs_text(const std::vector<LedgerLine>& lines, const std::map<std::
          {"learning_rate", l.learning_rate},
          {"weight_decay", l.weight_decay},
          {"prompts", l.prompts},
+         {"epochs", l.epochs},
+         {"batch", l.batch},
+         {"train_images", l.train_images},
+         {"recipe", l.recipe},
+         {"backbone", l.net},
+         {"data", l.data},
          {"score", l.complete() ? nlohmann::ordered_json(100 * l.score) : nlohmann::ordered_json(nullptr)},
          {"diverged", l.diverged},
          {"failed", l.failed},
+         {"row", row.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(row)},
          {"task_file", kept ? task_file : ""}});
     if (format == TableFormat::markdown) out += "|";
     for (const std::string& cell : cells) {
@@ -95,20 +106,33 @@ std::string runs_text(const std::vector<LedgerLine>& lines, const std::map<std::
 
 }  // namespace
 
+std::string ledger_of(const std::string& where) {
+  if (!is_folder(where)) return where;
+  std::string path = (fs::path(where) / "ledger.jsonl").string();
+  std::error_code ignored;
+  check(fs::exists(path, ignored), "{} is not the folder of a vitrine sweep: it holds no ledger.jsonl{}",
+        quote(where),
+        fs::exists(fs::path(where) / "task.safetensors", ignored) ? "; of one run there is vitrine report"
+                                                                  : "");
+  return path;
+}
+
 int table(const TableOptions& o, Console& console) {
   const TableFormat format = format_of(o);
   std::vector<LedgerLine> lines;
   std::vector<LedgerPlan> plans;
-  std::map<std::string, std::string> seen, folders;  // by run: its ledger, and its folder
+  std::map<std::pair<std::string, std::string>, std::pair<std::string, LedgerLine>>
+      seen;                                    // by run and pictures: its ledger and line
+  std::map<std::string, std::string> folders;  // by run
   for (const std::string& where : o.ledgers) {
     const std::string path = ledger_of(where);
     for (LedgerLine& line : read_ledger(path, &plans)) {
-      // Of one run a ledger may have results of other pictures, too, which are none of its own.
-      const auto [before, fresh] =
-          seen.emplace(line.other_pictures ? text("{} {}", line.run, line.data_digest) : line.run, path);
+      const auto [before, fresh] = seen.emplace(std::pair(line.run, line.data_digest), std::pair(path, line));
       if (!fresh) {
-        console.note(text("run {} stands in {} and in {}; the first one counts", line.run,
-                          quote(before->second), quote(path)));
+        const auto& [first, known] = before->second;
+        if (!same_result(known, line))
+          console.note(text("run {} has another result in {} than in {}; the first one counts", line.run,
+                            quote(path), quote(first)));
         continue;
       }
       folders[line.run] = is_folder(where) ? (fs::path(where) / "runs" / line.run).string() : "";
@@ -120,11 +144,14 @@ int table(const TableOptions& o, Console& console) {
   std::vector<std::string> warnings;
   if (o.runs) {
     check(!o.by, "--runs lists runs, --by makes a table; one of them");
-    words = runs_text(lines, folders, format);
-    json_words = runs_text(lines, folders, TableFormat::json);
+    words = runs_text(lines, plans, folders, format);
+    json_words = runs_text(lines, plans, folders, TableFormat::json);
   } else if (o.by) {
     const Series made = series(lines, *o.by, plans);
-    check(!made.sections.empty(), "the ledger has no results for such a table");
+    check(!made.sections.empty(), "the ledger has no results for such a table{}",
+          *o.by == By::prompts
+              ? ": it compares what searches of several prompt lengths (sweep --prompts 1,5,10) had on val"
+              : "");
     words = table_text(made, format);
     json_words = table_text(made, TableFormat::json);
     warnings = made.warnings;

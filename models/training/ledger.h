@@ -38,6 +38,8 @@ struct LedgerLine {
   int64_t backbone_parameters = 0;
   std::string backbone, net, backbone_identity;  // where it lies; its preset or a description; identity_of it
   std::string data_digest;                       // of the pictures and labels
+  std::string contents{};    // of what is in some of them (sweep_data.h); older lines have none
+  std::string preprocess{};  // how pictures were prepared (preprocess.h), in JSON; older lines have none
   // What was thrown; both empty if the run came to its end: then the numbers above hold.
   std::string diverged{}, failed{};
   // The sweep whose ledger it stands in has other pictures for this task: it is kept, and counts nowhere.
@@ -57,6 +59,9 @@ std::string variant_words(const std::string& settings, std::optional<double> usu
 
 // The dropout of prompts that a recipe has for a method with prompts; none for others.
 std::optional<double> usual_dropout(const std::string& recipe, const std::string& method);
+
+// Whether two lines tell the same of a run, whatever time it took and wherever its files lay.
+bool same_result(const LedgerLine& a, const LedgerLine& b);
 
 // The form of a line; to_json gives one without a line break.
 std::string to_json(const LedgerLine& line);
@@ -88,7 +93,7 @@ LedgerPlan ledger_plan_from_json(std::string_view json, const std::string& who);
 
 #ifdef VITRINE_FILES
 // All lines of a ledger. Throws for a line that is wrong, naming file and line, and for a run that is there twice with
-// different results of the same pictures; equal lines count once. Plans go into `plans`, if somebody wants them.
+// different results of the same pictures; lines that are equal but for time and places count once. Plans go into `plans`, if somebody wants them.
 std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerPlan>* plans = nullptr);
 #endif
 

@@ -46,11 +46,15 @@ Plan make_plan(const PlanConfig& config) {
   std::set<std::string> names;
   for (const SuiteTask& task : config.tasks) {
     check(!task.name.empty() && is_utf8(task.name) && is_utf8(task.group) && is_utf8(task.data),
-          "sweep: the name, group and data of a task must be UTF-8, and the name not empty");
+          "sweep: task {} of {}: its name, group and data must be UTF-8, and the name not empty",
+          quote(task.name), quote(task.data));
     check(names.insert(text("{}/{}", task.group, task.name)).second,
           "sweep: task {} is there twice; a suite (--suite FILE) can give its tasks different names",
           quote(task.name));
   }
+  std::set<int64_t> sizes;
+  for (const int64_t size : config.train_sizes)
+    check(sizes.insert(size).second, "sweep: the size {} is there twice", size);
   names.clear();
   for (const std::string& method : config.methods)
     check(names.insert(method).second, "sweep: method {} is there twice", quote(method));
@@ -78,11 +82,13 @@ Plan make_plan(const PlanConfig& config) {
       const auto run = [&](const GridPoint& point, Stage stage, uint64_t seed) {
         PlannedRun out{.stage = stage, .method = point.method, .config = point.config};
         out.config.seed = seed;
+        TuneConfig named = out.config;
+        named.max_bad = 0;  // how many damaged pictures are allowed changes no result
         const nlohmann::json what{{"protocol", protocol_version},
                                   {"backbone", config.backbone_identity},
                                   {"task", task_json(task, config.data_seed)},
                                   {"method", point.method},
-                                  {"settings", nlohmann::json::parse(to_json(out.config))},
+                                  {"settings", nlohmann::json::parse(to_json(named))},
                                   {"preprocess", nlohmann::json::parse(to_json(cell.preprocess))},
                                   {"stage", name_of(stage)}};
         const std::string canonical = what.dump();  // keys are sorted
@@ -90,7 +96,7 @@ Plan make_plan(const PlanConfig& config) {
         const auto [found, fresh] = runs.emplace(out.name, std::pair(method, task.name));
         const auto& [other, place] = found->second;
         check(fresh || other == method,
-              "sweep: methods {} and {} are the same here: {} with the same settings; leave one of them out",
+              "sweep: methods {} and {} share runs here: {} with the same settings; leave one of them out",
               quote(other), quote(method), point.method);
         check(fresh,
               "sweep: tasks {} and {} are the same: one name and the same data; a suite can give them "

@@ -198,6 +198,8 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
     check(!prompted || !by_classes || changes.prompts.empty(),
           "recipe: prompts that start from class tokens are as many as a task has classes; no other lengths "
           "can be tried");
+    check(!prompted || changes.variant.location != PromptLocation::add || changes.prompts.empty(),
+          "recipe: prompts that are added to tokens are as many as these; no other lengths can be tried");
     if (prompted && !by_classes && changes.variant.location != PromptLocation::add)
       lengths = chosen(changes.prompts, swin ? recipe.swin_prompts : recipe.prompts);
     if (prompted) {
@@ -224,7 +226,8 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
           check_config(config);
           check_method(config.model, backbone);
           check(seen.insert(text("{}{}", form, to_json(config))).second,
-                "recipe: the grid of {} has {} twice", method, to_json(config));
+                "recipe: the grid of {} has the learning rate {} with the weight decay {} twice", method,
+                rate, decay);
           points.push_back({method_text(config.model), config});
         }
       }

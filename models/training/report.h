@@ -109,6 +109,7 @@ struct Report {
   std::vector<std::pair<std::string, std::string>> settings;  // of its training
   std::vector<EpochLine> epochs;
   std::vector<std::string> class_names;
+  bool search = false;   // a search run of a sweep, which the protocol never asks on test
   std::string pictures;  // where the pictures of the findings come from: "folder:x, split test"
   std::optional<Findings> findings;
   std::string without;  // why there are none

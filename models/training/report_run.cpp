@@ -96,9 +96,10 @@ Report report_of_run(const std::string& folder, Task* task, std::optional<RunRec
   Report out;
   out.title = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
   if (out.title.empty() || out.title == "." || out.title == "..") out.title = "Run";
+  out.search = result && result->stage == Stage::search;
   if (result)
-    out.title = text("{} on {}{}, seed {}", result->form, result->task,
-                     result->stage == Stage::search ? ", a search" : "", result->seed);
+    out.title =
+        text("{} on {}{}, seed {}", result->form, result->task, out.search ? ", a search" : "", result->seed);
   out.class_names = read.class_names;
   out.epochs = read_metrics(folder);
   if (!read.settings.empty())

@@ -49,17 +49,20 @@ std::pair<double, double> tails(const std::vector<int64_t>& ranks, int64_t sum) 
 
 }  // namespace
 
-double mean_of(const std::vector<double>& values) {
+// Sums from the smallest on, so that the order of the values changes no bit.
+double mean_of(std::vector<double> values) {
   check(!values.empty(), "statistics: no values");
+  std::ranges::sort(values);
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-double deviation_of(const std::vector<double>& values) {
+double deviation_of(std::vector<double> values) {
   const double mean = mean_of(values);
   if (values.size() == 1) return 0;
-  double sum = 0;
-  for (const double v : values) sum += (v - mean) * (v - mean);
-  return std::sqrt(sum / static_cast<double>(values.size() - 1));
+  for (double& v : values) v = (v - mean) * (v - mean);
+  std::ranges::sort(values);
+  return std::sqrt(std::accumulate(values.begin(), values.end(), 0.0) /
+                   static_cast<double>(values.size() - 1));
 }
 
 SignedRank signed_rank(const std::vector<double>& differences) {

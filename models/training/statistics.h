@@ -7,8 +7,8 @@
 namespace vitrine {
 
 // The mean, and the standard deviation with n - 1 (0 of one value). `values` is not empty.
-double mean_of(const std::vector<double>& values);
-double deviation_of(const std::vector<double>& values);
+double mean_of(std::vector<double> values);
+double deviation_of(std::vector<double> values);
 
 // Wilcoxon's signed-rank test (1945) of paired differences.
 struct SignedRank {

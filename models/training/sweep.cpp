@@ -44,6 +44,7 @@ class Sweep {
   }
 
   SweepCounts counts();
+  SweepLook look();
   SweepResult run();
 
  private:
@@ -54,7 +55,11 @@ class Sweep {
   void attempt(Cell& cell, PlannedRun& run);
   SweepData& data_of(const Cell& cell);
   bool claimed(const Cell& cell) const;
-  void check_known(const Cell& cell, const std::string& digest);
+  template <class Each>
+  void each_run_at(const Cell& cell, const Each& each) const;
+  void check_results(const Cell& cell, const TaskFacts& facts);
+  void check_known(const Cell& cell, const TaskFacts& facts);
+  void look_at(const Cell& cell, bool done);
   void look_at_tasks();
   double work_of(const Cell& cell, Stage stage) const;
   double seconds_left();
@@ -66,6 +71,7 @@ class Sweep {
   SweepFolder folder_;
   std::map<std::string, std::string> unusable_;  // tasks, and why
   std::map<std::string, TaskFacts> facts_;       // of those that were opened
+  std::set<std::string> too_large_;              // sizes of tasks that have not so many images
   std::set<std::string> done_here_;              // runs
   const SuiteTask* opened_ = nullptr;            // whose data these are
   std::string opened_as_;                        // prepared so
@@ -100,6 +106,7 @@ std::optional<std::vector<PlannedRun>*> Sweep::finals_of(Cell& cell) {
 }
 
 int64_t Sweep::undone(Cell& cell) {
+  if (too_large_.contains(place_of(cell.task))) return 0;
   int64_t left = std::ranges::count_if(
       cell.search, [&](const PlannedRun& run) { return folder_.result(run.name) == nullptr; });
   const auto finals = finals_of(cell);
@@ -120,6 +127,7 @@ SweepCounts Sweep::counts() {
     out.failed += !line->failed.empty();
   };
   for (Cell& cell : plan_.cells) {
+    if (too_large_.contains(place_of(cell.task))) continue;
     out.runs += static_cast<int64_t>(cell.search.size());
     const auto finals = finals_of(cell);
     // Where nothing came to its end there is nothing to test.
@@ -195,23 +203,35 @@ double Sweep::seconds_left() {
   return seconds;
 }
 
-// What ledgers claim becomes results if it is of these pictures. Results of others must not stand beside those to come.
-void Sweep::check_known(const Cell& cell, const std::string& digest) {
-  int64_t set_aside = 0;
-  const auto compare = [&](const PlannedRun& run) {
-    set_aside += folder_.settle(run.name, digest);
+// Each run of a cell's task.
+template <class Each>
+void Sweep::each_run_at(const Cell& cell, const Each& each) const {
+  for (const Cell& other : plan_.cells) {
+    if (place_of(other.task) != place_of(cell.task)) continue;
+    for (const PlannedRun& run : other.search) each(run);
+    for (const auto& seeds : other.finals)
+      for (const PlannedRun& run : seeds) each(run);
+  }
+}
+
+// Results of other pictures must not stand beside those to come, nor be taken for this task's.
+void Sweep::check_results(const Cell& cell, const TaskFacts& facts) {
+  each_run_at(cell, [&](const PlannedRun& run) {
     const LedgerLine* line = folder_.done(run.name);
-    check(line == nullptr || line->data_digest == digest,
+    check(line == nullptr || folder_.is_of(*line, facts.digest, facts.contents),
           "task {}: its pictures are not those of run {}, which is done already; take another folder, or "
           "move {} out of this one",
           quote(cell.task.name), run.name, quote(folder_.folder_of(run.name)));
-  };
-  for (const Cell& other : plan_.cells) {
-    if (place_of(other.task) != place_of(cell.task)) continue;
-    for (const PlannedRun& run : other.search) compare(run);
-    for (const auto& seeds : other.finals)
-      for (const PlannedRun& run : seeds) compare(run);
-  }
+  });
+}
+
+// What ledgers claim becomes results if it is of these pictures.
+void Sweep::check_known(const Cell& cell, const TaskFacts& facts) {
+  int64_t set_aside = 0;
+  each_run_at(cell, [&](const PlannedRun& run) {
+    set_aside += folder_.settle(run.name, facts.digest, facts.contents);
+  });
+  check_results(cell, facts);
   if (set_aside > 0 && hooks_.note)
     hooks_.note(
         text("task {}: {}{} of the ledger had other pictures; kept there, they count for nothing, and are "
@@ -219,21 +239,51 @@ void Sweep::check_known(const Cell& cell, const std::string& digest) {
              quote(cell.task.name), set_aside, set_aside == 1 ? " run" : " runs"));
 }
 
-// Opens each task that has runs to do, or results that were only claimed so far, so that what is wrong with one is told before hours of work and not after them.
+// Opens a cell's task and closes it again.
+TaskFacts opened_facts(const Cell& cell, const PlanConfig& plan, const OpenOptions& open) {
+  return facts_of(cell.task, open_task(cell.task, cell.preprocess, plan.data_seed, 0, open));
+}
+
+// Of the sizes that a task is asked for, those that it has not so many images for are left out.
+bool has_too_few(const TaskFacts& facts, const PlanConfig& plan) {
+  return !plan.train_sizes.empty() && facts.offered < facts.task.train_limit.value_or(0);
+}
+
+// A task that is done to its end may be gone.
+void Sweep::look_at(const Cell& cell, bool done) {
+  TaskFacts facts;
+  try {
+    facts = opened_facts(cell, config_.plan, config_.open);
+  } catch (const Error& e) {
+    if (!done || e.fault() == Fault::resources) throw;
+    return;
+  }
+  if (has_too_few(facts, config_.plan)) {
+    too_large_.insert(place_of(cell.task));
+    if (hooks_.note)
+      hooks_.note(text("task {}: it has {} images to learn from; the size {} is left out",
+                       quote(cell.task.name), facts.offered, facts.task.train_limit.value_or(0)));
+    return;
+  }
+  check_known(cell, facts);
+  if (done) return;
+  facts_.emplace(place_of(cell.task), facts);
+  if (hooks_.task) hooks_.task(facts);
+  if (!facts.lacking.empty() && hooks_.note)
+    hooks_.note(text("task {}: {}", quote(cell.task.name), facts.lacking));
+}
+
+// Opens each task, so that what is wrong with one is told before hours of work and not after them.
 void Sweep::look_at_tasks() {
-  std::set<std::string> seen;
+  std::set<std::string> left, seen;  // places
   LedgerPlan record = ledger_plan(config_.plan, plan_);
+  for (Cell& cell : plan_.cells)
+    if (undone(cell) > 0 || claimed(cell)) left.insert(place_of(cell.task));
   for (Cell& cell : plan_.cells) {
     const std::string place = place_of(cell.task);
-    if ((undone(cell) == 0 && !claimed(cell)) || !seen.insert(place).second) continue;
+    if (!seen.insert(place).second) continue;
     try {
-      const TaskFacts facts =
-          facts_of(cell.task, open_task(cell.task, cell.preprocess, config_.plan.data_seed, 0, config_.open));
-      check_known(cell, facts.digest);
-      facts_.emplace(place, facts);
-      if (hooks_.task) hooks_.task(facts);
-      if (!facts.lacking.empty() && hooks_.note)
-        hooks_.note(text("task {}: {}", quote(cell.task.name), facts.lacking));
+      look_at(cell, !left.contains(place));
     } catch (const Error& e) {
       if (e.fault() == Fault::resources) throw;
       const std::string why = e.what();
@@ -261,7 +311,7 @@ SweepData& Sweep::data_of(const Cell& cell) {
       open_task(cell.task, cell.preprocess, config_.plan.data_seed, config_.cache, config_.open,
                 config_.plan.device.empty() ? embedded_bytes(config_.plan.net, cell.preprocess.size) : 0,
                 static_cast<size_t>(feature_width(config_.plan.net)) * sizeof(float));
-  check_known(cell, fresh.digest);
+  check_known(cell, facts_of(cell.task, fresh));
   opened_ = &cell.task;
   opened_as_ = as;
   return data_.emplace(std::move(fresh));
@@ -300,9 +350,10 @@ bool Sweep::claimed(const Cell& cell) const {
 
 // One way through a cell; false to stop.
 bool Sweep::pass(Cell& cell) {
+  if (too_large_.contains(place_of(cell.task))) return true;
   // What another process did not settle.
   if (const auto facts = facts_.find(place_of(cell.task)); facts != facts_.end() && claimed(cell))
-    check_known(cell, facts->second.digest);
+    check_known(cell, facts->second);
   const auto all_of = [&](std::vector<PlannedRun>& runs) {
     for (PlannedRun* run : rotated(runs, config_.part, config_.parts)) {
       if (unusable_.contains(place_of(cell.task))) return true;
@@ -322,6 +373,27 @@ bool Sweep::pass() {
   for (Cell* cell : rotated(plan_.cells, config_.part, config_.parts))
     if (!pass(*cell)) return false;
   return true;
+}
+
+SweepLook Sweep::look() {
+  SweepLook out;
+  std::set<std::string> seen;
+  for (const Cell& cell : plan_.cells) {
+    if (!seen.insert(place_of(cell.task)).second) continue;
+    TaskLook look{.task = cell.task};
+    try {
+      const TaskFacts facts = opened_facts(cell, config_.plan, config_.open);
+      look.too_few = has_too_few(facts, config_.plan);
+      if (look.too_few) too_large_.insert(place_of(cell.task));
+      if (!look.too_few) check_results(cell, facts);
+      look.facts = facts;
+    } catch (const Error& e) {
+      look.problem = e.what();
+    }
+    out.tasks.push_back(std::move(look));
+  }
+  out.counts = counts();
+  return out;
 }
 
 SweepResult Sweep::run() {
@@ -380,27 +452,11 @@ SweepResult Sweep::run() {
 
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks) { return Sweep(config, hooks).run(); }
 
-std::vector<TaskLook> look_at_tasks(const PlanConfig& config, const OpenOptions& open) {
-  std::vector<TaskLook> out;
-  std::set<std::string> seen;
-  for (const Cell& cell : make_plan(config).cells) {
-    if (!seen.insert(place_of(cell.task)).second) continue;
-    TaskLook look{cell.task, {}, {}};
-    try {
-      look.facts = facts_of(cell.task, open_task(cell.task, cell.preprocess, config.data_seed, 0, open));
-    } catch (const Error& e) {
-      look.problem = e.what();
-    }
-    out.push_back(std::move(look));
-  }
-  return out;
-}
-
-SweepCounts sweep_counts(const SweepConfig& config) {
+SweepLook look_at_sweep(const SweepConfig& config) {
   SweepConfig looking = config;
   looking.retry_failed = false;
   const SweepHooks none;
-  return Sweep(looking, none).counts();
+  return Sweep(looking, none).look();
 }
 
 }  // namespace vitrine

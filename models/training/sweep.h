@@ -61,24 +61,26 @@ struct SweepResult {
   int64_t embedded_computed = 0;      // and through its patch embedding alone
 };
 
-// Does what is left of the plan, beside other processes that do the same. First all tasks with runs to do are opened: of
-// one whose pictures cannot be opened, or are not those of results that are there already, no run is done, which a note
-// and the ledger say. A run that diverged is a result. A run whose input is wrong (a damaged picture) is recorded, too, and
+// Does what is left of the plan, beside other processes that do the same. First all tasks are opened: of one whose pictures
+// cannot be opened (unless it is done to its end), or are not those of results that are there already, no run is done,
+// which a note and the ledger say. Sizes beyond what a task has are left out. A run that diverged is a result. A run whose input is wrong (a damaged picture) is recorded, too, and
 // the sweep goes on; where a point of a grid failed so, nothing is tested. Throws for what concerns all runs, and for what
 // the machine lacks (a full disk, too little memory): no result comes of that, and the run is done another time.
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks = {});
 
-// The tasks of a plan, each opened and closed again: what it looks like, or why it cannot be opened. With train_sizes a
-// task is there for each of them.
+// What sweep would begin with: the tasks, each opened and closed again (with train_sizes a task is there for each of
+// them), and the counts. Nothing is done or written. Without a folder (config.out is empty) nothing is done already.
 struct TaskLook {
-  SuiteTask task;
-  std::optional<TaskFacts> facts;
-  std::string problem;
+  SuiteTask task{};
+  std::optional<TaskFacts> facts{};
+  std::string problem{};  // why it cannot be opened, or that results in the folder are of other pictures
+  bool too_few = false;   // images for its size, which is left out
 };
-std::vector<TaskLook> look_at_tasks(const PlanConfig& plan, const OpenOptions& open = {});
-
-// The counts with which sweep would begin. Nothing is done or written.
-SweepCounts sweep_counts(const SweepConfig& config);
+struct SweepLook {
+  std::vector<TaskLook> tasks;
+  SweepCounts counts;
+};
+SweepLook look_at_sweep(const SweepConfig& config);
 
 }  // namespace vitrine
 

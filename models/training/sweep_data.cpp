@@ -53,8 +53,9 @@ void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, con
 
 void open_splits(SweepData& out, const SuiteTask& task, uint64_t data_seed, const OpenOptions& open) {
   try {
-    check(has_split(task.data, Split::test), "{} has no test split", quote(task.data));
     open_learned(out, task, data_seed, open);
+    check(has_split(task.data, Split::test), "{} has no test split", quote(task.data));
+    check(out.learned->classes() >= 2, "expected at least 2 classes, got {}", out.learned->classes());
     check(!out.val.empty(), "no images are left for validation");
     out.test = open_dataset(task.data, Split::test, open);
     check(out.test->class_names() == out.learned->class_names(),
@@ -64,6 +65,24 @@ void open_splits(SweepData& out, const SuiteTask& task, uint64_t data_seed, cons
   } catch (const Error& e) {
     fail(e.fault(), "task {}: {}", quote(task.name), e.what());
   }
+}
+
+constexpr size_t most_read = 64;
+
+// A digest of what is in some pictures, evenly spread. Files that cannot be read are told when they are needed.
+std::string contents_of(const Dataset& dataset, const std::vector<int64_t>& samples) {
+  Sha256 hash;
+  const size_t every = (samples.size() + most_read - 1) / most_read;
+  for (size_t k = 0; k < samples.size(); k += every) {
+    try {
+      hash.update(dataset.fingerprint(samples[k]));
+    } catch (const Error& e) {
+      if (e.fault() == Fault::resources) throw;
+      hash.update(dataset.mark(samples[k]));
+    }
+    hash.update("\n");
+  }
+  return hash.hex();
 }
 
 size_t pixels_of(int64_t images, const Preprocess& preprocess) {
@@ -102,6 +121,7 @@ TaskFacts facts_of(const SuiteTask& task, const SweepData& data) {
           .classes = data.learned->classes(),
           .offered = data.offered,
           .digest = data.digest,
+          .contents = data.contents,
           .lacking = classes_without_images(
               {.dataset = data.learned, .train = data.both(), .val = {}, .val_set = {}, .preprocess = {}})};
 }
@@ -123,6 +143,12 @@ SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_
       tested{
           .dataset = out.test, .train = all_samples(*out.test), .val = {}, .val_set = {}, .preprocess = {}};
   out.digest = Sha256().update(digest_of(learned)).update(digest_of(tested)).hex().substr(0, 20);
+  out.contents = Sha256()
+                     .update(contents_of(*out.learned, out.train))
+                     .update(contents_of(*out.learned, out.val))
+                     .update(contents_of(*out.test, tested.train))
+                     .hex()
+                     .substr(0, 20);
 
   out.kept.features = std::make_shared<KeptFeatures>(out.learned);
   const size_t learned_count = out.train.size() + out.val.size();

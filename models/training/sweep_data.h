@@ -18,8 +18,9 @@ struct SweepData {
   std::vector<int64_t> train, val;         // of `learned`, ascending
   std::shared_ptr<const Dataset> test;
   Preprocess preprocess;
-  std::string digest;   // of samples, labels and marks; not of how they are prepared
-  int64_t offered = 0;  // images of train, and of a val of its own, from which these were taken
+  std::string digest;    // of samples, labels and marks; not of how they are prepared
+  std::string contents;  // of what is in 64 pictures each of train, val and test, evenly spread
+  int64_t offered = 0;   // images of train, and of a val of its own, from which these were taken
   Kept kept, test_kept;
 
   std::vector<int64_t> both() const;  // train and val, ascending
@@ -43,10 +44,10 @@ SweepData open_task(const SuiteTask& task, const Preprocess& preprocess, uint64_
 struct TaskFacts {
   SuiteTask task;
   int64_t train = 0, val = 0, test = 0,
-          classes = 0;  // images that search learns from, that it asks, that are tested
-  int64_t offered = 0;  // images of train, and of val, that the data have
-  std::string digest;   // as in SweepData
-  std::string lacking;  // words on classes without images to learn from; "": none
+          classes = 0;           // images that search learns from, that it asks, that are tested
+  int64_t offered = 0;           // images of train, and of val, that the data have
+  std::string digest, contents;  // as in SweepData
+  std::string lacking;           // words on classes without images to learn from; "": none
 };
 TaskFacts facts_of(const SuiteTask& task, const SweepData& data);
 

@@ -49,6 +49,7 @@ SweepFolder::SweepFolder(const std::string& path, const Plan& plan, Note note)
     for (const auto& seeds : cell.finals)
       for (const PlannedRun& run : seeds) cells_[run.name] = &cell;
   }
+  if (path.empty()) return;  // a plan alone
   read_others();
   read_ledger_file();
 }
@@ -62,6 +63,7 @@ LedgerLine SweepFolder::read_result(const std::string& run) const {
 }
 
 const LedgerLine* SweepFolder::done(const std::string& run) {
+  if (path_.empty()) return nullptr;
   if (const auto known = results_.find(run); known != results_.end()) return &known->second;
   const std::string path = folder_of(run) + "/result.json";
   std::error_code ignored;
@@ -98,7 +100,11 @@ void SweepFolder::absorb(LedgerLine line) {
     own = done(line.run);
   } catch (const Error&) {  // is told when it is asked for
   }
-  if (own != nullptr && own->data_digest == line.data_digest) return;
+  if (own != nullptr && own->data_digest == line.data_digest) {
+    if (!same_result(*own, line) && line.failed.empty() && note_ && contradicted_.insert(line.run).second)
+      note_(text("run {}: a ledger has another result than this folder's, which counts", line.run));
+    return;
+  }
   if (!cells_.contains(line.run)) {
     rest_.try_emplace({line.run, line.data_digest}, std::move(line));
   } else if (line.failed.empty()) {
@@ -111,14 +117,20 @@ void SweepFolder::absorb(LedgerLine line) {
   }
 }
 
-bool SweepFolder::settle(const std::string& run, const std::string& digest) {
+bool SweepFolder::is_of(const LedgerLine& line, const std::string& digest,
+                        const std::string& contents) const {
+  return line.data_digest == digest &&
+         (line.contents.empty() || line.contents == contents || mended_.contains(line.task));
+}
+
+bool SweepFolder::settle(const std::string& run, const std::string& digest, const std::string& contents) {
   const auto found = claims_.find(run);
   if (found == claims_.end()) return false;
   auto claims = std::move(found->second);
   claims_.erase(found);
   bool others = false;
   for (auto& [of, line] : claims) {
-    if (of == digest) {
+    if (is_of(line, digest, contents)) {
       line.other_pictures = false;
       if (const auto lock = take(run)) finish(line, false);
     } else {
@@ -138,6 +150,7 @@ void SweepFolder::forget_failed() {
     bool readable = true;
     try {
       if (done(run) == nullptr || done(run)->failed.empty()) continue;
+      mended_.insert(done(run)->task);
     } catch (const Error&) {
       readable = false;
     }
@@ -198,22 +211,37 @@ void SweepFolder::read_ledger_file() {
   std::error_code ignored;
   if (!fs::exists(ledger(), ignored)) return;
   std::vector<LedgerPlan> plans;
-  for (LedgerLine& line : read_ledger(ledger(), &plans)) absorb(std::move(line));
+  try {
+    for (LedgerLine& line : read_ledger(ledger(), &plans)) absorb(std::move(line));
+  } catch (const Error& e) {
+    if (e.fault() == Fault::resources || !fs::exists(path_ + "/runs", ignored)) throw;
+    fail(e.fault(), "{}; once it is moved away, the same sweep writes what is in {} anew", e.what(),
+         quote(path_ + "/runs"));
+  }
   for (const LedgerPlan& plan : plans) plans_[plan.name()] = to_json(plan);
 }
 
+// Where a ledger alone is gone on with its plans become files, too; from then on the files say which plans there are, so
+// that one of them can be removed.
 void SweepFolder::write_plan(const LedgerPlan& plan) {
   const std::string folder = path_ + "/plans";
+  std::error_code ignored;
+  const bool fresh = !fs::exists(folder, ignored);
   make_folder(folder);
   const FileLock lock(folder + "/lock");  // so that no temporary there is anybody's but of who was killed
   remove_temporaries(folder);
-  write_text(text("{}/{}.json", folder, plan.name()), to_json(plan) + "\n");
+  const auto write = [&](const std::string& name, const std::string& words) {
+    write_text(text("{}/{}.json", folder, name), words + "\n");
+  };
+  if (fresh)
+    for (const auto& [name, words] : plans_) write(name, words);
+  write(plan.name(), to_json(plan));
 }
 
-// Those of plans/ tell more than what the ledger said of them before.
 void SweepFolder::read_plans() {
   std::error_code problem;
   if (!fs::exists(path_ + "/plans", problem)) return;
+  const auto before = std::exchange(plans_, {});
   for (const auto& entry : fs::directory_iterator(path_ + "/plans", problem)) {
     const std::string path = entry.path().string();
     if (entry.path().extension() != ".json") continue;
@@ -223,6 +251,8 @@ void SweepFolder::read_plans() {
           to_json(ledger_plan_from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
     } catch (const Error& e) {
       if (unreadable_.insert(path).second && note_) note_(text("{}; it is left out", e.what()));
+      if (const auto known = before.find(entry.path().stem().string()); known != before.end())
+        plans_.insert(*known);
     }
   }
   if (problem) fail(Fault::output, "cannot read folder {}: {}", quote(path_ + "/plans"), problem.message());

@@ -10,7 +10,7 @@
 // A line of a ledger whose run has no folder here (the folder is a copy of its ledger alone, or the line came from another
 // ledger) is a claim: the run counts as done, but whether it saw the same pictures is known only when those are opened.
 // Then settle() makes a result of it, or sets it aside. No line is ever dropped but that of a run which failed and will be
-// done again.
+// done again, and one that contradicts a result of this folder, which is told.
 #pragma once
 
 #ifdef VITRINE_FILES
@@ -45,9 +45,12 @@ class SweepFolder {
   bool claimed(const std::string& run) const { return claims_.contains(run); }
   // What of a run's claims is of the pictures with this digest becomes its result; what is of others is set aside, and
   // true given.
-  bool settle(const std::string& run, const std::string& digest);
+  bool settle(const std::string& run, const std::string& digest, const std::string& contents);
   // Removes the results of runs of this plan that failed, and those that cannot be read, so that they are done again.
   void forget_failed();
+  // Whether a result is of these pictures. Where runs of a task failed and were forgotten, what is in its pictures may
+  // have been mended since.
+  bool is_of(const LedgerLine& line, const std::string& digest, const std::string& contents) const;
 
   // The lock of a run that is to be done; null if somebody else has it or it is done.
   std::unique_ptr<const FileLock> take(const std::string& run);
@@ -83,9 +86,11 @@ class SweepFolder {
   std::map<std::string, std::map<std::string, LedgerLine>> claims_;  // by run and digest
   std::map<Key, LedgerLine> rest_;                                   // lines that are kept, no more
   std::map<std::string, std::string> plans_;                         // lines by name
-  std::set<std::string> unreadable_;  // results of other plans, and plans, told once
-  double written_ = -1e9, took_ = 0;  // of a steady clock, in seconds
-  bool late_ = false;                 // the ledger lacks a result
+  std::set<std::string> mended_;        // tasks of which failed runs were forgotten
+  std::set<std::string> unreadable_;    // results of other plans, and plans, told once
+  std::set<std::string> contradicted_;  // runs of which a ledger tells otherwise, told once
+  double written_ = -1e9, took_ = 0;    // of a steady clock, in seconds
+  bool late_ = false;                   // the ledger lacks a result
 };
 
 }  // namespace vitrine

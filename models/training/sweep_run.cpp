@@ -133,6 +133,9 @@ void OneRun::ask(const Task& task, LedgerLine& line) {
   line.score = value_of(cell_.task.metric, e);
   line.loss = e.loss;
   line.asked_images = e.samples;
+  if (hooks_.note)
+    for (const BadImage& image : e.bad)
+      hooks_.note(text("{}; it was left out of {}", image.message, search ? "val" : "test"));
   line.seconds += seconds_since(began);
 }
 
@@ -186,6 +189,8 @@ LedgerLine OneRun::line() {
                   .net = preset.empty() ? describe(net) : preset,
                   .backbone_identity = identity_of(backbone()),
                   .data_digest = data_.digest,
+                  .contents = data_.contents,
+                  .preprocess = to_json(data_.preprocess),
                   .threads = thread_count(),
                   .version = config_.version};
   const LedgerLine blank = line;

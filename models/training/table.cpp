@@ -58,6 +58,35 @@ TableCell cell_of(const OfTasks& values, const std::vector<Task>& tasks) {
   return cell;
 }
 
+// The mean of the groups' means, over the groups that have any; its deviation over seeds that all of their tasks have.
+TableCell mean_of_groups(const OfTasks& values, const Comparison& c) {
+  TableCell out;
+  std::vector<double> means;
+  std::map<uint64_t, std::vector<double>> by_seed;
+  for (const std::string& group : c.groups) {
+    std::vector<double> of_tasks;
+    std::map<uint64_t, std::vector<double>> scores;
+    for (const Task& task : c.tasks) {
+      const auto found = values.find(task);
+      if (task.first != group || found == values.end() || found->second.by_seed.empty()) continue;
+      of_tasks.push_back(mean_over_seeds(found->second));
+      for (const auto& [seed, score] : found->second.by_seed) scores[seed].push_back(score.second);
+    }
+    if (of_tasks.empty()) continue;
+    means.push_back(mean_of(of_tasks));
+    for (const auto& [seed, list] : scores)
+      if (list.size() == of_tasks.size()) by_seed[seed].push_back(mean_of(list));
+  }
+  if (means.empty()) return out;
+  out.mean = mean_of(means);
+  std::vector<double> of_seeds;
+  for (const auto& [seed, list] : by_seed)
+    if (list.size() == means.size()) of_seeds.push_back(mean_of(list));
+  out.seeds = static_cast<int>(of_seeds.size());
+  if (of_seeds.size() > 1) out.deviation = deviation_of(of_seeds);
+  return out;
+}
+
 // Enters a line's score. Of two of one seed, which nothing in the ledger tells apart, that of the first run by name counts.
 void enter(Values& v, const LedgerLine& l, const std::string& label, std::vector<std::string>& warnings) {
   v.diverged += !l.diverged.empty();
@@ -194,7 +223,10 @@ std::vector<double> differences(const OfTasks& a, const OfTasks& b, const std::v
     const auto one = a.find(task), other = b.find(task);
     if (one == a.end() || other == b.end() || one->second.by_seed.empty() || other->second.by_seed.empty())
       continue;
-    out.push_back(mean_over_seeds(one->second) - mean_over_seeds(other->second));
+    // Means of scores differ by more than this or not at all; what is left of sums is no difference.
+    constexpr double grain = 1e-9;
+    const double difference = mean_over_seeds(one->second) - mean_over_seeds(other->second);
+    out.push_back(std::round(difference / grain) * grain);
   }
   return out;
 }
@@ -265,37 +297,50 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
   });
 
   // Full tuning of the same backbone and recipe, if there are several of them with the same other settings.
+  const auto is_full_for = [&](size_t other, size_t row) {
+    const TableRows::Row &full = sorted.rows[other], &own = sorted.rows[row];
+    return full.line.method == "full" && full.line.backbone_identity == own.line.backbone_identity &&
+           full.line.recipe == own.line.recipe;
+  };
+  const auto full_is_there = [&](size_t row) {
+    for (size_t other = 0; other < sorted.rows.size(); ++other)
+      if (is_full_for(other, row)) return true;
+    return false;
+  };
   const auto full_of = [&](size_t row) -> std::optional<size_t> {
     std::vector<size_t> all, same;
     for (size_t other = 0; other < sorted.rows.size(); ++other) {
-      const TableRows::Row &full = sorted.rows[other], &own = sorted.rows[row];
-      if (full.line.method != "full" || full.line.backbone_identity != own.line.backbone_identity ||
-          full.line.recipe != own.line.recipe)
-        continue;
+      if (!is_full_for(other, row)) continue;
       all.push_back(other);
-      if (full.words == own.words) same.push_back(other);
+      if (sorted.rows[other].words == sorted.rows[row].words) same.push_back(other);
     }
     if (all.size() == 1) return all[0];
     return same.size() == 1 ? std::optional(same[0]) : std::nullopt;
   };
+  bool unclear = false;
   for (size_t r = 0; r < c.rows.size(); ++r) {
     TableRow& row = c.rows[r];
     const OfTasks& own = values[r];
     const std::optional<size_t> full = full_of(r);
     const bool against_full = full && *full != r;
-    std::vector<double> group_means;
+    const auto cell_against_full = [&](const std::vector<Task>& tasks) {
+      TableCell cell = cell_of(own, tasks);
+      if (const std::vector<double> better =
+              against_full ? differences(own, values[*full], tasks) : std::vector<double>{};
+          !better.empty())
+        cell.wins = positive(better);
+      return cell;
+    };
     for (const std::string& group : c.groups) {
       std::vector<Task> tasks;
       std::ranges::copy_if(c.tasks, std::back_inserter(tasks),
                            [&](const Task& task) { return task.first == group; });
-      TableCell cell = cell_of(own, tasks);
-      if (against_full && cell.mean) cell.wins = positive(differences(own, values[*full], tasks));
-      if (cell.mean) group_means.push_back(*cell.mean);
-      row.groups.push_back(cell);
+      row.groups.push_back(cell_against_full(tasks));
     }
     for (const Task& task : c.tasks) row.tasks.push_back(cell_of(own, {task}));
-    row.all = cell_of(own, c.tasks);
-    if (!group_means.empty()) row.mean_of_groups = mean_of(group_means);
+    row.all = cell_against_full(c.tasks);
+    row.mean_of_groups = mean_of_groups(own, c);
+    unclear = unclear || (!full && row.method != "full" && full_is_there(r));
     add_costs(row, own);
     add_paper(row, c, paper);
     if (row.method == "vpt-deep" && against_full) {
@@ -307,6 +352,13 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
              signed_rank(better)});
     }
   }
+  if (unclear)
+    c.warnings.emplace_back(
+        "full tuning has rows of several settings; wins against it are counted for rows of the same settings "
+        "alone");
+  if ((paper == PaperRows::mae || paper == PaperRows::moco_v3) &&
+      std::ranges::all_of(c.rows, [](const TableRow& row) { return row.paper_table.empty(); }))
+    c.warnings.emplace_back("the paper has no such rows of these nets, methods and groups of tasks");
   return c;
 }
 
@@ -320,16 +372,17 @@ Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<Led
   std::map<std::pair<std::string, std::string>, OfTasks> values;  // by row and column
   std::vector<std::string> rows, groups;
   std::vector<Task> tasks;
-  std::vector<std::pair<int64_t, std::string>> columns;  // numbers are sorted
+  std::vector<std::pair<int64_t, std::string>> columns;  // in the order of their numbers
   for (const TableRows::Line& line : sorted.lines) {
     const LedgerLine& l = *line.line;
     if ((l.stage == Stage::search) != (by == By::prompts) || (by == By::prompts && l.prompts == 0)) continue;
     if (by != By::train_size && !sizes.counts(line)) continue;
-    const int64_t number = by == By::train_size ? l.train_images : by == By::prompts ? l.prompts : 0;
+    const int64_t number = by == By::train_size ? l.train_images
+                           : by == By::prompts  ? l.prompts
+                                                : l.backbone_parameters;
     const std::string column = by == By::backbone ? TableRows::net_name(l, lines) : std::to_string(number),
                       label = sorted.rows[line.row].label;
-    append_new(rows, label);
-    append_new(groups, l.group);
+    append_new(groups, sorted.tasks[line.task].first);
     append_new(tasks, sorted.tasks[line.task]);
     append_new(columns, {number, column});
     Values& v = values[{label, column}][sorted.tasks[line.task]];
@@ -340,6 +393,9 @@ Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<Led
       best = std::max(best, 100 * l.score);
     }
   }
+  for (const TableRows::Row& row : sorted.rows)
+    if (std::ranges::any_of(values, [&](const auto& value) { return value.first.first == row.label; }))
+      append_new(rows, row.label);
   // Tasks that are planned count for the means, with or without results.
   if (!rows.empty())
     for (const TableRows::Planned& p : sorted.planned)
@@ -347,7 +403,7 @@ Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<Led
         append_new(groups, sorted.tasks[task].first);
         append_new(tasks, sorted.tasks[task]);
       }
-  if (by != By::backbone) std::ranges::sort(columns);
+  std::ranges::stable_sort(columns, {}, &std::pair<int64_t, std::string>::first);
   for (const auto& [number, column] : columns) out.columns.push_back(column);
   const auto add = [&](const std::string& name, const std::vector<Task>& of) {
     Series::Section section{name, {}};

@@ -27,9 +27,9 @@ struct TableRow {
   std::string label, method, variant, net, backbone_identity;
   std::vector<TableCell> groups, tasks;  // as in Comparison
   TableCell all;                         // the mean over all tasks
-  std::optional<double> mean_of_groups;
-  double tuned_parameters = 0;  // mean over tasks
-  double tuned_share = 0;       // of the backbone's
+  TableCell mean_of_groups;              // mean, deviation and seeds of it
+  double tuned_parameters = 0;           // mean over tasks
+  double tuned_share = 0;                // of the backbone's
   // What has to be stored for all tasks of this row, as a multiple of the backbone's parameters: the backbone, unless each
   // task brings all of its weights, and what each task adds.
   double total = 0;
@@ -55,7 +55,7 @@ struct Comparison {
 // pretraining), those of MAE or MoCo v3, or none.
 enum class PaperRows { of_form, mae, moco_v3, none };
 
-// Table 1 of the paper for what was run: the test scores of the final runs. Rows come as the ledger has them; a row is a
+// Table 1 of the paper for what was run: the test scores of the final runs. Rows come in the paper's order; a row is a
 // method, and where the ledger mixes backbones, recipes or other settings one for each of them, which a warning tells
 // (table_rows.h). The numbers do not depend on the order of the lines. Tasks and methods of `plans` stand there with or
 // without results, and a warning says what is missing.

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <tuple>
 
 #include "engine/check.h"
 #include "models/training/plan.h"
@@ -40,9 +41,10 @@ std::string value_text(const nlohmann::json& value) {
 // Settings of the protocol: all but the seed, what a grid searches, what belongs to the task, and what follows from the
 // rest.
 Facts protocol_of(const LedgerLine& l) {
-  static const std::set<std::string> others{"seed",   "learning_rate", "weight_decay", "prompts",
-                                            "method", "batch",         "accumulate",   "classes",
-                                            "flip",   "random_crop",   "random_shift", "crop_scale_min"};
+  static const std::set<std::string> others{"seed",          "learning_rate", "weight_decay", "prompts",
+                                            "method",        "batch",         "accumulate",   "classes",
+                                            "max_bad",       "flip",          "random_crop",  "random_shift",
+                                            "crop_scale_min"};
   Facts out;
   const nlohmann::json settings = settings_of(l);
   for (const auto& [key, value] : settings.items())
@@ -51,7 +53,19 @@ Facts protocol_of(const LedgerLine& l) {
   return out;
 }
 
-// The facts that tell some sets of them apart, as few as will do, those that say most first.
+// How pictures were prepared: what of it a task may say (how they become squares), or all else. Empty where a line does not
+// tell it.
+Facts preparation_of(const LedgerLine& l, bool of_task) {
+  if (l.preprocess.empty()) return {};
+  const nlohmann::json prepared = nlohmann::json::parse(l.preprocess, nullptr, false);
+  check(prepared.is_object(), "table: the preparation of run {} is no JSON object", l.run);
+  Facts squares{{"squash", "false"}, {"crop_squashed", "false"}}, others{{"exif", "false"}};
+  for (const auto& [key, value] : prepared.items())
+    (squares.contains(key) ? squares : others)[key] = value_text(value);
+  return of_task ? squares : others;
+}
+
+// The facts that tell some sets of them apart, as few as will do, those that say most and that all of them have first.
 std::vector<std::string> telling(const std::vector<Facts>& all) {
   static const std::vector<std::string> first{"epochs", "batch",     "optimizer", "learning rate",
                                               "metric", "drop_path", "device",    "precision"};
@@ -61,6 +75,9 @@ std::vector<std::string> telling(const std::vector<Facts>& all) {
     for (const auto& [key, unused] : facts)
       if (key != "warmup_epochs" && key != "pictures") rest.insert(key);
   for (const std::string& key : rest) place_in(keys, key);
+  std::ranges::stable_partition(keys, [&](const std::string& key) {
+    return std::ranges::all_of(all, [&](const Facts& facts) { return facts.contains(key); });
+  });
   keys.insert(keys.end(), {"warmup_epochs", "pictures"});
   const auto kinds = [&](const std::vector<std::string>& by) {
     std::set<std::vector<std::string>> seen;
@@ -85,13 +102,27 @@ std::vector<std::string> telling(const std::vector<Facts>& all) {
 std::string words_of(const Facts& facts, const std::vector<std::string>& keys) {
   std::string out;
   for (const std::string& key : keys) {
+    const auto found = facts.find(key);
+    if (found == facts.end()) continue;
     std::string name = key;
     std::ranges::replace(name, '_', ' ');
-    const auto found = facts.find(key);
-    out += text("{}{}", out.empty() ? "" : ", ",
-                found == facts.end() ? text("no {}", name) : text("{} {}", name, found->second));
+    out += text("{}{} {}", out.empty() ? "" : ", ", name, found->second);
   }
   return out;
+}
+
+// The place of a method among the paper's (then later ones), and its size: partial-2 is 2 of "partial".
+std::pair<size_t, int64_t> rank_of(const std::string& method) {
+  static constexpr std::array<std::string_view, 14> order{
+      "full",        "linear",   "partial",       "mlp",       "sidetune", "bias", "adapter",
+      "vpt-shallow", "vpt-deep", "vpt-deep+bias", "vpt-gated", "cls",      "lora", "ssf"};
+  const size_t dash = method.rfind('-');
+  const std::string digits = dash == std::string::npos ? "" : method.substr(dash + 1);
+  const bool sized = !digits.empty() && digits.size() < 10 &&
+                     std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; });
+  const std::string_view family = std::string_view(method).substr(0, sized ? dash : method.npos);
+  const auto found = std::ranges::find(order, family);
+  return {static_cast<size_t>(found - order.begin()), sized ? std::stoll(digits) : 0};
 }
 
 std::string key_of(const Facts& facts) { return nlohmann::json(facts).dump(); }
@@ -114,6 +145,7 @@ class Sorter {
                                    aside == 1 ? " result" : " results"));
     plan_lines();
     for (const LedgerLine& l : planned_) all_.push_back({&l, true});
+    settle_groups();
     name_tasks();
     for (Entry& e : all_) e.base = base_of(*e.line);
     split_by_protocol();
@@ -121,6 +153,7 @@ class Sorter {
     name_rows();
     leave_out_losers();
     place_planned();
+    order_rows();
     return std::move(out_);
   }
 
@@ -128,6 +161,7 @@ class Sorter {
   struct Entry {
     const LedgerLine* line;
     bool planned = false;
+    std::string group{};  // as settle_groups has it
     size_t task = 0;
     std::string base{};    // method, variant, backbone, recipe
     Facts protocol{};      // by which a base is split
@@ -168,18 +202,53 @@ class Sorter {
         }
   }
 
+  using Task = std::pair<std::string, std::string>;  // group and name
+
+  // A task that was moved to another group, its pictures being the same, stands where its first line has it: that of the
+  // last sweep.
+  void settle_groups() {
+    std::map<std::string, std::vector<std::string>> groups;  // of a task's name
+    std::map<Task, std::set<std::string>> pictures;
+    for (const Entry& e : all_) {
+      if (e.planned) continue;
+      place_in(groups[e.line->task], e.line->group);
+      pictures[{e.line->group, e.line->task}].insert(e.line->data_digest);
+    }
+    const auto first_group = [&](const LedgerLine& l) {
+      const std::vector<std::string>& all = groups[l.task];
+      if (all.empty()) return l.group;
+      const std::set<std::string>&first = pictures[{all[0], l.task}], own = pictures[{l.group, l.task}];
+      const bool same =
+          own.empty() || std::ranges::any_of(own, [&](const auto& d) { return first.contains(d); });
+      return same ? all[0] : l.group;
+    };
+    for (Entry& e : all_) {
+      e.group = first_group(*e.line);
+      if (e.group != e.line->group)
+        place_in(out_.warnings, text("task {} stands in the groups {} and {}; it counts in {}", e.line->task,
+                                     e.group, e.line->group, e.group));
+    }
+  }
+
   void name_tasks() {
-    using Task = std::pair<std::string, std::string>;
-    std::map<std::tuple<std::string, std::string, Stage, int64_t>, std::set<std::string>> digests;
-    std::set<Task> several;
+    std::map<std::tuple<std::string, std::string, Stage, int64_t>, std::set<std::string>> digests, contents;
+    std::set<Task> several, changed;  // of other names and sizes, or with other contents
     for (const Entry& e : all_) {
       if (e.planned || e.line->data_digest.empty()) continue;
-      std::set<std::string>& seen =
-          digests[{e.line->group, e.line->task, e.line->stage, e.line->train_images}];
+      const std::tuple key(e.group, e.line->task, e.line->stage, e.line->train_images);
+      std::set<std::string>&seen = digests[key], &read = contents[key];
       seen.insert(e.line->data_digest);
-      if (seen.size() > 1) several.insert({e.line->group, e.line->task});
+      if (!e.line->contents.empty()) read.insert(e.line->contents);
+      if (seen.size() > 1) several.insert({e.group, e.line->task});
+      if (read.size() > 1) changed.insert({e.group, e.line->task});
     }
-    const auto facts_of = [&](const LedgerLine& l) {
+    // How pictures become squares may differ from backbone to backbone.
+    std::map<Task, std::map<std::string, std::set<Facts>>> squares;
+    for (const Entry& e : all_)
+      if (const Facts facts = preparation_of(*e.line, true); !facts.empty())
+        squares[{e.group, e.line->task}][e.line->backbone_identity].insert(facts);
+    const auto facts_of = [&](const Entry& e) {
+      const LedgerLine& l = *e.line;
       Facts facts{{"metric", l.metric}};
       const nlohmann::json settings = settings_of(l);
       for (const std::string_view key : augments)
@@ -187,25 +256,27 @@ class Sorter {
           facts[std::string(key)] = value_text(*found);
       // Told only if it was done.
       if (!facts.contains("random_shift")) facts["random_shift"] = "false";
-      if (several.contains({l.group, l.task})) facts["pictures"] = l.data_digest.substr(0, 6);
+      if (any_several(squares[{e.group, l.task}])) facts.merge(preparation_of(l, true));
+      if (several.contains({e.group, l.task})) facts["pictures"] = l.data_digest.substr(0, 6);
+      if (changed.contains({e.group, l.task})) facts["contents"] = l.contents.substr(0, 6);
       return facts;
     };
     std::map<Task, std::vector<Facts>> kinds;
     for (const Entry& e : all_)
-      if (!e.planned) place_in(kinds[{e.line->group, e.line->task}], facts_of(*e.line));
+      if (!e.planned) place_in(kinds[{e.group, e.line->task}], facts_of(e));
     for (Entry& e : all_) {
-      const auto found = kinds.find({e.line->group, e.line->task});
+      const auto found = kinds.find({e.group, e.line->task});
       std::string name = e.line->task;
       if (found != kinds.end() && found->second.size() > 1) {
         std::vector<Facts> sorted = found->second;
         std::ranges::sort(sorted);
         const std::vector<std::string> keys = telling(sorted);
         // What a plan has counts for each of them; where it stands is the first one's place.
-        name += text(" ({})", words_of(e.planned ? sorted[0] : facts_of(*e.line), keys));
+        name += text(" ({})", words_of(e.planned ? sorted[0] : facts_of(e), keys));
         place_in(out_.warnings, text("task {} was run in several ways; each counts as a task", e.line->task));
       }
-      e.task = place_in(out_.tasks, {e.line->group, name});
-      of_task_[{e.line->group, e.line->task}].insert(e.task);
+      e.task = place_in(out_.tasks, {e.group, name});
+      of_task_[{e.group, e.line->task}].insert(e.task);
     }
   }
 
@@ -223,16 +294,38 @@ class Sorter {
   }
 
   void split_by_protocol() {
-    std::map<std::string, std::set<int64_t>> few, many;
+    std::map<std::string, std::map<std::string, std::set<Facts>>> prepared;  // by base, of each backbone
+    for (const Entry& e : all_)
+      if (const Facts facts = preparation_of(*e.line, false); !facts.empty())
+        prepared[e.base][e.line->backbone_identity].insert(facts);
+    struct Batches {
+      std::set<int64_t> few, many;
+      bool several() const { return few.size() > 1 || many.size() > 1; }
+    };
+    std::map<std::string, Batches> batches;
     for (Entry& e : all_) {
       e.protocol = protocol_of(*e.line);
-      (has_many(*e.line) ? many : few)[e.base + key_of(e.protocol)].insert(e.line->batch);
+      if (any_several(prepared[e.base])) e.protocol.merge(preparation_of(*e.line, false));
+      Batches& own = batches[e.base + key_of(e.protocol)];
+      (has_many(*e.line) ? own.many : own.few).insert(e.line->batch);
     }
+    std::set<std::string> split;  // bases
+    for (const Entry& e : all_)
+      if (batches[e.base + key_of(e.protocol)].several()) split.insert(e.base);
     for (Entry& e : all_) {
-      const std::string key = e.base + key_of(e.protocol);
-      if (few[key].size() > 1 || many[key].size() > 1) e.protocol["batch"] = std::to_string(e.line->batch);
+      const Batches& own = batches[e.base + key_of(e.protocol)];
+      if (own.several())
+        e.protocol["batch"] = std::to_string(e.line->batch);
+      else if (split.contains(e.base))  // so that its name can tell it from those
+        e.protocol["batch"] = text("{}{}{}", own.few.empty() ? "" : std::to_string(*own.few.begin()),
+                                   own.few.empty() || own.many.empty() ? "" : " and ",
+                                   own.many.empty() ? "" : std::to_string(*own.many.begin()));
       e.part = e.base + key_of(e.protocol);
     }
+  }
+
+  static bool any_several(const std::map<std::string, std::set<Facts>>& kinds) {
+    return std::ranges::any_of(kinds, [](const auto& of) { return of.second.size() > 1; });
   }
 
   // What a grid searches.
@@ -274,7 +367,7 @@ class Sorter {
     std::vector<std::string> identities, recipes, versions;
     for (const Entry& e : all_) {
       place_in(protocols[e.base], e.protocol);
-      if (!e.fixed.empty()) place_in(points[e.part], e.fixed);
+      if (!e.planned) place_in(points[e.part], point_of(*e.line));
       place_in(identities, e.line->backbone_identity);
       place_in(recipes, e.line->recipe);
       if (!e.planned) place_in(versions, e.line->version);
@@ -318,8 +411,7 @@ class Sorter {
       }
       if (!e.fixed.empty()) {
         std::vector<std::string> keys = telling(points[e.part]);
-        if (std::ranges::find(keys, "learning rate") == keys.end())
-          keys.insert(keys.begin(), "learning rate");
+        if (keys.empty()) keys = {"learning rate"};  // searched on one task, and given on another
         add(words_of(e.fixed, keys));
         tell_split(l, keys);
       }
@@ -394,10 +486,36 @@ class Sorter {
     }
   }
 
+  // As the paper's table 1 has them: by backbone, the smaller first, by recipe and by method, whatever the ledger's order.
+  void order_rows() {
+    std::map<std::string, int64_t> parameters;  // of a backbone
+    for (const Entry& e : all_) {
+      int64_t& known = parameters[e.line->backbone_identity];
+      known = std::max(known, e.line->backbone_parameters);
+    }
+    std::vector<size_t> order(out_.rows.size()), place(out_.rows.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::ranges::stable_sort(order, {}, [&](size_t i) {
+      const TableRows::Row& row = out_.rows[i];
+      const auto [rank, size] = rank_of(row.line.method);
+      const std::string& net = row.line.backbone_identity;
+      return std::tuple(parameters[net], net, row.line.recipe, rank, size, row.line.variant, row.words);
+    });
+    std::vector<TableRows::Row> rows;
+    for (size_t i = 0; i < order.size(); ++i) {
+      place[order[i]] = i;
+      rows.push_back(std::move(out_.rows[order[i]]));
+    }
+    out_.rows = std::move(rows);
+    for (TableRows::Line& line : out_.lines) line.row = place[line.row];
+    for (TableRows::Planned& planned : out_.planned)
+      for (size_t& row : planned.rows) row = place[row];
+  }
+
   void place_planned() {
     for (const Entry& e : all_) {
       if (!e.planned) continue;
-      const auto& kinds = of_task_[{e.line->group, e.line->task}];
+      const auto& kinds = of_task_[{e.group, e.line->task}];
       out_.planned.push_back({of_part_[e.part],
                               {kinds.begin(), kinds.end()},
                               static_cast<int64_t>(e.line->seed),

@@ -89,6 +89,13 @@ std::string warnings_text(const std::vector<std::string>& warnings) {
   return out.empty() ? out : text("\n{}", out);
 }
 
+Lines transposed(const Lines& lines) {
+  Lines out(lines[0].size());
+  for (const auto& line : lines)
+    for (size_t k = 0; k < line.size(); ++k) out[k].push_back(line[k]);
+  return out;
+}
+
 std::string markdown(const Comparison& c) {
   Lines first{{"method", "total params"}};
   for (const std::string& group : c.groups) {
@@ -99,11 +106,14 @@ std::string markdown(const Comparison& c) {
   first[0].insert(first[0].end(), {"mean of tasks", "mean of groups", "tuned", "of the backbone"});
   bool paper = false;
   for (const TableRow& row : c.rows) {
+    // The total is of the tasks that there are results of.
+    const std::string some =
+        row.all.tasks < row.all.all_tasks ? text(" [{} of {} tasks]", row.all.tasks, row.all.all_tasks) : "";
     std::vector<std::string> line{markdown_cell(row.label),
-                                  row.all.mean ? text("{}×", fixed(row.total, 2)) : "—"};
+                                  row.all.mean ? text("{}×{}", fixed(row.total, 2), some) : "—"};
     for (const TableCell& cell : row.groups) line.push_back(cell_text(cell, true));
     line.push_back(cell_text(row.all, true));
-    line.push_back(row.mean_of_groups ? fixed(*row.mean_of_groups, 2) : "—");
+    line.push_back(cell_text(row.mean_of_groups, false));
     line.push_back(row.all.mean ? thousands(row.tuned_parameters) : "—");
     line.push_back(row.all.mean ? text("{} %", fixed(100 * row.tuned_share, 2)) : "—");
     first.push_back(line);
@@ -126,13 +136,16 @@ std::string markdown(const Comparison& c) {
       second.back().push_back(text("{}{}", cell_text(row.tasks[t], false),
                                    row.tasks[t].paper ? text(" *({})*", fixed(*row.tasks[t].paper, 1)) : ""));
   }
+  if (c.rows.size() > c.tasks.size()) {  // the fewer stand side by side
+    second = transposed(second);
+    second[0][0] = "method";
+  }
   std::string out = markdown(first);
-  out +=
-      "\nTest scores in percent, mean ± standard deviation over seeds; in parentheses the number of tasks on "
-      "which a "
-      "method is better than full tuning. Total params: what must be stored for all tasks, as a multiple of "
-      "the "
-      "backbone.\n";
+  const bool wins = std::ranges::any_of(c.rows, [](const TableRow& row) { return row.all.wins.has_value(); });
+  out += text(
+      "\nTest scores in percent, mean ± standard deviation over seeds (n - 1){}. Total params: what must be "
+      "stored for all tasks, as a multiple of the backbone.\n",
+      wins ? "; in parentheses the number of tasks on which a method is better than full tuning" : "");
   if (paper)
     out +=
         "In italics what the paper (arXiv 2203.12119) measured; its totals are of its own 24 or 19 tasks.\n";
@@ -143,8 +156,12 @@ std::string markdown(const Comparison& c) {
   return out + warnings_text(c.warnings);
 }
 
+template <class T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
 Json json_of(const TableCell& c) {
-  const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
   Json out{{"mean", or_null(c.mean)}, {"deviation", or_null(c.deviation)}, {"seeds", c.seeds},
            {"tasks", c.tasks},        {"all_tasks", c.all_tasks},          {"diverged", c.diverged},
            {"failed", c.failed}};
@@ -165,7 +182,8 @@ std::string json(const Comparison& c) {
            {"tuned_share", row.tuned_share},
            {"total", row.total},
            {"all", json_of(row.all)},
-           {"mean_of_groups", row.mean_of_groups ? Json(*row.mean_of_groups) : Json(nullptr)},
+           {"mean_of_groups", or_null(row.mean_of_groups.mean)},
+           {"mean_of_groups_deviation", or_null(row.mean_of_groups.deviation)},
            {"groups", Json::object()},
            {"tasks", Json::array()}};
     if (!row.paper_table.empty()) r["paper_table"] = row.paper_table;
@@ -214,7 +232,7 @@ std::string csv(const Comparison& c) {
       lines.push_back(
           joined_lists({row.label, row.net, group, task}, csv_of(cell),
                        std::vector<std::string>{Json(row.tuned_parameters).dump(), Json(row.total).dump(),
-                                                number_or_empty(row.mean_of_groups)}));
+                                                number_or_empty(row.mean_of_groups.mean)}));
     };
     add("", "", row.all);
     for (size_t g = 0; g < c.groups.size(); ++g) add(c.groups[g], "", row.groups[g]);
@@ -229,12 +247,15 @@ const char* words_of(By by) {
 
 }  // namespace
 
-// Nothing of it may end a cell.
+// Nothing of it may end a cell, or be markup.
 std::string markdown_cell(const std::string& words) {
   std::string out;
   for (const char c : words) {
     if (c == '|') out += '\\';
-    out += c == '\n' || c == '\r' ? ' ' : c;
+    if (c == '<')
+      out += "&lt;";
+    else
+      out += c == '\n' || c == '\r' ? ' ' : c;
   }
   return out;
 }

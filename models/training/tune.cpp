@@ -345,8 +345,8 @@ void Run::restore(const TensorFile& state) {
     return found->second;
   };
   check(entry("format") == "vitrine checkpoint 1", "{}: is not a checkpoint of this version", state.name);
-  check(entry("config") == to_json(config_), "resume: the run in '{}' has other settings: {}{}", folder_,
-        differences(entry("config"), to_json(config_)),
+  const std::string others = differences(entry("config"), to_json(config_));
+  check(others.empty(), "resume: the run in '{}' has other settings: {}{}", folder_, others,
         epochs_of(entry("config")) == config_.epochs ? ""
                                                      : "; a finished run is trained longer as a new one: "
                                                        "--init its task.safetensors, with another --out");

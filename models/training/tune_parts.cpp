@@ -77,7 +77,7 @@ std::string differences(const std::string& kept, const std::string& given) {
   keys.update(now);
   std::string out;
   for (const auto& [key, unused] : keys.items())
-    if (value(before, key) != value(now, key))
+    if (key != "max_bad" && value(before, key) != value(now, key))  // which no step depends on
       out += text("{}{} {}, given {}", out.empty() ? "" : "; ", key, value(before, key), value(now, key));
   return out;
 }
