@@ -135,6 +135,105 @@ TEST_CASE("sweep folder: results of other pictures are set aside, kept, and coun
   CHECK(mixed.failures[0].find("take another folder, or move '") != std::string::npos);
 }
 
+TEST_CASE("sweep folder: what is done of other pictures is not taken for done") {
+  const Folder folder("folder-done"), seeded("folder-done-seeded");
+  Made made(folder.path);
+  const std::string pictures = folder.path + "/pictures";
+  // 1 x 1 BMPs, all of one size.
+  const auto draw = [&](int shade) {
+    for (const char* split : {"train", "test"})
+      for (int c = 0; c < 2; ++c)
+        for (int i = 0; i < 4; ++i) {
+          const std::string where = text("{}/{}/{}", pictures, split, c);
+          fs::create_directories(where);
+          std::string bmp = std::string("BM") + std::string(56, '\0');
+          bmp[2] = 58;
+          bmp[10] = 54;
+          bmp[14] = 40;
+          bmp[18] = bmp[22] = bmp[26] = 1;
+          bmp[28] = 24;
+          bmp[54] = static_cast<char>(shade + 10 * i + 40 * c);
+          write(text("{}/{}.bmp", where, i), bmp);
+        }
+  };
+  draw(0);
+  made.config.plan.tasks[0].data = "folder:" + pictures;
+  made.config.plan.tasks[0].train_limit = 8;
+  CHECK(sweep(made.config, {}).failures.empty());
+  CHECK(sweep(made.config, {}).counts.done == 4);
+  const std::vector<LedgerLine> lines = lines_of_ledger(folder.path);
+
+  draw(7);
+  SweepResult result = sweep(made.config, {});
+  REQUIRE(result.failures.size() == 1);
+  CHECK(result.failures[0].find("its pictures are not those of run") != std::string::npos);
+  CHECK(look_at_sweep(made.config).tasks[0].problem.find("its pictures are not those") != std::string::npos);
+  // Nor are lines of another ledger.
+  Made other(seeded.path);
+  other.config.plan.tasks = made.config.plan.tasks;
+  other.config.known = lines;
+  Watched watched;
+  CHECK(sweep(other.config, watched.hooks).failures.empty());
+  CHECK(watched.done.size() == 4);
+  CHECK(watched.said("runs of the ledger had other pictures"));
+  // What is done to its end needs no pictures any more.
+  draw(0);
+  fs::rename(pictures, folder.path + "/gone");
+  result = sweep(made.config, {});
+  CHECK(result.failures.empty());
+  CHECK(result.counts.done == 4);
+}
+
+TEST_CASE("sweep folder: a plan that is removed is given up, and a ledger that contradicts is told") {
+  const Folder folder("folder-given-up");
+  Made made(folder.path);
+  sweep(made.config, {});
+  std::vector<LedgerLine> lines = lines_of_ledger(folder.path);
+  made.config.plan.methods = {"vpt-deep"};
+  SweepHooks none;
+  none.stop = [] { return true; };
+  CHECK(sweep(made.config, none).stopped);
+  const auto plans = [&] {
+    std::vector<LedgerPlan> all;
+    read_ledger(folder.path + "/ledger.jsonl", &all);
+    return all;
+  };
+  REQUIRE(plans().size() == 2);
+  for (const LedgerPlan& plan : plans())
+    if (plan.methods[0].method == "vpt-deep") fs::remove(text("{}/plans/{}.json", folder.path, plan.name()));
+  made.config.plan.methods = {"linear"};
+  sweep(made.config, {});
+  REQUIRE(plans().size() == 1);
+  CHECK(plans()[0].methods[0].method == "linear");
+
+  lines[0].seconds += 1;
+  made.config.known = {lines[0]};
+  Watched quiet;
+  sweep(made.config, quiet.hooks);
+  CHECK(!quiet.said("another result"));
+  lines[0].score = lines[0].score > 0.5 ? 0 : 1;
+  made.config.known = {lines[0]};
+  Watched watched;
+  sweep(made.config, watched.hooks);
+  CHECK(watched.said(text("run {}: a ledger has another result than this folder's", lines[0].run)));
+}
+
+TEST_CASE("sweep: sizes beyond what a task has are left out") {
+  const Folder folder("sweep-sizes");
+  Made made(folder.path);
+  made.config.plan.tasks[0].data = "mini:count";
+  made.config.plan.train_sizes = {16, 100000};
+  const SweepLook look = look_at_sweep(made.config);
+  REQUIRE(look.tasks.size() == 2);
+  CHECK(!look.tasks[0].too_few);
+  CHECK(look.tasks[1].too_few);
+  CHECK(look.counts.runs == 4);
+  made.config.out.clear();
+  CHECK(look_at_sweep(made.config).counts.runs == 4);
+  made.config.plan.train_sizes = {16, 16};
+  CHECK_THROWS_WITH_AS(make_plan(made.config.plan), "sweep: the size 16 is there twice", Error);
+}
+
 TEST_CASE("sweep folder: what the machine lacks ends the sweep and is nobody's result") {
   const Folder whole("folder-sound"), folder("folder-full-disk");
   Made made(whole.path);

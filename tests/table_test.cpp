@@ -332,6 +332,7 @@ TEST_CASE("table: what must not be compared is told") {
   lines.add("linear", "a|b\nc", "x,\"y\"", 0.5);
   c = compare(lines.all);
   CHECK(table_text(c, TableFormat::markdown).find("a\\|b c") != std::string::npos);
+  CHECK(markdown_cell("<b>") == "&lt;b>");
   CHECK(table_text(c, TableFormat::csv).find("\"x,\"\"y\"\"\"") != std::string::npos);
 }
 
@@ -459,6 +460,134 @@ TEST_CASE("table: a cell is of one set of settings, in whatever order the lines 
   lines.all[0].data_digest = "0123456789";
   lines.all[1].data_digest = "9876543210";
   CHECK(compare(lines.all).tasks[1].second == "x (pictures 987654)");
+}
+
+TEST_CASE("table: rows stand in the paper's order and are named by what differs") {
+  Lines lines;
+  for (const char* method : {"lora-8", "vpt-deep", "partial-2", "partial-1", "linear", "full"})
+    lines.add(method, "one", "x", 0.5);
+  const auto labels = [&] {
+    std::vector<std::string> out;
+    for (const TableRow& row : compare(lines.all).rows) out.push_back(row.label);
+    return out;
+  };
+  using Labels = std::vector<std::string>;
+  CHECK(labels() == Labels{"full", "linear", "partial-1", "partial-2", "vpt-deep", "lora-8"});
+  LedgerLine& small = lines.add("vpt-deep", "one", "x", 0.5);
+  small.net = small.backbone_identity = "0a";
+  small.backbone_parameters = 500;
+  CHECK(labels()[0] == "vpt-deep, 0a");
+
+  // The batch of another row is told as well, though there it has no rival.
+  lines.all.clear();
+  const auto with = [&](const char* settings, int64_t batch) {
+    LedgerLine& line = lines.add("vpt-deep", "one", "x", 0.5);
+    line.settings = settings;
+    line.batch = batch;
+  };
+  with(R"({"optimizer":"adamw","warmup_epochs":1})", 16);
+  with(R"({"optimizer":"adamw","warmup_epochs":1})", 8);
+  with(R"({"optimizer":"sgd","warmup_epochs":1})", 16);
+  CHECK(labels() == Labels{"vpt-deep (batch 16, optimizer adamw)", "vpt-deep (batch 16, optimizer sgd)",
+                           "vpt-deep (batch 8, optimizer adamw)"});
+  lines.all[2].settings = R"({"optimizer":"adamw","warmup_epochs":0.5})";
+  CHECK(labels() == Labels{"vpt-deep (batch 16, warmup epochs 0.5)", "vpt-deep (batch 16, warmup epochs 1)",
+                           "vpt-deep (batch 8, warmup epochs 1)"});
+
+  // What a search did not try is named by that in which it differs.
+  lines.all.clear();
+  for (const int64_t prompts : {1, 5}) {
+    lines.add("vpt-deep", "one", "x", 0.1 * static_cast<double>(prompts), 0, Stage::search).prompts = prompts;
+    if (prompts == 5) lines.add("vpt-deep", "one", "x", 0.5).prompts = prompts;
+  }
+  lines.add("vpt-deep", "one", "x", 0.6).prompts = 10;
+  CHECK(labels() == Labels{"vpt-deep", "vpt-deep (prompts 10)"});
+
+  // Pictures that became squares otherwise are another task, and those that were turned another row.
+  lines.all.clear();
+  lines.add("linear", "one", "x", 0.2).preprocess = R"({"squash":true,"size":32})";
+  lines.add("linear", "one", "x", 0.6).preprocess = R"({"squash":false,"size":32})";
+  CHECK(compare(lines.all).tasks.size() == 2);
+  CHECK(compare(lines.all).tasks[0].second == "x (squash true)");
+  lines.all[1].preprocess = R"({"squash":true,"size":32,"exif":true})";
+  CHECK(compare(lines.all).tasks.size() == 1);
+  CHECK(labels() == Labels{"linear (exif false)", "linear (exif true)"});
+  lines.all[1].preprocess = lines.all[0].preprocess;
+  lines.all[1].seed = 1;
+  lines.all[1].preprocess.clear();  // a line of before it was told
+  CHECK(labels() == Labels{"linear"});
+  // Nor is one with other contents.
+  for (LedgerLine& line : lines.all) line.data_digest = "0123456789";
+  lines.all[0].contents = "aaaaaaaa";
+  CHECK(compare(lines.all).tasks.size() == 1);
+  lines.all[1].contents = "bbbbbbbb";
+  CHECK(compare(lines.all).tasks.size() == 2);
+
+  // A task that was moved to another group is one task, in the group where its first line stands.
+  lines.all.clear();
+  lines.add("linear", "new", "x", 0.2).data_digest = "01";
+  lines.add("full", "old", "x", 0.3).data_digest = "01";
+  Comparison c = compare(lines.all);
+  CHECK(c.tasks == std::vector<std::pair<std::string, std::string>>{{"new", "x"}});
+  CHECK(c.warnings.back() == "task x stands in the groups new and old; it counts in new");
+  lines.all[1].data_digest = "02";
+  CHECK(compare(lines.all).tasks.size() == 2);
+}
+
+TEST_CASE("table: equal means are no win, and no number depends on the order of the lines") {
+  Lines lines;
+  const std::vector<double> one{0.8015, 0.8045, 0.8115}, other{0.8015, 0.8115, 0.8045};
+  for (uint64_t seed = 0; seed < 3; ++seed) {
+    lines.add("vpt-deep", "one", "x", one[seed], seed);
+    lines.add("full", "one", "x", other[seed], seed);
+  }
+  Comparison c = compare(lines.all);
+  CHECK(row_of(c, "vpt-deep").groups[0].wins == 0);
+  CHECK(row_of(c, "vpt-deep").all.wins == 0);
+  CHECK(c.significance[0].better == 0);
+  CHECK(c.significance[0].test.n == 0);
+  // Differences of 0.05 points each way are of one size, however their sums are rounded.
+  lines.all.clear();
+  for (int task = 0; task < 24; ++task) {
+    lines.add("full", "one", text("t{}", task), 0.1 + 0.0315 * task);
+    lines.add("vpt-deep", "one", text("t{}", task), 0.1 + 0.0315 * task + (task % 3 == 0 ? -0.0005 : 0.0005));
+  }
+  CHECK(compare(lines.all).significance[0].test.positive == 16 * 12.5);  // the mean of the ranks 1 to 24
+
+  // No wins where there is nothing to compare with.
+  lines.all.clear();
+  lines.add("full", "one", "x", 0).diverged = "it did";
+  lines.add("linear", "one", "x", 0.5);
+  CHECK(!row_of(compare(lines.all), "linear").groups[0].wins);
+
+  // Sums in another order differ by a bit or two, and a digit with them: 60.325 becomes 60.32 or 60.33.
+  lines.all.clear();
+  for (int task = 0; task < 4; ++task)
+    for (uint64_t seed = 0; seed < 3; ++seed)
+      lines.add("linear", task < 3 ? "one" : "two", text("t{}", task), 0.1 * task + 0.0701 * (seed + 1),
+                seed);
+  const TableRow first = compare(lines.all).rows[0];
+  for (int turn = 0; turn < 24; ++turn) {
+    std::ranges::next_permutation(lines.all, {}, [](const LedgerLine& l) { return l.run.back() + l.run; });
+    std::rotate(lines.all.begin(), lines.all.begin() + 5, lines.all.end());
+    const TableRow row = compare(lines.all).rows[0];
+    CHECK(row.all.mean == first.all.mean);
+    CHECK(row.all.deviation == first.all.deviation);
+    CHECK(row.mean_of_groups.mean == first.mean_of_groups.mean);
+    CHECK(row.mean_of_groups.deviation == first.mean_of_groups.deviation);
+  }
+  REQUIRE(first.mean_of_groups.deviation);
+  CHECK(*first.mean_of_groups.deviation == doctest::Approx(deviation_of({7.01, 14.02, 21.03})));
+
+  // Where full tuning has several settings, and none is this row's, no wins are counted, which is told.
+  lines.all.clear();
+  for (const int64_t epochs : {1, 2}) lines.add("full", "one", "x", 0.5).epochs = epochs;
+  lines.add("linear", "one", "x", 0.6).epochs = 3;
+  c = compare(lines.all);
+  CHECK(!row_of(c, "linear").all.wins);
+  CHECK(c.warnings.back().starts_with("full tuning has rows of several settings"));
+  CHECK(table_text(c, TableFormat::markdown).find("in parentheses") == std::string::npos);
+  CHECK(compare(lines.all, PaperRows::mae).warnings.back().starts_with("the paper has no such rows"));
 }
 
 TEST_CASE("table: what a plan has and the ledger lacks is told") {

@@ -9,123 +9,13 @@
 
 #include "engine/check.h"
 #include "models/training/plan.h"
+#include "models/training/table_facts.h"
 
 namespace vitrine {
 
 namespace {
 
-using Facts = std::map<std::string, std::string>;  // of settings: "epochs" -> "30"
-
 constexpr std::array<std::string_view, 4> augments{"flip", "random_crop", "crop_scale_min", "random_shift"};
-
-template <class T>
-size_t place_in(std::vector<T>& list, const T& item) {
-  const auto found = std::ranges::find(list, item);
-  if (found != list.end()) return static_cast<size_t>(found - list.begin());
-  list.push_back(item);
-  return list.size() - 1;
-}
-
-std::string number_text(double value) { return nlohmann::json(value).dump(); }
-
-nlohmann::json settings_of(const LedgerLine& l) {
-  nlohmann::json settings = nlohmann::json::parse(l.settings, nullptr, false);
-  check(settings.is_object(), "table: the settings of run {} are no JSON object", l.run);
-  return settings;
-}
-
-std::string value_text(const nlohmann::json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
-
-// Settings of the protocol: all but the seed, what a grid searches, what belongs to the task, and what follows from the
-// rest.
-Facts protocol_of(const LedgerLine& l) {
-  static const std::set<std::string> others{"seed",          "learning_rate", "weight_decay", "prompts",
-                                            "method",        "batch",         "accumulate",   "classes",
-                                            "max_bad",       "flip",          "random_crop",  "random_shift",
-                                            "crop_scale_min"};
-  Facts out;
-  const nlohmann::json settings = settings_of(l);
-  for (const auto& [key, value] : settings.items())
-    if (!others.contains(key)) out[key] = value_text(value);
-  out["epochs"] = std::to_string(l.epochs);
-  return out;
-}
-
-// How pictures were prepared: what of it a task may say (how they become squares), or all else. Empty where a line does not
-// tell it.
-Facts preparation_of(const LedgerLine& l, bool of_task) {
-  if (l.preprocess.empty()) return {};
-  const nlohmann::json prepared = nlohmann::json::parse(l.preprocess, nullptr, false);
-  check(prepared.is_object(), "table: the preparation of run {} is no JSON object", l.run);
-  Facts squares{{"squash", "false"}, {"crop_squashed", "false"}}, others{{"exif", "false"}};
-  for (const auto& [key, value] : prepared.items())
-    (squares.contains(key) ? squares : others)[key] = value_text(value);
-  return of_task ? squares : others;
-}
-
-// The facts that tell some sets of them apart, as few as will do, those that say most and that all of them have first.
-std::vector<std::string> telling(const std::vector<Facts>& all) {
-  static const std::vector<std::string> first{"epochs", "batch",     "optimizer", "learning rate",
-                                              "metric", "drop_path", "device",    "precision"};
-  std::vector<std::string> keys = first, chosen;
-  std::set<std::string> rest;
-  for (const Facts& facts : all)
-    for (const auto& [key, unused] : facts)
-      if (key != "warmup_epochs" && key != "pictures") rest.insert(key);
-  for (const std::string& key : rest) place_in(keys, key);
-  std::ranges::stable_partition(keys, [&](const std::string& key) {
-    return std::ranges::all_of(all, [&](const Facts& facts) { return facts.contains(key); });
-  });
-  keys.insert(keys.end(), {"warmup_epochs", "pictures"});
-  const auto kinds = [&](const std::vector<std::string>& by) {
-    std::set<std::vector<std::string>> seen;
-    for (const Facts& facts : all) {
-      std::vector<std::string> values;
-      for (const std::string& key : by) values.push_back(facts.contains(key) ? facts.at(key) : "");
-      seen.insert(values);
-    }
-    return seen.size();
-  };
-  size_t now = 1;
-  for (const std::string& key : keys) {
-    chosen.push_back(key);
-    if (const size_t then = kinds(chosen); then > now)
-      now = then;
-    else
-      chosen.pop_back();
-  }
-  return chosen;
-}
-
-std::string words_of(const Facts& facts, const std::vector<std::string>& keys) {
-  std::string out;
-  for (const std::string& key : keys) {
-    const auto found = facts.find(key);
-    if (found == facts.end()) continue;
-    std::string name = key;
-    std::ranges::replace(name, '_', ' ');
-    out += text("{}{} {}", out.empty() ? "" : ", ", name, found->second);
-  }
-  return out;
-}
-
-// The place of a method among the paper's (then later ones), and its size: partial-2 is 2 of "partial".
-std::pair<size_t, int64_t> rank_of(const std::string& method) {
-  static constexpr std::array<std::string_view, 14> order{
-      "full",        "linear",   "partial",       "mlp",       "sidetune", "bias", "adapter",
-      "vpt-shallow", "vpt-deep", "vpt-deep+bias", "vpt-gated", "cls",      "lora", "ssf"};
-  const size_t dash = method.rfind('-');
-  const std::string digits = dash == std::string::npos ? "" : method.substr(dash + 1);
-  const bool sized = !digits.empty() && digits.size() < 10 &&
-                     std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; });
-  const std::string_view family = std::string_view(method).substr(0, sized ? dash : method.npos);
-  const auto found = std::ranges::find(order, family);
-  return {static_cast<size_t>(found - order.begin()), sized ? std::stoll(digits) : 0};
-}
-
-std::string key_of(const Facts& facts) { return nlohmann::json(facts).dump(); }
 
 class Sorter {
  public:
@@ -328,14 +218,6 @@ class Sorter {
     return std::ranges::any_of(kinds, [](const auto& of) { return of.second.size() > 1; });
   }
 
-  // What a grid searches.
-  static Facts point_of(const LedgerLine& l) {
-    Facts out{{"learning rate", number_text(l.learning_rate)}, {"weight decay", number_text(l.weight_decay)}};
-    if (l.form != l.method) out["form"] = l.form;
-    if (l.prompts > 0 && l.variant.find("init class-tokens") == std::string::npos)
-      out["prompts"] = std::to_string(l.prompts);
-    return out;
-  }
   // A part on a task, of one choice of pictures, with one backbone (also where a row has several in its columns): what one
   // search decides.
   static std::string cell_of(const Entry& e) {

@@ -1,0 +1,50 @@
+// table_facts.h: what is known of a ledger's line beside its score, as names and words, and which of it tells rows apart;
+// for table_rows.cpp.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "models/training/ledger.h"
+
+namespace vitrine {
+
+using Facts = std::map<std::string, std::string>;  // "epochs" -> "30"
+
+template <class T>
+size_t place_in(std::vector<T>& list, const T& item) {
+  const auto found = std::ranges::find(list, item);
+  if (found != list.end()) return static_cast<size_t>(found - list.begin());
+  list.push_back(item);
+  return list.size() - 1;
+}
+
+std::string number_text(double value);
+std::string value_text(const nlohmann::json& value);  // of a setting
+// The settings of a line. Throws if they are no JSON object.
+nlohmann::json settings_of(const LedgerLine& line);
+
+// Settings of the protocol: all but the seed, what a grid searches, what belongs to the task, and what follows from the
+// rest.
+Facts protocol_of(const LedgerLine& line);
+// How pictures were prepared: what of it a task may say (how they become squares), or all else. Empty where a line does not
+// tell it.
+Facts preparation_of(const LedgerLine& line, bool of_task);
+// What a grid searches.
+Facts point_of(const LedgerLine& line);
+
+// The facts that tell some sets of them apart, as few as will do, those that say most and that all of them have first.
+std::vector<std::string> telling(const std::vector<Facts>& all);
+// "epochs 30, drop path 0.1"
+std::string words_of(const Facts& facts, const std::vector<std::string>& keys);
+// One string for each set of facts.
+std::string key_of(const Facts& facts);
+
+// The place of a method among the paper's (then later ones), and its size: partial-2 is 2 of "partial".
+std::pair<size_t, int64_t> rank_of(const std::string& method);
+
+}  // namespace vitrine
