@@ -18,6 +18,8 @@ export JOBS=${JOBS:-$(nproc)}
 have_packages $packages_library $packages_program $packages_tests || exit 1
 # shellcheck disable=SC2154,SC2086
 have_packages $packages_mpi || true  # without them several processes are not tested
+# shellcheck disable=SC2154,SC2086
+have_packages $packages_example || true  # without it mini-VTAB's own command is not
 
 start=$SECONDS times=
 options=(-DCMAKE_BUILD_TYPE=Release -DVITRINE_TESTS=ON -DVITRINE_EXAMPLES=ON -DVITRINE_GPU_BENCH=ON)

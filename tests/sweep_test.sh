@@ -309,10 +309,10 @@ check_case "class tokens of a Swin" says 1 'no class token' "$vitrine" sweep --b
 
 # --- what is committed: the page shows what `vitrine table` prints of the ledgers, and these are of today's backbones ---
 results=$studies/../results
-page=$(compgen -G "$results/*-methods.md" | tail -n 1)
-shown() { # LEDGER: its tables stand in the page, line for line and in one piece
-  local table
-  table=$("$vitrine" table "$results/$1") && python3 -c 'import sys; sys.exit(sys.argv[1] not in open(sys.argv[2]).read())' "$table" "$page"
+shown() { # PAGE LEDGER [OPTIONS of table...]: its tables stand in the page, line for line and in one piece
+  local page table
+  page=$(compgen -G "$results/*-$1.md" | tail -n 1)
+  table=$("$vitrine" table "$results/$2" "${@:3}") && python3 -c 'import sys; sys.exit(sys.argv[1] not in open(sys.argv[2]).read())' "$table" "$page"
 }
 of_today() { # LEDGER BACKBONE
   local identity
@@ -320,8 +320,22 @@ of_today() { # LEDGER BACKBONE
     [[ $(grep -c '"backbone_identity"' "$results/$1") == $(grep -c "\"backbone_identity\":\"$identity\"" "$results/$1") ]]
 }
 for ledger in "$results"/mini-vtab*.jsonl "$results"/photographs.jsonl; do
-  check_case "the committed table of $(basename "$ledger")" shown "$(basename "$ledger")"
+  check_case "the committed table of $(basename "$ledger")" shown methods "$(basename "$ledger")"
 done
+check_case "the committed ablations" shown ablations ablations-cells.jsonl
+check_case "their lengths" shown ablations ablations-cells-lengths.jsonl --by prompts
+check_case "the committed table by training images" shown ablations train-size-cells.jsonl --by train-size
+# From the committed ledger the documented command has nothing left to run, and comes to the same table.
+mini_vtab() {
+  timeout 120 "$vitrine" sweep --suite "$studies/../../suites/mini-vtab.toml" --ledger "$results/mini-vtab.jsonl" --out again \
+    --methods linear,vpt-shallow,vpt-deep,full,partial-1,mlp-3,sidetune,bias,adapter-8
+}
+if [[ -e /usr/share/datasets/fashion-mnist ]]; then
+  check_case "from the committed ledger mini-VTAB's command has nothing to run" says 0 '^Now  *441 of 441 runs done' mini_vtab
+  check_case "and comes to the committed table" diff <("$vitrine" table again) <("$vitrine" table "$results/mini-vtab.jsonl")
+else
+  echo "SKIPPED: mini-VTAB's command: Debian's dataset-fashion-mnist is not installed"
+fi
 check_case "mini-vtab.jsonl is of the built-in ViT as it is" of_today mini-vtab.jsonl builtin
 [[ ! -e $results/mini-vtab-swin.jsonl ]] || check_case "mini-vtab-swin.jsonl of the built-in Swin" of_today mini-vtab-swin.jsonl builtin-swin
 
