@@ -125,10 +125,12 @@ DatasetPointer open_fgvc(const std::string& where, Split split, const OpenOption
   check(split == Split::all ? !present.empty() : present.contains(needed),
         "fgvc: {} has no {} split: there is no {}.json", quote(where), name_of(needed),
         split == Split::all ? "train" : name_of(needed));
-  std::map<Split, std::vector<std::string>> lists;
-  for (const auto& [part, entries] : present)
-    for (const Entry& entry : entries) lists[part].push_back(entry.path);
-  note_shared(text("fgvc: {}", quote(where)), split, lists, options);
+  if (options.note) {
+    std::map<Split, std::vector<std::string>> lists;
+    for (const auto& [part, entries] : present)
+      for (const Entry& entry : entries) lists[part].push_back(entry.path);
+    note_shared(text("fgvc: {}", quote(where)), split, lists, options);
+  }
   std::vector<std::string> paths;
   std::vector<int64_t> labels;
   for (const auto& [part, entries] : present) {

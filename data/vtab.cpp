@@ -145,10 +145,12 @@ DatasetPointer open_vtab(const std::string& where, Split split, const OpenOption
       greatest = std::max(greatest, list->greatest);
       lists.emplace(part, std::move(*list));
     }
-  std::map<Split, std::vector<std::string>> paths;
-  for (const auto& [part, list] : lists)
-    for (const Entry& entry : list.entries) paths[part].push_back(entry.path);
-  note_shared(text("vtab: {}", quote(where)), split, paths, options);
+  if (options.note) {
+    std::map<Split, std::vector<std::string>> paths;
+    for (const auto& [part, list] : lists)
+      for (const Entry& entry : list.entries) paths[part].push_back(entry.path);
+    note_shared(text("vtab: {}", quote(where)), split, paths, options);
+  }
   Pictures pictures;
   for (const Split part : lists_of(where, split)) {
     const auto list = lists.find(part);

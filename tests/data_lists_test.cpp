@@ -8,7 +8,9 @@
 #include <map>
 
 #include "data/dataset.h"
+#include "data/joined.h"
 #include "data/preprocess.h"
+#include "engine/file.h"
 #include "tests/data_files.h"
 
 using namespace vitrine;
@@ -75,6 +77,41 @@ TEST_CASE("vtab: lists relative to images/ and to the folder itself") {
     CHECK(open_dataset(spec, Split::train_val)->labels() == train->labels());
     CHECK(open_dataset(spec, Split::all)->size() == 8);
   }
+}
+
+TEST_CASE("vtab and fgvc: pictures that val or test share with those to learn from are told") {
+  const TemporaryFolder folder;
+  write_vtab(folder, "");
+  std::vector<std::string> notes;
+  const OpenOptions options{.note = [&](const std::string& words) { notes.push_back(words); }};
+  const auto told = [&](const std::string& spec, Split split) {
+    notes.clear();
+    open_dataset(spec, split, options);
+    return notes.empty() ? "" : notes[0];
+  };
+  const std::string spec = "vtab:" + folder.str();
+  for (const Split split : {Split::train, Split::val, Split::test}) CHECK(told(spec, split).empty());
+  folder.write("test.txt", bytes_of("test/0.png 0\nval200/./1.png 1\n"));
+  CHECK(says(told(spec, Split::test),
+             "1 of 2 pictures of test stand among those to learn from as well, 'val200/./1.png' the first"));
+  CHECK(told(spec, Split::val).empty());
+  folder.write("val200.txt", bytes_of("train800/0.png 0\ntrain800/1.png 1\n"));
+  CHECK(says(told(spec, Split::val), "2 of 2 pictures of val stand among those"));
+  CHECK(told(spec, Split::train).empty());
+  folder.write("train.json", bytes_of(R"({"images/train800/0.png": 1, "images/train800/1.png": 2})"));
+  folder.write("test.json", bytes_of(R"({"images/train800/1.png": 2})"));
+  CHECK(says(told("fgvc:" + folder.str(), Split::test), "1 of 1 pictures of test"));
+
+  // A picture's fingerprint follows its bytes, its mark the size alone; joined data tell the same of their parts.
+  const auto train = open_dataset(spec, Split::train), val = open_dataset(spec, Split::val);
+  const std::string mark = train->mark(2), print = train->fingerprint(2);
+  CHECK(says(print, mark));
+  std::vector<std::byte> bytes = read_file(folder / "images/train800/2.png");
+  bytes.back() ^= std::byte{1};
+  folder.write("images/train800/2.png", bytes);
+  CHECK(train->mark(2) == mark);
+  CHECK(train->fingerprint(2) != print);
+  CHECK(joined(val, train)->fingerprint(2 + val->size()) == "2 " + train->fingerprint(2));
 }
 
 TEST_CASE("vtab: classes are counted over all lists and may have names") {

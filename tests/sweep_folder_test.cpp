@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/training/sweep_data.h"
+#include "models/training/table.h"
 #include "sweep_runs.h"
 
 namespace vitrine::testing {
@@ -176,12 +177,26 @@ TEST_CASE("sweep folder: what is done of other pictures is not taken for done") 
   CHECK(sweep(other.config, watched.hooks).failures.empty());
   CHECK(watched.done.size() == 4);
   CHECK(watched.said("runs of the ledger had other pictures"));
+  // Which are kept there, set aside.
+  const std::vector<LedgerLine> kept = lines_of_ledger(seeded.path);
+  CHECK(kept.size() == 8);
+  CHECK(std::ranges::count(kept, true, &LedgerLine::other_pictures) == 4);
+  CHECK(sweep(other.config, {}).failures.empty());
+  CHECK(lines_of_ledger(seeded.path).size() == 8);
+  CHECK(compare(kept).rows[0].all.seeds == 2);
   // What is done to its end needs no pictures any more.
   draw(0);
   fs::rename(pictures, folder.path + "/gone");
-  result = sweep(made.config, {});
+  Watched gone;
+  result = sweep(made.config, gone.hooks);
   CHECK(result.failures.empty());
   CHECK(result.counts.done == 4);
+  CHECK(gone.said("all of its runs are done"));
+  const SweepLook look = look_at_sweep(made.config);
+  CHECK(look.tasks[0].gone);
+  CHECK(look.counts.done == 4);
+  made.config.plan.seeds = 3;
+  CHECK(!look_at_sweep(made.config).tasks[0].gone);
 }
 
 TEST_CASE("sweep folder: a plan that is removed is given up, and a ledger that contradicts is told") {
@@ -215,7 +230,17 @@ TEST_CASE("sweep folder: a plan that is removed is given up, and a ledger that c
   made.config.known = {lines[0]};
   Watched watched;
   sweep(made.config, watched.hooks);
-  CHECK(watched.said(text("run {}: a ledger has another result than this folder's", lines[0].run)));
+  CHECK(watched.said(text("run {}: a ledger has another result than was here before", lines[0].run)));
+
+  // One that was kept under another group's name is no other result.
+  made.config.known.clear();
+  made.config.plan.tasks[0].group = "moved";
+  Watched moved;
+  sweep(made.config, moved.hooks);
+  CHECK(moved.notes.empty());
+  CHECK(lines_of_ledger(folder.path)[0].group == "moved");
+  made.config.out.clear();
+  CHECK_THROWS_WITH_AS(sweep(made.config, {}), "sweep: expected a folder, got none", Error);
 }
 
 TEST_CASE("sweep: sizes beyond what a task has are left out") {

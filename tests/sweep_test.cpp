@@ -853,6 +853,12 @@ TEST_CASE("sweep: what diverges is a result, what fails is told, and the sweep g
     result = sweep(made.config, {});
     CHECK(result.failures.empty());
     CHECK(result.counts.done == 8);
+    // The search learned and was asked before the picture was mended, which stops nobody later.
+    made.config.retry_failed = false;
+    made.config.plan.seeds = 3;
+    result = sweep(made.config, {});
+    CHECK(result.failures.empty());
+    CHECK(result.counts.done == 10);
   }
   SUBCASE("a task that cannot be opened") {
     SuiteTask lost = task_of("lost");

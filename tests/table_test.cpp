@@ -523,6 +523,15 @@ TEST_CASE("table: rows stand in the paper's order and are named by what differs"
   lines.all[1].contents = "bbbbbbbb";
   CHECK(compare(lines.all).tasks.size() == 2);
 
+  // A plan does not tell how pictures are prepared; it wants no row of its own.
+  lines.all.clear();
+  for (const char* exif : {"true", "false"})
+    lines.add("linear", "one", "x", 0.2).preprocess = text(R"({"size":32,"exif":{}})", exif);
+  LedgerPlan plan{.net = "vit-b16", .backbone_identity = "0123456789abcdef", .seeds = 1};
+  plan.tasks = {{"x", "one", "top1"}};
+  plan.methods = {{"linear", "quick", "{}"}};
+  CHECK(compare(lines.all, PaperRows::none, {plan}).rows.size() == 2);
+
   // A task that was moved to another group is one task, in the group where its first line stands.
   lines.all.clear();
   lines.add("linear", "new", "x", 0.2).data_digest = "01";
@@ -530,6 +539,9 @@ TEST_CASE("table: rows stand in the paper's order and are named by what differs"
   Comparison c = compare(lines.all);
   CHECK(c.tasks == std::vector<std::pair<std::string, std::string>>{{"new", "x"}});
   CHECK(c.warnings.back() == "task x stands in the groups new and old; it counts in new");
+  // But two of one plan are two.
+  plan.tasks = {{"x", "new", "top1"}, {"x", "old", "top1"}};
+  CHECK(compare(lines.all, PaperRows::none, {plan}).tasks.size() == 2);
   lines.all[1].data_digest = "02";
   CHECK(compare(lines.all).tasks.size() == 2);
 }

@@ -121,7 +121,7 @@ std::string rates_text(const Cell& cell) {
   return out;
 }
 
-// What is the same for all of a grid: "10 epochs, 1 of them warming up; drop path 0.1".
+// What is the same for all of a grid: "10 epochs, 1 of warm-up; drop path 0.1".
 std::string training_text(const TuneConfig& c) {
   std::string out = text("{}, {} of warm-up", plural(c.epochs, "epoch"), c.warmup_epochs);
   if (c.model.drop_path > 0) out += text("; drop path {}", c.model.drop_path);
@@ -219,8 +219,8 @@ nlohmann::ordered_json json_of(const TaskLook& look) {
                  {"test_images", look.facts->test},
                  {"digest", look.facts->digest},
                  {"classes", look.facts->classes}});
-  else
-    json["problem"] = look.problem;
+  if (!look.problem.empty()) json["problem"] = look.problem;
+  if (look.too_few) json["left_out"] = true;
   return json;
 }
 
@@ -234,8 +234,8 @@ int show_plan(const SweepConfig& config, Console& console) {
     const std::string size =
         look.too_few ? text("; the size {} is left out", look.task.train_limit.value_or(0)) : "";
     console.item(std::exchange(label, "").c_str(),
-                 look.facts ? text("{}{}", task_text(*look.facts), size) : look.problem);
-    wrong += !look.facts;
+                 look.problem.empty() ? text("{}{}", task_text(*look.facts), size) : look.problem);
+    wrong += !look.problem.empty() && !look.gone;
     tasks.push_back(json_of(look));
   }
   const SweepCounts& counts = all.counts;
@@ -292,7 +292,11 @@ int sweep(const SweepOptions& o, Console& console) {
   config.part = o.part;
   config.parts = o.parts;
   const auto note = [&](const std::string& words) { console.note(words); };
-  config.open = {.exif = o.exif, .note = note};
+  // A data set is opened for several splits, and more than once.
+  config.open = {.exif = o.exif,
+                 .note = [&, told = std::set<std::string>()](const std::string& words) mutable {
+                   if (told.insert(words).second) console.note(words);
+                 }};
   for (const std::string& ledger : o.ledgers)
     for (LedgerLine& line : read_ledger(ledger_of(ledger))) config.known.push_back(std::move(line));
 
@@ -315,9 +319,8 @@ int sweep(const SweepOptions& o, Console& console) {
   };
   hooks.began = [&](const SweepCounts& counts) {
     console.item("Now", counts_text(counts));
-    if (config.keep_tasks && counts.done > 0)
-      console.note(
-          "--keep-tasks keeps the task files of runs to come; what is done already is not done again");
+    if (config.keep_tasks && counts.done == counts.runs)
+      console.note("nothing is left to be done, so --keep-tasks keeps no more task files than are there");
   };
   std::string doing;
   hooks.run = [&](const Cell& cell, const PlannedRun& run, const SweepCounts& counts) {

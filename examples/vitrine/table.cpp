@@ -127,7 +127,10 @@ int table(const TableOptions& o, Console& console) {
   for (const std::string& where : o.ledgers) {
     const std::string path = ledger_of(where);
     for (LedgerLine& line : read_ledger(path, &plans)) {
-      const auto [before, fresh] = seen.emplace(std::pair(line.run, line.data_digest), std::pair(path, line));
+      // One that was set aside elsewhere does not stand in the way of the line itself.
+      const auto [before, fresh] =
+          seen.emplace(std::pair(line.run, line.pictures() + (line.other_pictures ? " aside" : "")),
+                       std::pair(path, line));
       if (!fresh) {
         const auto& [first, known] = before->second;
         if (!same_result(known, line))

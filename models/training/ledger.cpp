@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <tuple>
 
 #include "engine/check.h"
 #include "engine/file.h"
@@ -138,14 +139,21 @@ std::string too_great(double loss) { return text("the loss of the trained model 
 
 const char* name_of(Stage stage) { return stage == Stage::search ? "search" : "final"; }
 
+bool is_of_pictures(const LedgerLine& line, const std::string& digest, const std::string& contents) {
+  return line.data_digest == digest &&
+         (line.contents.empty() || contents.empty() || line.contents == contents);
+}
+
+bool same_pictures(const LedgerLine& a, const LedgerLine& b) {
+  return is_of_pictures(a, b.data_digest, b.contents);
+}
+
 bool same_result(const LedgerLine& a, const LedgerLine& b) {
-  const auto told = [](LedgerLine line) {
-    line.seconds = line.threads = 0;
-    line.data = line.backbone = line.version = line.preprocess = line.contents = "";
-    line.other_pictures = false;
-    return to_json(line);
+  const auto outcome = [](const LedgerLine& l) {
+    return std::tie(l.accuracy, l.score, l.loss, l.asked_images, l.train_images, l.trained_parameters,
+                    l.stored_parameters, l.diverged, l.failed);
   };
-  return told(a) == told(b);
+  return a.run == b.run && outcome(a) == outcome(b);
 }
 
 std::string to_json(const LedgerLine& l) {
@@ -329,7 +337,7 @@ std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerP
       continue;
     }
     LedgerLine read = ledger_line_from_json(line, text("{}, line {}", path, number));
-    const auto [before, fresh] = seen.emplace(std::pair(read.run, read.data_digest), lines.size());
+    const auto [before, fresh] = seen.emplace(std::pair(read.run, read.pictures()), lines.size());
     check(fresh || same_result(lines[before->second], read),
           "{}, line {}: run {} stands there before with another result", path, number, read.run);
     if (fresh) lines.push_back(std::move(read));

@@ -49,7 +49,12 @@ struct LedgerLine {
   std::string version;  // of the program
 
   bool complete() const { return diverged.empty() && failed.empty(); }
+  std::string pictures() const { return data_digest + " " + contents; }
 };
+
+// Whether a line is of the pictures with these digests, or two lines are of the same, as far as they tell it.
+bool is_of_pictures(const LedgerLine& line, const std::string& digest, const std::string& contents);
+bool same_pictures(const LedgerLine& a, const LedgerLine& b);
 
 // Of settings as JSON: {"prompt_variant": {"first": 1, "last": 3, "shared": true}, "prompt_projection": 8} ->
 // "blocks 2-3, shared, projection 8". Dropout of prompts is told where it is not `usual_dropout`, that of the recipe.
@@ -60,7 +65,7 @@ std::string variant_words(const std::string& settings, std::optional<double> usu
 // The dropout of prompts that a recipe has for a method with prompts; none for others.
 std::optional<double> usual_dropout(const std::string& recipe, const std::string& method);
 
-// Whether two lines tell the same of a run, whatever time it took and wherever its files lay.
+// Whether two lines tell the same of what came of a run, whatever time it took and under whatever name it stands.
 bool same_result(const LedgerLine& a, const LedgerLine& b);
 
 // The form of a line; to_json gives one without a line break.

@@ -140,6 +140,7 @@ LedgerPlan ledger_plan(const PlanConfig& config, const Plan& plan) {
     if (!seen.insert(cell.method).second) continue;
     TuneConfig settings = cell.finals[0][0].config;
     settings.augment = {};  // which belongs to the tasks
+    settings.max_bad = 0;   // which belongs to no run's name
     out.methods.push_back({cell.method, std::string(cell.recipe->preset), to_json(settings)});
   }
   return out;

@@ -226,8 +226,8 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
           check_config(config);
           check_method(config.model, backbone);
           check(seen.insert(text("{}{}", form, to_json(config))).second,
-                "recipe: the grid of {} has the learning rate {} with the weight decay {} twice", method,
-                rate, decay);
+                "recipe: the grid of {} has the learning rate {} with the weight decay {}{} twice", method,
+                rate, decay, prompts > 0 ? text(" and {} prompts", prompts) : "");
           points.push_back({method_text(config.model), config});
         }
       }

@@ -60,6 +60,7 @@ class Sweep {
   void check_results(const Cell& cell, const TaskFacts& facts);
   void check_known(const Cell& cell, const TaskFacts& facts);
   void look_at(const Cell& cell, bool done);
+  std::set<std::string> places_left();
   void look_at_tasks();
   double work_of(const Cell& cell, Stage stage) const;
   double seconds_left();
@@ -218,7 +219,7 @@ void Sweep::each_run_at(const Cell& cell, const Each& each) const {
 void Sweep::check_results(const Cell& cell, const TaskFacts& facts) {
   each_run_at(cell, [&](const PlannedRun& run) {
     const LedgerLine* line = folder_.done(run.name);
-    check(line == nullptr || folder_.is_of(*line, facts.digest, facts.contents),
+    check(line == nullptr || is_of_pictures(*line, facts.digest, facts.contents),
           "task {}: its pictures are not those of run {}, which is done already; take another folder, or "
           "move {} out of this one",
           quote(cell.task.name), run.name, quote(folder_.folder_of(run.name)));
@@ -250,12 +251,17 @@ bool has_too_few(const TaskFacts& facts, const PlanConfig& plan) {
 }
 
 // A task that is done to its end may be gone.
+std::string gone_text(const std::string& why) {
+  return text("{}; all of its runs are done, and their results stand", why);
+}
+
 void Sweep::look_at(const Cell& cell, bool done) {
   TaskFacts facts;
   try {
     facts = opened_facts(cell, config_.plan, config_.open);
   } catch (const Error& e) {
     if (!done || e.fault() == Fault::resources) throw;
+    if (hooks_.note) hooks_.note(gone_text(e.what()));
     return;
   }
   if (has_too_few(facts, config_.plan)) {
@@ -273,12 +279,19 @@ void Sweep::look_at(const Cell& cell, bool done) {
     hooks_.note(text("task {}: {}", quote(cell.task.name), facts.lacking));
 }
 
-// Opens each task, so that what is wrong with one is told before hours of work and not after them.
-void Sweep::look_at_tasks() {
-  std::set<std::string> left, seen;  // places
-  LedgerPlan record = ledger_plan(config_.plan, plan_);
+// Of tasks with runs to do, or with results that were only claimed so far.
+std::set<std::string> Sweep::places_left() {
+  std::set<std::string> left;
   for (Cell& cell : plan_.cells)
     if (undone(cell) > 0 || claimed(cell)) left.insert(place_of(cell.task));
+  return left;
+}
+
+// Opens each task, so that what is wrong with one is told before hours of work and not after them.
+void Sweep::look_at_tasks() {
+  std::set<std::string> seen;
+  const std::set<std::string> left = places_left();
+  LedgerPlan record = ledger_plan(config_.plan, plan_);
   for (Cell& cell : plan_.cells) {
     const std::string place = place_of(cell.task);
     if (!seen.insert(place).second) continue;
@@ -378,17 +391,29 @@ bool Sweep::pass() {
 SweepLook Sweep::look() {
   SweepLook out;
   std::set<std::string> seen;
+  const std::set<std::string> left = places_left();
   for (const Cell& cell : plan_.cells) {
-    if (!seen.insert(place_of(cell.task)).second) continue;
+    const std::string place = place_of(cell.task);
+    if (!seen.insert(place).second) continue;
     TaskLook look{.task = cell.task};
     try {
-      const TaskFacts facts = opened_facts(cell, config_.plan, config_.open);
-      look.too_few = has_too_few(facts, config_.plan);
-      if (look.too_few) too_large_.insert(place_of(cell.task));
-      if (!look.too_few) check_results(cell, facts);
-      look.facts = facts;
+      look.facts = opened_facts(cell, config_.plan, config_.open);
     } catch (const Error& e) {
-      look.problem = e.what();
+      look.gone = !left.contains(place);
+      look.problem = look.gone ? gone_text(e.what()) : e.what();
+    }
+    if (look.facts && has_too_few(*look.facts, config_.plan)) {
+      look.too_few = true;
+      too_large_.insert(place);
+    } else if (look.facts) {
+      each_run_at(cell, [&](const PlannedRun& run) {
+        folder_.disclaim(run.name, look.facts->digest, look.facts->contents);
+      });
+      try {
+        check_results(cell, *look.facts);
+      } catch (const Error& e) {
+        look.problem = e.what();
+      }
     }
     out.tasks.push_back(std::move(look));
   }
@@ -437,6 +462,7 @@ SweepResult Sweep::run() {
                                   line->failed));
   };
   for (Cell& cell : plan_.cells) {
+    if (too_large_.contains(place_of(cell.task))) continue;
     for (const PlannedRun& run : cell.search) add(run);
     if (const auto finals = finals_of(cell); finals && *finals != nullptr)
       for (const PlannedRun& run : **finals) add(run);
@@ -450,7 +476,10 @@ SweepResult Sweep::run() {
 
 }  // namespace
 
-SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks) { return Sweep(config, hooks).run(); }
+SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks) {
+  check(!config.out.empty(), "sweep: expected a folder, got none");
+  return Sweep(config, hooks).run();
+}
 
 SweepLook look_at_sweep(const SweepConfig& config) {
   SweepConfig looking = config;

@@ -74,6 +74,7 @@ struct TaskLook {
   SuiteTask task{};
   std::optional<TaskFacts> facts{};
   std::string problem{};  // why it cannot be opened, or that results in the folder are of other pictures
+  bool gone = false;      // it cannot be opened, which does not matter: all of its runs are done
   bool too_few = false;   // images for its size, which is left out
 };
 struct SweepLook {

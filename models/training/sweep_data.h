@@ -19,7 +19,7 @@ struct SweepData {
   std::shared_ptr<const Dataset> test;
   Preprocess preprocess;
   std::string digest;    // of samples, labels and marks; not of how they are prepared
-  std::string contents;  // of what is in 64 pictures each of train, val and test, evenly spread
+  std::string contents;  // of what is in up to 64 pictures each of train, val and test, evenly spread
   int64_t offered = 0;   // images of train, and of a val of its own, from which these were taken
   Kept kept, test_kept;
 

@@ -94,33 +94,31 @@ const LedgerLine* SweepFolder::result(const std::string& run) {
 
 void SweepFolder::know(const LedgerLine& line) { absorb(line); }
 
+void SweepFolder::tell_other_result(const LedgerLine& line, const LedgerLine& known) {
+  if (!same_result(line, known) && line.failed.empty() && note_ && contradicted_.insert(line.run).second)
+    note_(text("run {}: a ledger has another result than was here before, which counts", line.run));
+}
+
 void SweepFolder::absorb(LedgerLine line) {
   const LedgerLine* own = nullptr;
   try {
     own = done(line.run);
   } catch (const Error&) {  // is told when it is asked for
   }
-  if (own != nullptr && own->data_digest == line.data_digest) {
-    if (!same_result(*own, line) && line.failed.empty() && note_ && contradicted_.insert(line.run).second)
-      note_(text("run {}: a ledger has another result than this folder's, which counts", line.run));
-    return;
-  }
+  if (own != nullptr && same_pictures(*own, line)) return tell_other_result(line, *own);
+  const Key key{line.run, line.pictures()};
+  const auto keep = [&] {
+    const auto [before, fresh] = rest_.try_emplace(key, line);
+    if (!fresh) tell_other_result(line, before->second);
+  };
   if (!cells_.contains(line.run)) {
-    rest_.try_emplace({line.run, line.data_digest}, std::move(line));
+    keep();
   } else if (line.failed.empty()) {
-    if (own == nullptr && !rest_.contains({line.run, line.data_digest}))
-      claims_[line.run].try_emplace(line.data_digest, std::move(line));
-    else if (own != nullptr) {
-      line.other_pictures = true;
-      rest_.try_emplace({line.run, line.data_digest}, std::move(line));
-    }
+    line.other_pictures = line.other_pictures || own != nullptr;
+    if (own != nullptr || rest_.contains(key)) return keep();
+    const auto [before, fresh] = claims_[line.run].try_emplace(key.second, line);
+    if (!fresh) tell_other_result(line, before->second);
   }
-}
-
-bool SweepFolder::is_of(const LedgerLine& line, const std::string& digest,
-                        const std::string& contents) const {
-  return line.data_digest == digest &&
-         (line.contents.empty() || line.contents == contents || mended_.contains(line.task));
 }
 
 bool SweepFolder::settle(const std::string& run, const std::string& digest, const std::string& contents) {
@@ -130,7 +128,7 @@ bool SweepFolder::settle(const std::string& run, const std::string& digest, cons
   claims_.erase(found);
   bool others = false;
   for (auto& [of, line] : claims) {
-    if (is_of(line, digest, contents)) {
+    if (is_of_pictures(line, digest, contents)) {
       line.other_pictures = false;
       if (const auto lock = take(run)) finish(line, false);
     } else {
@@ -142,6 +140,31 @@ bool SweepFolder::settle(const std::string& run, const std::string& digest, cons
   return others;
 }
 
+void SweepFolder::disclaim(const std::string& run, const std::string& digest, const std::string& contents) {
+  const auto found = claims_.find(run);
+  if (found == claims_.end()) return;
+  std::erase_if(found->second,
+                [&](const auto& claim) { return !is_of_pictures(claim.second, digest, contents); });
+}
+
+void SweepFolder::forget_contents(const SuiteTask& task) {
+  for (const auto& [run, cell] : cells_) {
+    if (cell->task.group != task.group || cell->task.name != task.name) continue;
+    try {
+      const LedgerLine* line = done(run);
+      if (line == nullptr || line->contents.empty() || !line->failed.empty()) continue;
+    } catch (const Error&) {  // is told when it is asked for
+      continue;
+    }
+    const auto lock = FileLock::try_take(folder_of(run) + "/lock");
+    if (!lock) continue;
+    LedgerLine& line = results_.at(run);
+    line.contents.clear();
+    write_text(folder_of(run) + "/result.json", to_json(line) + "\n");
+    late_ = true;
+  }
+}
+
 void SweepFolder::forget_failed() {
   for (const auto& [run, cell] : cells_) {
     const std::string folder = folder_of(run);
@@ -150,7 +173,6 @@ void SweepFolder::forget_failed() {
     bool readable = true;
     try {
       if (done(run) == nullptr || done(run)->failed.empty()) continue;
-      mended_.insert(done(run)->task);
     } catch (const Error&) {
       readable = false;
     }
@@ -159,6 +181,8 @@ void SweepFolder::forget_failed() {
     if (!readable) fs::rename(folder + "/result.json", folder + "/unreadable.json", problem);
     if (problem)
       fail(Fault::output, "cannot rename {}: {}", quote(folder + "/result.json"), problem.message());
+    // First those that stand: who is killed in between finds a failed run, and begins again here.
+    if (readable) forget_contents(cell->task);
     remove_all(folder + "/result.json");
     remove_all(folder + "/state");
     results_.erase(run);
@@ -224,24 +248,27 @@ void SweepFolder::read_ledger_file() {
 // Where a ledger alone is gone on with its plans become files, too; from then on the files say which plans there are, so
 // that one of them can be removed.
 void SweepFolder::write_plan(const LedgerPlan& plan) {
-  const std::string folder = path_ + "/plans";
-  std::error_code ignored;
-  const bool fresh = !fs::exists(folder, ignored);
+  const std::string folder = path_ + "/plans", complete = folder + "/complete";
   make_folder(folder);
   const FileLock lock(folder + "/lock");  // so that no temporary there is anybody's but of who was killed
   remove_temporaries(folder);
   const auto write = [&](const std::string& name, const std::string& words) {
     write_text(text("{}/{}.json", folder, name), words + "\n");
   };
-  if (fresh)
-    for (const auto& [name, words] : plans_) write(name, words);
+  std::error_code ignored;
+  if (!fs::exists(complete, ignored)) {
+    for (const auto& [name, words] : plans_)
+      if (!fs::exists(text("{}/{}.json", folder, name), ignored)) write(name, words);
+    write_text(complete, "");
+  }
   write(plan.name(), to_json(plan));
 }
 
 void SweepFolder::read_plans() {
   std::error_code problem;
   if (!fs::exists(path_ + "/plans", problem)) return;
-  const auto before = std::exchange(plans_, {});
+  const auto before = plans_;
+  if (fs::exists(path_ + "/plans/complete", problem)) plans_.clear();
   for (const auto& entry : fs::directory_iterator(path_ + "/plans", problem)) {
     const std::string path = entry.path().string();
     if (entry.path().extension() != ".json") continue;
@@ -312,11 +339,11 @@ void SweepFolder::write_locked() {
       if (&line != result(run)) others.push_back(&line);
   for (const auto& [key, line] : rest_) {
     const LedgerLine* own = done(key.first);
-    if (own == nullptr || own->data_digest != key.second) others.push_back(&line);
+    if (own == nullptr || !same_pictures(*own, line)) others.push_back(&line);
   }
   std::ranges::sort(others, {}, [](const LedgerLine* l) {
     return std::tie(l->task, l->method, l->variant, l->stage, l->form, l->prompts, l->learning_rate,
-                    l->weight_decay, l->train_images, l->seed, l->run, l->data_digest);
+                    l->weight_decay, l->train_images, l->seed, l->run, l->data_digest, l->contents);
   });
   for (const LedgerLine* line : others) all += to_json(*line) + "\n";
   for (const auto& [name, plan] : plans_) all += plan + "\n";

@@ -5,12 +5,13 @@
 //   runs/NAME/result.json  written at once or not at all: then the run is done
 //   runs/NAME/task.safetensors, metrics.jsonl, run.json  if tasks are kept
 //   plans/NAME.json        what a sweep set out to do, and which tasks it could not open
+//   plans/complete         all plans are there as files (which a copied ledger or an older program may have brought as lines)
 //   ledger.jsonl           all results and the plans: those of these folders, and whatever else stood there before
 //
 // A line of a ledger whose run has no folder here (the folder is a copy of its ledger alone, or the line came from another
 // ledger) is a claim: the run counts as done, but whether it saw the same pictures is known only when those are opened.
 // Then settle() makes a result of it, or sets it aside. No line is ever dropped but that of a run which failed and will be
-// done again, and one that contradicts a result of this folder, which is told.
+// done again, and one that contradicts a line or a result that is there, which is told.
 #pragma once
 
 #ifdef VITRINE_FILES
@@ -43,14 +44,14 @@ class SweepFolder {
   void know(const LedgerLine& line);
   // Whether there is anything to settle.
   bool claimed(const std::string& run) const { return claims_.contains(run); }
-  // What of a run's claims is of the pictures with this digest becomes its result; what is of others is set aside, and
-  // true given.
+  // What of a run's claims is of the pictures with these digests (sweep_data.h) becomes its result; what is of others is set
+  // aside, and true given.
   bool settle(const std::string& run, const std::string& digest, const std::string& contents);
-  // Removes the results of runs of this plan that failed, and those that cannot be read, so that they are done again.
+  // Forgets what of a run's claims is of other pictures; nothing is written.
+  void disclaim(const std::string& run, const std::string& digest, const std::string& contents);
+  // Removes the results of runs of this plan that failed, and those that cannot be read, so that they are done again. What
+  // is in the pictures of their tasks may have been mended since: other results of these tasks stand for any contents.
   void forget_failed();
-  // Whether a result is of these pictures. Where runs of a task failed and were forgotten, what is in its pictures may
-  // have been mended since.
-  bool is_of(const LedgerLine& line, const std::string& digest, const std::string& contents) const;
 
   // The lock of a run that is to be done; null if somebody else has it or it is done.
   std::unique_ptr<const FileLock> take(const std::string& run);
@@ -70,12 +71,14 @@ class SweepFolder {
   void write_ledger_if_late();
 
  private:
-  using Key = std::pair<std::string, std::string>;  // a run, and the digest of its pictures
+  using Key = std::pair<std::string, std::string>;  // a run, and its pictures
   LedgerLine read_result(const std::string& run) const;
   void read_others();
   void read_ledger_file();
   void read_plans();
   void absorb(LedgerLine line);
+  void tell_other_result(const LedgerLine& line, const LedgerLine& known);
+  void forget_contents(const SuiteTask& task);
   void write_locked();
 
   std::string path_;
@@ -83,10 +86,9 @@ class SweepFolder {
   Note note_;
   std::map<std::string, const Cell*> cells_;                         // by run, of all in the plan
   std::map<std::string, LedgerLine> results_;                        // of runs/
-  std::map<std::string, std::map<std::string, LedgerLine>> claims_;  // by run and digest
+  std::map<std::string, std::map<std::string, LedgerLine>> claims_;  // by run and pictures
   std::map<Key, LedgerLine> rest_;                                   // lines that are kept, no more
   std::map<std::string, std::string> plans_;                         // lines by name
-  std::set<std::string> mended_;        // tasks of which failed runs were forgotten
   std::set<std::string> unreadable_;    // results of other plans, and plans, told once
   std::set<std::string> contradicted_;  // runs of which a ledger tells otherwise, told once
   double written_ = -1e9, took_ = 0;    // of a steady clock, in seconds

@@ -6,6 +6,7 @@
 
 #include "engine/check.h"
 #include "models/training/paper_numbers.h"
+#include "models/training/table_facts.h"
 #include "models/training/table_rows.h"
 
 namespace vitrine {
@@ -20,11 +21,6 @@ struct Values {
 };
 using Task = std::pair<std::string, std::string>;  // group and name
 using OfTasks = std::map<Task, Values>;
-
-template <class T>
-void append_new(std::vector<T>& list, const T& item) {
-  if (std::ranges::find(list, item) == list.end()) list.push_back(item);
-}
 
 double mean_over_seeds(const Values& v) {
   std::vector<double> scores;
@@ -94,9 +90,9 @@ void enter(Values& v, const LedgerLine& l, const std::string& label, std::vector
   if (!l.complete()) return;
   const auto [found, fresh] = v.by_seed.emplace(l.seed, std::pair(l.run, 100 * l.score));
   if (!fresh) {
-    append_new(warnings, text("{} on {} has several results of one seed, and the ledger does not tell what "
-                              "they differ in; one of them counts",
-                              label, l.task));
+    place_in(warnings, text("{} on {} has several results of one seed, and the ledger does not tell what "
+                            "they differ in; one of them counts",
+                            label, l.task));
     if (found->second.first < l.run) return;
     found->second = {l.run, 100 * l.score};
   }
@@ -112,9 +108,9 @@ struct Sizes {
     for (const TableRows::Line& line : sorted.lines) {
       int64_t& most = (line.line->stage == Stage::final ? finals : searches)[line.task];
       if (line.line->stage == Stage::final && most != 0 && most != line.line->train_images)
-        append_new(warnings, text("task {} was run with several numbers of training images; the largest "
-                                  "counts here, --by train-size shows all",
-                                  line.line->task));
+        place_in(warnings, text("task {} was run with several numbers of training images; the largest "
+                                "counts here, --by train-size shows all",
+                                line.line->task));
       most = std::max(most, line.line->train_images);
     }
   }
@@ -260,7 +256,7 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
                       .mean_of_groups = {},
                       .paper_table = {},
                       .paper_total = {}});
-  for (const auto& task : sorted.tasks) append_new(c.groups, task.first);
+  for (const auto& task : sorted.tasks) place_in(c.groups, task.first);
   for (const TableRows::Line& line : sorted.lines) {
     const LedgerLine& l = *line.line;
     if (l.stage == Stage::search) {
@@ -296,32 +292,31 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
     return found == values[row].end() ? nullptr : &found->second;
   });
 
-  // Full tuning of the same backbone and recipe, if there are several of them with the same other settings.
-  const auto is_full_for = [&](size_t other, size_t row) {
-    const TableRows::Row &full = sorted.rows[other], &own = sorted.rows[row];
-    return full.line.method == "full" && full.line.backbone_identity == own.line.backbone_identity &&
-           full.line.recipe == own.line.recipe;
+  // Full tuning of the same backbone and recipe; of several, that with the same other settings.
+  struct Full {
+    std::optional<size_t> row;
+    bool unclear = false;  // there are several, and none or more than one of these settings
   };
-  const auto full_is_there = [&](size_t row) {
-    for (size_t other = 0; other < sorted.rows.size(); ++other)
-      if (is_full_for(other, row)) return true;
-    return false;
-  };
-  const auto full_of = [&](size_t row) -> std::optional<size_t> {
+  const auto full_of = [&](size_t row) -> Full {
+    const TableRows::Row& own = sorted.rows[row];
     std::vector<size_t> all, same;
     for (size_t other = 0; other < sorted.rows.size(); ++other) {
-      if (!is_full_for(other, row)) continue;
+      const TableRows::Row& full = sorted.rows[other];
+      if (full.line.method != "full" || full.line.backbone_identity != own.line.backbone_identity ||
+          full.line.recipe != own.line.recipe)
+        continue;
       all.push_back(other);
-      if (sorted.rows[other].words == sorted.rows[row].words) same.push_back(other);
+      if (full.words == own.words) same.push_back(other);
     }
-    if (all.size() == 1) return all[0];
-    return same.size() == 1 ? std::optional(same[0]) : std::nullopt;
+    if (all.size() == 1) return {all[0]};
+    if (same.size() == 1) return {same[0]};
+    return {{}, !all.empty()};
   };
   bool unclear = false;
   for (size_t r = 0; r < c.rows.size(); ++r) {
     TableRow& row = c.rows[r];
     const OfTasks& own = values[r];
-    const std::optional<size_t> full = full_of(r);
+    const auto [full, several] = full_of(r);
     const bool against_full = full && *full != r;
     const auto cell_against_full = [&](const std::vector<Task>& tasks) {
       TableCell cell = cell_of(own, tasks);
@@ -340,7 +335,7 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
     for (const Task& task : c.tasks) row.tasks.push_back(cell_of(own, {task}));
     row.all = cell_against_full(c.tasks);
     row.mean_of_groups = mean_of_groups(own, c);
-    unclear = unclear || (!full && row.method != "full" && full_is_there(r));
+    unclear = unclear || (several && row.method != "full");
     add_costs(row, own);
     add_paper(row, c, paper);
     if (row.method == "vpt-deep" && against_full) {
@@ -369,6 +364,12 @@ Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<Led
   out.warnings = sorted.warnings;
   std::vector<std::string> told;
   const Sizes sizes(sorted, by == By::train_size ? told : out.warnings);
+  std::map<std::string, std::string> net_names;  // by identity
+  const auto net_name = [&](const LedgerLine& l) -> const std::string& {
+    const auto [found, fresh] = net_names.try_emplace(l.backbone_identity);
+    if (fresh) found->second = TableRows::net_name(l, lines);
+    return found->second;
+  };
   std::map<std::pair<std::string, std::string>, OfTasks> values;  // by row and column
   std::vector<std::string> rows, groups;
   std::vector<Task> tasks;
@@ -380,11 +381,11 @@ Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<Led
     const int64_t number = by == By::train_size ? l.train_images
                            : by == By::prompts  ? l.prompts
                                                 : l.backbone_parameters;
-    const std::string column = by == By::backbone ? TableRows::net_name(l, lines) : std::to_string(number),
+    const std::string column = by == By::backbone ? net_name(l) : std::to_string(number),
                       label = sorted.rows[line.row].label;
-    append_new(groups, sorted.tasks[line.task].first);
-    append_new(tasks, sorted.tasks[line.task]);
-    append_new(columns, {number, column});
+    place_in(groups, sorted.tasks[line.task].first);
+    place_in(tasks, sorted.tasks[line.task]);
+    place_in(columns, {number, column});
     Values& v = values[{label, column}][sorted.tasks[line.task]];
     if (by != By::prompts) {
       enter(v, l, label, out.warnings);
@@ -395,13 +396,13 @@ Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<Led
   }
   for (const TableRows::Row& row : sorted.rows)
     if (std::ranges::any_of(values, [&](const auto& value) { return value.first.first == row.label; }))
-      append_new(rows, row.label);
+      place_in(rows, row.label);
   // Tasks that are planned count for the means, with or without results.
   if (!rows.empty())
     for (const TableRows::Planned& p : sorted.planned)
       for (const size_t task : p.tasks) {
-        append_new(groups, sorted.tasks[task].first);
-        append_new(tasks, sorted.tasks[task]);
+        place_in(groups, sorted.tasks[task].first);
+        place_in(tasks, sorted.tasks[task]);
       }
   std::ranges::stable_sort(columns, {}, &std::pair<int64_t, std::string>::first);
   for (const auto& [number, column] : columns) out.columns.push_back(column);

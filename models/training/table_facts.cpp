@@ -50,12 +50,12 @@ std::vector<std::string> telling(const std::vector<Facts>& all) {
   std::set<std::string> rest;
   for (const Facts& facts : all)
     for (const auto& [key, unused] : facts)
-      if (key != "warmup_epochs" && key != "pictures") rest.insert(key);
+      if (key != "warmup_epochs" && key != "pictures" && key != "contents") rest.insert(key);
   for (const std::string& key : rest) place_in(keys, key);
   std::ranges::stable_partition(keys, [&](const std::string& key) {
     return std::ranges::all_of(all, [&](const Facts& facts) { return facts.contains(key); });
   });
-  keys.insert(keys.end(), {"warmup_epochs", "pictures"});
+  keys.insert(keys.end(), {"warmup_epochs", "pictures", "contents"});
   const auto kinds = [&](const std::vector<std::string>& by) {
     std::set<std::vector<std::string>> seen;
     for (const Facts& facts : all) {

@@ -97,6 +97,12 @@ class Sorter {
   // A task that was moved to another group, its pictures being the same, stands where its first line has it: that of the
   // last sweep.
   void settle_groups() {
+    std::set<std::string> several;  // names that one plan has in several groups: they are different tasks
+    for (const LedgerPlan& plan : plans_) {
+      std::set<std::string> names;
+      for (const LedgerPlan::Task& task : plan.tasks)
+        if (!names.insert(task.task).second) several.insert(task.task);
+    }
     std::map<std::string, std::vector<std::string>> groups;  // of a task's name
     std::map<Task, std::set<std::string>> pictures;
     for (const Entry& e : all_) {
@@ -106,7 +112,7 @@ class Sorter {
     }
     const auto first_group = [&](const LedgerLine& l) {
       const std::vector<std::string>& all = groups[l.task];
-      if (all.empty()) return l.group;
+      if (all.empty() || several.contains(l.task)) return l.group;
       const std::set<std::string>&first = pictures[{all[0], l.task}], own = pictures[{l.group, l.task}];
       const bool same =
           own.empty() || std::ranges::any_of(own, [&](const auto& d) { return first.contains(d); });
@@ -148,7 +154,8 @@ class Sorter {
       if (!facts.contains("random_shift")) facts["random_shift"] = "false";
       if (any_several(squares[{e.group, l.task}])) facts.merge(preparation_of(l, true));
       if (several.contains({e.group, l.task})) facts["pictures"] = l.data_digest.substr(0, 6);
-      if (changed.contains({e.group, l.task})) facts["contents"] = l.contents.substr(0, 6);
+      if (changed.contains({e.group, l.task}) && !l.contents.empty())
+        facts["contents"] = l.contents.substr(0, 6);
       return facts;
     };
     std::map<Task, std::vector<Facts>> kinds;
@@ -162,7 +169,8 @@ class Sorter {
         std::ranges::sort(sorted);
         const std::vector<std::string> keys = telling(sorted);
         // What a plan has counts for each of them; where it stands is the first one's place.
-        name += text(" ({})", words_of(e.planned ? sorted[0] : facts_of(e), keys));
+        const std::string words = words_of(e.planned ? sorted[0] : facts_of(e), keys);
+        if (!words.empty()) name += text(" ({})", words);
         place_in(out_.warnings, text("task {} was run in several ways; each counts as a task", e.line->task));
       }
       e.task = place_in(out_.tasks, {e.group, name});
@@ -185,9 +193,12 @@ class Sorter {
 
   void split_by_protocol() {
     std::map<std::string, std::map<std::string, std::set<Facts>>> prepared;  // by base, of each backbone
+    std::map<std::string, Facts> first;  // by base: what a plan, which does not tell it, is taken to mean
     for (const Entry& e : all_)
-      if (const Facts facts = preparation_of(*e.line, false); !facts.empty())
+      if (const Facts facts = preparation_of(*e.line, false); !facts.empty()) {
         prepared[e.base][e.line->backbone_identity].insert(facts);
+        first.emplace(e.base, facts);
+      }
     struct Batches {
       std::set<int64_t> few, many;
       bool several() const { return few.size() > 1 || many.size() > 1; }
@@ -195,7 +206,8 @@ class Sorter {
     std::map<std::string, Batches> batches;
     for (Entry& e : all_) {
       e.protocol = protocol_of(*e.line);
-      if (any_several(prepared[e.base])) e.protocol.merge(preparation_of(*e.line, false));
+      if (any_several(prepared[e.base]))
+        e.protocol.merge(e.planned ? Facts(first[e.base]) : preparation_of(*e.line, false));
       Batches& own = batches[e.base + key_of(e.protocol)];
       (has_many(*e.line) ? own.many : own.few).insert(e.line->batch);
     }
@@ -380,8 +392,11 @@ class Sorter {
     std::ranges::stable_sort(order, {}, [&](size_t i) {
       const TableRows::Row& row = out_.rows[i];
       const auto [rank, size] = rank_of(row.line.method);
-      const std::string& net = row.line.backbone_identity;
-      return std::tuple(parameters[net], net, row.line.recipe, rank, size, row.line.variant, row.words);
+      // Where backbones are columns a row is of all of them. Of one that only a plan has the size is not known.
+      const std::string net = backbones_are_columns_ ? "" : row.line.backbone_identity;
+      const int64_t size_of_net = parameters.contains(net) ? parameters[net] : 0;
+      return std::tuple(size_of_net == 0 && !net.empty(), size_of_net, net, row.line.recipe, rank, size,
+                        row.line.variant, row.words);
     });
     std::vector<TableRows::Row> rows;
     for (size_t i = 0; i < order.size(); ++i) {
