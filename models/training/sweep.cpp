@@ -14,6 +14,7 @@
 #include "engine/text.h"
 #include "models/training/sweep_data.h"
 #include "models/training/sweep_run.h"
+#include "models/training/sweep_work.h"
 
 namespace vitrine {
 
@@ -30,67 +31,12 @@ std::vector<T*> rotated(std::vector<T>& items, int part, int parts) {
   return out;
 }
 
-class Sweep {
- public:
-  Sweep(const SweepConfig& config, const SweepHooks& hooks)
-      : config_(config),
-        hooks_(hooks),
-        plan_(make_plan(config.plan)),
-        folder_(config.out, plan_, hooks.note) {
-    check(config.parts >= 1 && config.part >= 0 && config.part < config.parts,
-          "sweep: part {} of {} makes no sense", config.part, config.parts);
-    if (config.retry_failed) folder_.forget_failed();
-    for (const LedgerLine& line : config.known) folder_.know(line);
-  }
-
-  SweepCounts counts();
-  SweepLook look();
-  SweepResult run();
-
- private:
-  std::optional<std::vector<PlannedRun>*> finals_of(Cell& cell);
-  int64_t undone(Cell& cell);
-  bool pass();
-  bool pass(Cell& cell);
-  void attempt(Cell& cell, PlannedRun& run);
-  SweepData& data_of(const Cell& cell);
-  bool claimed(const Cell& cell) const;
-  template <class Each>
-  void each_run_at(const Cell& cell, const Each& each) const;
-  void check_results(const Cell& cell, const TaskFacts& facts);
-  void check_known(const Cell& cell, const TaskFacts& facts);
-  void look_at(const Cell& cell, bool done);
-  std::set<std::string> places_left();
-  void look_at_tasks();
-  double work_of(const Cell& cell, Stage stage) const;
-  double seconds_left();
-  bool stop() const { return hooks_.stop && hooks_.stop(); }
-
-  const SweepConfig& config_;
-  const SweepHooks& hooks_;
-  Plan plan_;
-  SweepFolder folder_;
-  std::map<std::string, std::string> unusable_;  // tasks, and why
-  std::map<std::string, TaskFacts> facts_;       // of those that were opened
-  std::set<std::string> too_large_;              // sizes of tasks that have not so many images
-  std::set<std::string> done_here_;              // runs
-  const SuiteTask* opened_ = nullptr;            // whose data these are
-  std::string opened_as_;                        // prepared so
-  std::optional<SweepData> data_;
-  bool progressed_ = false;
-  int64_t busy_ = 0;  // runs of this pass that others do
-  void count_computed() {
-    for (const Kept* kept : {&data_->kept, &data_->test_kept}) {
-      features_computed_ += kept->features->computed();
-      if (kept->embedded) embedded_computed_ += kept->embedded->computed();
-    }
-  }
-  int64_t features_computed_ = 0, embedded_computed_ = 0;
-};
-
-std::string place_of(const SuiteTask& task) {
-  return text("{}/{}/{}", task.group, task.name, task.train_limit.value_or(-1));
+// Images that a run goes through: in training, epoch by epoch, and when it is asked.
+double images_of(int64_t train, int64_t epochs, int64_t asked) {
+  return static_cast<double>(train * std::max<int64_t>(epochs, 1) + asked);
 }
+
+}  // namespace
 
 // The final runs of a cell, if it is known which ones these are; null if a point of its grid failed (it might have won), or
 // all diverged.
@@ -141,11 +87,6 @@ SweepCounts Sweep::counts() {
   out.done = out.runs - left;
   out.seconds_left = seconds_left();
   return out;
-}
-
-// Images that a run goes through: in training, epoch by epoch, and when it is asked.
-double images_of(int64_t train, int64_t epochs, int64_t asked) {
-  return static_cast<double>(train * std::max<int64_t>(epochs, 1) + asked);
 }
 
 double Sweep::work_of(const Cell& cell, Stage stage) const {
@@ -204,115 +145,6 @@ double Sweep::seconds_left() {
   return seconds;
 }
 
-// Each run of a cell's task.
-template <class Each>
-void Sweep::each_run_at(const Cell& cell, const Each& each) const {
-  for (const Cell& other : plan_.cells) {
-    if (place_of(other.task) != place_of(cell.task)) continue;
-    for (const PlannedRun& run : other.search) each(run);
-    for (const auto& seeds : other.finals)
-      for (const PlannedRun& run : seeds) each(run);
-  }
-}
-
-// Results of other pictures must not stand beside those to come, nor be taken for this task's.
-void Sweep::check_results(const Cell& cell, const TaskFacts& facts) {
-  each_run_at(cell, [&](const PlannedRun& run) {
-    const LedgerLine* line = folder_.done(run.name);
-    check(line == nullptr || is_of_pictures(*line, facts.digest, facts.contents),
-          "task {}: its pictures are not those of run {}, which is done already; take another folder, or "
-          "move {} out of this one",
-          quote(cell.task.name), run.name, quote(folder_.folder_of(run.name)));
-  });
-}
-
-// What ledgers claim becomes results if it is of these pictures.
-void Sweep::check_known(const Cell& cell, const TaskFacts& facts) {
-  int64_t set_aside = 0;
-  each_run_at(cell, [&](const PlannedRun& run) {
-    set_aside += folder_.settle(run.name, facts.digest, facts.contents);
-  });
-  check_results(cell, facts);
-  if (set_aside > 0 && hooks_.note)
-    hooks_.note(
-        text("task {}: {}{} of the ledger had other pictures; kept there, they count for nothing, and are "
-             "done again",
-             quote(cell.task.name), set_aside, set_aside == 1 ? " run" : " runs"));
-}
-
-// Opens a cell's task and closes it again.
-TaskFacts opened_facts(const Cell& cell, const PlanConfig& plan, const OpenOptions& open) {
-  return facts_of(cell.task, open_task(cell.task, cell.preprocess, plan.data_seed, 0, open));
-}
-
-// Of the sizes that a task is asked for, those that it has not so many images for are left out.
-bool has_too_few(const TaskFacts& facts, const PlanConfig& plan) {
-  return !plan.train_sizes.empty() && facts.offered < facts.task.train_limit.value_or(0);
-}
-
-// A task that is done to its end may be gone.
-std::string gone_text(const std::string& why) {
-  return text("{}; all of its runs are done, and their results stand", why);
-}
-
-void Sweep::look_at(const Cell& cell, bool done) {
-  TaskFacts facts;
-  try {
-    facts = opened_facts(cell, config_.plan, config_.open);
-  } catch (const Error& e) {
-    if (!done || e.fault() == Fault::resources) throw;
-    if (hooks_.note) hooks_.note(gone_text(e.what()));
-    return;
-  }
-  if (has_too_few(facts, config_.plan)) {
-    too_large_.insert(place_of(cell.task));
-    if (hooks_.note)
-      hooks_.note(text("task {}: it has {} images to learn from; the size {} is left out",
-                       quote(cell.task.name), facts.offered, facts.task.train_limit.value_or(0)));
-    return;
-  }
-  check_known(cell, facts);
-  if (done) return;
-  facts_.emplace(place_of(cell.task), facts);
-  if (hooks_.task) hooks_.task(facts);
-  if (!facts.lacking.empty() && hooks_.note)
-    hooks_.note(text("task {}: {}", quote(cell.task.name), facts.lacking));
-}
-
-// Of tasks with runs to do, or with results that were only claimed so far.
-std::set<std::string> Sweep::places_left() {
-  std::set<std::string> left;
-  for (Cell& cell : plan_.cells)
-    if (undone(cell) > 0 || claimed(cell)) left.insert(place_of(cell.task));
-  return left;
-}
-
-// Opens each task, so that what is wrong with one is told before hours of work and not after them.
-void Sweep::look_at_tasks() {
-  std::set<std::string> seen;
-  const std::set<std::string> left = places_left();
-  LedgerPlan record = ledger_plan(config_.plan, plan_);
-  for (Cell& cell : plan_.cells) {
-    const std::string place = place_of(cell.task);
-    if (!seen.insert(place).second) continue;
-    try {
-      look_at(cell, !left.contains(place));
-    } catch (const Error& e) {
-      if (e.fault() == Fault::resources) throw;
-      const std::string why = e.what();
-      const bool told =
-          std::ranges::any_of(unusable_, [&](const auto& other) { return other.second == why; });
-      unusable_.emplace(place, why);
-      const std::string begin = text("task {}: ", quote(cell.task.name));
-      for (LedgerPlan::Task& task : record.tasks)
-        if (task.task == cell.task.name && task.group == cell.task.group)
-          task.failed = why.starts_with(begin) ? why.substr(begin.size()) : why;
-      if (hooks_.note && !told) hooks_.note(text("{}; the other tasks are done without it", why));
-    }
-  }
-  folder_.write_plan(record);
-}
-
 SweepData& Sweep::data_of(const Cell& cell) {
   const std::string as = to_json(cell.preprocess);
   if (data_ && place_of(*opened_) == place_of(cell.task) && opened_as_ == as) return *data_;
@@ -355,12 +187,6 @@ void Sweep::attempt(Cell& cell, PlannedRun& run) {
   if (hooks_.finished) hooks_.finished(line, counts());
 }
 
-bool Sweep::claimed(const Cell& cell) const {
-  const auto one = [&](const PlannedRun& run) { return folder_.claimed(run.name); };
-  return std::ranges::any_of(cell.search, one) ||
-         std::ranges::any_of(cell.finals, [&](const auto& seeds) { return std::ranges::any_of(seeds, one); });
-}
-
 // One way through a cell; false to stop.
 bool Sweep::pass(Cell& cell) {
   if (too_large_.contains(place_of(cell.task))) return true;
@@ -386,39 +212,6 @@ bool Sweep::pass() {
   for (Cell* cell : rotated(plan_.cells, config_.part, config_.parts))
     if (!pass(*cell)) return false;
   return true;
-}
-
-SweepLook Sweep::look() {
-  SweepLook out;
-  std::set<std::string> seen;
-  const std::set<std::string> left = places_left();
-  for (const Cell& cell : plan_.cells) {
-    const std::string place = place_of(cell.task);
-    if (!seen.insert(place).second) continue;
-    TaskLook look{.task = cell.task};
-    try {
-      look.facts = opened_facts(cell, config_.plan, config_.open);
-    } catch (const Error& e) {
-      look.gone = !left.contains(place);
-      look.problem = look.gone ? gone_text(e.what()) : e.what();
-    }
-    if (look.facts && has_too_few(*look.facts, config_.plan)) {
-      look.too_few = true;
-      too_large_.insert(place);
-    } else if (look.facts) {
-      each_run_at(cell, [&](const PlannedRun& run) {
-        folder_.disclaim(run.name, look.facts->digest, look.facts->contents);
-      });
-      try {
-        check_results(cell, *look.facts);
-      } catch (const Error& e) {
-        look.problem = e.what();
-      }
-    }
-    out.tasks.push_back(std::move(look));
-  }
-  out.counts = counts();
-  return out;
 }
 
 SweepResult Sweep::run() {
@@ -474,18 +267,9 @@ SweepResult Sweep::run() {
   return out;
 }
 
-}  // namespace
-
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks) {
   check(!config.out.empty(), "sweep: expected a folder, got none");
   return Sweep(config, hooks).run();
-}
-
-SweepLook look_at_sweep(const SweepConfig& config) {
-  SweepConfig looking = config;
-  looking.retry_failed = false;
-  const SweepHooks none;
-  return Sweep(looking, none).look();
 }
 
 }  // namespace vitrine

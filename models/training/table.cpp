@@ -6,118 +6,14 @@
 
 #include "engine/check.h"
 #include "models/training/paper_numbers.h"
+#include "models/training/table_cells.h"
 #include "models/training/table_facts.h"
-#include "models/training/table_rows.h"
 
 namespace vitrine {
 
 namespace {
 
-// Scores of one row on one task, in percent by seed, each with the run it is of.
-struct Values {
-  std::map<uint64_t, std::pair<std::string, double>> by_seed;
-  int diverged = 0, failed = 0;
-  double trained = 0, stored = 0, backbone = 0;  // parameters
-};
 using Task = std::pair<std::string, std::string>;  // group and name
-using OfTasks = std::map<Task, Values>;
-
-double mean_over_seeds(const Values& v) {
-  std::vector<double> scores;
-  for (const auto& [seed, score] : v.by_seed) scores.push_back(score.second);
-  return mean_of(scores);
-}
-
-// The cell of some tasks, `tasks` being all that any row has. Seeds count for the deviation if all tasks have them.
-TableCell cell_of(const OfTasks& values, const std::vector<Task>& tasks) {
-  TableCell cell;
-  cell.all_tasks = static_cast<int>(tasks.size());
-  std::vector<double> means;
-  std::map<uint64_t, std::vector<double>> by_seed;
-  for (const Task& task : tasks) {
-    const auto found = values.find(task);
-    if (found == values.end()) continue;
-    cell.diverged += found->second.diverged;
-    cell.failed += found->second.failed;
-    if (found->second.by_seed.empty()) continue;
-    means.push_back(mean_over_seeds(found->second));
-    for (const auto& [seed, score] : found->second.by_seed) by_seed[seed].push_back(score.second);
-  }
-  cell.tasks = static_cast<int>(means.size());
-  if (means.empty()) return cell;
-  cell.mean = mean_of(means);
-  std::vector<double> of_seeds;
-  for (const auto& [seed, scores] : by_seed)
-    if (scores.size() == means.size()) of_seeds.push_back(mean_of(scores));
-  cell.seeds = static_cast<int>(of_seeds.size());
-  if (of_seeds.size() > 1) cell.deviation = deviation_of(of_seeds);
-  return cell;
-}
-
-// The mean of the groups' means, over the groups that have any; its deviation over seeds that all of their tasks have.
-TableCell mean_of_groups(const OfTasks& values, const Comparison& c) {
-  TableCell out;
-  std::vector<double> means;
-  std::map<uint64_t, std::vector<double>> by_seed;
-  for (const std::string& group : c.groups) {
-    std::vector<double> of_tasks;
-    std::map<uint64_t, std::vector<double>> scores;
-    for (const Task& task : c.tasks) {
-      const auto found = values.find(task);
-      if (task.first != group || found == values.end() || found->second.by_seed.empty()) continue;
-      of_tasks.push_back(mean_over_seeds(found->second));
-      for (const auto& [seed, score] : found->second.by_seed) scores[seed].push_back(score.second);
-    }
-    if (of_tasks.empty()) continue;
-    means.push_back(mean_of(of_tasks));
-    for (const auto& [seed, list] : scores)
-      if (list.size() == of_tasks.size()) by_seed[seed].push_back(mean_of(list));
-  }
-  if (means.empty()) return out;
-  out.mean = mean_of(means);
-  std::vector<double> of_seeds;
-  for (const auto& [seed, list] : by_seed)
-    if (list.size() == means.size()) of_seeds.push_back(mean_of(list));
-  out.seeds = static_cast<int>(of_seeds.size());
-  if (of_seeds.size() > 1) out.deviation = deviation_of(of_seeds);
-  return out;
-}
-
-// Enters a line's score. Of two of one seed, which nothing in the ledger tells apart, that of the first run by name counts.
-void enter(Values& v, const LedgerLine& l, const std::string& label, std::vector<std::string>& warnings) {
-  v.diverged += !l.diverged.empty();
-  v.failed += !l.failed.empty();
-  if (!l.complete()) return;
-  const auto [found, fresh] = v.by_seed.emplace(l.seed, std::pair(l.run, 100 * l.score));
-  if (!fresh) {
-    place_in(warnings, text("{} on {} has several results of one seed, and the ledger does not tell what "
-                            "they differ in; one of them counts",
-                            label, l.task));
-    if (found->second.first < l.run) return;
-    found->second = {l.run, 100 * l.score};
-  }
-  v.trained = static_cast<double>(l.trained_parameters);
-  v.stored = static_cast<double>(l.stored_parameters);
-  v.backbone = static_cast<double>(l.backbone_parameters);
-}
-
-// The most training images of each task: in its final runs, and in its searches.
-struct Sizes {
-  std::map<size_t, int64_t> finals, searches;
-  Sizes(const TableRows& sorted, std::vector<std::string>& warnings) {
-    for (const TableRows::Line& line : sorted.lines) {
-      int64_t& most = (line.line->stage == Stage::final ? finals : searches)[line.task];
-      if (line.line->stage == Stage::final && most != 0 && most != line.line->train_images)
-        place_in(warnings, text("task {} was run with several numbers of training images; the largest "
-                                "counts here, --by train-size shows all",
-                                line.line->task));
-      most = std::max(most, line.line->train_images);
-    }
-  }
-  bool counts(const TableRows::Line& line) const {
-    return (line.line->stage == Stage::final ? finals : searches).at(line.task) == line.line->train_images;
-  }
-};
 
 // What plans have and the ledger has not, in words; failures of tasks are entered.
 template <class ValuesOf>
@@ -355,73 +251,6 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
       std::ranges::all_of(c.rows, [](const TableRow& row) { return row.paper_table.empty(); }))
     c.warnings.emplace_back("the paper has no such rows of these nets, methods and groups of tasks");
   return c;
-}
-
-Series series(const std::vector<LedgerLine>& lines, By by, const std::vector<LedgerPlan>& plans) {
-  Series out;
-  out.by = by;
-  const TableRows sorted = table_rows(lines, plans, by == By::backbone);
-  out.warnings = sorted.warnings;
-  std::vector<std::string> told;
-  const Sizes sizes(sorted, by == By::train_size ? told : out.warnings);
-  std::map<std::string, std::string> net_names;  // by identity
-  const auto net_name = [&](const LedgerLine& l) -> const std::string& {
-    const auto [found, fresh] = net_names.try_emplace(l.backbone_identity);
-    if (fresh) found->second = TableRows::net_name(l, lines);
-    return found->second;
-  };
-  std::map<std::pair<std::string, std::string>, OfTasks> values;  // by row and column
-  std::vector<std::string> rows, groups;
-  std::vector<Task> tasks;
-  std::vector<std::pair<int64_t, std::string>> columns;  // in the order of their numbers
-  for (const TableRows::Line& line : sorted.lines) {
-    const LedgerLine& l = *line.line;
-    if ((l.stage == Stage::search) != (by == By::prompts) || (by == By::prompts && l.prompts == 0)) continue;
-    if (by != By::train_size && !sizes.counts(line)) continue;
-    const int64_t number = by == By::train_size ? l.train_images
-                           : by == By::prompts  ? l.prompts
-                                                : l.backbone_parameters;
-    const std::string column = by == By::backbone ? net_name(l) : std::to_string(number),
-                      label = sorted.rows[line.row].label;
-    place_in(groups, sorted.tasks[line.task].first);
-    place_in(tasks, sorted.tasks[line.task]);
-    place_in(columns, {number, column});
-    Values& v = values[{label, column}][sorted.tasks[line.task]];
-    if (by != By::prompts) {
-      enter(v, l, label, out.warnings);
-    } else if (l.complete()) {  // the best of the rest of the grid
-      double& best = v.by_seed.emplace(0, std::pair(std::string(), 0.0)).first->second.second;
-      best = std::max(best, 100 * l.score);
-    }
-  }
-  for (const TableRows::Row& row : sorted.rows)
-    if (std::ranges::any_of(values, [&](const auto& value) { return value.first.first == row.label; }))
-      place_in(rows, row.label);
-  // Tasks that are planned count for the means, with or without results.
-  if (!rows.empty())
-    for (const TableRows::Planned& p : sorted.planned)
-      for (const size_t task : p.tasks) {
-        place_in(groups, sorted.tasks[task].first);
-        place_in(tasks, sorted.tasks[task]);
-      }
-  std::ranges::stable_sort(columns, {}, &std::pair<int64_t, std::string>::first);
-  for (const auto& [number, column] : columns) out.columns.push_back(column);
-  const auto add = [&](const std::string& name, const std::vector<Task>& of) {
-    Series::Section section{name, {}};
-    for (const std::string& row : rows) {
-      Series::Row cells{row, {}};
-      for (const std::string& column : out.columns) cells.cells.push_back(cell_of(values[{row, column}], of));
-      section.rows.push_back(std::move(cells));
-    }
-    out.sections.push_back(std::move(section));
-  };
-  for (const std::string& group : groups) {
-    std::vector<Task> of;
-    std::ranges::copy_if(tasks, std::back_inserter(of), [&](const Task& t) { return t.first == group; });
-    add(group, of);
-  }
-  if (groups.size() > 1) add("all tasks", tasks);
-  return out;
 }
 
 }  // namespace vitrine
