@@ -21,7 +21,8 @@ DatasetPointer image_files(const std::string& who, const std::string& root, std:
 // and has no `..` and no NUL.
 void check_stays_inside(std::string_view path, const std::string& who);
 
-// Tells options.note, which there must be, the pictures that val shares with train, or test with any of them, by the paths in the lists of all splits.
+// Tells options.note, which there must be, the pictures that val shares with train, or test with any of them, by the
+// paths in the lists of all splits.
 void note_shared(const std::string& who, Split split, const std::map<Split, std::vector<std::string>>& lists,
                  const OpenOptions& options);
 

@@ -8,18 +8,19 @@ set -euo pipefail
 usage="usage: ensembles.sh VITRINE SUITE OUT [OPTIONS...]"
 vitrine=${1:?$usage} suite=${2:?$usage} out=${3:?$usage}
 shift 3
-members=${MEMBERS:-5}
-((members > 1)) || { echo "ensembles.sh: MEMBERS=$members: an ensemble has two or more" >&2; exit 1; }
+count=${MEMBERS:-5}
+((count > 1)) || { echo "ensembles.sh: MEMBERS=$count: an ensemble has two or more" >&2; exit 1; }
 options=() threads=()
 while (($# > 0)); do
   case $1 in
-    --seeds) shift 2 ;;  # these are the members
+    --seeds) : "${2:?$usage}"; shift 2 ;;  # these are the members
     --seeds=*) shift ;;
     --threads) threads=("$1" "${2:?$usage}"); options+=("$1" "$2"); shift 2 ;;
+    --threads=*) threads=("$1"); options+=("$1"); shift ;;
     *) options+=("$1"); shift ;;
   esac
 done
-"$vitrine" sweep --suite "$suite" --out "$out" --methods vpt-deep --keep-tasks --seeds "$members" "${options[@]}"
+"$vitrine" sweep --suite "$suite" --out "$out" --methods vpt-deep --keep-tasks --seeds "$count" "${options[@]}"
 {
   echo "| task | members | mean of the members | the best of them | the ensemble |"
   echo "|---|---|---|---|---|"
@@ -33,7 +34,7 @@ for run in json.load(sys.stdin):
 kinds = {cell[1:3] for cell in cells}
 for (task, row, images, data), files in cells.items():
     if len(files) > 1:
-        print(task if len(kinds) == 1 else f"{task}, {row}, {images} images", data, *files, sep="\t")' | while IFS=$'\t' read -r -a cell; do
+        print(task if len(kinds) == 1 else f"{task}, {row}, {images} images".replace("|", "\\|"), data, *files, sep="\t")' | while IFS=$'\t' read -r -a cell; do
     members=()
     for file in "${cell[@]:2}"; do members+=(--task "$file"); done
     "$vitrine" eval "${members[@]}" --data "${cell[1]}" --split test "${threads[@]}" </dev/null | awk -v task="${cell[0]}" '

@@ -3,13 +3,14 @@
 #
 #   bench/studies/methods.sh build/examples/vitrine OUT [options of vitrine sweep]
 #
-# OUT/vit and OUT/swin are sweeps with tables of their own. With LEDGERS=bench/results only what is not among the committed
-# results is run. Several of it may run on one OUT. With the ViT all settings are searched; with the Swin those of heads and
+# OUT/vit and OUT/swin are sweeps with tables of their own. With LEDGERS=bench/results only what is not in that folder's ledgers
+# (mini-vtab.jsonl and mini-vtab-swin.jsonl, if they are there) is run. Several of it may run on one OUT. With the ViT all settings are searched; with the Swin those of heads and
 # side nets are, the others have the learning rates below, because a search takes it three times as long.
 set -euo pipefail
 usage="usage: methods.sh VITRINE OUT [OPTIONS...]"
 vitrine=${1:?$usage} out=${2:?$usage}
 shift 2
+[[ -z ${LEDGERS:-} || -d $LEDGERS ]] || { echo "methods.sh: LEDGERS=$LEDGERS is no folder" >&2; exit 1; }
 sweep() { # BACKBONE FOLDER LEDGER OPTIONS...
   local backbone=$1 folder=$2 ledger=${LEDGERS:+$LEDGERS/$3}
   shift 3

@@ -98,7 +98,8 @@ LedgerPlan ledger_plan_from_json(std::string_view json, const std::string& who);
 
 #ifdef VITRINE_FILES
 // All lines of a ledger. Throws for a line that is wrong, naming file and line, and for a run that is there twice with
-// different results of the same pictures; lines that are equal but for time and places count once. Plans go into `plans`, if somebody wants them.
+// different results of the same pictures; lines that are equal but for time and places count once. Plans go into
+// `plans`, if somebody wants them.
 std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerPlan>* plans = nullptr);
 #endif
 

@@ -61,11 +61,12 @@ struct SweepResult {
   int64_t embedded_computed = 0;      // and through its patch embedding alone
 };
 
-// Does what is left of the plan, beside other processes that do the same. First all tasks are opened: of one whose pictures
-// cannot be opened (unless it is done to its end), or are not those of results that are there already, no run is done,
-// which a note and the ledger say. Sizes beyond what a task has are left out. A run that diverged is a result. A run whose input is wrong (a damaged picture) is recorded, too, and
-// the sweep goes on; where a point of a grid failed so, nothing is tested. Throws for what concerns all runs, and for what
-// the machine lacks (a full disk, too little memory): no result comes of that, and the run is done another time.
+// Does what is left of the plan, beside other processes that do the same. First all tasks are opened: of one whose
+// pictures cannot be opened (unless it is done to its end), or are not those of results that are there already, no run
+// is done, which a note and the ledger say. Sizes beyond what a task has are left out. A run that diverged is a result.
+// A run whose input is wrong (a damaged picture) is recorded, too, and the sweep goes on; where a point of a grid
+// failed so, nothing is tested. Throws for what concerns all runs, and for what the machine lacks (a full disk, too
+// little memory): no result comes of that, and the run is done another time.
 SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks = {});
 
 // What sweep would begin with: the tasks, each opened and closed again (with train_sizes a task is there for each of

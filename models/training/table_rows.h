@@ -40,13 +40,14 @@ struct TableRows {
   static std::string net_name(const LedgerLine& line, const std::vector<LedgerLine>& all);
 };
 
-// A row is a method with a variant of prompts, a backbone and a recipe. It is split where other settings differ than those
-// that a grid searches (learning rate, weight decay, prompts, sizes), and named with as few of them as tell the parts
-// apart. Of those that a search tried, the final runs of the best on val count, and no others, even if these are missing.
-// Lines of other pictures are left out. Final runs that no search led to are rows of their own if their task has several
-// of them. Rows stand in the order of the paper's table 1, whatever that of the lines.
-// Tasks are split where the metric, the augmentation, the pictures or how they become squares differ, rows where pictures
-// were prepared otherwise else; a task that was moved to another group stands where its first line has it. What plans have is there, with or without results. `lines` must outlive the result.
+// A row is a method with a variant of prompts, a backbone and a recipe. It is split where other settings differ than
+// those that a grid searches (learning rate, weight decay, prompts, sizes), and named with as few of them as tell the
+// parts apart. Of those that a search tried, the final runs of the best on val count, and no others, even if these are
+// missing. Lines of other pictures are left out. Final runs that no search led to are rows of their own if their task
+// has several of them. Rows stand in the order of the paper's table 1, whatever that of the lines. Tasks are split
+// where the metric, the augmentation, the pictures or how they become squares differ, rows where pictures were prepared
+// otherwise else; a task that was moved to another group stands where its first line has it. What plans have is there,
+// with or without results. `lines` must outlive the result.
 TableRows table_rows(const std::vector<LedgerLine>& lines, const std::vector<LedgerPlan>& plans = {},
                      bool backbones_are_columns = false);
 
