@@ -4,8 +4,8 @@
 #   bench/studies/methods.sh build/examples/vitrine OUT [options of vitrine sweep]
 #
 # OUT/vit and OUT/swin are sweeps with tables of their own. With LEDGERS=bench/results only what is not in that folder's ledgers
-# (mini-vtab.jsonl and mini-vtab-swin.jsonl, if they are there) is run. Several of it may run on one OUT. With the ViT all settings are searched; with the Swin those of heads and
-# side nets are, the others have the learning rates below, because a search takes it three times as long.
+# (mini-vtab.jsonl and mini-vtab-swin.jsonl, if they are there) is run. Several of it may run on one OUT. With the ViT all settings are searched; with the Swin those of heads
+# are, the others have the learning rates below, because a run takes it three times as long.
 set -euo pipefail
 usage="usage: methods.sh VITRINE OUT [OPTIONS...]"
 vitrine=${1:?$usage} out=${2:?$usage}
@@ -21,9 +21,9 @@ vit() { sweep builtin "$out/vit" mini-vtab.jsonl "$@"; }
 swin() { sweep builtin-swin "$out/swin" mini-vtab-swin.jsonl "$@"; }
 
 vit --methods linear,vpt-shallow,vpt-deep,full,partial-1,mlp-3,sidetune,bias,adapter-8 "$@"
-swin --methods linear,mlp-3,sidetune "$@"
+swin --methods linear,mlp-3 "$@"
 swin --methods vpt-shallow,vpt-deep,bias,adapter-8 --lr 3e-3 "$@"
-swin --methods full,partial-1 --lr 1e-3 "$@"
+swin --methods full,partial-1,sidetune --lr 1e-3 "$@"
 for folder in vit swin; do "$vitrine" table "$out/$folder" --out "$out/$folder/table.md"; done
 "$vitrine" table "$out/vit" "$out/swin" --by backbone --out "$out/by-backbone.md"  # the paper's figure 4
 cat "$out/vit/table.md" "$out/swin/table.md" "$out/by-backbone.md"
