@@ -3,9 +3,10 @@
 #
 #   bench/studies/methods.sh build/examples/vitrine OUT [options of vitrine sweep]
 #
-# OUT/vit and OUT/swin are sweeps with tables of their own. With LEDGERS=bench/results only what is not in that folder's ledgers
-# (mini-vtab.jsonl and mini-vtab-swin.jsonl, if they are there) is run. Several of it may run on one OUT. With the ViT all settings are searched; with the Swin those of heads
-# are, the others have the learning rates below, because a run takes it three times as long.
+# OUT/vit and OUT/swin are sweeps with tables of their own. With LEDGERS=bench/results only what is not in that folder's
+# ledgers (mini-vtab.jsonl and mini-vtab-swin.jsonl, if they are there) is run. Several of it may run on one OUT. With the ViT
+# all settings are searched. With the Swin those of heads are; the others have the learning rates below, which spares half of
+# the time.
 set -euo pipefail
 usage="usage: methods.sh VITRINE OUT [OPTIONS...]"
 vitrine=${1:?$usage} out=${2:?$usage}
