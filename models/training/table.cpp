@@ -212,7 +212,8 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
   for (size_t r = 0; r < c.rows.size(); ++r) {
     TableRow& row = c.rows[r];
     const OfTasks& own = values[r];
-    const auto [full, several] = full_of(r);
+    const Full found = full_of(r);
+    const std::optional<size_t> full = found.row;
     const bool against_full = full && *full != r;
     const auto cell_against_full = [&](const std::vector<Task>& tasks) {
       TableCell cell = cell_of(own, tasks);
@@ -231,7 +232,7 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
     for (const Task& task : c.tasks) row.tasks.push_back(cell_of(own, {task}));
     row.all = cell_against_full(c.tasks);
     row.mean_of_groups = mean_of_groups(own, c);
-    unclear = unclear || (several && row.method != "full");
+    unclear = unclear || (found.unclear && row.method != "full");
     add_costs(row, own);
     add_paper(row, c, paper);
     if (row.method == "vpt-deep" && against_full) {
