@@ -8,6 +8,8 @@
 
 namespace vitrine {
 
+namespace {
+
 std::string number_text(double value) { return nlohmann::json(value).dump(); }
 
 nlohmann::json settings_of(const LedgerLine& l) {
@@ -18,6 +20,37 @@ nlohmann::json settings_of(const LedgerLine& l) {
 
 std::string value_text(const nlohmann::json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+}  // namespace
+
+LedgerLine planned_line(const LedgerPlan& plan, const LedgerPlan::Task& task,
+                        const LedgerPlan::Method& method) {
+  LedgerLine l;
+  l.task = task.task;
+  l.group = task.group;
+  l.metric = task.metric;
+  l.method = l.form = method.method;
+  l.recipe = method.recipe;
+  l.settings = method.settings;
+  const nlohmann::json settings = settings_of(l);
+  l.epochs = settings.value("epochs", int64_t{0});
+  l.batch = settings.value("batch", int64_t{0});
+  l.prompts = settings.value("prompts", int64_t{0});
+  l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.method));
+  l.net = plan.net;
+  l.backbone_identity = plan.backbone_identity;
+  l.seed = static_cast<uint64_t>(plan.seeds);
+  l.failed = task.failed;
+  return l;
+}
+
+Facts asking_of(const LedgerLine& l) {
+  Facts out{{"metric", l.metric}, {"random_shift", "false"}};  // which is told only if it was done
+  const nlohmann::json settings = settings_of(l);
+  for (const char* key : {"flip", "random_crop", "crop_scale_min", "random_shift"})
+    if (const auto found = settings.find(key); found != settings.end()) out[key] = value_text(*found);
+  return out;
 }
 
 Facts protocol_of(const LedgerLine& l) {
@@ -52,7 +85,7 @@ std::vector<std::string> telling(const std::vector<Facts>& all) {
     for (const auto& [key, unused] : facts)
       if (key != "warmup_epochs" && key != "pictures" && key != "contents") rest.insert(key);
   for (const std::string& key : rest) place_in(keys, key);
-  std::ranges::stable_partition(keys, [&](const std::string& key) {
+  std::stable_partition(keys.begin(), keys.end(), [&](const std::string& key) {
     return std::ranges::all_of(all, [&](const Facts& facts) { return facts.contains(key); });
   });
   keys.insert(keys.end(), {"warmup_epochs", "pictures", "contents"});

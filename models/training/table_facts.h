@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,14 +22,15 @@ size_t place_in(std::vector<T>& list, const T& item) {
   return list.size() - 1;
 }
 
-std::string number_text(double value);
-std::string value_text(const nlohmann::json& value);  // of a setting
-// The settings of a line. Throws if they are no JSON object.
-nlohmann::json settings_of(const LedgerLine& line);
+// A line that stands for what a plan wants of a method on a task; its seed is the number of seeds.
+LedgerLine planned_line(const LedgerPlan& plan, const LedgerPlan::Task& task,
+                        const LedgerPlan::Method& method);
 
 // Settings of the protocol: all but the seed, what a grid searches, what belongs to the task, and what follows from the
 // rest.
 Facts protocol_of(const LedgerLine& line);
+// The measure of a task, and how its pictures are augmented.
+Facts asking_of(const LedgerLine& line);
 // How pictures were prepared: what of it a task may say (how they become squares), or all else. Empty where a line does not
 // tell it.
 Facts preparation_of(const LedgerLine& line, bool of_task);

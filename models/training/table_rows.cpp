@@ -1,7 +1,6 @@
 #include "models/training/table_rows.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -14,8 +13,6 @@
 namespace vitrine {
 
 namespace {
-
-constexpr std::array<std::string_view, 4> augments{"flip", "random_crop", "crop_scale_min", "random_shift"};
 
 class Sorter {
  public:
@@ -69,26 +66,9 @@ class Sorter {
     for (const LedgerPlan& plan : plans_)
       for (const LedgerPlan::Task& task : plan.tasks)
         for (const LedgerPlan::Method& method : plan.methods) {
-          LedgerLine l;
-          l.task = task.task;
-          l.group = task.group;
-          l.metric = task.metric;
-          l.method = l.form = method.method;
-          l.recipe = method.recipe;
-          l.settings = method.settings;
-          const nlohmann::json settings = settings_of(l);
-          l.epochs = settings.value("epochs", int64_t{0});
-          l.batch = settings.value("batch", int64_t{0});
-          l.prompts = settings.value("prompts", int64_t{0});
-          l.variant = variant_words(l.settings, usual_dropout(l.recipe, l.method));
-          l.net = plan.net;
-          l.backbone_identity = plan.backbone_identity;
-          l.seed = static_cast<uint64_t>(plan.seeds);
-          if (!task.failed.empty()) {
-            l.failed = task.failed;
+          planned_.push_back(planned_line(plan, task, method));
+          if (!task.failed.empty())
             place_in(unopened_, text("task {} could not be opened: {}", task.task, task.failed));
-          }
-          planned_.push_back(l);
         }
   }
 
@@ -145,13 +125,7 @@ class Sorter {
         squares[{e.group, e.line->task}][e.line->backbone_identity].insert(facts);
     const auto facts_of = [&](const Entry& e) {
       const LedgerLine& l = *e.line;
-      Facts facts{{"metric", l.metric}};
-      const nlohmann::json settings = settings_of(l);
-      for (const std::string_view key : augments)
-        if (const auto found = settings.find(key); found != settings.end())
-          facts[std::string(key)] = value_text(*found);
-      // Told only if it was done.
-      if (!facts.contains("random_shift")) facts["random_shift"] = "false";
+      Facts facts = asking_of(l);
       if (any_several(squares[{e.group, l.task}])) facts.merge(preparation_of(l, true));
       if (several.contains({e.group, l.task})) facts["pictures"] = l.data_digest.substr(0, 6);
       if (changed.contains({e.group, l.task}) && !l.contents.empty())
