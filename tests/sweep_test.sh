@@ -322,6 +322,8 @@ of_today() { # LEDGER BACKBONE
 for ledger in "$results"/mini-vtab*.jsonl "$results"/photographs.jsonl; do
   check_case "the committed table of $(basename "$ledger")" shown methods "$(basename "$ledger")"
 done
+[[ ! -e $results/mini-vtab-swin.jsonl ]] ||
+  check_case "the committed table by backbone" shown methods mini-vtab.jsonl "$results/mini-vtab-swin.jsonl" --by backbone
 check_case "the committed ablations" shown ablations ablations-cells.jsonl
 check_case "their lengths" shown ablations ablations-cells-lengths.jsonl --by prompts
 check_case "the committed table by training images" shown ablations train-size-cells.jsonl --by train-size
