@@ -322,23 +322,20 @@ of_today() { # LEDGER BACKBONE
 for ledger in "$results"/mini-vtab*.jsonl "$results"/photographs.jsonl; do
   check_case "the committed table of $(basename "$ledger")" shown methods "$(basename "$ledger")"
 done
-[[ ! -e $results/mini-vtab-swin.jsonl ]] ||
-  check_case "the committed table by backbone" shown methods mini-vtab.jsonl "$results/mini-vtab-swin.jsonl" --by backbone
+check_case "the committed table by backbone" shown methods mini-vtab.jsonl "$results/mini-vtab-swin.jsonl" --by backbone
 check_case "the committed ablations" shown ablations ablations-cells.jsonl
 check_case "their lengths" shown ablations ablations-cells-lengths.jsonl --by prompts
 check_case "the committed table by training images" shown ablations train-size-cells.jsonl --by train-size
-# From the committed ledger the documented command has nothing left to run, and comes to the same table.
-mini_vtab() {
-  timeout 120 "$vitrine" sweep --suite "$studies/../../suites/mini-vtab.toml" --ledger "$results/mini-vtab.jsonl" --out again \
-    --methods linear,vpt-shallow,vpt-deep,full,partial-1,mlp-3,sidetune,bias,adapter-8
-}
+# From the committed ledgers the documented command has nothing left to run, and comes to the same tables.
+mini_vtab() { LEDGERS=$results timeout 300 "$studies/methods.sh" "$vitrine" again --threads 1; }
 if [[ -e /usr/share/datasets/fashion-mnist ]]; then
-  check_case "from the committed ledger mini-VTAB's command has nothing to run" says 0 '^Now  *441 of 441 runs done' mini_vtab
-  check_case "and comes to the committed table" diff <("$vitrine" table again) <("$vitrine" table "$results/mini-vtab.jsonl")
+  check_case "from the committed ledgers mini-VTAB's command has nothing to run" says 0 '^Now  *441 of 441 runs done' mini_vtab
+  check_case "and comes to the committed table of the ViT" diff again/vit/table.md <("$vitrine" table "$results/mini-vtab.jsonl")
+  check_case "and of the Swin" diff again/swin/table.md <("$vitrine" table "$results/mini-vtab-swin.jsonl")
 else
   echo "SKIPPED: mini-VTAB's command: Debian's dataset-fashion-mnist is not installed"
 fi
 check_case "mini-vtab.jsonl is of the built-in ViT as it is" of_today mini-vtab.jsonl builtin
-[[ ! -e $results/mini-vtab-swin.jsonl ]] || check_case "mini-vtab-swin.jsonl of the built-in Swin" of_today mini-vtab-swin.jsonl builtin-swin
+check_case "mini-vtab-swin.jsonl of the built-in Swin" of_today mini-vtab-swin.jsonl builtin-swin
 
 end_cases
