@@ -40,8 +40,7 @@ std::string runs_text(const std::vector<LedgerLine>& lines, const std::vector<Le
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   std::string out =
       "| run | task | method | stage | seed | learning rate | weight decay | prompts | epochs | batch | "
-      "train "
-      "images | recipe | backbone | score | row | task file |\n"
+      "train images | recipe | backbone | score | row | task file |\n"
       "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|---|---:|---|---|\n";
   if (format == TableFormat::csv)
     out =

@@ -93,7 +93,7 @@ class Sorter {
     const auto first_group = [&](const LedgerLine& l) {
       const std::vector<std::string>& all = groups[l.task];
       if (all.empty() || several.contains(l.task)) return l.group;
-      const std::set<std::string>&first = pictures[{all[0], l.task}], own = pictures[{l.group, l.task}];
+      const std::set<std::string>&first = pictures[{all[0], l.task}], &own = pictures[{l.group, l.task}];
       const bool same =
           own.empty() || std::ranges::any_of(own, [&](const auto& d) { return first.contains(d); });
       return same ? all[0] : l.group;
