@@ -428,47 +428,4 @@ TEST_CASE("sweep folder: a class that no image to learn from shows is told once,
   }
 }
 
-TEST_CASE("kept features: those of a test set are kept as far as the limit goes, and change no bit") {
-  const Backbone backbone = with_identity(small_backbone());
-  const auto test = open_dataset("synthetic:colors", Split::test);
-  TunedConfig config = method_from_text("linear");
-  config.classes = test->classes();
-  const TunedModel model(backbone, config, 1);
-  const Preprocess preprocess = preprocess_of(backbone);
-  const std::vector<int64_t> asked = all_samples(*test);
-  const auto logits_of = [&](const Kept& kept) {
-    Tensor logits;
-    evaluate(model, test, asked, preprocess, 64, 0, 0, &logits, {}, {}, nullptr, kept);
-    return sha256_hex(logits.raw());
-  };
-  const std::string expected = logits_of({});
-  constexpr int64_t row = 16 * sizeof(float);
-  for (const int64_t fits : {0, 1, 63, 64, 100, 499, 500}) {
-    CAPTURE(fits);
-    Kept kept;
-    kept.features = std::make_shared<KeptFeatures>(test, static_cast<size_t>(fits * row + row - 1));
-    int64_t has = 0;
-    for (int time = 0; time < 3; ++time) CHECK(logits_of(kept) == expected);
-    for (const int64_t i : asked) has += kept.features->has(i);
-    CHECK(has == fits);
-    // Those that do not fit, in each time.
-    CHECK(kept.features->computed() == fits + 3 * (500 - fits));
-  }
-  // A sweep's cache bounds them; what is learned from is kept whole.
-  SuiteTask task = task_of("colors");
-  const auto limited = [&](size_t cache) {
-    const SweepData data = open_task(task, preprocess, 0, cache, {}, 0, row);
-    Kept kept = data.test_kept;
-    kept.images = nullptr;
-    evaluate(model, data.test, asked, preprocess, 64, 0, 0, nullptr, {}, {}, nullptr,
-             {.features = kept.features, .embedded = nullptr, .images = nullptr});
-    int64_t has = 0;
-    for (const int64_t i : asked) has += kept.features->has(i);
-    return has;
-  };
-  CHECK(limited(0) == 0);
-  CHECK(limited((48 + 10) * row) == 10);
-  CHECK(limited(size_t{1} << 30) == 500);
-}
-
 }  // namespace vitrine::testing

@@ -106,8 +106,6 @@ std::vector<std::string> files_of_backbone(const Backbone& backbone);
 void prepare_output(const std::string& path);
 // The split that a task is asked about if nobody says which: test if there is one, or else val, or else train.
 Split usual_split(const std::string& spec);
-// The ledger that a user means by a file, or by the folder of a sweep; throws if there is none in that.
-std::string ledger_of(const std::string& where);
 // Throws unless a data set's classes are those of a task, by number and name.
 void check_classes(const Task& task, const Dataset& dataset, const std::string& spec);
 

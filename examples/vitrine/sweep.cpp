@@ -12,6 +12,7 @@
 #include "engine/parallel.h"
 #include "engine/text.h"
 #include "models/methods.h"
+#include "models/training/ledgers.h"
 #include "models/training/sweep.h"
 #include "signals.h"
 
