@@ -105,6 +105,11 @@ TEST_CASE("sweep folder: results of other pictures are set aside, kept, and coun
     write(other.path + "/ledger.jsonl", to_json(foreign) + "\n" + to_json(lines[1]) + "\n");
     made.config.known.clear();
   }
+  // Looking tells it, too, and changes nothing.
+  const SweepLook look = look_at_sweep(made.config);
+  CHECK(look.tasks[0].set_aside == 1);
+  CHECK(look.counts.done == 1);
+  CHECK(!fs::exists(other.path + "/runs"));
   Watched watched;
   const SweepResult result = sweep(made.config, watched.hooks);
   CHECK(result.failures.empty());
@@ -125,6 +130,7 @@ TEST_CASE("sweep folder: results of other pictures are set aside, kept, and coun
   CHECK(sweep(made.config, again.hooks).counts.done == 4);
   CHECK(again.done.empty());
   CHECK(!again.said("other pictures"));
+  CHECK(look_at_sweep(made.config).tasks[0].set_aside == 0);
   CHECK(lines_of_ledger(other.path).size() == 5);
   // Results that were made here of other pictures stop their task: something has changed underneath.
   const std::string result_file = text("{}/runs/{}/result.json", other.path, first_run(made.config));

@@ -222,6 +222,7 @@ nlohmann::ordered_json json_of(const TaskLook& look) {
                  {"classes", look.facts->classes}});
   if (!look.problem.empty()) json["problem"] = look.problem;
   if (look.too_few) json["left_out"] = true;
+  if (look.set_aside > 0) json["other_pictures"] = look.set_aside;
   return json;
 }
 
@@ -232,10 +233,13 @@ int show_plan(const SweepConfig& config, Console& console) {
   nlohmann::ordered_json tasks = nlohmann::ordered_json::array();
   const SweepLook all = look_at_sweep(config);
   for (const TaskLook& look : all.tasks) {
-    const std::string size =
+    std::string more =
         look.too_few ? text("; the size {} is left out", look.task.train_limit.value_or(0)) : "";
+    if (look.set_aside > 0)
+      more +=
+          text("; {} of a ledger had other pictures, and would be done again", plural(look.set_aside, "run"));
     console.item(std::exchange(label, "").c_str(),
-                 look.problem.empty() ? text("{}{}", task_text(*look.facts), size) : look.problem);
+                 look.problem.empty() ? task_text(*look.facts) + more : look.problem);
     wrong += !look.problem.empty() && !look.gone;
     tasks.push_back(json_of(look));
   }

@@ -217,7 +217,7 @@ bool Sweep::pass() {
 SweepResult Sweep::run() {
   SweepResult out;
   try {
-    look_at_tasks();
+    open_tasks();
     if (!folder_.write_ledger(hooks_.stop)) throw Stopped{};
     if (hooks_.began) hooks_.began(counts());
     bool told = false;

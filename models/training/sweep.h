@@ -74,9 +74,11 @@ SweepResult sweep(const SweepConfig& config, const SweepHooks& hooks = {});
 struct TaskLook {
   SuiteTask task{};
   std::optional<TaskFacts> facts{};
+  bool done = false;      // all of its runs are
   std::string problem{};  // why it cannot be opened, or that results in the folder are of other pictures
-  bool gone = false;      // it cannot be opened, which does not matter: all of its runs are done
+  bool gone = false;      // it cannot be opened, which does not matter: it is done
   bool too_few = false;   // images for its size, which is left out
+  int64_t set_aside = 0;  // runs of a ledger that had other pictures, and are done again
 };
 struct SweepLook {
   std::vector<TaskLook> tasks;

@@ -140,11 +140,12 @@ bool SweepFolder::settle(const std::string& run, const std::string& digest, cons
   return others;
 }
 
-void SweepFolder::disclaim(const std::string& run, const std::string& digest, const std::string& contents) {
+bool SweepFolder::disclaim(const std::string& run, const std::string& digest, const std::string& contents) {
   const auto found = claims_.find(run);
-  if (found == claims_.end()) return;
-  std::erase_if(found->second,
-                [&](const auto& claim) { return !is_of_pictures(claim.second, digest, contents); });
+  if (found == claims_.end()) return false;
+  return std::erase_if(found->second, [&](const auto& claim) {
+           return !is_of_pictures(claim.second, digest, contents);
+         }) > 0;
 }
 
 void SweepFolder::forget_contents(const SuiteTask& task) {

@@ -47,8 +47,8 @@ class SweepFolder {
   // What of a run's claims is of the pictures with these digests (sweep_data.h) becomes its result; what is of others is set
   // aside, and true given.
   bool settle(const std::string& run, const std::string& digest, const std::string& contents);
-  // Forgets what of a run's claims is of other pictures; nothing is written.
-  void disclaim(const std::string& run, const std::string& digest, const std::string& contents);
+  // Forgets what of a run's claims is of other pictures, and gives true if there is any; nothing is written.
+  bool disclaim(const std::string& run, const std::string& digest, const std::string& contents);
   // Removes the results of runs of this plan that failed, and those that cannot be read, so that they are done again. What
   // is in the pictures of their tasks may have been mended since: other results of these tasks stand for any contents.
   void forget_failed();

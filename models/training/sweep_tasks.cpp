@@ -22,10 +22,6 @@ bool has_too_few(const TaskFacts& facts, const PlanConfig& plan) {
   return !plan.train_sizes.empty() && facts.offered < facts.task.train_limit.value_or(0);
 }
 
-std::string gone_text(const std::string& why) {
-  return text("{}; all of its runs are done, and their results stand", why);
-}
-
 }  // namespace
 
 std::string place_of(const SuiteTask& task) {
@@ -49,43 +45,54 @@ void Sweep::check_results(const Cell& cell, const TaskFacts& facts) {
   });
 }
 
-// What ledgers claim becomes results if it is of these pictures.
-void Sweep::check_known(const Cell& cell, const TaskFacts& facts) {
-  int64_t set_aside = 0;
+// What ledgers claim of a cell's task becomes a result if it is of these pictures, or is as good as one where nothing is to be
+// written. The number of runs that are of others.
+int64_t Sweep::settle(const Cell& cell, const TaskFacts& facts, bool may_write) {
+  int64_t of_others = 0;
   each_run_at(cell, [&](const PlannedRun& run) {
-    set_aside += folder_.settle(run.name, facts.digest, facts.contents);
+    of_others += may_write ? folder_.settle(run.name, facts.digest, facts.contents)
+                           : folder_.disclaim(run.name, facts.digest, facts.contents);
   });
-  check_results(cell, facts);
-  if (set_aside > 0 && hooks_.note)
+  return of_others;
+}
+
+void Sweep::note_set_aside(const SuiteTask& task, int64_t runs) const {
+  if (runs > 0 && hooks_.note)
     hooks_.note(
         text("task {}: {}{} of the ledger had other pictures; kept there, they count for nothing, and are "
              "done again",
-             quote(cell.task.name), set_aside, set_aside == 1 ? " run" : " runs"));
+             quote(task.name), runs, runs == 1 ? " run" : " runs"));
 }
 
-// A task that is done to its end may be gone.
-void Sweep::look_at(const Cell& cell, bool done) {
-  TaskFacts facts;
+// For what ledgers brought since the tasks were opened.
+void Sweep::check_known(const Cell& cell, const TaskFacts& facts) {
+  note_set_aside(cell.task, settle(cell, facts, true));
+  check_results(cell, facts);
+}
+
+// What is there of a cell's task. One that is done to its end may be gone.
+TaskLook Sweep::look_at(const Cell& cell, bool done, bool may_write) {
+  TaskLook out{.task = cell.task, .done = done};
   try {
-    facts = opened_facts(cell, config_.plan, config_.open);
+    out.facts = opened_facts(cell, config_.plan, config_.open);
   } catch (const Error& e) {
-    if (!done || e.fault() == Fault::resources) throw;
-    if (hooks_.note) hooks_.note(gone_text(e.what()));
-    return;
+    if (e.fault() == Fault::resources) throw;
+    out.gone = done;
+    out.problem = done ? text("{}; all of its runs are done, and their results stand", e.what()) : e.what();
+    return out;
   }
-  if (has_too_few(facts, config_.plan)) {
+  out.too_few = has_too_few(*out.facts, config_.plan);
+  if (out.too_few) {
     too_large_.insert(place_of(cell.task));
-    if (hooks_.note)
-      hooks_.note(text("task {}: it has {} images to learn from; the size {} is left out",
-                       quote(cell.task.name), facts.offered, facts.task.train_limit.value_or(0)));
-    return;
+    return out;
   }
-  check_known(cell, facts);
-  if (done) return;
-  facts_.emplace(place_of(cell.task), facts);
-  if (hooks_.task) hooks_.task(facts);
-  if (!facts.lacking.empty() && hooks_.note)
-    hooks_.note(text("task {}: {}", quote(cell.task.name), facts.lacking));
+  out.set_aside = settle(cell, *out.facts, may_write);
+  try {
+    check_results(cell, *out.facts);
+  } catch (const Error& e) {
+    out.problem = e.what();
+  }
+  return out;
 }
 
 // Of tasks with runs to do, or with results that were only claimed so far.
@@ -96,61 +103,55 @@ std::set<std::string> Sweep::places_left() {
   return left;
 }
 
-// Opens each task, so that what is wrong with one is told before hours of work and not after them.
-void Sweep::look_at_tasks() {
+void Sweep::look_at_tasks(bool may_write, const std::function<void(const TaskLook&)>& then) {
   std::set<std::string> seen;
   const std::set<std::string> left = places_left();
-  LedgerPlan record = ledger_plan(config_.plan, plan_);
-  for (Cell& cell : plan_.cells) {
+  for (const Cell& cell : plan_.cells) {
     const std::string place = place_of(cell.task);
-    if (!seen.insert(place).second) continue;
-    try {
-      look_at(cell, !left.contains(place));
-    } catch (const Error& e) {
-      if (e.fault() == Fault::resources) throw;
-      const std::string why = e.what();
-      const bool told =
-          std::ranges::any_of(unusable_, [&](const auto& other) { return other.second == why; });
-      unusable_.emplace(place, why);
-      const std::string begin = text("task {}: ", quote(cell.task.name));
-      for (LedgerPlan::Task& task : record.tasks)
-        if (task.task == cell.task.name && task.group == cell.task.group)
-          task.failed = why.starts_with(begin) ? why.substr(begin.size()) : why;
-      if (hooks_.note && !told) hooks_.note(text("{}; the other tasks are done without it", why));
-    }
+    if (seen.insert(place).second) then(look_at(cell, !left.contains(place), may_write));
   }
+}
+
+void Sweep::tell(const TaskLook& look) const {
+  const auto note = [&](const std::string& words) {
+    if (hooks_.note) hooks_.note(words);
+  };
+  const std::string name = quote(look.task.name);
+  note_set_aside(look.task, look.set_aside);
+  if (look.gone) {
+    note(look.problem);
+  } else if (!look.problem.empty()) {
+    const bool told =
+        std::ranges::any_of(unusable_, [&](const auto& other) { return other.second == look.problem; });
+    if (!told) note(text("{}; the other tasks are done without it", look.problem));
+  } else if (look.too_few) {
+    note(text("task {}: it has {} images to learn from; the size {} is left out", name, look.facts->offered,
+              look.task.train_limit.value_or(0)));
+  } else if (!look.done) {
+    if (hooks_.task) hooks_.task(*look.facts);
+    if (!look.facts->lacking.empty()) note(text("task {}: {}", name, look.facts->lacking));
+  }
+}
+
+// So that what is wrong with a task is told before hours of work and not after them.
+void Sweep::open_tasks() {
+  LedgerPlan record = ledger_plan(config_.plan, plan_);
+  look_at_tasks(true, [&](const TaskLook& look) {
+    tell(look);
+    const std::string place = place_of(look.task), begin = text("task {}: ", quote(look.task.name));
+    if (look.problem.empty() && !look.too_few && !look.done) facts_.emplace(place, *look.facts);
+    if (look.problem.empty() || look.gone) return;
+    unusable_.emplace(place, look.problem);
+    for (LedgerPlan::Task& task : record.tasks)
+      if (task.task == look.task.name && task.group == look.task.group)
+        task.failed = look.problem.starts_with(begin) ? look.problem.substr(begin.size()) : look.problem;
+  });
   folder_.write_plan(record);
 }
 
 SweepLook Sweep::look() {
   SweepLook out;
-  std::set<std::string> seen;
-  const std::set<std::string> left = places_left();
-  for (const Cell& cell : plan_.cells) {
-    const std::string place = place_of(cell.task);
-    if (!seen.insert(place).second) continue;
-    TaskLook look{.task = cell.task};
-    try {
-      look.facts = opened_facts(cell, config_.plan, config_.open);
-    } catch (const Error& e) {
-      look.gone = !left.contains(place);
-      look.problem = look.gone ? gone_text(e.what()) : e.what();
-    }
-    if (look.facts && has_too_few(*look.facts, config_.plan)) {
-      look.too_few = true;
-      too_large_.insert(place);
-    } else if (look.facts) {
-      each_run_at(cell, [&](const PlannedRun& run) {
-        folder_.disclaim(run.name, look.facts->digest, look.facts->contents);
-      });
-      try {
-        check_results(cell, *look.facts);
-      } catch (const Error& e) {
-        look.problem = e.what();
-      }
-    }
-    out.tasks.push_back(std::move(look));
-  }
+  look_at_tasks(false, [&](const TaskLook& look) { out.tasks.push_back(look); });
   out.counts = counts();
   return out;
 }

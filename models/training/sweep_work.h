@@ -3,6 +3,7 @@
 
 #ifdef VITRINE_FILES
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -43,10 +44,14 @@ class Sweep {
   template <class Each>
   void each_run_at(const Cell& cell, const Each& each) const;  // each run of a cell's task
   void check_results(const Cell& cell, const TaskFacts& facts);
+  int64_t settle(const Cell& cell, const TaskFacts& facts, bool may_write);
+  void note_set_aside(const SuiteTask& task, int64_t runs) const;
   void check_known(const Cell& cell, const TaskFacts& facts);
-  void look_at(const Cell& cell, bool done);
+  TaskLook look_at(const Cell& cell, bool done, bool may_write);
   std::set<std::string> places_left();
-  void look_at_tasks();
+  void look_at_tasks(bool may_write, const std::function<void(const TaskLook&)>& then);
+  void tell(const TaskLook& look) const;
+  void open_tasks();
   double work_of(const Cell& cell, Stage stage) const;
   double seconds_left();
   bool stop() const { return hooks_.stop && hooks_.stop(); }
