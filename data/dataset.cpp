@@ -121,7 +121,8 @@ const Format& format_of(const std::string& spec, std::string& where) {
   }
   const std::string meant = nearest(scheme, schemes);
   fail(Fault::input, "data set: unknown scheme {} in {}; known are {}{}", quote(scheme), quote(spec), known,
-       !meant.empty()                ? text("; did you mean '{}:'?", meant)
+       scheme == "suite"             ? "; a suite names several tasks, which only a sweep takes"
+       : !meant.empty()              ? text("; did you mean '{}:'?", meant)
        : spec.find('/') != spec.npos ? text("; a folder of class folders is {}", quote("folder:" + spec))
                                      : "");
 }

@@ -95,8 +95,9 @@ void check_augment(const Augment& a, const Preprocess& p) {
   check_preprocess(p);
   check_augment(a);
   check(!a.shift || !p.squash || p.crop_squashed,
-        "augment: a shift needs room around the square, but pictures are squashed to {} x {}", p.size,
-        p.size);
+        "augment: a shift needs room around the square, but pictures are squashed to {} x {}; resize them "
+        "to \"crop\", and there is",
+        p.size, p.size);
 }
 
 namespace {

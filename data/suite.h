@@ -13,7 +13,8 @@
 //   classes = 5                          # how many there must be, which is checked on opening [not checked]
 //   metric = "top1"                      # or top5, or mean-class: the mean of the classes' accuracies [top1]
 //   resize = "squash"                    # or crop, or own: as the backbone's pictures were [own]
-//   augment = ["flip", "crop"]           # of training images, as Augment has it, or shift [nothing]
+//   augment = ["flip", "crop"]           # of training images, as Augment has it, or shift, which needs room around the
+//                                        # square: no squashed pictures [nothing]
 //
 // $NAME and ${NAME} in `data` are variables of the environment, $$ is a dollar. A relative place begins where the suite
 // file lies, unless it begins with a variable: then it is taken as the shell would take it. What is unknown, twice there,

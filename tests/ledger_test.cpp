@@ -141,7 +141,7 @@ TEST_CASE("ledger: several are read as one, and told where they contradict") {
   for (int k = 0; k < 3; ++k)
     made.add("linear", "g", text("t{}", k), 0.25 * k).run = text("0000000000000000000{}", k);
   for (LedgerLine& line : made.all)
-    line.settings = R"({"learning_rate":0.1,"weight_decay":0.01,"prompts":0,"epochs":2,"batch":8})";
+    line.settings = R"({"learning_rate":0.1,"weight_decay":0.01,"prompts":0,"epochs":40,"batch":64})";
   made.all[2].diverged = "it did";
   write_lines(sweep + "/ledger.jsonl", {made.all[0], made.all[1]});
   std::ofstream(sweep + "/runs/00000000000000000001/task.safetensors") << "kept";
@@ -190,12 +190,12 @@ TEST_CASE("ledger: several are read as one, and told where they contradict") {
   const std::string csv = runs_text(both, TableFormat::csv),
                     markdown = runs_text(both, TableFormat::markdown);
   CHECK(csv.starts_with("run,task,method,stage,seed,learning_rate,"));
-  CHECK(csv.find(text("25.00,linear,{}/runs/00000000000000000001/task.safetensors\n", sweep)) !=
+  CHECK(csv.find(text("25.00,,linear,{}/runs/00000000000000000001/task.safetensors\n", sweep)) !=
         std::string::npos);
-  CHECK(csv.find(",diverged,linear,\n") != std::string::npos);
-  CHECK(csv.find(",25.00,left out,\n") != std::string::npos);
+  CHECK(csv.find(",diverged,it did,linear,\n") != std::string::npos);
+  CHECK(csv.find(",25.00,,left out,\n") != std::string::npos);
   CHECK(markdown.starts_with("| run | task | method | stage | seed | learning rate |"));
-  CHECK(markdown.find("\n|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|---|---:|---|---|\n") !=
+  CHECK(markdown.find("\n|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|---|---:|---|---|---|\n") !=
         std::string::npos);
   CHECK(std::ranges::count(markdown, '\n') == 6);
   CHECK(std::ranges::count(csv, '\n') == 5);

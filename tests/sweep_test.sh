@@ -82,12 +82,12 @@ took=$((($(date +%s%N) - began) / 1000000))
 check_case "its ledger has a line for each run and one for the plan" lines_are 16 whole/ledger.jsonl
 check_case "no weights are left behind" test -z "$(find whole -name '*.safetensors' -o -name state)"
 check_case "again nothing is done" says 0 '^Now  *15 of 15' small whole
-check_case "its table" says 0 '^\| vpt-shallow \| 1\.0' "$vitrine" table whole
+check_case "its table" says 0 '^\| vpt-shallow \(epochs 1, batch 8\) \| 1\.0' "$vitrine" table whole
 check_case "its table as JSON" says 0 '"mean_of_groups"' "$vitrine" table whole --format json
 check_case "its table by training images" says 0 '^\| tasks by training images \| 240 \|' "$vitrine" table whole --by train-size
-check_case "--json has the table" says 0 '"table": *\{"rows":\[\{"label":"full"' "$vitrine" table whole --json
+check_case "--json has the table" says 0 '"table": *\{"rows":\[\{"label":"full \(epochs 1, batch 8\)"' "$vitrine" table whole --json
 check_case "a file's name tells the format" says 0 'x.csv' "$vitrine" table whole --out x.csv
-check_case "which is CSV" grep -q '^linear,' x.csv
+check_case "which is CSV" grep -q '^"linear (epochs 1, batch 8)",' x.csv
 check_case "a name that tells none" says 1 'which format' "$vitrine" table whole --out x.xls
 check_case "a folder that is not there is made by nobody" says 2 "there is no folder 'nowhere'" "$vitrine" table whole --out nowhere/x.csv
 check_case "nor is it made" test ! -e nowhere
@@ -207,7 +207,8 @@ check_case "the numbers of a row do not depend on the last command" diff <(grep 
 lost() { "$vitrine" sweep --backbone tiny.safetensors --data folder:lost --data synthetic:colors --methods linear --lr 1e-3 --epochs 1 --seeds 1 --out lost.out "$@"; }
 check_case "a task that cannot be opened" says 1 '1 task could not be used' lost
 check_case "is told before any run" test "$(lost --retry 2>&1 | grep -nE "task 'lost'|^Now" | head -1 | grep -c lost)" = 1
-check_case "and stands in the table" says 0 '^\| tasks: lost \| failed' "$vitrine" table lost.out
+check_case "its runs do not count" says 1 '^Done  *1 of 1 run done' lost
+check_case "and stands in the table" says 0 '^\| tasks: lost \| not opened' "$vitrine" table lost.out
 check_case "with the reason" says 0 'task lost could not be opened' "$vitrine" table lost.out
 check_case "the mean says over how many" says 0 '^\| linear .*\[1 of 2 tasks\]' "$vitrine" table lost.out
 
@@ -264,6 +265,20 @@ data = "synthetic:shapes"
 TOML
 check_case "--tasks chooses of the suite alone" says 0 '^Tasks  *2 in 1 group: second, stripes' "$vitrine" sweep --suite two.toml --tasks second \
   --data synthetic:stripes --backbone tiny.safetensors --show-plan
+check_case "a suite among the data" says 0 '^Tasks  *3 in 1 group: stripes, first, second' "$vitrine" sweep --data synthetic:stripes \
+  --data suite:two.toml --backbone tiny.safetensors --show-plan
+check_case "a suite is nothing to tune for" says 1 'which only a sweep takes' "$vitrine" tune --data suite:two.toml --out x
+sed '0,/synthetic:colors"/s//synthetic:colors"\nresize = "squash"\naugment = ["shift"]/' two.toml >shifted.toml
+check_case "a shift without room is told with the plan" says 1 "task 'first': augment: .*resize them to \"crop\"" "$vitrine" sweep \
+  --suite shifted.toml --backbone tiny.safetensors --show-plan
+printf 'name = "m"\n[[task]]\nname = "x"\ndata = "synthetic:colors"\ntrain_limit = 5000\n' >much.toml
+check_case "a limit beyond what there is is told" says 0 'all there are; the limit is 5,000' "$vitrine" sweep --backbone tiny.safetensors \
+  --suite much.toml --show-plan
+check_case "an option twice" says 1 '\-\-seeds is there 3 times' small x --seeds 1 --seeds=2
+mkdir -p tuned && cp kept/runs/*/task.safetensors tuned/ 2>/dev/null || cp "$(find kept -name task.safetensors | head -n 1)" tuned/task.safetensors
+check_case "the folder of a run is no sweep's" says 1 "'tuned' holds a run of its own" small tuned
+check_case "all blocks are no variant" diff <(plans --methods vpt-deep --prompt-blocks 1-2) <(plans --methods vpt-deep)
+check_case "a table of a suite" says 1 'expected the ledger of a sweep' "$vitrine" table two.toml
 check_case "an unknown task of a suite" says 1 "there is no task 'third'" "$vitrine" sweep --suite two.toml --tasks third --show-plan
 check_case "a plan tells what recipes have in common" says 0 'drop path 0.1' plans --methods vpt-deep --recipe retuned
 check_case "and variants of prompts" says 0 'shared' plans --methods vpt-deep --prompt-shared
@@ -282,20 +297,35 @@ TOML
 quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
 ablations() { DEPTH=2 LENGTHS=1,2 PROJECTIONS=4 DROPOUTS=0.5 MEMBERS=2 "$studies/ablations.sh" "$vitrine" suite.toml ablated "${quick[@]}"; }
 check_case "every ablation runs" ablations
+# Without what of these settings is not the recipe's, which the names tell.
+unusual='epochs 1, batch 32, warmup epochs 0'
+check_case "what is not the recipe's is told" grep -Fq "| vpt-deep ($unusual) |" ablated/variants.md
+sed "s/, $unusual)/)/; s/ ($unusual)//" ablated/variants.md >variants
 for row in 'vpt-deep' 'vpt-shallow' 'vpt-deep (blocks 1-1)' 'vpt-deep (blocks 2-2)' 'vpt-deep (shared)' 'vpt-deep (location add)' \
   'vpt-shallow (location add)' 'vpt-shallow (location pixels)' 'vpt-deep (pooling images)' 'vpt-deep (pooling prompts)' \
   'vpt-deep (pooling all)' 'vpt-deep (init class-tokens)' 'vpt-shallow (init class-tokens)' 'vpt-deep (projection 4)' \
   'vpt-deep (dropout 0.5)'; do
-  check_case "a row of variants: $row" grep -Fq "| $row |" ablated/variants.md
+  check_case "a row of variants: $row" grep -Fq "| $row |" variants
 done
 check_case "lengths by columns" grep -Eq '^\| drawn by prompts \| 1 \| 2 ' ablated/by-prompts.md
 check_case "an ensemble of two" grep -Eq '^\| colours \| 2 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|$' ablated/ensembles/ensembles.md
 members_are() { [[ $(cut -d '|' -f 3 "$1" | grep -c "$2") == "$3" ]]; }
 MEMBERS=2 "$studies/ensembles.sh" "$vitrine" suite.toml ablated/ensembles "${quick[@]/1e-2/3e-2}" >/dev/null 2>&1
 check_case "ensembles of other settings are others" members_are ablated/ensembles/ensembles.md ' 2 ' 2
+# Names that are long, so that no line of what eval says is whole.
+long=$(printf 'a-folder-with-a-long-name/%.0s' 1 2 3 4)
+mkdir -p "$long"
+MEMBERS=3 "$studies/ensembles.sh" "$vitrine" suite.toml "$long/out" "${quick[@]}" >/dev/null 2>&1
+check_case "an ensemble in a folder far below" members_are "$long/out/ensembles.md" ' 3 ' 1
+mkdir -p ledger-alone && cp "$long/out/ledger.jsonl" ledger-alone/
+check_case "results without task files make no ensemble" says 1 '3 runs have no task file' env MEMBERS=3 "$studies/ensembles.sh" "$vitrine" \
+  suite.toml ledger-alone "${quick[@]}"
 check_case "an ensemble of one is none" says 1 'two or more' env MEMBERS=1 "$studies/ensembles.sh" "$vitrine" suite.toml one "${quick[@]}"
 check_case "the study of train sizes" "$studies/train-size.sh" "$vitrine" suite.toml sizes "${quick[@]}" --prompts 2
 check_case "has a column for each size" grep -Eq '^\| drawn by training images \| 50 \| 100 \| 200 \| 400 \| 800 \|$' sizes/by-train-size.md
+train_sizes() { SIZES=16,32 "$studies/train-size.sh" "$vitrine" suite.toml few "${quick[@]}" --prompts 2; }
+check_case "train sizes of one's own" train_sizes
+check_case "and their columns" grep -Eq '^\| drawn by training images \| 16 \| 32 \|$' few/by-train-size.md
 check_case "the study of backbones" "$studies/backbones.sh" "$vitrine" suite.toml nets "tiny.safetensors" "${quick[@]:2}" --prompts 2
 check_case "has a table" test -s nets/by-backbone.md
 

@@ -3,7 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "ledger_lines.h"
+#include "models/training/recipes.h"
+#include "models/training/table_facts.h"
 
 namespace vitrine::testing {
 
@@ -54,6 +58,7 @@ TEST_CASE("table rows: a cell is of one set of settings, in whatever order the l
     line.settings = text("{}{}}", R"({"warmup_epochs":)", epochs / 10);
     line.epochs = epochs;
     line.learning_rate = rate;
+    line.recipe = "one of its own";  // of which nobody knows what is usual
     return line;
   };
   // Two seeds of one epoch, and one of thirty: no mean is taken over them.
@@ -220,7 +225,7 @@ TEST_CASE("table rows: rows stand in the paper's order and are named by what dif
   lines.add("linear", "one", "x", 0.2).preprocess = R"({"squash":true,"size":32})";
   lines.add("linear", "one", "x", 0.6).preprocess = R"({"squash":false,"size":32})";
   CHECK(compare(lines.all).tasks.size() == 2);
-  CHECK(compare(lines.all).tasks[0].second == "x (squash true)");
+  CHECK(compare(lines.all).tasks[0].second == "x (resize squash)");
   lines.all[1].preprocess = R"({"squash":true,"size":32,"exif":true})";
   CHECK(compare(lines.all).tasks.size() == 1);
   CHECK(labels() == Labels{"linear (exif false)", "linear (exif true)"});
@@ -255,6 +260,84 @@ TEST_CASE("table rows: rows stand in the paper's order and are named by what dif
   plan.tasks = {{"x", "new", "top1"}, {"x", "old", "top1"}};
   CHECK(compare(lines.all, PaperRows::none, {plan}).tasks.size() == 2);
   lines.all[1].data_digest = "02";
+  CHECK(compare(lines.all).tasks.size() == 2);
+}
+
+TEST_CASE("table rows: what is not as the recipe has it stands in a row's name") {
+  Lines lines;
+  const auto settings = [](int64_t epochs, int64_t batch, double warmup, const char* optimizer = "adamw") {
+    return text(R"({"batch":{},"drop_path":0.0,"epochs":{},"optimizer":"{}","warmup_epochs":{}})", batch,
+                epochs, optimizer, warmup);
+  };
+  const auto label_of = [&](const std::string& method, const std::string& with) {
+    lines.all.clear();
+    LedgerLine& line = lines.add(method, "one", "x", 0.5);
+    line.settings = with;
+    line.epochs = nlohmann::json::parse(with)["epochs"];
+    return compare(lines.all).rows[0].label;
+  };
+  CHECK(label_of("full", settings(10, 32, 1)) == "full");
+  CHECK(label_of("full", settings(8, 32, 0.8)) == "full (epochs 8)");
+  CHECK(label_of("full", settings(8, 32, 0.5)) == "full (epochs 8, warmup epochs 0.5)");
+  CHECK(label_of("full", settings(10, 16, 1)) == "full (batch 16)");
+  CHECK(label_of("full", settings(10, 16, 1, "sgd")) == "full (batch 16, optimizer sgd)");
+  CHECK(label_of("linear", settings(40, 64, 1)) == "linear");
+  // Every recipe's own settings are usual.
+  for (const Recipe& recipe : recipes()) {
+    const std::string method = recipe.method == "*" ? "cls" : std::string(recipe.method);
+    for (const GridPoint& point : grid_of(recipe, method, {}, VitConfig{})) {
+      LedgerLine line;
+      line.method = method;
+      line.recipe = recipe.preset;
+      line.settings = to_json(point.config);
+      line.epochs = point.config.epochs;
+      CHECK(unusual_of(line).empty());
+    }
+  }
+  // Of two rows both are named, the usual one as well.
+  lines.all.clear();
+  for (const int64_t epochs : {10, 8}) {
+    LedgerLine& line = lines.add("full", "one", "x", 0.5);
+    line.settings = settings(epochs, 32, static_cast<double>(epochs) / 10);
+    line.epochs = epochs;
+  }
+  const Comparison c = compare(lines.all);
+  CHECK(c.rows[0].label == "full (epochs 10)");
+  CHECK(c.rows[1].label == "full (epochs 8)");
+}
+
+TEST_CASE("table rows: what failed on a task as it was once does not stand beside the task as it is") {
+  Lines lines;
+  LedgerLine& failed = lines.add("vpt-deep", "one", "x", 0);
+  failed.failed = "a shift needs room";
+  failed.settings = R"({"random_shift":true})";
+  failed.data_digest = "first";
+  // As long as nothing came to its end it is what there is to tell.
+  CHECK(compare(lines.all).rows[0].tasks[0].failed == 1);
+  const LedgerLine before = lines.all[0];
+  LedgerLine& mended = lines.add("linear", "one", "x", 0.5);
+  mended.settings = "{}";
+  mended.data_digest = "first";
+  const auto tell = [&] {
+    const Comparison c = compare(lines.all);
+    REQUIRE(c.tasks.size() == 1);
+    CHECK(c.tasks[0].second == "x");
+    CHECK(c.rows.size() == 1);
+    CHECK(c.warnings ==
+          std::vector<std::string>{"1 run that failed before pictures were mended, or a task was "
+                                   "asked otherwise, is left out"});
+  };
+  tell();
+  lines.all[0].settings = "{}";  // other pictures
+  lines.all[0].data_digest = "second";
+  tell();
+  // One that failed on the task as it is counts.
+  lines.all[0].data_digest = "first";
+  CHECK(compare(lines.all).rows[1].tasks[0].failed == 1);
+  // Where both ways came to an end there are two tasks, and failures of each.
+  lines.all[0] = before;
+  lines.add("full", "one", "x", 0.4).settings = R"({"random_shift":true})";
+  lines.all.back().data_digest = "first";
   CHECK(compare(lines.all).tasks.size() == 2);
 }
 

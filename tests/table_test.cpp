@@ -77,13 +77,15 @@ TEST_CASE("table: means over seeds, tasks and groups, deviations, wins and what 
 TEST_CASE("table: equal means are no win, and no number depends on the order of the lines") {
   Lines lines;
   const std::vector<double> one{0.8015, 0.8045, 0.8115}, other{0.8015, 0.8115, 0.8045};
-  for (uint64_t seed = 0; seed < 3; ++seed) {
-    lines.add("vpt-deep", "one", "x", one[seed], seed);
-    lines.add("full", "one", "x", other[seed], seed);
-  }
+  for (uint64_t seed = 0; seed < 3; ++seed)
+    for (const char* task : {"x", "y"}) {
+      lines.add("vpt-deep", "one", task, one[seed], seed);
+      lines.add("full", "one", task, other[seed], seed);
+    }
   Comparison c = compare(lines.all);
   CHECK(row_of(c, "vpt-deep").groups[0].wins == 0);
   CHECK(row_of(c, "vpt-deep").all.wins == 0);
+  REQUIRE(c.significance.size() == 1);
   CHECK(c.significance[0].better == 0);
   CHECK(c.significance[0].test.n == 0);
   // Differences of 0.05 points each way are of one size, however their sums are rounded.
@@ -130,6 +132,83 @@ TEST_CASE("table: equal means are no win, and no number depends on the order of 
   CHECK(compare(lines.all, PaperRows::mae).warnings.back().starts_with("the paper has no such rows"));
 }
 
+TEST_CASE("table: what rows have in common stands below, and nothing twice") {
+  Lines lines;
+  lines.add("full", "one", "x", 0.57);
+  lines.add("vpt-deep", "one", "x", 0.55);
+  const std::string single = table_text(compare(lines.all), TableFormat::markdown);
+  CHECK(single.starts_with("| method | total params | one: x | tuned | of the backbone |\n"));
+  CHECK(single.find("All with recipe quick, backbone vit-b16. 1 seed.\n") != std::string::npos);
+  CHECK(single.find("mean of") == std::string::npos);
+  CHECK(single.find("Wilcoxon") == std::string::npos);
+  CHECK(single.find("| full | 57.00 |") == std::string::npos);
+  // 100 times 0.57 is no 57 in binary.
+  CHECK(table_text(compare(lines.all), TableFormat::csv).find("full,vit-b16,one,x,57.0,") !=
+        std::string::npos);
+  CHECK(nlohmann::json::parse(table_text(compare(lines.all), TableFormat::json))["rows"][0]["all"]["mean"] ==
+        57.0);
+
+  lines.add("full", "one", "y", 0.5);
+  lines.add("vpt-deep", "one", "y", 0.6).recipe = "paper";
+  const std::string group = table_text(compare(lines.all), TableFormat::markdown);
+  CHECK(group.find("| one (2) | tuned |") != std::string::npos);
+  CHECK(group.find("All with backbone vit-b16. 1 seed.\n") != std::string::npos);
+  CHECK(group.find("| method | one: x | one: y |") != std::string::npos);
+  lines.add("full", "two", "z", 0).failed = "it did";
+  const std::string groups = table_text(compare(lines.all), TableFormat::markdown);
+  CHECK(groups.find("| two (1) | mean of tasks | mean of groups | tuned |") != std::string::npos);
+  CHECK(groups.find("In brackets how many runs diverged or failed.") != std::string::npos);
+  CHECK(group.find("In brackets") == std::string::npos);
+
+  // The backbones that the program brings are called as its option calls them.
+  lines.all.clear();
+  for (const std::string name : {"builtin", "builtin-swin", "a/file"}) {
+    LedgerLine& line = lines.add("linear", "one", "x", 0.5);
+    line.backbone = line.backbone_identity = name;
+    line.net = "described at length";
+  }
+  std::vector<std::string> labels;
+  for (const TableRow& row : compare(lines.all).rows) labels.push_back(row.label);
+  std::ranges::sort(labels);
+  CHECK(labels == std::vector<std::string>{"linear, builtin", "linear, builtin-swin",
+                                           "linear, described at length a/file"});
+}
+
+TEST_CASE("table: results of fewer images, of fewer seeds and of none are told as that") {
+  Lines lines;
+  LedgerPlan few{.net = "vit-b16", .backbone_identity = "0123456789abcdef", .seeds = 1, .train_sizes = {40}},
+      many = few;
+  few.tasks = many.tasks = {{"x", "one", "top1"}};
+  few.methods = {{"linear", "quick", "{}"}, {"vpt-deep", "quick", "{}"}};
+  many.methods = {{"linear", "quick", "{}"}};
+  many.train_sizes = {80};
+  lines.add("linear", "one", "x", 0.5).train_images = 80;
+  lines.add("linear", "one", "x", 0.4).train_images = 40;
+  lines.add("vpt-deep", "one", "x", 0.4).train_images = 40;
+  Comparison c = compare(lines.all, PaperRows::none, {few, many});
+  CHECK(!row_of(c, "vpt-deep").all.mean);
+  CHECK(c.warnings ==
+        std::vector<std::string>{
+            "task x was run with several numbers of training images; the largest counts here, --by "
+            "train-size shows all",
+            "vpt-deep on x has results of fewer training images alone, which --by train-size shows"});
+
+  lines.all.clear();
+  for (uint64_t seed = 0; seed < 3; ++seed) lines.add("full", "one", "x", 0.5, seed);
+  const auto said = [&] { return table_text(compare(lines.all), TableFormat::markdown); };
+  CHECK(said().find("backbone vit-b16. 3 seeds.\n") != std::string::npos);
+  lines.add("linear", "one", "x", 0.5);
+  CHECK(said().find("backbone vit-b16. Seeds: full 3, linear 1.\n") != std::string::npos);
+  for (uint64_t seed = 0; seed < 2; ++seed) lines.add("linear", "one", "y", 0.5, seed);
+  CHECK(said().find("Seeds: full 3, linear 1 to 2.\n") != std::string::npos);
+
+  lines.all.clear();
+  lines.add("full", "one", "x", 0).diverged = "it did";
+  c = compare(lines.all);
+  CHECK(table_text(c, TableFormat::csv).find(",1,0,0,,,,\n") != std::string::npos);
+  CHECK(nlohmann::json::parse(table_text(c, TableFormat::json))["rows"][0]["total"].is_null());
+}
+
 TEST_CASE("table: what a plan has and the ledger lacks is told") {
   LedgerPlan plan{.net = "vit-b16", .backbone_identity = "0123456789abcdef", .seeds = 2};
   plan.train_sizes = {50, 100};
@@ -166,8 +245,9 @@ TEST_CASE("table: what a plan has and the ledger lacks is told") {
   // A task that could not be opened.
   c = compare(lines.all, PaperRows::none, {back});
   CHECK(c.warnings[0] == "task z could not be opened: no such folder");
-  CHECK(row_of(c, "linear").tasks[2].failed == 1);
-  CHECK(table_text(c, TableFormat::markdown).find("| two: z | failed | failed |") != std::string::npos);
+  CHECK(row_of(c, "linear").tasks[2].unopened == 1);
+  CHECK(table_text(c, TableFormat::markdown).find("| two: z | not opened | not opened |") !=
+        std::string::npos);
   // With results it does not matter that it could not be opened later.
   lines.add("linear", "two", "z", 0.7, 0);
   CHECK(row_of(compare(lines.all, PaperRows::none, {back}), "linear").tasks[2].failed == 0);

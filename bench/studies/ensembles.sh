@@ -21,26 +21,34 @@ while (($# > 0)); do
   esac
 done
 "$vitrine" sweep --suite "$suite" --out "$out" --methods vpt-deep --keep-tasks --seeds "$count" "${options[@]}"
-{
-  echo "| task | members | mean of the members | the best of them | the ensemble |"
-  echo "|---|---|---|---|---|"
-  # A line for each task and row of the table: the task, its data, and the task files of its seeds.
-  "$vitrine" table "$out" --runs --format json | python3 -c '
-import json, sys
-cells = {}
-for run in json.load(sys.stdin):
-    if run["stage"] == "final" and run["row"] and run["task_file"] and run["method"].split(" ")[0] == "vpt-deep":
-        cells.setdefault((run["task"], run["row"], run["train_images"], run["data"]), []).append(run["task_file"])
+# A line for each task and row of the table: its seeds, each by itself, and asked together.
+"$vitrine" table "$out" --runs --format json >"$out/runs.json"
+python3 - "$vitrine" "$count" "$out/runs.json" "${threads[@]}" <<'PYTHON' >"$out/ensembles.md.new"
+import json, subprocess, sys
+
+vitrine, count, runs, *threads = sys.argv[1:]
+cells, without = {}, 0
+for run in json.load(open(runs)):
+    if run["stage"] != "final" or not run["row"] or run["method"].split(" ")[0] != "vpt-deep" or run["score"] is None:
+        continue
+    cells.setdefault((run["task"], run["row"], run["train_images"], run["data"]), []).append(run["task_file"])
+    without += not run["task_file"]
+if without:
+    sys.exit(f"ensembles.sh: {without} runs have no task file: results that came with a ledger bring none, and runs without "
+             "--keep-tasks left none. Take another folder, or move theirs and the ledger away")
 kinds = {cell[1:3] for cell in cells}
+print("| task | members | mean of the members | the best of them | the ensemble |\n|---|---|---|---|---|")
 for (task, row, images, data), files in cells.items():
-    if len(files) > 1:
-        print(task if len(kinds) == 1 else f"{task}, {row}, {images} images".replace("|", "\\|"), data, *files, sep="\t")' | while IFS=$'\t' read -r -a cell; do
-    members=()
-    for file in "${cell[@]:2}"; do members+=(--task "$file"); done
-    "$vitrine" eval "${members[@]}" --data "${cell[1]}" --split test "${threads[@]}" </dev/null | awk -v task="${cell[0]}" '
-      /, loss [0-9.]+: / { sub(/^Members/, ""); ++n; sum += $1; if ($1 > best) best = $1 }
-      /^Accuracy/ { together = $2 }
-      END { printf "| %s | %d | %.1f | %.1f | %.1f |\n", task, n, sum / n, best, together }'
-  done
-} >"$out/ensembles.md"
+    if len(files) < 2:
+        continue
+    members = [word for file in files for word in ("--task", file)]
+    made = subprocess.run([vitrine, "eval", *members, "--data", data, "--split", "test", "--json", *threads], check=True,
+                          stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    said = json.loads(made.stdout)
+    scores = [100 * member["accuracy"] for member in said["members"]]
+    name = (task if len(kinds) == 1 else f"{task}, {row}, {images} images").replace("|", "\\|")
+    print(f"| {name} | {len(scores)} | {sum(scores) / len(scores):.1f} | {max(scores):.1f} | {100 * said['accuracy']:.1f} |")
+PYTHON
+mv "$out/ensembles.md.new" "$out/ensembles.md"
+rm "$out/runs.json"
 cat "$out/ensembles.md"

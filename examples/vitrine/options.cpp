@@ -377,7 +377,12 @@ Request read(const std::string& command, const std::string& usage, const char* w
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // CLI11 takes them last first
   } catch (const CLI::ParseError& e) {
-    fail(Fault::input, "{}", e.what());
+    const std::string said = e.what(), name = said.substr(0, said.find(':'));
+    const auto times = std::ranges::count_if(
+        words, [&](const std::string& word) { return word == name || word.starts_with(name + "="); });
+    check(times < 2, "{} is there {} times, and may be once; where it takes a list, that is one word: A,B,C",
+          name, times);
+    fail(Fault::input, "{}", said);
   }
   for (const CLI::Option* option : app.get_options())
     if (option->count() > 0) options.common.given[option->get_name()] = option->results();

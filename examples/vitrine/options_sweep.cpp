@@ -69,7 +69,8 @@ void add_sweep(Adder& add, SweepOptions& o) {
                   "--retry", "--keep-tasks", "--threads"});
   add.group("What is compared");
   add.path("--suite", "FILE", "tasks and their groups, a TOML file such as suites/mini-vtab.toml", o.suite);
-  add.each("--data", "SPEC", "a task by itself, as vitrine tune takes it; may stand several times", o.data);
+  add.each("--data", "SPEC",
+           "a task by itself, as vitrine tune takes it, or suite:FILE; may stand several times", o.data);
   add_list(add, "--tasks", "LIST", "only these of the suite, by name", o.tasks);
   add_list(add, "--methods", "LIST",
            "rows of the table, as tune --method has them, and adapter, whose sizes recipe paper searches "
@@ -78,15 +79,16 @@ void add_sweep(Adder& add, SweepOptions& o) {
   add.path("--backbone", "FILE", "a ViT's or Swin's file, builtin or builtin-swin [builtin]", o.backbone);
   add.hints(o.hints, "side in pixels of the squares that the net sees [as it was trained]");
   add.placement(o.place);
-  add.counts("--train-sizes", "LIST", "each task with so many images to learn from, val among them",
+  add.counts("--train-sizes", "LIST",
+             "each task with so many images to learn from, val among them, whatever the suite says",
              o.train_sizes, most);
   add.seed("--data-seed", "which images are taken and split off [0]", o.data_seed);
   add.flag("--exif", "turn photos as their EXIF block asks", o.exif);
   add.count("--max-bad", "N", "damaged images to leave out before it is an error [0]", o.max_bad, 0);
   add.group("How each is trained");
   add.words("--recipe", "NAME",
-            "what is searched, and how long is trained: paper (the paper's grids), retuned (one stronger "
-            "setting of later work) or quick (few and short, for small nets); --show-plan tells all [quick]",
+            "what is searched, and how long is trained: paper (the paper's grids), retuned (later work's "
+            "stronger settings) or quick (few and short, for small nets); --show-plan tells all [quick]",
             [&o](const std::string& words) { o.recipe = words; });
   add.count("--seeds", "N", "final runs of each method and task, with seeds 0 to N - 1 [3]", o.seeds, 1,
             1000);
@@ -130,7 +132,7 @@ void add_table(Adder& add, TableOptions& o) {
                  {{"train-size", By::train_size}, {"backbone", By::backbone}, {"prompts", By::prompts}});
   add.flag("--runs", "every run with its settings, score and folder, in place of a table", o.runs);
   add.one_of<TableFormat>(
-      "--format", "F", "markdown, csv or json [as FILE ends, or else markdown]", o.format,
+      "--format", "F", "markdown, csv or json [as FILE ends; markdown without --out]", o.format,
       {{"markdown", TableFormat::markdown}, {"csv", TableFormat::csv}, {"json", TableFormat::json}});
   add.one_of<PaperRows>("--paper", "ROWS",
                         "which of the paper's numbers stand beside: own (those of a net of the same form), "

@@ -69,7 +69,12 @@ std::vector<SuiteTask> tasks_of(const SweepOptions& o) {
     std::erase_if(
         tasks, [&](const SuiteTask& task) { return std::ranges::find(o.tasks, task.name) == o.tasks.end(); });
   }
-  for (const std::string& data : o.data) tasks.push_back(task_of_data(data));
+  for (const std::string& data : o.data) {
+    if (!data.starts_with("suite:"))
+      tasks.push_back(task_of_data(data));
+    else
+      for (const SuiteTask& task : read_suite(data.substr(6)).tasks) tasks.push_back(task);
+  }
   check(!tasks.empty(), "what is to be compared? --suite FILE names tasks, --data SPEC one of them");
   for (const SuiteTask& task : tasks)
     has_split(task.data, Split::train);  // an unknown scheme is an error now
@@ -169,9 +174,10 @@ std::string run_text(const LedgerLine& l, bool sized) {
 
 // "flowers: 1,000 of 5,000 images to learn from, 200 of them to choose settings; 500 to test; 5 classes"
 std::string task_text(const TaskFacts& f) {
-  const int64_t all = f.train + f.val;
-  return text("{}: {}{} images to learn from, {} of them to choose settings; {} to test; {}", f.task.name,
+  const int64_t all = f.train + f.val, limit = f.task.train_limit.value_or(0);
+  return text("{}: {}{} images to learn from{}, {} of them to choose settings; {} to test; {}", f.task.name,
               count_text(all), f.offered > all ? text(" of {}", count_text(f.offered)) : "",
+              limit > all ? text(" (all there are; the limit is {})", count_text(limit)) : "",
               count_text(f.val), count_text(f.test), plural(f.classes, "class", "classes"));
 }
 
@@ -212,6 +218,11 @@ void check_prompt_options(const SweepOptions& o) {
         "--prompts and --prompt-...: none of the methods has prompts: {}", methods);
 }
 
+std::string too_few_text(const TaskLook& look) {
+  return text("{}: has {} images to learn from; the size {} is left out", look.task.name,
+              count_text(look.facts->offered), count_text(look.task.train_limit.value_or(0)));
+}
+
 nlohmann::ordered_json json_of(const TaskLook& look) {
   nlohmann::ordered_json json{{"task", look.task.name}};
   if (look.facts)
@@ -233,13 +244,13 @@ int show_plan(const SweepConfig& config, Console& console) {
   nlohmann::ordered_json tasks = nlohmann::ordered_json::array();
   const SweepLook all = look_at_sweep(config);
   for (const TaskLook& look : all.tasks) {
-    std::string more =
-        look.too_few ? text("; the size {} is left out", look.task.train_limit.value_or(0)) : "";
+    std::string more;
     if (look.set_aside > 0)
-      more +=
+      more =
           text("; {} of a ledger had other pictures, and would be done again", plural(look.set_aside, "run"));
-    console.item(std::exchange(label, "").c_str(),
-                 look.problem.empty() ? task_text(*look.facts) + more : look.problem);
+    console.item(std::exchange(label, "").c_str(), !look.problem.empty() ? look.problem
+                                                   : look.too_few        ? too_few_text(look)
+                                                                         : task_text(*look.facts) + more);
     wrong += !look.problem.empty() && !look.gone;
     tasks.push_back(json_of(look));
   }

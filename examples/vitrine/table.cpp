@@ -1,4 +1,6 @@
 // table.cpp: `vitrine table`.
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -17,7 +19,9 @@ namespace fs = std::filesystem;
 // As the file's name ends, if nobody says.
 TableFormat format_of(const TableOptions& o) {
   if (o.format || !o.out) return o.format.value_or(TableFormat::markdown);
-  const std::string ending = fs::path(*o.out).extension().string();
+  std::string ending = fs::path(*o.out).extension().string();
+  std::ranges::transform(ending, ending.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   check(ending == ".csv" || ending == ".json" || ending == ".md" || ending == ".txt" || ending == ".markdown",
         "--out {}: which format? A name that ends in .md, .csv or .json tells, or else --format", *o.out);
   return ending == ".csv" ? TableFormat::csv : ending == ".json" ? TableFormat::json : TableFormat::markdown;

@@ -329,7 +329,11 @@ std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerP
     const std::string_view line = all.substr(begin, end - begin);
     begin = end + 1;
     ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const size_t first = line.find_first_not_of(" \t\r");
+    if (first == std::string_view::npos) continue;
+    check(line[first] == '{' || !lines.empty(),
+          "{}, line {}: expected the ledger of a sweep, objects of JSON, got {}", path, number,
+          quote(line.substr(0, 40)));
     // {"ledger":1,"plan":, with blanks or without; the name of a run stands in that place otherwise.
     if (line.substr(0, 32).find("\"plan\"") != std::string_view::npos) {
       LedgerPlan plan = ledger_plan_from_json(line, text("{}, line {}", path, number));
@@ -339,7 +343,8 @@ std::vector<LedgerLine> read_ledger(const std::string& path, std::vector<LedgerP
     LedgerLine read = ledger_line_from_json(line, text("{}, line {}", path, number));
     const auto [before, fresh] = seen.emplace(std::pair(read.run, read.pictures()), lines.size());
     check(fresh || same_result(lines[before->second], read),
-          "{}, line {}: run {} stands there before with another result", path, number, read.run);
+          "{}, line {}: run {} stands there before with another result; remove one of the lines", path,
+          number, read.run);
     if (fresh) lines.push_back(std::move(read));
   }
   return lines;

@@ -70,6 +70,7 @@ std::vector<Field> fields_of(const LedgerLine& line, const std::string& row, con
           {"recipe", line.recipe},
           {"backbone", line.net},
           {"score", line.complete() ? Json(100 * line.score) : Json(nullptr), score_words(line)},
+          {"reason", line.failed.empty() ? line.diverged : line.failed},
           {"row", row.empty() ? Json(nullptr) : Json(row), row.empty() ? "left out" : row},
           {"task_file", task_file}};
 }
@@ -121,6 +122,7 @@ std::string runs_text(const Ledgers& ledgers, TableFormat format) {
     Json row;
     for (const Field& field : table.back()) row[field.key] = field.value;
     row.update({{"data", line.data}, {"diverged", line.diverged}, {"failed", line.failed}});
+    row.erase("reason");  // the one or the other of these
     rows.push_back(std::move(row));
   }
   if (format == TableFormat::json) return rows.dump(2) + "\n";

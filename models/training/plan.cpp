@@ -75,6 +75,11 @@ Plan make_plan(const PlanConfig& config) {
     for (const std::string& method : config.methods) {
       Cell cell{.task = task, .method = method, .recipe = &recipe_of(config.preset, method)};
       cell.preprocess = preprocess_for(task, *cell.recipe, config.preprocess);
+      try {
+        if (task.augment.shift) check_augment(task.augment, cell.preprocess);
+      } catch (const Error& e) {
+        fail(e.fault(), "task {}: {}", quote(task.name), e.what());
+      }
       std::vector<GridPoint> points = grid_of(*cell.recipe, method, config.changes, config.net);
       // "mlp" is mlp-3; but where sizes are searched the row is that of the family.
       if (std::ranges::all_of(points, [&](const GridPoint& p) { return p.method == points[0].method; }))

@@ -205,8 +205,11 @@ std::vector<GridPoint> grid_of(const Recipe& recipe, const std::string& method, 
     if (prompted) {
       PromptConfig any = config.model.prompts;
       any.count = by_classes ? 1 : lengths[0];
+      const PromptPlaces places = prompt_places(backbone);
+      // All blocks, said explicitly, are no variant.
+      if (any.first == 0 && any.last == places.blocks()) config.model.prompts.last = 0;
       try {
-        check_prompts(any, prompt_places(backbone));
+        check_prompts(any, places);
       } catch (const Error& e) {
         fail(e.fault(), "method {}: {}", form, e.what());
       }

@@ -52,8 +52,14 @@ std::optional<std::vector<PlannedRun>*> Sweep::finals_of(Cell& cell) {
   return won ? &cell.finals[*won] : nullptr;
 }
 
+// Its task cannot be used, or has not so many images.
+bool Sweep::is_left_out(const Cell& cell) const {
+  const std::string place = place_of(cell.task);
+  return too_large_.contains(place) || unusable_.contains(place);
+}
+
 int64_t Sweep::undone(Cell& cell) {
-  if (too_large_.contains(place_of(cell.task))) return 0;
+  if (is_left_out(cell)) return 0;
   int64_t left = std::ranges::count_if(
       cell.search, [&](const PlannedRun& run) { return folder_.result(run.name) == nullptr; });
   const auto finals = finals_of(cell);
@@ -74,7 +80,7 @@ SweepCounts Sweep::counts() {
     out.failed += !line->failed.empty();
   };
   for (Cell& cell : plan_.cells) {
-    if (too_large_.contains(place_of(cell.task))) continue;
+    if (is_left_out(cell)) continue;
     out.runs += static_cast<int64_t>(cell.search.size());
     const auto finals = finals_of(cell);
     // Where nothing came to its end there is nothing to test.
@@ -189,7 +195,7 @@ void Sweep::attempt(Cell& cell, PlannedRun& run) {
 
 // One way through a cell; false to stop.
 bool Sweep::pass(Cell& cell) {
-  if (too_large_.contains(place_of(cell.task))) return true;
+  if (is_left_out(cell)) return true;
   // What another process did not settle.
   if (const auto facts = facts_.find(place_of(cell.task)); facts != facts_.end() && claimed(cell))
     check_known(cell, facts->second);
@@ -255,7 +261,7 @@ SweepResult Sweep::run() {
                                   line->failed));
   };
   for (Cell& cell : plan_.cells) {
-    if (too_large_.contains(place_of(cell.task))) continue;
+    if (is_left_out(cell)) continue;
     for (const PlannedRun& run : cell.search) add(run);
     if (const auto finals = finals_of(cell); finals && *finals != nullptr)
       for (const PlannedRun& run : **finals) add(run);

@@ -40,10 +40,11 @@ void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, con
   if (task.train_limit) {
     const int64_t limit = *task.train_limit;
     if (!task.val) asked = std::min(limit / val_share, val->size());
-    check(limit - asked >= train->classes(),
-          "expected train_limit to leave an image of each of {} classes to learn from, but of {} images {} "
-          "are for validation",
-          train->classes(), limit, asked);
+    check(
+        limit - asked >= train->classes(),
+        "expected an image of each of {} classes to learn from, but there are {} images in all (train_limit, "
+        "or --train-sizes), and validation takes {} of them",
+        train->classes(), limit, asked);
     out.train = class_balanced(*train, limit - asked, data_seed);
     // Where train has fewer than that, val may give more.
     if (!task.val) asked = std::clamp(limit - static_cast<int64_t>(out.train.size()), asked, val->size());
@@ -56,7 +57,9 @@ void open_splits(SweepData& out, const SuiteTask& task, uint64_t data_seed, cons
     open_learned(out, task, data_seed, open);
     check(has_split(task.data, Split::test), "{} has no test split", quote(task.data));
     check(out.learned->classes() >= 2, "expected at least 2 classes, got {}", out.learned->classes());
-    check(!out.val.empty(), "no images are left for validation");
+    check(!out.val.empty(),
+          "no images are left for validation, of {} to learn from; `val` of a suite says how many it gets",
+          out.train.size());
     out.test = open_dataset(task.data, Split::test, open);
     check(out.test->class_names() == out.learned->class_names(),
           "the test split has other classes than the train split");

@@ -38,7 +38,8 @@ bool Sweep::claimed(const Cell& cell) const {
 void Sweep::check_results(const Cell& cell, const TaskFacts& facts) {
   each_run_at(cell, [&](const PlannedRun& run) {
     const LedgerLine* line = folder_.done(run.name);
-    check(line == nullptr || is_of_pictures(*line, facts.digest, facts.contents),
+    // One that failed is no result: it may be what pictures were mended for.
+    check(line == nullptr || !line->failed.empty() || is_of_pictures(*line, facts.digest, facts.contents),
           "task {}: its pictures are not those of run {}, which is done already; take another folder, or "
           "move {} out of this one",
           quote(cell.task.name), run.name, quote(folder_.folder_of(run.name)));
@@ -151,7 +152,10 @@ void Sweep::open_tasks() {
 
 SweepLook Sweep::look() {
   SweepLook out;
-  look_at_tasks(false, [&](const TaskLook& look) { out.tasks.push_back(look); });
+  look_at_tasks(false, [&](const TaskLook& look) {
+    if (!look.problem.empty() && !look.gone) unusable_.emplace(place_of(look.task), look.problem);
+    out.tasks.push_back(look);
+  });
   out.counts = counts();
   return out;
 }

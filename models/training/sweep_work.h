@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "engine/check.h"
+#include "engine/text.h"
+#include "models/training/checkpoint.h"
 #include "models/training/sweep.h"
 #include "models/training/sweep_folder.h"
 
@@ -23,6 +25,7 @@ class Sweep {
         hooks_(hooks),
         plan_(make_plan(config.plan)),
         folder_(config.out, plan_, hooks.note) {
+    check(!holds_run(config.out), "sweep: {} holds a run of its own; take another folder", quote(config.out));
     check(config.parts >= 1 && config.part >= 0 && config.part < config.parts,
           "sweep: part {} of {} makes no sense", config.part, config.parts);
     if (config.retry_failed) folder_.forget_failed();
@@ -35,6 +38,7 @@ class Sweep {
 
  private:
   std::optional<std::vector<PlannedRun>*> finals_of(Cell& cell);
+  bool is_left_out(const Cell& cell) const;
   int64_t undone(Cell& cell);
   bool pass();
   bool pass(Cell& cell);

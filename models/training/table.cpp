@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "engine/check.h"
 #include "models/training/paper_numbers.h"
@@ -17,7 +18,8 @@ using Task = std::pair<std::string, std::string>;  // group and name
 
 // What plans have and the ledger has not, in words; failures of tasks are entered.
 template <class ValuesOf>
-void tell_missing(const TableRows& sorted, std::vector<std::string>& warnings, const ValuesOf& values_of) {
+void tell_missing(const TableRows& sorted, const std::set<std::pair<size_t, size_t>>& of_other_sizes,
+                  std::vector<std::string>& warnings, const ValuesOf& values_of) {
   constexpr size_t told = 4;
   std::map<std::pair<std::vector<size_t>, std::vector<size_t>>, std::pair<int64_t, bool>> planned;
   for (const TableRows::Planned& p : sorted.planned) {
@@ -30,17 +32,22 @@ void tell_missing(const TableRows& sorted, std::vector<std::string>& warnings, c
   for (const auto& [where, what] : planned) {
     if (what.second) continue;  // which is told already
     int64_t most = 0;
-    bool ended = false;
+    bool ended = false, elsewhere = false;
     for (const size_t row : where.first)
       for (const size_t task : where.second) {
+        elsewhere = elsewhere || of_other_sizes.contains({row, task});
         const Values* v = values_of(row, task);
         if (v == nullptr) continue;
         most = std::max(most, static_cast<int64_t>(v->by_seed.size()) + v->diverged + v->failed);
         ended = ended || v->diverged > 0;
       }
-    if (most == 0)
-      missing.push_back(
-          text("{} on {}", sorted.rows[where.first[0]].label, sorted.tasks[where.second[0]].second));
+    const std::string name =
+        text("{} on {}", sorted.rows[where.first[0]].label, sorted.tasks[where.second[0]].second);
+    if (most == 0 && elsewhere)
+      warnings.push_back(
+          text("{} has results of fewer training images alone, which --by train-size shows", name));
+    else if (most == 0)
+      missing.push_back(name);
     else if (most < what.first && !ended)
       ++fewer;
   }
@@ -140,10 +147,13 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
     int runs = 0, diverged = 0, failed = 0;
   };
   std::map<std::pair<size_t, size_t>, Searched> searched;
+  std::set<std::pair<size_t, size_t>>
+      of_other_sizes;  // rows and tasks with results of fewer images than are shown
   for (const TableRows::Row& row : sorted.rows)
     c.rows.push_back({.label = row.label,
                       .method = row.line.method,
                       .variant = row.line.variant,
+                      .recipe = row.line.recipe,
                       .net = row.line.net,
                       .backbone_identity = row.line.backbone_identity,
                       .groups = {},
@@ -162,6 +172,8 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
       own.failed += !l.failed.empty();
     } else if (sizes.counts(line)) {
       enter(values[line.row][sorted.tasks[line.task]], l, sorted.rows[line.row].label, c.warnings);
+    } else if (l.failed.empty()) {
+      of_other_sizes.emplace(line.row, line.task);
     }
   }
   // Tasks stand by their groups.
@@ -182,8 +194,8 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
     if (p.failed)
       for (const size_t row : p.rows)
         if (const Task& task = sorted.tasks[p.tasks[0]]; !values[row].contains(task))
-          values[row][task].failed = 1;
-  tell_missing(sorted, c.warnings, [&](size_t row, size_t task) -> const Values* {
+          values[row][task].unopened = true;
+  tell_missing(sorted, of_other_sizes, c.warnings, [&](size_t row, size_t task) -> const Values* {
     const auto found = values[row].find(sorted.tasks[task]);
     return found == values[row].end() ? nullptr : &found->second;
   });
@@ -237,7 +249,7 @@ Comparison compare(const std::vector<LedgerLine>& lines, PaperRows paper,
     add_paper(row, c, paper);
     if (row.method == "vpt-deep" && against_full) {
       const std::vector<double> better = differences(own, values[*full], c.tasks);
-      if (!better.empty())
+      if (better.size() > 1)
         c.significance.push_back(
             {row.label, c.rows[*full].label, static_cast<int>(better.size()), positive(better),
              static_cast<int>(std::ranges::count_if(better, [](double d) { return d < 0; })),

@@ -19,12 +19,13 @@ struct TableCell {
   int tasks = 0, all_tasks = 0;  // of a group: with a result for this row, and for any row
   std::optional<int> wins;       // of a group: tasks better than full tuning's, where both are
   int diverged = 0, failed = 0;  // runs that are missing for that reason
+  int unopened = 0;              // tasks that are, their pictures could not be opened
   std::optional<double> paper;   // the paper's own number
   std::optional<int> paper_wins;
 };
 
 struct TableRow {
-  std::string label, method, variant, net, backbone_identity;
+  std::string label, method, variant, recipe, net, backbone_identity;
   std::vector<TableCell> groups, tasks;  // as in Comparison
   TableCell all;                         // the mean over all tasks
   TableCell mean_of_groups;              // mean, deviation and seeds of it

@@ -60,6 +60,7 @@ TableCell cell_of(const OfTasks& values, const std::vector<Task>& tasks) {
     if (found == values.end()) continue;
     cell.diverged += found->second.diverged;
     cell.failed += found->second.failed;
+    cell.unopened += found->second.unopened;
     if (!found->second.by_seed.empty()) means.add(found->second);
   }
   cell.tasks = static_cast<int>(means.all.size());

@@ -15,6 +15,7 @@ namespace vitrine {
 struct Values {
   std::map<uint64_t, std::pair<std::string, double>> by_seed;
   int diverged = 0, failed = 0;
+  bool unopened = false;                         // its pictures could not be opened
   double trained = 0, stored = 0, backbone = 0;  // parameters
 };
 using OfTasks = std::map<std::pair<std::string, std::string>, Values>;  // by group and name

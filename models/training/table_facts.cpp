@@ -1,10 +1,10 @@
 #include "models/training/table_facts.h"
 
-#include <array>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "engine/check.h"
+#include "models/training/recipes.h"
 
 namespace vitrine {
 
@@ -19,7 +19,9 @@ nlohmann::json settings_of(const LedgerLine& l) {
 }
 
 std::string value_text(const nlohmann::json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  if (value.is_string()) return value.get<std::string>();
+  const std::string words = value.dump();
+  return value.is_number_float() && words.ends_with(".0") ? words.substr(0, words.size() - 2) : words;
 }
 
 }  // namespace
@@ -70,10 +72,36 @@ Facts preparation_of(const LedgerLine& l, bool of_task) {
   if (l.preprocess.empty()) return {};
   const nlohmann::json prepared = nlohmann::json::parse(l.preprocess, nullptr, false);
   check(prepared.is_object(), "table: the preparation of run {} is no JSON object", l.run);
-  Facts squares{{"squash", "false"}, {"crop_squashed", "false"}}, others{{"exif", "false"}};
+  if (of_task) {  // in the words of a suite
+    const bool squash = prepared.value("squash", false), crop = prepared.value("crop_squashed", false);
+    return {{"resize", crop ? "squash and crop" : squash ? "squash" : "crop"}};
+  }
+  Facts out{{"exif", "false"}};
   for (const auto& [key, value] : prepared.items())
-    (squares.contains(key) ? squares : others)[key] = value_text(value);
-  return of_task ? squares : others;
+    if (key != "squash" && key != "crop_squashed") out[key] = value_text(value);
+  return out;
+}
+
+std::vector<std::pair<std::string, std::string>> unusual_of(const LedgerLine& l) {
+  const std::vector<std::string_view> presets = preset_names();
+  if (std::ranges::find(presets, l.recipe) == presets.end()) return {};
+  const Recipe& usual = recipe_of(l.recipe, l.method);
+  const nlohmann::json settings = settings_of(l);
+  std::vector<std::pair<std::string, std::string>> out;
+  const auto tell = [&](const char* key, const std::vector<nlohmann::json>& expected) {
+    const auto found = settings.find(key);
+    if (found != settings.end() && std::ranges::find(expected, *found) == expected.end())
+      out.emplace_back(key, value_text(*found));
+  };
+  // Which size the net has does not stand in a ledger, so the numbers of any size are usual.
+  const BySize &epochs = usual.epochs, &few = usual.batch, &many = usual.batch_of_many;
+  tell("epochs", {epochs.base, epochs.large, epochs.huge});
+  tell("batch", {few.base, few.large, few.huge, many.base, many.large, many.huge});
+  tell("optimizer", {usual.optimizer == OptimizerKind::sgd ? "sgd" : "adamw"});
+  tell("drop_path", {usual.drop_path});
+  // Warm-up shrinks with the epochs by itself.
+  tell("warmup_epochs", {usual.warmup, std::min(usual.warmup, static_cast<double>(l.epochs) / 10)});
+  return out;
 }
 
 std::vector<std::string> telling(const std::vector<Facts>& all) {
@@ -119,19 +147,6 @@ std::string words_of(const Facts& facts, const std::vector<std::string>& keys) {
     out += text("{}{} {}", out.empty() ? "" : ", ", name, found->second);
   }
   return out;
-}
-
-std::pair<size_t, int64_t> rank_of(const std::string& method) {
-  static constexpr std::array<std::string_view, 14> order{
-      "full",        "linear",   "partial",       "mlp",       "sidetune", "bias", "adapter",
-      "vpt-shallow", "vpt-deep", "vpt-deep+bias", "vpt-gated", "cls",      "lora", "ssf"};
-  const size_t dash = method.rfind('-');
-  const std::string digits = dash == std::string::npos ? "" : method.substr(dash + 1);
-  const bool sized = !digits.empty() && digits.size() < 10 &&
-                     std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; });
-  const std::string_view family = std::string_view(method).substr(0, sized ? dash : method.npos);
-  const auto found = std::ranges::find(order, family);
-  return {static_cast<size_t>(found - order.begin()), sized ? std::stoll(digits) : 0};
 }
 
 std::string key_of(const Facts& facts) { return nlohmann::json(facts).dump(); }

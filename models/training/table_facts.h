@@ -34,6 +34,9 @@ Facts asking_of(const LedgerLine& line);
 // How pictures were prepared: what of it a task may say (how they become squares), or all else. Empty where a line does not
 // tell it.
 Facts preparation_of(const LedgerLine& line, bool of_task);
+// Settings that are not those of the line's recipe: epochs, batch, optimizer, warm-up, drop path. Empty for recipes that are
+// not known.
+std::vector<std::pair<std::string, std::string>> unusual_of(const LedgerLine& line);
 // What a grid searches.
 Facts point_of(const LedgerLine& line);
 
@@ -43,8 +46,5 @@ std::vector<std::string> telling(const std::vector<Facts>& all);
 std::string words_of(const Facts& facts, const std::vector<std::string>& keys);
 // One string for each set of facts.
 std::string key_of(const Facts& facts);
-
-// The place of a method among the paper's (then later ones), and its size: partial-2 is 2 of "partial".
-std::pair<size_t, int64_t> rank_of(const std::string& method);
 
 }  // namespace vitrine

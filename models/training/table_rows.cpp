@@ -9,6 +9,7 @@
 #include "engine/check.h"
 #include "models/training/plan.h"
 #include "models/training/table_facts.h"
+#include "models/training/table_order.h"
 
 namespace vitrine {
 
@@ -22,11 +23,16 @@ class Sorter {
 
   TableRows sort() {
     int64_t aside = 0;
+    const std::set<const LedgerLine*> gone = failed_before();
     for (const LedgerLine& l : lines_)
       if (l.other_pictures)
         ++aside;
-      else
+      else if (!gone.contains(&l))
         all_.push_back({&l});
+    if (!gone.empty())
+      out_.warnings.push_back(
+          text("{}{} that failed before pictures were mended, or a task was asked otherwise, {} left out",
+               gone.size(), gone.size() == 1 ? " run" : " runs", gone.size() == 1 ? "is" : "are"));
     if (aside > 0)
       out_.warnings.push_back(text("{}{} of other pictures than the sweep's are left out", aside,
                                    aside == 1 ? " result" : " results"));
@@ -40,7 +46,12 @@ class Sorter {
     name_rows();
     leave_out_losers();
     place_planned();
-    order_rows();
+    std::map<std::string, int64_t> parameters;  // of a backbone
+    for (const Entry& e : all_) {
+      int64_t& known = parameters[e.line->backbone_identity];
+      known = std::max(known, e.line->backbone_parameters);
+    }
+    order_rows(out_, parameters, backbones_are_columns_);
     return std::move(out_);
   }
 
@@ -57,6 +68,24 @@ class Sorter {
     bool searched = true;  // a search had these settings, or this is one
     bool left_out = false;
   };
+
+  // Runs that failed on a task as it was once, when none came to its end, where others did as it is now.
+  std::set<const LedgerLine*> failed_before() const {
+    const auto task_of = [](const LedgerLine& l) { return std::tuple(l.group, l.task, l.backbone_identity); };
+    const auto kind_of = [](const LedgerLine& l) {
+      return key_of(asking_of(l)) + key_of(preparation_of(l, true)) + key_of(preparation_of(l, false)) +
+             l.pictures();
+    };
+    std::map<std::tuple<std::string, std::string, std::string>, std::set<std::string>> ended;
+    for (const LedgerLine& l : lines_)
+      if (l.failed.empty() && !l.other_pictures) ended[task_of(l)].insert(kind_of(l));
+    std::set<const LedgerLine*> out;
+    for (const LedgerLine& l : lines_)
+      if (!l.failed.empty() && !l.other_pictures && ended.contains(task_of(l)) &&
+          !ended[task_of(l)].contains(kind_of(l)))
+        out.insert(&l);
+    return out;
+  }
 
   // Lines that stand for what plans have, one for each method and task.
   void plan_lines() {
@@ -272,16 +301,23 @@ class Sorter {
       const auto add = [&](const std::string& more) {
         words += text("{}{}", words.empty() ? "" : ", ", more);
       };
+      std::vector<std::string> keys;
       if (const auto& all = protocols[e.base]; all.size() > 1) {
-        const std::vector<std::string> keys = telling(all);
-        add(words_of(e.protocol, keys));
+        keys = telling(all);
         tell_split(l, keys);
       }
+      // What is not as the recipe has it stands in the name, whether or not there is a row to tell it from.
+      Facts facts = e.protocol;
+      for (const auto& [name, value] : unusual_of(l)) {
+        place_in(keys, name);
+        facts.emplace(name, value);
+      }
+      if (const std::string own = words_of(facts, keys); !own.empty()) add(own);
       if (!e.fixed.empty()) {
-        std::vector<std::string> keys = telling(points[e.part]);
-        if (keys.empty()) keys = {"learning rate"};  // searched on one task, and given on another
-        add(words_of(e.fixed, keys));
-        tell_split(l, keys);
+        std::vector<std::string> point_keys = telling(points[e.part]);
+        if (point_keys.empty()) point_keys = {"learning rate"};  // searched on one task, and given on another
+        add(words_of(e.fixed, point_keys));
+        tell_split(l, point_keys);
       }
       const std::string inner =
           text("{}{}{}", l.variant, l.variant.empty() || words.empty() ? "" : ", ", words);
@@ -354,35 +390,6 @@ class Sorter {
     }
   }
 
-  // As the paper's table 1 has them: by backbone, the smaller first, by recipe and by method, whatever the ledger's order.
-  void order_rows() {
-    std::map<std::string, int64_t> parameters;  // of a backbone
-    for (const Entry& e : all_) {
-      int64_t& known = parameters[e.line->backbone_identity];
-      known = std::max(known, e.line->backbone_parameters);
-    }
-    std::vector<size_t> order(out_.rows.size()), place(out_.rows.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::ranges::stable_sort(order, {}, [&](size_t i) {
-      const TableRows::Row& row = out_.rows[i];
-      const auto [rank, size] = rank_of(row.line.method);
-      // Where backbones are columns a row is of all of them. Of one that only a plan has the size is not known.
-      const std::string net = backbones_are_columns_ ? "" : row.line.backbone_identity;
-      const int64_t size_of_net = parameters.contains(net) ? parameters[net] : 0;
-      return std::tuple(size_of_net == 0 && !net.empty(), size_of_net, net, row.line.recipe, rank, size,
-                        row.line.variant, row.words);
-    });
-    std::vector<TableRows::Row> rows;
-    for (size_t i = 0; i < order.size(); ++i) {
-      place[order[i]] = i;
-      rows.push_back(std::move(out_.rows[order[i]]));
-    }
-    out_.rows = std::move(rows);
-    for (TableRows::Line& line : out_.lines) line.row = place[line.row];
-    for (TableRows::Planned& planned : out_.planned)
-      for (size_t& row : planned.rows) row = place[row];
-  }
-
   void place_planned() {
     for (const Entry& e : all_) {
       if (!e.planned) continue;
@@ -410,6 +417,10 @@ class Sorter {
 }  // namespace
 
 std::string TableRows::net_name(const LedgerLine& line, const std::vector<LedgerLine>& all) {
+  for (const LedgerLine& other : all)
+    if (other.backbone_identity == line.backbone_identity &&
+        (other.backbone == "builtin" || other.backbone == "builtin-swin"))
+      return other.backbone;
   const bool several = std::ranges::any_of(all, [&](const LedgerLine& other) {
     return other.net == line.net && other.backbone_identity != line.backbone_identity;
   });

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "engine/check.h"
 #include "models/training/table.h"
@@ -34,13 +35,18 @@ std::string thousands(double value) {
 }
 
 std::string cell_text(const TableCell& c, bool of_group) {
-  std::string out = c.mean ? fixed(*c.mean, 2) : c.diverged > 0 ? "diverged" : c.failed > 0 ? "failed" : "—";
+  std::string out = c.mean           ? fixed(*c.mean, 2)
+                    : c.diverged > 0 ? "diverged"
+                    : c.failed > 0   ? "failed"
+                    : c.unopened > 0 ? "not opened"
+                                     : "—";
   if (!c.mean) return out;
   if (c.deviation) out += text(" ± {}", fixed(*c.deviation, 2));
   if (c.wins) out += text(" ({})", *c.wins);
   if (of_group && c.tasks < c.all_tasks) out += text(" [{} of {} tasks]", c.tasks, c.all_tasks);
   if (c.diverged > 0) out += text(" [{} diverged]", c.diverged);
   if (c.failed > 0) out += text(" [{} failed]", c.failed);
+  if (c.unopened > 0 && of_group) out += text(" [{} not opened]", c.unopened);
   return out;
 }
 
@@ -71,8 +77,11 @@ std::string csv(const Lines& lines) {
   return out;
 }
 
+// Without what a sum leaves in the last digits: 57 and not 56.99999999999999.
+double clean(double percent) { return std::round(percent * 1e10) / 1e10; }
+
 std::string number_or_empty(const std::optional<double>& value) {
-  return value ? Json(*value).dump() : std::string();
+  return value ? Json(clean(*value)).dump() : std::string();
 }
 
 std::string significance_text(const Significance& s) {
@@ -96,6 +105,43 @@ Lines transposed(const Lines& lines) {
   return out;
 }
 
+std::string task_text(const std::pair<std::string, std::string>& group_and_name) {
+  return text("{}: {}", markdown_cell(group_and_name.first), markdown_cell(group_and_name.second));
+}
+
+// What all rows have in common: " Recipe quick, backbone vit-b16."
+std::string common_text(const Comparison& c) {
+  std::string out;
+  const auto add = [&](const char* what, const std::string TableRow::*field) {
+    const bool same =
+        std::ranges::all_of(c.rows, [&](const TableRow& row) { return row.*field == c.rows[0].*field; });
+    if (same && !(c.rows[0].*field).empty())
+      out += text("{} {} {}", out.empty() ? "" : ",", what, markdown_cell(c.rows[0].*field));
+  };
+  if (c.rows.empty()) return out;
+  add("recipe", &TableRow::recipe);
+  add("backbone", &TableRow::net);
+  return out.empty() ? out : text(" All with{}.", out);
+}
+
+// " 3 seeds each.", or how many each row has.
+std::string seeds_text(const Comparison& c) {
+  std::set<std::string> kinds;
+  std::string out;
+  for (const TableRow& row : c.rows) {
+    std::set<int> seeds;  // of its tasks
+    for (const TableCell& cell : row.tasks)
+      if (cell.mean) seeds.insert(cell.seeds);
+    if (seeds.empty()) continue;
+    const std::string count =
+        seeds.size() == 1 ? text("{}", *seeds.begin()) : text("{} to {}", *seeds.begin(), *seeds.rbegin());
+    kinds.insert(count);
+    out += text("{}{} {}", out.empty() ? "" : ", ", markdown_cell(row.label), count);
+  }
+  if (kinds.size() == 1) return text(" {} {}.", *kinds.begin(), *kinds.begin() == "1" ? "seed" : "seeds");
+  return out.empty() ? out : text(" Seeds: {}.", out);
+}
+
 std::string markdown(const Comparison& c) {
   Lines first{{"method", "total params"}};
   for (const std::string& group : c.groups) {
@@ -103,7 +149,11 @@ std::string markdown(const Comparison& c) {
     for (const auto& task : c.tasks) tasks += task.first == group;
     first[0].push_back(text("{} ({})", markdown_cell(group), tasks));
   }
-  first[0].insert(first[0].end(), {"mean of tasks", "mean of groups", "tuned", "of the backbone"});
+  // Of one group these would be its column once more, of one task the second table.
+  const bool means = c.groups.size() > 1, one_task = c.tasks.size() == 1;
+  if (one_task) first[0][2] = task_text(c.tasks[0]);
+  if (means) first[0].insert(first[0].end(), {"mean of tasks", "mean of groups"});
+  first[0].insert(first[0].end(), {"tuned", "of the backbone"});
   bool paper = false;
   for (const TableRow& row : c.rows) {
     // The total is of the tasks that there are results of.
@@ -112,8 +162,7 @@ std::string markdown(const Comparison& c) {
     std::vector<std::string> line{markdown_cell(row.label),
                                   row.all.mean ? text("{}×{}", fixed(row.total, 2), some) : "—"};
     for (const TableCell& cell : row.groups) line.push_back(cell_text(cell, true));
-    line.push_back(cell_text(row.all, true));
-    line.push_back(cell_text(row.mean_of_groups, false));
+    if (means) line.insert(line.end(), {cell_text(row.all, true), cell_text(row.mean_of_groups, false)});
     line.push_back(row.all.mean ? thousands(row.tuned_parameters) : "—");
     line.push_back(row.all.mean ? text("{} %", fixed(100 * row.tuned_share, 2)) : "—");
     first.push_back(line);
@@ -131,7 +180,7 @@ std::string markdown(const Comparison& c) {
   Lines second{{"task"}};
   for (const TableRow& row : c.rows) second[0].push_back(markdown_cell(row.label));
   for (size_t t = 0; t < c.tasks.size(); ++t) {
-    second.push_back({text("{}: {}", markdown_cell(c.tasks[t].first), markdown_cell(c.tasks[t].second))});
+    second.push_back({task_text(c.tasks[t])});
     for (const TableRow& row : c.rows)
       second.back().push_back(text("{}{}", cell_text(row.tasks[t], false),
                                    row.tasks[t].paper ? text(" *({})*", fixed(*row.tasks[t].paper, 1)) : ""));
@@ -144,11 +193,16 @@ std::string markdown(const Comparison& c) {
   const bool wins = std::ranges::any_of(c.rows, [](const TableRow& row) { return row.all.wins.has_value(); });
   out += text(
       "\nTest scores in percent, mean ± standard deviation over seeds (n - 1){}. Total params: what must be "
-      "stored for all tasks, as a multiple of the backbone.\n",
-      wins ? "; in parentheses the number of tasks on which a method is better than full tuning" : "");
+      "stored for all tasks, as a multiple of the backbone.{}{}{}\n",
+      wins ? "; in parentheses the number of tasks on which a method is better than full tuning" : "",
+      std::ranges::any_of(c.rows, [](const TableRow& row) { return row.all.diverged + row.all.failed > 0; })
+          ? " In brackets how many runs diverged or failed."
+          : "",
+      common_text(c), seeds_text(c));
   if (paper)
     out +=
         "In italics what the paper (arXiv 2203.12119) measured; its totals are of its own 24 or 19 tasks.\n";
+  if (one_task) return out + warnings_text(c.warnings);
   out += text("\n{}", markdown(second));
   if (!c.significance.empty()) out += "\n";
   for (const Significance& s : c.significance) out += markdown_cell(significance_text(s)) + "\n\n";
@@ -158,13 +212,15 @@ std::string markdown(const Comparison& c) {
 
 template <class T>
 Json or_null(const std::optional<T>& value) {
+  if constexpr (std::is_same_v<T, double>) return value ? Json(clean(*value)) : Json(nullptr);
   return value ? Json(*value) : Json(nullptr);
 }
 
 Json json_of(const TableCell& c) {
-  Json out{{"mean", or_null(c.mean)}, {"deviation", or_null(c.deviation)}, {"seeds", c.seeds},
-           {"tasks", c.tasks},        {"all_tasks", c.all_tasks},          {"diverged", c.diverged},
-           {"failed", c.failed}};
+  Json out{{"mean", or_null(c.mean)},  {"deviation", or_null(c.deviation)},
+           {"seeds", c.seeds},         {"tasks", c.tasks},
+           {"all_tasks", c.all_tasks}, {"diverged", c.diverged},
+           {"failed", c.failed},       {"unopened", c.unopened}};
   if (c.wins) out["wins"] = *c.wins;
   if (c.paper) out["paper"] = *c.paper;
   if (c.paper_wins) out["paper_wins"] = *c.paper_wins;
@@ -176,11 +232,12 @@ std::string json(const Comparison& c) {
   for (const TableRow& row : c.rows) {
     Json r{{"label", row.label},
            {"method", row.method},
+           {"recipe", row.recipe},
            {"net", row.net},
            {"backbone_identity", row.backbone_identity},
-           {"tuned_parameters", row.tuned_parameters},
-           {"tuned_share", row.tuned_share},
-           {"total", row.total},
+           {"tuned_parameters", row.all.mean ? Json(row.tuned_parameters) : Json(nullptr)},
+           {"tuned_share", row.all.mean ? Json(row.tuned_share) : Json(nullptr)},
+           {"total", row.all.mean ? Json(row.total) : Json(nullptr)},
            {"all", json_of(row.all)},
            {"mean_of_groups", or_null(row.mean_of_groups.mean)},
            {"mean_of_groups_deviation", or_null(row.mean_of_groups.deviation)},
@@ -213,10 +270,11 @@ std::string json(const Comparison& c) {
 std::vector<std::string> csv_of(const TableCell& c) {
   return {number_or_empty(c.mean),    number_or_empty(c.deviation), std::to_string(c.seeds),
           std::to_string(c.tasks),    std::to_string(c.all_tasks),  c.wins ? std::to_string(*c.wins) : "",
-          std::to_string(c.diverged), std::to_string(c.failed),     number_or_empty(c.paper)};
+          std::to_string(c.diverged), std::to_string(c.failed),     std::to_string(c.unopened),
+          number_or_empty(c.paper)};
 }
-const std::vector<std::string> cell_columns{"mean", "deviation", "seeds",  "tasks", "all_tasks",
-                                            "wins", "diverged",  "failed", "paper"};
+const std::vector<std::string> cell_columns{"mean", "deviation", "seeds",  "tasks",    "all_tasks",
+                                            "wins", "diverged",  "failed", "unopened", "paper"};
 
 template <class... Lists>
 std::vector<std::string> joined_lists(std::vector<std::string> first, const Lists&... others) {
@@ -231,7 +289,8 @@ std::string csv(const Comparison& c) {
     const auto add = [&](const std::string& group, const std::string& task, const TableCell& cell) {
       lines.push_back(
           joined_lists({row.label, row.net, group, task}, csv_of(cell),
-                       std::vector<std::string>{Json(row.tuned_parameters).dump(), Json(row.total).dump(),
+                       std::vector<std::string>{row.all.mean ? Json(row.tuned_parameters).dump() : "",
+                                                row.all.mean ? Json(row.total).dump() : "",
                                                 number_or_empty(row.mean_of_groups.mean)}));
     };
     add("", "", row.all);
