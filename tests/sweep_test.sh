@@ -229,6 +229,9 @@ for split in train val test; do
     done
   done
 done
+mkdir untested && cp -r pictures/train untested/
+check_case "a task without a test split says what is missing" says 1 'has no test split, only train' "$vitrine" sweep \
+  --data folder:untested --show-plan
 cp pictures/test/a/1.bmp sound.bmp
 echo damaged >pictures/test/a/1.bmp
 pictures() {
@@ -241,6 +244,9 @@ check_case "what failed before is told as that" says 1 'of an earlier sweep.*1\.
 check_case "and counted" says 1 '^Now  *4 of 4 runs done, 2 failed' pictures
 check_case "the table shows it" says 0 'failed' "$vitrine" table failed
 cp sound.bmp pictures/test/a/1.bmp
+check_case "mended it is no other picture, but --retry is wanted" says 1 '1\.bmp.*' pictures
+check_case "which is what the end says" says 1 'retry does failed runs again' pictures
+check_case "and no run is said to be of other pictures" eval '! pictures 2>&1 | grep "its pictures are not those"'
 check_case "--retry does them again" says 0 '^Now  *2 of 4' pictures --retry
 check_case "and the table has them" says 0 '^\| tasks: pictures \| [0-9]' "$vitrine" table failed
 cp pictures/train/a/1.bmp pictures/train/a/4.bmp

@@ -55,7 +55,10 @@ void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, con
 void open_splits(SweepData& out, const SuiteTask& task, uint64_t data_seed, const OpenOptions& open) {
   try {
     open_learned(out, task, data_seed, open);
-    check(has_split(task.data, Split::test), "{} has no test split", quote(task.data));
+    if (!has_split(task.data, Split::test)) {
+      open_dataset(task.data, Split::test, open);  // which says what is missing, if anything is
+      fail(Fault::input, "{} has no test split", quote(task.data));
+    }
     check(out.learned->classes() >= 2, "expected at least 2 classes, got {}", out.learned->classes());
     check(!out.val.empty(),
           "no images are left for validation, of {} to learn from; `val` of a suite says how many it gets",
