@@ -242,6 +242,37 @@ SuiteTask task_of(const toml::table& entry, size_t number, const std::string& fo
   return task;
 }
 
+// The value of an option, as it would stand on a command line; none for `true`.
+std::optional<std::string> option_value(const Table& table, const std::string& key, const toml::node& node) {
+  if (node.value_exact<bool>().value_or(false)) return std::nullopt;
+  if (const auto words = node.value_exact<std::string>(); words && !words->empty()) return from_ascii(*words);
+  if (const auto number = node.value_exact<int64_t>()) return std::to_string(*number);
+  if (const auto number = node.value_exact<double>()) return text("{}", *number);
+  const toml::array* list = node.as_array();
+  check(list != nullptr && !list->empty(), "{}: expected {} to be text, a number, true, or a list of these",
+        table.who(), quote(key));
+  std::string out;
+  for (const toml::node& entry : *list) {
+    const auto value = entry.is_array() ? std::nullopt : option_value(table, key, entry);
+    check(value.has_value(), "{}: expected {} to be a list of text and numbers", table.who(), quote(key));
+    out += text("{}{}", out.empty() ? "" : ",", *value);
+  }
+  return out;
+}
+
+std::vector<SuiteOption> options_of(const toml::table& entry, const std::string& who) {
+  const Table table(entry, who);
+  std::vector<SuiteOption> out;
+  for (const auto& [key, value] : entry) {
+    const std::string name = from_ascii(key.str());
+    check(!name.empty() && name[0] != '-' &&
+              std::ranges::all_of(name, [](char c) { return is_letter_or_digit(c) || c == '-'; }),
+          "{}: expected names of options without dashes before them, got {}", who, quote(name));
+    out.emplace_back(name, option_value(table, name, value));
+  }
+  return out;
+}
+
 // A key of many parts nests as deep as it is long, and tables are destroyed by recursion.
 void check_depth(std::string_view words, const std::string& who) {
   constexpr int64_t most_dots = 100;
@@ -250,9 +281,11 @@ void check_depth(std::string_view words, const std::string& who) {
           "{}, line {}: expected at most {} dots in a line", who, line.number, most_dots);
 }
 
-}  // namespace
+constexpr int most_depth = 8;
 
-Suite read_suite_text(std::string_view words, const std::string& folder, const std::string& who) {
+// `depth`: of how many suites it is whose tasks are taken from each other.
+Suite read_text_of_suite(std::string_view words, const std::string& folder, const std::string& who,
+                         int depth) {
   check(static_cast<int64_t>(words.size()) <= most_bytes, "{}: expected at most {} bytes, got {}", who,
         most_bytes, words.size());
   check(is_utf8(words), "{}: expected UTF-8", who);
@@ -269,25 +302,49 @@ Suite read_suite_text(std::string_view words, const std::string& folder, const s
     fail(Fault::input, "{}: malformed TOML: {}", who, error.what());
   }
   const Table table(file, who);
-  table.check_keys(std::array<std::string_view, 2>{"name", "task"});
+  table.check_keys(std::array<std::string_view, 4>{"name", "task", "tasks_of", "sweep"});
   Suite suite;
   const auto name = table.words("name");
   check(name.has_value(), "{}: missing key 'name' before the first [[task]]: the suite's own name", who);
   suite.name = *name;
-  const toml::node* node = table.find("task");
-  const toml::array* tasks = node ? node->as_array() : nullptr;
-  check(tasks != nullptr && !tasks->empty(), "{}: expected at least one [[task]]", who);
-  check(static_cast<int64_t>(tasks->size()) <= most_tasks, "{}: expected at most {} tasks, got {}", who,
-        most_tasks, tasks->size());
-  std::set<std::string> names;
-  for (const toml::node& entry : *tasks) {
-    const toml::table* one = entry.as_table();
-    check(one != nullptr, "{}: expected 'task' to be tables: [[task]]", who);
-    suite.tasks.push_back(task_of(*one, suite.tasks.size() + 1, folder, who));
-    check(names.insert(suite.tasks.back().name).second, "{}: two tasks have the name {}", who,
-          quote(suite.tasks.back().name));
+  if (const auto other = table.words("tasks_of")) {
+    const std::string path = (std::filesystem::path(folder) / *other).string();
+    const std::string whose = text("{}: tasks_of: suite {}", who, quote(path));
+    check(depth < most_depth, "{}: expected suites that take their tasks from each other to come to an end",
+          who);
+    suite.tasks = read_text_of_suite(read_text(path, most_bytes, "suite"),
+                                     std::filesystem::path(path).parent_path().string(), whose, depth + 1)
+                      .tasks;
   }
+  const auto tables_of = [&](const char* key) {
+    std::vector<const toml::table*> out;
+    const toml::node* node = table.find(key);
+    if (node == nullptr) return out;
+    const toml::array* list = node->as_array();
+    check(list != nullptr && static_cast<int64_t>(list->size()) <= most_tasks,
+          "{}: expected '{}' to be tables, at most {}: [[{}]]", who, key, most_tasks, key);
+    for (const toml::node& entry : *list) {
+      out.push_back(entry.as_table());
+      check(out.back() != nullptr, "{}: expected '{}' to be tables: [[{}]]", who, key, key);
+    }
+    return out;
+  };
+  size_t number = 0;
+  for (const toml::table* one : tables_of("task"))
+    suite.tasks.push_back(task_of(*one, ++number, folder, who));
+  check(!suite.tasks.empty(), "{}: expected at least one [[task]], or tasks_of", who);
+  std::set<std::string> names;
+  for (const SuiteTask& task : suite.tasks)
+    check(names.insert(task.name).second, "{}: two tasks have the name {}", who, quote(task.name));
+  for (const toml::table* one : tables_of("sweep"))
+    suite.sweeps.push_back(options_of(*one, text("{}: sweep {}", who, suite.sweeps.size() + 1)));
   return suite;
+}
+
+}  // namespace
+
+Suite read_suite_text(std::string_view words, const std::string& folder, const std::string& who) {
+  return read_text_of_suite(words, folder, who, 0);
 }
 
 Suite read_suite(const std::string& path) {

@@ -16,6 +16,14 @@
 //   augment = ["flip", "crop"]           # of training images, as Augment has it, or shift, which needs room around the
 //                                        # square: no squashed pictures [nothing]
 //
+// A study is a suite that also says what is to be done with its tasks, which may be another suite's:
+//
+//   tasks_of = "mini-vtab.toml"          # beside this file, as the names of data; its tasks stand before those of this one
+//
+//   [[sweep]]                            # one sweep, by options of vitrine sweep without their dashes; several are done
+//   methods = "vpt-deep"                 # one after the other
+//   prompt-blocks = "1-3"                # text, numbers, lists of these, or true for an option without a value
+//
 // $NAME and ${NAME} in `data` are variables of the environment, $$ is a dollar. A relative place begins where the suite
 // file lies, unless it begins with a variable: then it is taken as the shell would take it. What is unknown, twice there,
 // senseless or not set is an error that names it.
@@ -25,6 +33,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/dataset.h"
@@ -43,9 +52,14 @@ struct SuiteTask {
   Augment augment{};
 };
 
+// The name of an option without dashes, and its value; none for one that takes none.
+using SuiteOption = std::pair<std::string, std::optional<std::string>>;
+
 struct Suite {
   std::string name;
   std::vector<SuiteTask> tasks;  // at least one, in the file's order
+  std::vector<std::vector<SuiteOption>>
+      sweeps;  // in the file's order; whether there are such options the program knows
 };
 
 // Throws Error{Fault::input} for what is wrong in the file, with its line where TOML has one. No data set is opened. Only

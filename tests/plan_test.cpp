@@ -223,6 +223,20 @@ TEST_CASE("plan: a run's name depends on all that its result depends on, and on 
   CHECK_THROWS_AS(make_plan(plan), Error);
 }
 
+TEST_CASE("plan: with sizes a task's own val keeps its share of its limit") {
+  Made made("unused");
+  SuiteTask& task = made.config.plan.tasks[0];
+  task.train_limit = 1000;
+  task.val = 200;
+  made.config.plan.train_sizes = {3, 50, 1000};
+  const Plan plan = make_plan(made.config.plan);
+  CHECK(plan.cells[0].task.val == 1);
+  CHECK(plan.cells[1].task.val == 10);
+  CHECK(plan.cells[2].task.val == 200);
+  task.train_limit.reset();
+  CHECK(make_plan(made.config.plan).cells[1].task.val == 200);
+}
+
 TEST_CASE("plan: names of runs from before limits were of train and val stay where they mean the same") {
   const Made made("unused");
   const auto old_name = [&](const SuiteTask& task) {

@@ -45,6 +45,53 @@ std::string data_of(const std::string& data) {
 
 }  // namespace
 
+TEST_CASE("suites: studies say what is done with tasks, which may be another suite's") {
+  const TemporaryFolder folder;
+  folder.write("tasks.toml", bytes_of(start + "[[task]]\nname = \"b\"\ndata = \"folder:pictures\"\n"));
+  const auto study = [&](const std::string& more, const std::string& name = "study.toml") {
+    folder.write(name, bytes_of("name = \"study\"\n" + more));
+    return read_suite(folder / name);
+  };
+  const auto refused_study = [&](const std::string& more) { return message_of([&] { study(more); }); };
+  const std::string of = "tasks_of = \"tasks.toml\"\n";
+  const Suite suite = study(of + R"(
+    [[task]]
+    name = "c"
+    data = "mini:cells"
+    [[sweep]]
+    methods = ["linear", "full"]
+    lr = [3e-3, 1, 0.5]
+    prompt-shared = true
+    [[sweep]]
+    seeds = 5
+    prompt-blocks = "1-3"
+  )");
+  REQUIRE(suite.tasks.size() == 3);
+  CHECK(suite.tasks[0].name == "a");
+  CHECK(suite.tasks[1].data == "folder:" + (folder / "pictures"));  // beside the suite that names it
+  CHECK(suite.tasks[2].name == "c");
+  REQUIRE(suite.sweeps.size() == 2);
+  const auto options = [](std::vector<SuiteOption> in) {
+    std::ranges::sort(in);
+    return in;
+  };
+  CHECK(options(suite.sweeps[0]) == std::vector<SuiteOption>{{"lr", "0.003,1,0.5"},
+                                                             {"methods", "linear,full"},
+                                                             {"prompt-shared", std::nullopt}});
+  CHECK(options(suite.sweeps[1]) == std::vector<SuiteOption>{{"prompt-blocks", "1-3"}, {"seeds", "5"}});
+  CHECK(study(of).sweeps.empty());
+
+  CHECK(says(refused_study(of + "sweep = 1"), "expected 'sweep' to be tables"));
+  for (const char* wrong : {"flag = false", "lr = []", "lr = [[1]]", "lr = [true]", "lr = \"\"", "lr = {}"})
+    CHECK(says(refused_study(of + "[[sweep]]\n" + wrong), "sweep 1: expected '"));
+  CHECK(says(refused_study(of + "[[sweep]]\n[[sweep]]\n--lr = 1"), "sweep 2: expected names of options"));
+  CHECK(says(refused_study(of + "[[sweep]]\n\"a b\" = 1"), "expected names of options"));
+  CHECK(says(refused_study(of + start.substr(11)), "two tasks have the name 'a'"));
+  CHECK(says(refused_study("tasks_of = \"none.toml\""), "none.toml"));
+  CHECK(says(refused_study("tasks_of = \"study.toml\""), "to come to an end"));
+  CHECK(says(refused_study("tasks_of = 3"), "expected 'tasks_of' to be words"));
+}
+
 TEST_CASE("suites: what is given, and what is taken for granted") {
   const Suite suite = read_suite_text(R"(
     name = "two tasks"  # a remark
@@ -124,8 +171,8 @@ TEST_CASE("suites: what is wrong is named") {
   CHECK(says(refused(""), "missing key 'name'"));
   CHECK(says(refused("name = \"x\""), "expected at least one [[task]]"));
   CHECK(says(refused("name = \"x\"\ntask = []"), "expected at least one [[task]]"));
-  CHECK(says(refused("name = \"x\"\ntask = 3"), "expected at least one [[task]]"));
-  CHECK(says(refused("name = \"x\"\n[task]\nname = \"a\""), "expected at least one [[task]]"));
+  CHECK(says(refused("name = \"x\"\ntask = 3"), "expected 'task' to be tables"));
+  CHECK(says(refused("name = \"x\"\n[task]\nname = \"a\""), "expected 'task' to be tables"));
   CHECK(says(refused("name = \"x\"\ntask = [1]"), "expected 'task' to be tables"));
   CHECK(says(refused("name = 3\n"), "expected 'name' to be words in quotes"));
   CHECK(says(refused("nmae = \"x\"\n"), "line 1: unknown key 'nmae'; did you mean 'name'?"));
@@ -191,7 +238,7 @@ TEST_CASE("suites: text that is no TOML, or made to do harm") {
   std::string wide = "name = \"x\"\n";
   for (int i = 0; i < 1001; ++i)
     wide += "[[task]]\nname = \"" + std::to_string(i) + "\"\ndata = \"mini:count\"\n";
-  CHECK(says(refused(wide), "expected at most 1000 tasks, got 1001"));
+  CHECK(says(refused(wide), "at most 1000"));
   // Every beginning of a sound file, and every byte of it replaced: an error or a suite, nothing else.
   for (size_t length = 0; length < start.size(); ++length) try {
       read_suite_text(start.substr(0, length), "");

@@ -7,7 +7,8 @@ set -u
 
 vitrine=$(realpath "${1:?usage: sweep_test.sh PROGRAM}")
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/cases.sh"
-studies=$(cd "$(dirname "${BASH_SOURCE[0]}")/../bench/studies" && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+studies=$root/bench/studies
 work=$(mktemp -d)
 trap '[[ -n ${KEEP:-} ]] || rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -291,7 +292,7 @@ check_case "and variants of prompts" says 0 'shared' plans --methods vpt-deep --
 check_case "rates of another optimizer are told" says 0 'note: vpt-deep: its learning rates are those of' plans --methods vpt-deep --optimizer sgd
 check_case "a ledger by its folder" says 0 '^Now  *15 of 15' small by-folder --ledger whole
 
-# --- studies: the paper's figures and ablations, as scripts ---
+# --- studies: the paper's figures and ablations, as suites, with the tasks of a small one in place of theirs ---
 cat >suite.toml <<'TOML'
 name = "small"
 [[task]]
@@ -300,40 +301,60 @@ group = "drawn"
 data = "synthetic:colors"
 train_limit = 16
 TOML
-quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
-ablations() { DEPTH=2 LENGTHS=1,2 PROJECTIONS=4 DROPOUTS=0.5 MEMBERS=2 "$studies/ablations.sh" "$vitrine" suite.toml ablated "${quick[@]}"; }
-check_case "every ablation runs" ablations
+study() { # NAME OUT OPTIONS...
+  sed 's|^tasks_of = .*|tasks_of = "suite.toml"|' "$root/suites/studies/$1.toml" >"$1.toml" &&
+    "$vitrine" sweep --suite "$1.toml" --out "$2" --epochs 1 --batch 32 --seeds 1 --warmup 0 "${@:3}"
+}
+"$vitrine" pretrain --out six.safetensors --width 16 --depth 6 --heads 2 --patch 8 --steps 2 --batch 4 --warmup 1 --f32 >/dev/null 2>&1
+check_case "every ablation runs" study ablations ablated --backbone six.safetensors --lr 1e-2
+check_case "and again nothing is done" says 0 '^Sweep 22 of 22: --methods vpt-deep --prompt-dropout 0.5' study ablations ablated --backbone six.safetensors --lr 1e-2
 # Without what of these settings is not the recipe's, which the names tell.
 unusual='epochs 1, batch 32, warmup epochs 0'
-check_case "what is not the recipe's is told" grep -Fq "| vpt-deep ($unusual) |" ablated/variants.md
-sed "s/, $unusual)/)/; s/ ($unusual)//" ablated/variants.md >variants
-for row in 'vpt-deep' 'vpt-shallow' 'vpt-deep (blocks 1-1)' 'vpt-deep (blocks 2-2)' 'vpt-deep (shared)' 'vpt-deep (location add)' \
+"$vitrine" table ablated >ablated.md
+check_case "what is not the recipe's is told" grep -Fq "| vpt-deep ($unusual) |" ablated.md
+sed "s/, $unusual)/)/; s/ ($unusual)//" ablated.md >variants
+for row in 'vpt-deep' 'vpt-shallow' 'vpt-deep (blocks 1-1)' 'vpt-deep (blocks 3-6)' 'vpt-deep (shared)' 'vpt-deep (location add)' \
   'vpt-shallow (location add)' 'vpt-shallow (location pixels)' 'vpt-deep (pooling images)' 'vpt-deep (pooling prompts)' \
-  'vpt-deep (pooling all)' 'vpt-deep (init class-tokens)' 'vpt-shallow (init class-tokens)' 'vpt-deep (projection 4)' \
+  'vpt-deep (pooling all)' 'vpt-deep (init class-tokens)' 'vpt-shallow (init class-tokens)' 'vpt-deep (projection 8)' \
   'vpt-deep (dropout 0.5)'; do
   check_case "a row of variants: $row" grep -Fq "| $row |" variants
 done
-check_case "lengths by columns" grep -Eq '^\| drawn by prompts \| 1 \| 2 ' ablated/by-prompts.md
-check_case "an ensemble of two" grep -Eq '^\| colours \| 2 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|$' ablated/ensembles/ensembles.md
+check_case "lengths, fewer of them by the command" study lengths long --backbone tiny.safetensors --lr 1e-2 --prompts 1,2
+check_case "by columns" says 0 '^\| drawn by prompts \| 1 \| 2 ' "$vitrine" table long --by prompts
+check_case "the study of train sizes" study figure-3 sizes --backbone tiny.safetensors --lr 1e-2 --prompts 2
+check_case "has a column for each size" says 0 '^\| drawn by training images \| 50 \| 100 \| 200 \| 400 \| 800 \|$' "$vitrine" table sizes --by train-size
+check_case "the study of backbones" says 0 'Sweep 2 of 2: --backbone builtin-swin' study figure-4 nets --show-plan
+check_case "one JSON object tells all sweeps" test "$(study figure-4 nets --show-plan --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["sweeps"]))')" = 2
+check_case "with backbones of one's own" study figure-4 nets --backbone tiny.safetensors --prompts 2 --lr 1e-2
+check_case "in one folder" says 0 '^\| full ' "$vitrine" table nets --by backbone
+printf 'tasks_of = "suite.toml"\nname = "x"\n[[sweep]]\nmethods = "linear"\n[[sweep]]\nmetods = "linear"\n' >wrong.toml
+check_case "an option that there is not is told with its sweep" says 1 "sweep 2: .*metods" "$vitrine" sweep --suite wrong.toml --out x
+printf 'tasks_of = "suite.toml"\nname = "x"\n[[sweep]]\nout = "y"\n' >wrong.toml
+check_case "where results go is the command's to say" says 1 'sweep 1: --out is for the command line' "$vitrine" sweep --suite wrong.toml --out x
+printf 'tasks_of = "suite.toml"\nname = "x"\n[[sweep]]\nmethods = "full"\noptimizer = "sgd"\nlr = 1e5\n[[task]]\nname = "lost"\ndata = "folder:lost"\n[[sweep]]\nmethods = "linear"\n' >partly.toml
+check_case "what goes wrong in one does not keep the next from being done" says 1 'sweep 1: 1 task could not be used; sweep 2: 1 task' \
+  "$vitrine" sweep --suite partly.toml --backbone tiny.safetensors --epochs 1 --batch 32 --seeds 1 --out partly
+check_case "which has its results" says 0 '^\| linear .* \| [0-9]' "$vitrine" table partly
+
+quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
+ensembles() { "$studies/ensembles.sh" "$vitrine" suite.toml "$@" "${quick[@]}"; }
 members_are() { [[ $(cut -d '|' -f 3 "$1" | grep -c "$2") == "$3" ]]; }
-MEMBERS=2 "$studies/ensembles.sh" "$vitrine" suite.toml ablated/ensembles "${quick[@]/1e-2/3e-2}" >/dev/null 2>&1
-check_case "ensembles of other settings are others" members_are ablated/ensembles/ensembles.md ' 2 ' 2
+two_members() { MEMBERS=2 ensembles ensembles; }
+check_case "ensembles" two_members
+check_case "an ensemble of two" grep -Eq '^\| colours \| 2 \| [0-9.]+ \| [0-9.]+ \| [0-9.]+ \|$' ensembles/ensembles.md
+quick=("${quick[@]/1e-2/3e-2}")
+MEMBERS=2 ensembles ensembles >/dev/null 2>&1
+check_case "ensembles of other settings are others" members_are ensembles/ensembles.md ' 2 ' 2
 # Names that are long, so that no line of what eval says is whole.
 long=$(printf 'a-folder-with-a-long-name/%.0s' 1 2 3 4)
 mkdir -p "$long"
-MEMBERS=3 "$studies/ensembles.sh" "$vitrine" suite.toml "$long/out" "${quick[@]}" >/dev/null 2>&1
+MEMBERS=3 ensembles "$long/out" >/dev/null 2>&1
 check_case "an ensemble in a folder far below" members_are "$long/out/ensembles.md" ' 3 ' 1
 mkdir -p ledger-alone && cp "$long/out/ledger.jsonl" ledger-alone/
-check_case "results without task files make no ensemble" says 1 '3 runs have no task file' env MEMBERS=3 "$studies/ensembles.sh" "$vitrine" \
-  suite.toml ledger-alone "${quick[@]}"
-check_case "an ensemble of one is none" says 1 'two or more' env MEMBERS=1 "$studies/ensembles.sh" "$vitrine" suite.toml one "${quick[@]}"
-check_case "the study of train sizes" "$studies/train-size.sh" "$vitrine" suite.toml sizes "${quick[@]}" --prompts 2
-check_case "has a column for each size" grep -Eq '^\| drawn by training images \| 50 \| 100 \| 200 \| 400 \| 800 \|$' sizes/by-train-size.md
-train_sizes() { SIZES=16,32 "$studies/train-size.sh" "$vitrine" suite.toml few "${quick[@]}" --prompts 2; }
-check_case "train sizes of one's own" train_sizes
-check_case "and their columns" grep -Eq '^\| drawn by training images \| 16 \| 32 \|$' few/by-train-size.md
-check_case "the study of backbones" "$studies/backbones.sh" "$vitrine" suite.toml nets "tiny.safetensors" "${quick[@]:2}" --prompts 2
-check_case "has a table" test -s nets/by-backbone.md
+three_members() { MEMBERS=3 ensembles ledger-alone; }
+check_case "results without task files make no ensemble" says 1 '3 runs have no task file' three_members
+one_member() { MEMBERS=1 ensembles one; }
+check_case "an ensemble of one is none" says 1 'two or more' one_member
 
 # --- prompts that start from class tokens ---
 check_case "lengths of prompts that are added" says 1 'as many as these' "$vitrine" sweep --backbone tiny.safetensors \
@@ -344,7 +365,7 @@ check_case "class tokens of a Swin" says 1 'no class token' "$vitrine" sweep --b
   --methods vpt-deep --prompt-init class-tokens --out x
 
 # --- what is committed: the page shows what `vitrine table` prints of the ledgers, and these are of today's backbones ---
-results=$studies/../results
+results=$root/bench/results
 shown() { # PAGE LEDGER [OPTIONS of table...]: its tables stand in the page, line for line and in one piece
   local page table
   page=$(compgen -G "$results/*-$1.md" | tail -n 1)
@@ -362,12 +383,20 @@ check_case "the committed table by backbone" shown methods mini-vtab.jsonl "$res
 check_case "the committed ablations" shown ablations ablations-cells.jsonl
 check_case "their lengths" shown ablations ablations-cells-lengths.jsonl --by prompts
 check_case "the committed table by training images" shown ablations train-size-cells.jsonl --by train-size
-# From the committed ledgers the documented command has nothing left to run, and comes to the same tables.
-mini_vtab() { LEDGERS=$results timeout 300 "$studies/methods.sh" "$vitrine" again --threads 1; }
+# From the committed ledgers the documented commands have nothing left to run, and come to the same tables.
+nothing_left() { # STUDY LEDGER OPTIONS...
+  timeout 300 "$vitrine" sweep --suite "$root/suites/studies/$1.toml" --ledger "$results/$2.jsonl" --out "again/$1" --threads 1 "${@:3}" >said ||
+    return 1
+  grep '^Now' said && ! grep '^Now' said | grep -vE '^Now +([0-9,]+) of \1 runs? done'
+}
+check_case "the ablations have nothing to run" nothing_left ablations ablations-cells --tasks cells --seeds 1 --lr 3e-3
+check_case "nor have lengths" nothing_left lengths ablations-cells-lengths --tasks cells --seeds 1 --lr 3e-3 --prompts 1,5,10,50
+check_case "nor figure 3" nothing_left figure-3 train-size-cells --tasks cells --seeds 1
 if [[ -e /usr/share/datasets/fashion-mnist ]]; then
-  check_case "from the committed ledgers mini-VTAB's command has nothing to run" says 0 '^Now  *441 of 441 runs done' mini_vtab
-  check_case "and comes to the committed table of the ViT" diff again/vit/table.md <("$vitrine" table "$results/mini-vtab.jsonl")
-  check_case "and of the Swin" diff again/swin/table.md <("$vitrine" table "$results/mini-vtab-swin.jsonl")
+  check_case "from the committed ledger table 1 has nothing to run" nothing_left table-1 mini-vtab
+  check_case "and comes to the committed table" same_table again/table-1 "$results/mini-vtab.jsonl"
+  check_case "with the Swin, too" nothing_left table-1-swin mini-vtab-swin
+  check_case "to the committed table" same_table again/table-1-swin "$results/mini-vtab-swin.jsonl"
 else
   echo "SKIPPED: mini-VTAB's command: Debian's dataset-fashion-mnist is not installed"
 fi

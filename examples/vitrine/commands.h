@@ -25,7 +25,7 @@ int predict(const PredictOptions& options, Console& console);
 void become_server(const char* const* arguments);
 int serve(const ServeOptions& options, Console& console);
 int report(const ReportOptions& options, Console& console);
-int sweep(const SweepOptions& options, Console& console);
+int sweep(const std::vector<SweepOptions>& sweeps, Console& console);  // one after the other, in one folder
 int table(const TableOptions& options, Console& console);
 int pretrain(const PretrainOptions& options, Console& console);
 int inspect(const InspectOptions& options, Console& console);

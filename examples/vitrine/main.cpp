@@ -42,11 +42,13 @@ int run(const MemoryOptions& o, Console& console) { return bench_memory(o, conso
 
 // Processes of mpirun share a sweep's folder as any others do, and begin apart.
 int run(const SweepOptions& o, Console& console, Processes& processes) {
-  SweepOptions own = o;
-  if (processes.count() > 1) {
-    own.part = processes.rank();
-    own.parts = processes.count();
-  }
+  std::vector<SweepOptions> own{o};
+  own.insert(own.end(), o.then.begin(), o.then.end());
+  for (SweepOptions& one : own)
+    if (processes.count() > 1) {
+      one.part = processes.rank();
+      one.parts = processes.count();
+    }
   return sweep(own, console);
 }
 

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 #include "adder.h"
+#include "data/suite.h"
 #include "engine/instruction_set.h"
 #include "options_sweep.h"
 
@@ -424,6 +426,52 @@ Request parse_bench(std::vector<std::string> words) {
 }  // namespace
 
 namespace {
+
+Request read_sweep(const std::vector<std::string>& words) {
+  return read<SweepOptions>(
+      "sweep", "sweep --suite FILE --out DIR [options]",
+      "Compares methods on tasks: searches each one's settings, then tests every seed.\n"
+      "The same command goes on where it was stopped. Several of it, started at once, by mpirun or as a job "
+      "array, "
+      "share the work. docs/comparison.md tells the protocol, docs/data.md the keys of a suite, vitrine "
+      "table prints the "
+      "results.",
+      words, add_sweep);
+}
+
+// A study's suite says options, too; those of the command line count before them.
+Request parse_sweep(const std::vector<std::string>& words) {
+  Request request = read_sweep(words);
+  auto* given = std::get_if<SweepOptions>(&request);
+  if (given == nullptr || !given->suite) return request;
+  const Suite suite = read_suite(*given->suite);
+  std::vector<SweepOptions> sweeps;
+  for (const std::vector<SuiteOption>& options : suite.sweeps) {
+    std::vector<std::string> all = words;
+    std::string said;
+    for (const auto& [name, value] : options) {
+      const std::string option = "--" + name;
+      check(name != "suite" && name != "out" && name != "show-plan" && name != "help" && name != "version",
+            "suite {}: sweep {}: {} is for the command line", quote(*given->suite), sweeps.size() + 1,
+            option);
+      if (given->common.given.contains(option)) continue;
+      all.push_back(option);
+      if (value) all.push_back(*value);
+      said += text("{}{}{}{}", said.empty() ? "" : " ", option, value ? " " : "", value.value_or(""));
+    }
+    try {
+      sweeps.push_back(std::get<SweepOptions>(read_sweep(all)));
+    } catch (const Error& e) {
+      fail(e.fault(), "suite {}: sweep {}: {}", quote(*given->suite), sweeps.size() + 1, e.what());
+    }
+    sweeps.back().of_suite = said;
+  }
+  if (sweeps.empty()) return request;
+  SweepOptions first = std::move(sweeps[0]);
+  first.then.assign(std::make_move_iterator(sweeps.begin() + 1), std::make_move_iterator(sweeps.end()));
+  return first;
+}
+
 Request version() { return Show{text("vitrine {} ({})\n", VITRINE_VERSION, instruction_set())}; }
 }  // namespace
 
@@ -460,16 +508,7 @@ Request parse(int argc, const char* const* argv, std::string& command) {
                              "mpirun processes share the "
                              "work.",
                              words, add_tune);
-  if (name == "sweep")
-    return read<SweepOptions>(
-        name, "sweep --suite FILE --out DIR [options]",
-        "Compares methods on tasks: searches each one's settings, then tests every seed.\n"
-        "The same command goes on where it was stopped. Several of it, started at once, by mpirun or as a "
-        "job array, "
-        "share the work. docs/comparison.md tells the protocol, docs/data.md the keys of a suite, vitrine "
-        "table "
-        "prints the results.",
-        words, add_sweep);
+  if (name == "sweep") return parse_sweep(words);
   if (name == "table")
     return read<TableOptions>(name, "table FOLDER|LEDGER...",
                               "The table of what vitrine sweep found out, on standard output.", words,

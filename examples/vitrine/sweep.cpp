@@ -237,8 +237,15 @@ nlohmann::ordered_json json_of(const TaskLook& look) {
   return json;
 }
 
+// What came of one sweep, or of its plan.
+struct Outcome {
+  nlohmann::ordered_json json;
+  std::string problem{};  // why the command fails when all is done
+  bool stopped = false;
+};
+
 // Opens all tasks and does nothing else.
-int show_plan(const SweepConfig& config, Console& console) {
+Outcome show_plan(const SweepConfig& config, Console& console) {
   std::string label = "Images";
   int64_t wrong = 0;
   nlohmann::ordered_json tasks = nlohmann::ordered_json::array();
@@ -256,21 +263,20 @@ int show_plan(const SweepConfig& config, Console& console) {
   }
   const SweepCounts& counts = all.counts;
   console.item("Now", counts_text(counts));
-  console.result({{"command", "sweep"},
-                  {"folder", config.out},
-                  {"tasks", tasks},
-                  {"runs", counts.runs},
-                  {"done", counts.done},
-                  {"seconds_left", counts.seconds_left < 0 ? nlohmann::ordered_json(nullptr)
-                                                           : nlohmann::ordered_json(counts.seconds_left)}});
-  check(wrong == 0, "{} cannot be used; a sweep would leave {} out", plural(wrong, "task"),
-        wrong == 1 ? "it" : "them");
-  return 0;
+  Outcome out{{{"command", "sweep"},
+               {"folder", config.out},
+               {"tasks", tasks},
+               {"runs", counts.runs},
+               {"done", counts.done},
+               {"seconds_left", counts.seconds_left < 0 ? nlohmann::ordered_json(nullptr)
+                                                        : nlohmann::ordered_json(counts.seconds_left)}}};
+  if (wrong > 0)
+    out.problem = text("{} cannot be used; a sweep would leave {} out", plural(wrong, "task"),
+                       wrong == 1 ? "it" : "them");
+  return out;
 }
 
-}  // namespace
-
-int sweep(const SweepOptions& o, Console& console) {
+Outcome one_sweep(const SweepOptions& o, Console& console) {
   SweepConfig config;
   PlanConfig& plan = config.plan;
   plan.tasks = tasks_of(o);
@@ -372,20 +378,47 @@ int sweep(const SweepOptions& o, Console& console) {
   if (result.stopped) {
     console.line(text("Stopped: {}; states are saved in {}.", counts_text(result.counts), o.out));
     console.line("The same command goes on from there.");
-    console.result(json);
-    return SignalGuard::exit_code();
+    return {json, "", true};
   }
   console.item("Done", counts_text(result.counts));
   console.item("Ledger", result.ledger);
-  console.command("Next", text("table {}", shell_word(o.out)));
-  console.result(json);
-  if (result.failures.empty()) return 0;
   for (const std::string& failure : result.failures) console.note(failure);
+  Outcome out{json};
   const int64_t failed = result.counts.failed, tasks = static_cast<int64_t>(result.failures.size()) - failed;
-  fail(Fault::input, "{}{}{}{}", failed > 0 ? text("{} failed", plural(failed, "run")) : "",
-       failed > 0 && tasks > 0 ? ", " : "",
-       tasks > 0 ? text("{} could not be used", plural(tasks, "task")) : "",
-       failed > 0 ? "; --retry does failed runs again" : "");
+  if (!result.failures.empty())
+    out.problem = text("{}{}{}{}", failed > 0 ? text("{} failed", plural(failed, "run")) : "",
+                       failed > 0 && tasks > 0 ? ", " : "",
+                       tasks > 0 ? text("{} could not be used", plural(tasks, "task")) : "",
+                       failed > 0 ? "; --retry does failed runs again" : "");
+  return out;
+}
+
+}  // namespace
+
+int sweep(const std::vector<SweepOptions>& sweeps, Console& console) {
+  const bool several = sweeps.size() > 1, planned = sweeps[0].show_plan;
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  std::string problems;
+  bool stopped = false;
+  for (size_t i = 0; i < sweeps.size() && !stopped; ++i) {
+    if (several)
+      console.line(text("{}Sweep {} of {}: {}", i > 0 ? "\n" : "", i + 1, sweeps.size(), sweeps[i].of_suite));
+    Outcome outcome = one_sweep(sweeps[i], console);
+    stopped = outcome.stopped;
+    if (!outcome.problem.empty())
+      problems += text("{}{}{}", problems.empty() ? "" : "; ", several ? text("sweep {}: ", i + 1) : "",
+                       outcome.problem);
+    all.push_back(std::move(outcome.json));
+  }
+  if (!stopped && !planned) console.command("Next", text("table {}", shell_word(sweeps[0].out)));
+  console.result(several ? nlohmann::ordered_json{{"command", "sweep"},
+                                                  {"folder", sweeps[0].out},
+                                                  {"stopped", stopped},
+                                                  {"sweeps", all}}
+                         : all[0]);
+  if (stopped) return SignalGuard::exit_code();
+  check(problems.empty(), "{}", problems);
+  return 0;
 }
 
 }  // namespace vitrine::cli

@@ -64,6 +64,7 @@ Plan make_plan(const PlanConfig& config) {
     if (config.train_sizes.empty()) tasks.push_back(task);
     for (const int64_t size : config.train_sizes) {
       tasks.push_back(task);
+      if (task.val && task.train_limit) tasks.back().val = std::max(int64_t{1}, *task.val * size / *task.train_limit);
       tasks.back().train_limit = size;
     }
   }

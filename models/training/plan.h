@@ -23,7 +23,8 @@ struct PlanConfig {
   int64_t seeds = 3;  // 0, 1, ...
   uint64_t data_seed = 0;
   std::vector<int64_t>
-      train_sizes{};  // each task with so many images in all, in place of its own train_limit (sweep_data.h)
+      train_sizes{};  // each task with so many images in all, in place of its own train_limit (sweep_data.h), of which
+                      // its own val keeps its share
   int workers = 1;    // of loaders; changes no bit
   int64_t max_bad = 0;
   // The backbone, by what runs depend on.
