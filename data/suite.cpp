@@ -245,12 +245,14 @@ SuiteTask task_of(const toml::table& entry, size_t number, const std::string& fo
 // The value of an option, as it would stand on a command line; none for `true`.
 std::optional<std::string> option_value(const Table& table, const std::string& key, const toml::node& node) {
   if (node.value_exact<bool>().value_or(false)) return std::nullopt;
-  if (const auto words = node.value_exact<std::string>(); words && !words->empty()) return from_ascii(*words);
+  if (const auto words = node.value_exact<std::string>(); words && !words->empty())
+    return expanded(from_ascii(*words), table.who());
   if (const auto number = node.value_exact<int64_t>()) return std::to_string(*number);
   if (const auto number = node.value_exact<double>()) return text("{}", *number);
   const toml::array* list = node.as_array();
-  check(list != nullptr && !list->empty(), "{}: expected {} to be text, a number, true, or a list of these",
-        table.who(), quote(key));
+  check(list != nullptr && !list->empty(),
+        "{}: expected {} to be text that is not empty, a number, true, or a list of these", table.who(),
+        quote(key));
   std::string out;
   for (const toml::node& entry : *list) {
     const auto value = entry.is_array() ? std::nullopt : option_value(table, key, entry);
@@ -308,13 +310,14 @@ Suite read_text_of_suite(std::string_view words, const std::string& folder, cons
   check(name.has_value(), "{}: missing key 'name' before the first [[task]]: the suite's own name", who);
   suite.name = *name;
   if (const auto other = table.words("tasks_of")) {
-    const std::string path = (std::filesystem::path(folder) / *other).string();
-    const std::string whose = text("{}: tasks_of: suite {}", who, quote(path));
     check(depth < most_depth, "{}: expected suites that take their tasks from each other to come to an end",
           who);
-    suite.tasks = read_text_of_suite(read_text(path, most_bytes, "suite"),
-                                     std::filesystem::path(path).parent_path().string(), whose, depth + 1)
-                      .tasks;
+    const std::filesystem::path path =
+        std::filesystem::path(other->starts_with('$') ? "" : folder) / expanded(*other, who);
+    suite.tasks =
+        read_text_of_suite(read_text(path.string(), most_bytes, "suite"), path.parent_path().string(),
+                           text("suite {}", quote(path.string())), depth + 1)
+            .tasks;
   }
   const auto tables_of = [&](const char* key) {
     std::vector<const toml::table*> out;

@@ -22,7 +22,8 @@
 //
 //   [[sweep]]                            # one sweep, by options of vitrine sweep without their dashes; several are done
 //   methods = "vpt-deep"                 # one after the other
-//   prompt-blocks = "1-3"                # text, numbers, lists of these, or true for an option without a value
+//   prompt-blocks = "1-3"                # text (with $NAME), numbers, lists of these as one word, or true for an option
+//                                        # without a value; what is for the command alone, such as out, is refused there
 //
 // $NAME and ${NAME} in `data` are variables of the environment, $$ is a dollar. A relative place begins where the suite
 // file lies, unless it begins with a variable: then it is taken as the shell would take it. What is unknown, twice there,

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "models/training/recipes.h"
+#include "models/training/sweep_data.h"
 #include "sweep_runs.h"
 
 namespace vitrine::testing {
@@ -234,7 +235,13 @@ TEST_CASE("plan: with sizes a task's own val keeps its share of its limit") {
   CHECK(plan.cells[1].task.val == 10);
   CHECK(plan.cells[2].task.val == 200);
   task.train_limit.reset();
-  CHECK(make_plan(made.config.plan).cells[1].task.val == 200);
+  CHECK(make_plan(made.config.plan).cells[1].task.val == 200);  // of a val of the data's own
+  task.data = "fashion-mnist:mnist";
+  REQUIRE(!has_own_val(task));
+  CHECK(make_plan(made.config.plan).cells[1].task.val == 10);  // of the 1,000 that are taken without a limit
+  task.val = int64_t{1} << 39;
+  made.config.plan.train_sizes = {int64_t{1} << 40};
+  CHECK(make_plan(made.config.plan).cells[0].task.val > 0);
 }
 
 TEST_CASE("plan: names of runs from before limits were of train and val stay where they mean the same") {

@@ -307,7 +307,7 @@ study() { # NAME OUT OPTIONS...
 }
 "$vitrine" pretrain --out six.safetensors --width 16 --depth 6 --heads 2 --patch 8 --steps 2 --batch 4 --warmup 1 --f32 >/dev/null 2>&1
 check_case "every ablation runs" study ablations ablated --backbone six.safetensors --lr 1e-2
-check_case "and again nothing is done" says 0 '^Sweep 22 of 22: --methods vpt-deep --prompt-dropout 0.5' study ablations ablated --backbone six.safetensors --lr 1e-2
+check_case "and again nothing is done" says 0 '^Sweep 22 of 22: --methods=vpt-deep --prompt-dropout=0.5' study ablations ablated --backbone six.safetensors --lr 1e-2
 # Without what of these settings is not the recipe's, which the names tell.
 unusual='epochs 1, batch 32, warmup epochs 0'
 "$vitrine" table ablated >ablated.md
@@ -323,18 +323,56 @@ check_case "lengths, fewer of them by the command" study lengths long --backbone
 check_case "by columns" says 0 '^\| drawn by prompts \| 1 \| 2 ' "$vitrine" table long --by prompts
 check_case "the study of train sizes" study figure-3 sizes --backbone tiny.safetensors --lr 1e-2 --prompts 2
 check_case "has a column for each size" says 0 '^\| drawn by training images \| 50 \| 100 \| 200 \| 400 \| 800 \|$' "$vitrine" table sizes --by train-size
-check_case "the study of backbones" says 0 'Sweep 2 of 2: --backbone builtin-swin' study figure-4 nets --show-plan
+check_case "the study of backbones" says 0 'Sweep 2 of 2: --backbone=builtin-swin' study figure-4 nets --show-plan
 check_case "one JSON object tells all sweeps" test "$(study figure-4 nets --show-plan --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["sweeps"]))')" = 2
-check_case "with backbones of one's own" study figure-4 nets --backbone tiny.safetensors --prompts 2 --lr 1e-2
-check_case "in one folder" says 0 '^\| full ' "$vitrine" table nets --by backbone
-printf 'tasks_of = "suite.toml"\nname = "x"\n[[sweep]]\nmethods = "linear"\n[[sweep]]\nmetods = "linear"\n' >wrong.toml
-check_case "an option that there is not is told with its sweep" says 1 "sweep 2: .*metods" "$vitrine" sweep --suite wrong.toml --out x
-printf 'tasks_of = "suite.toml"\nname = "x"\n[[sweep]]\nout = "y"\n' >wrong.toml
-check_case "where results go is the command's to say" says 1 'sweep 1: --out is for the command line' "$vitrine" sweep --suite wrong.toml --out x
-printf 'tasks_of = "suite.toml"\nname = "x"\n[[sweep]]\nmethods = "full"\noptimizer = "sgd"\nlr = 1e5\n[[task]]\nname = "lost"\ndata = "folder:lost"\n[[sweep]]\nmethods = "linear"\n' >partly.toml
-check_case "what goes wrong in one does not keep the next from being done" says 1 'sweep 1: 1 task could not be used; sweep 2: 1 task' \
-  "$vitrine" sweep --suite partly.toml --backbone tiny.safetensors --epochs 1 --batch 32 --seeds 1 --out partly
-check_case "which has its results" says 0 '^\| linear .* \| [0-9]' "$vitrine" table partly
+sed 's|"builtin"|"tiny.safetensors"|; s|"builtin-swin"|"six.safetensors"|; s|^tasks_of = .*|tasks_of = "suite.toml"|' "$root/suites/studies/figure-4.toml" >nets.toml
+check_case "with backbones of one's own" "$vitrine" sweep --suite nets.toml --epochs 1 --batch 32 --seeds 1 --warmup 0 --prompts 2 --lr 1e-2 --out nets
+check_case "in one table" says 0 '^\| drawn by backbone \| .*depth 2.* \| .*depth 6.* \|$' "$vitrine" table nets --by backbone
+# of OPTIONS...: a study of two sweeps, the second of which says these options.
+of() { printf '%s\n' 'tasks_of = "suite.toml"' 'name = "x"' '[[sweep]]' 'methods = "linear"' '[[sweep]]' "$@" >own.toml; }
+own() { "$vitrine" sweep --suite own.toml --backbone tiny.safetensors --epochs 1 --batch 32 --seeds 1 --warmup 0 --lr 1e-2 --out "$@"; }
+of 'metods = "linear"'
+check_case "an option that there is not is told with its sweep" says 1 "sweep 2: .*metods" own unmade
+for option in out=y show-plan=true json=true threads=900 instructions=nonsense data=synthetic:shapes ledger=whole help=true; do
+  of "${option%=*} = \"${option#*=}\""
+  check_case "for the command line alone: ${option%=*}" says 1 "sweep 2: --${option%=*} is for the command line" own unmade
+done
+for value in --help -h -- --out=evil; do
+  of "methods = \"$value\""
+  check_case "a value that looks like an option: $value" says 1 "sweep 2: .*method" own unmade
+  of "retry = \"$value\""
+  check_case "for an option that takes none: $value" says 1 "sweep 2: " own unmade
+done
+check_case "nothing was done for it" test ! -e unmade -a ! -e evil
+of 'methods = "vpt-deep"' 'prompt-blocks = "1-5"' '[[sweep]]' 'methods = "full"'
+check_case "a sweep that cannot begin is told" says 1 'sweep 2: method vpt-deep: prompts: expected blocks among 1-2' own next
+check_case "and the next one is done" says 0 '^\| full .* \| [0-9]' "$vitrine" table next
+check_case "its plan, too" says 1 '^Sweep 3 of 3: --methods=full' own next --show-plan
+check_case "the JSON tells all" test "$(own next --json 2>/dev/null | python3 -c 'import json, sys; print([len(s.get("problem", "")) > 0 for s in json.load(sys.stdin)["sweeps"]])')" = "[False, True, False]"
+check_case "options of prompts are for those that have some" says 1 'note: --prompts .*: none of the methods has prompts: linear' own next --prompts 2
+of 'methods = "vpt-shallow"' 'lr = 5'
+check_case "the command's rates displace the study's" says 0 'learning rates? 0.0125;' "$vitrine" sweep --suite own.toml --backbone tiny.safetensors --batch 32 \
+  --base-lr 0.1 --show-plan
+of 'backbone = "$PLACE/tiny.safetensors"' 'methods = "full"'
+mkdir -p below && sed 's|"suite.toml"|"../suite.toml"|; s|$PLACE/tiny|tiny|' own.toml >below/own.toml && cp tiny.safetensors below/
+beside() { "$vitrine" sweep --suite below/own.toml --epochs 1 --batch 32 --seeds 1 --out beside --show-plan; }
+check_case "a backbone lies beside its suite" says 0 "^Backbone  *'below/tiny.safetensors'" beside
+check_case "variables are the environment's" says 1 'PLACE, which is not set' own x
+check_case "a study is more than its tasks" says 1 'also says what is done with its tasks' "$vitrine" sweep --data suite:nets.toml --show-plan
+of 'methods = "full"' '[[task]]' 'name = "lost"' 'data = "folder:lost"'
+check_case "what goes wrong in all is told once" says 1 'sweep 1, 2: 1 task could not be used$' own partly
+check_case "in its notes as well" test "$(own partly 2>&1 | grep -c 'the other tasks are done without it')" = 1
+# Ctrl-C in the first sweep ends the study.
+of 'methods = "vpt-shallow"'
+sed -i '0,/"linear"/s//"full"/' own.toml
+exec_own() { exec "$vitrine" sweep --suite own.toml --backbone tiny.safetensors --epochs 100000 --batch 4 --seeds 1 --lr 1e-2 --out ended; }
+exec_own >ended.log 2>&1 &
+victim=$!
+until compgen -G 'ended/runs/*/state/checkpoint-*' >/dev/null || ! kill -0 $victim 2>/dev/null; do sleep 0.05; done
+kill -INT $victim
+wait $victim
+check_case "Ctrl-C ends a study with 130" test $? = 130
+check_case "before its next sweep" eval '! grep "Sweep 2 of 2" ended.log'
 
 quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
 ensembles() { "$studies/ensembles.sh" "$vitrine" suite.toml "$@" "${quick[@]}"; }

@@ -306,39 +306,40 @@ TEST_CASE("table rows: what is not as the recipe has it stands in a row's name")
   CHECK(c.rows[1].label == "full (epochs 8)");
 }
 
-TEST_CASE("table rows: what failed on a task as it was once does not stand beside the task as it is") {
+TEST_CASE("table rows: what failed on a task that was asked otherwise does not stand beside it") {
   Lines lines;
-  LedgerLine& failed = lines.add("vpt-deep", "one", "x", 0);
-  failed.failed = "a shift needs room";
-  failed.settings = R"({"random_shift":true})";
-  failed.data_digest = "first";
+  lines.add("vpt-deep", "one", "x", 0).failed = "a shift needs room";
+  lines.all[0].settings = R"({"random_shift":true})";
+  lines.all[0].data_digest = "first";
   // As long as nothing came to its end it is what there is to tell.
   CHECK(compare(lines.all).rows[0].tasks[0].failed == 1);
   const LedgerLine before = lines.all[0];
-  LedgerLine& mended = lines.add("linear", "one", "x", 0.5);
-  mended.settings = "{}";
-  mended.data_digest = "first";
-  const auto tell = [&] {
-    const Comparison c = compare(lines.all);
-    REQUIRE(c.tasks.size() == 1);
-    CHECK(c.tasks[0].second == "x");
-    CHECK(c.rows.size() == 1);
-    CHECK(c.warnings ==
-          std::vector<std::string>{"1 run that failed before pictures were mended, or a task was "
-                                   "asked otherwise, is left out"});
-  };
-  tell();
-  lines.all[0].settings = "{}";  // other pictures
+  lines.add("linear", "one", "x", 0.5).data_digest = "first";
+  const auto tasks = [&] { return compare(lines.all).tasks; };
+  const std::vector<std::pair<std::string, std::string>> alone{{"one", "x"}};
+  CHECK(tasks() == alone);
+  CHECK(compare(lines.all).rows.size() == 1);
+  CHECK(compare(lines.all).warnings ==
+        std::vector<std::string>{"1 run that failed when a task was asked or resized otherwise is left out"});
+  // What failed on the task as it is asked counts: of pictures that were mended or damaged since, of another recipe, or
+  // of another number of images.
+  lines.all[0].settings = "{}";
   lines.all[0].data_digest = "second";
-  tell();
-  // One that failed on the task as it is counts.
-  lines.all[0].data_digest = "first";
-  CHECK(compare(lines.all).rows[1].tasks[0].failed == 1);
+  const auto failed_of = [&](const char* label) { return row_of(compare(lines.all), label).tasks[0].failed; };
+  CHECK(failed_of("vpt-deep") == 1);
+  CHECK(tasks() == alone);
+  lines.all[0].recipe = "paper";
+  lines.all[0].preprocess = R"({"mean":[0.5,0.5,0.5]})";
+  CHECK(failed_of("vpt-deep, recipe paper") == 1);
+  lines.all[0] = before;
+  lines.all[0].settings = "{}";
+  lines.all[0].train_images = 2000;
+  CHECK(series(lines.all, By::train_size).columns == std::vector<std::string>{"1000", "2000"});
   // Where both ways came to an end there are two tasks, and failures of each.
   lines.all[0] = before;
   lines.add("full", "one", "x", 0.4).settings = R"({"random_shift":true})";
   lines.all.back().data_digest = "first";
-  CHECK(compare(lines.all).tasks.size() == 2);
+  CHECK(tasks().size() == 2);
 }
 
 }  // namespace vitrine::testing

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <iterator>
 
 #include "adder.h"
@@ -439,32 +440,46 @@ Request read_sweep(const std::vector<std::string>& words) {
       words, add_sweep);
 }
 
-// A study's suite says options, too; those of the command line count before them.
+// Options that concern the command as a whole, and those that say what a suite's tasks do.
+constexpr std::array<std::string_view, 11> not_in_a_study{"suite",     "data",         "out",      "ledger",
+                                                          "show-plan", "help",         "version",  "json",
+                                                          "threads",   "instructions", "jobs-part"};
+
+// The words of one sweep of a study, before those of the command line, whose options count before them.
+std::vector<std::string> words_of_sweep(const std::vector<SuiteOption>& options,
+                                        const SweepOptions& command) {
+  const auto given = [&](const std::string& option) { return command.common.given.contains(option); };
+  std::vector<std::string> out;
+  for (const auto& [name, value] : options) {
+    check(std::ranges::find(not_in_a_study, name) == not_in_a_study.end(), "--{} is for the command line",
+          name);
+    const bool other_rate = (name == "lr" && given("--base-lr")) || (name == "base-lr" && given("--lr"));
+    if (given("--" + name) || other_rate) continue;
+    // The backbone's file lies beside the suite.
+    const bool beside = name == "backbone" && value && *value != "builtin" && *value != "builtin-swin";
+    const std::string shown =
+        beside ? (std::filesystem::path(*command.suite).parent_path() / *value).string() : value.value_or("");
+    out.push_back(value ? text("--{}={}", name, shown) : "--" + name);
+  }
+  return out;
+}
+
 Request parse_sweep(const std::vector<std::string>& words) {
   Request request = read_sweep(words);
-  auto* given = std::get_if<SweepOptions>(&request);
-  if (given == nullptr || !given->suite) return request;
-  const Suite suite = read_suite(*given->suite);
+  const auto* command = std::get_if<SweepOptions>(&request);
+  if (command == nullptr || !command->suite) return request;
   std::vector<SweepOptions> sweeps;
-  for (const std::vector<SuiteOption>& options : suite.sweeps) {
-    std::vector<std::string> all = words;
-    std::string said;
-    for (const auto& [name, value] : options) {
-      const std::string option = "--" + name;
-      check(name != "suite" && name != "out" && name != "show-plan" && name != "help" && name != "version",
-            "suite {}: sweep {}: {} is for the command line", quote(*given->suite), sweeps.size() + 1,
-            option);
-      if (given->common.given.contains(option)) continue;
-      all.push_back(option);
-      if (value) all.push_back(*value);
-      said += text("{}{}{}{}", said.empty() ? "" : " ", option, value ? " " : "", value.value_or(""));
-    }
+  for (const std::vector<SuiteOption>& options : read_suite(*command->suite).sweeps) {
     try {
+      std::vector<std::string> all = words_of_sweep(options, *command);
+      std::string said;
+      for (const std::string& word : all) said += text("{}{}", said.empty() ? "" : " ", word);
+      all.insert(all.end(), words.begin(), words.end());
       sweeps.push_back(std::get<SweepOptions>(read_sweep(all)));
+      sweeps.back().of_study = said.empty() ? "as the command says" : said;
     } catch (const Error& e) {
-      fail(e.fault(), "suite {}: sweep {}: {}", quote(*given->suite), sweeps.size() + 1, e.what());
+      fail(e.fault(), "suite {}: sweep {}: {}", quote(*command->suite), sweeps.size() + 1, e.what());
     }
-    sweeps.back().of_suite = said;
   }
   if (sweeps.empty()) return request;
   SweepOptions first = std::move(sweeps[0]);

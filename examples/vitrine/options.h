@@ -186,8 +186,8 @@ struct SweepOptions {
   int part = 0, parts = 1;
   size_t cache = size_t{2} << 30;
   int workers = 1;
-  // Of a study: what its suite says for this sweep, in words, and the sweeps that come behind it.
-  std::string of_suite;
+  // Of a study: what its suite says for this sweep, in words (else empty), and the sweeps that come behind it.
+  std::string of_study;
   std::vector<SweepOptions> then;
 };
 

@@ -70,10 +70,13 @@ std::vector<SuiteTask> tasks_of(const SweepOptions& o) {
         tasks, [&](const SuiteTask& task) { return std::ranges::find(o.tasks, task.name) == o.tasks.end(); });
   }
   for (const std::string& data : o.data) {
-    if (!data.starts_with("suite:"))
+    if (!data.starts_with("suite:")) {
       tasks.push_back(task_of_data(data));
-    else
-      for (const SuiteTask& task : read_suite(data.substr(6)).tasks) tasks.push_back(task);
+      continue;
+    }
+    const Suite suite = read_suite(data.substr(6));
+    check(suite.sweeps.empty(), "{} also says what is done with its tasks; --suite does it", data);
+    tasks.insert(tasks.end(), suite.tasks.begin(), suite.tasks.end());
   }
   check(!tasks.empty(), "what is to be compared? --suite FILE names tasks, --data SPEC one of them");
   for (const SuiteTask& task : tasks)
@@ -204,18 +207,20 @@ void tell_plan(const SweepOptions& o, const PlanConfig& config, const Plan& plan
                             count_text(plan.final_runs), plural(config.seeds, "seed")));
 }
 
-// Options of prompts that no method has would do nothing.
-void check_prompt_options(const SweepOptions& o) {
+// Options of prompts that no method has would do nothing. In a study they may be meant for another sweep.
+void check_prompt_options(const SweepOptions& o, const std::function<void(const std::string&)>& note) {
   const GridChanges& c = o.changes;
   if (c.prompts.empty() && !c.prompt_projection && !c.prompt_dropout && variant_to_json(c.variant).empty())
     return;
   std::string methods;
   for (const std::string& method : o.methods) methods += text("{}{}", methods.empty() ? "" : ", ", method);
-  check(std::ranges::any_of(o.methods,
-                            [](const std::string& method) {
-                              return method_from_text(method).prompts.kind != PromptKind::none;
-                            }),
-        "--prompts and --prompt-...: none of the methods has prompts: {}", methods);
+  if (std::ranges::any_of(o.methods, [](const std::string& method) {
+        return method_from_text(method).prompts.kind != PromptKind::none;
+      }))
+    return;
+  const std::string words = text("--prompts and --prompt-...: none of the methods has prompts: {}", methods);
+  check(!o.of_study.empty(), "{}", words);
+  note(words);
 }
 
 std::string too_few_text(const TaskLook& look) {
@@ -276,11 +281,21 @@ Outcome show_plan(const SweepConfig& config, Console& console) {
   return out;
 }
 
-Outcome one_sweep(const SweepOptions& o, Console& console) {
+// `told`: notes of the command, of which a study says each once.
+Outcome one_sweep(const SweepOptions& o, Console& console, std::set<std::string>& told) {
+  const auto note_once = [&](const std::string& words) {
+    if (told.insert(words).second) console.note(words);
+  };
+  const auto note = [&](const std::string& words) {
+    if (o.of_study.empty())
+      console.note(words);
+    else
+      note_once(words);
+  };
   SweepConfig config;
   PlanConfig& plan = config.plan;
   plan.tasks = tasks_of(o);
-  check_prompt_options(o);
+  check_prompt_options(o, note);
   check(!o.out.empty() || o.show_plan, "--out is required: the folder of the sweep");
   plan.methods = o.methods;
   plan.preset = o.recipe;
@@ -313,12 +328,8 @@ Outcome one_sweep(const SweepOptions& o, Console& console) {
   config.retry_failed = o.retry;
   config.part = o.part;
   config.parts = o.parts;
-  const auto note = [&](const std::string& words) { console.note(words); };
   // A data set is opened for several splits, and more than once.
-  config.open = {.exif = o.exif,
-                 .note = [&, told = std::set<std::string>()](const std::string& words) mutable {
-                   if (told.insert(words).second) console.note(words);
-                 }};
+  config.open = {.exif = o.exif, .note = note_once};
   for (const std::string& ledger : o.ledgers)
     for (LedgerLine& line : read_ledger(ledger_of(ledger))) config.known.push_back(std::move(line));
 
@@ -342,7 +353,7 @@ Outcome one_sweep(const SweepOptions& o, Console& console) {
   hooks.began = [&](const SweepCounts& counts) {
     console.item("Now", counts_text(counts));
     if (config.keep_tasks && counts.done == counts.runs)
-      console.note("nothing is left to be done, so --keep-tasks keeps no more task files than are there");
+      note("nothing is left to be done, so --keep-tasks keeps no more task files than are there");
   };
   std::string doing;
   hooks.run = [&](const Cell& cell, const PlannedRun& run, const SweepCounts& counts) {
@@ -362,11 +373,7 @@ Outcome one_sweep(const SweepOptions& o, Console& console) {
     console.note(text("waiting for {} of other processes; what one that ends leaves undone is taken over",
                       plural(runs, "run")));
   };
-  SweepResult result;
-  {
-    const SignalGuard guard;
-    result = vitrine::sweep(config, hooks);
-  }
+  const SweepResult result = vitrine::sweep(config, hooks);
   console.clear();
   json.update({{"ledger", result.ledger},
                {"stopped", result.stopped},
@@ -382,7 +389,7 @@ Outcome one_sweep(const SweepOptions& o, Console& console) {
   }
   console.item("Done", counts_text(result.counts));
   console.item("Ledger", result.ledger);
-  for (const std::string& failure : result.failures) console.note(failure);
+  for (const std::string& failure : result.failures) note(failure);
   Outcome out{json};
   const int64_t failed = result.counts.failed, tasks = static_cast<int64_t>(result.failures.size()) - failed;
   if (!result.failures.empty())
@@ -397,27 +404,53 @@ Outcome one_sweep(const SweepOptions& o, Console& console) {
 
 int sweep(const std::vector<SweepOptions>& sweeps, Console& console) {
   const bool several = sweeps.size() > 1, planned = sweeps[0].show_plan;
+  std::optional<SignalGuard> guard;
+  if (!planned) guard.emplace();
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
-  std::string problems;
+  std::vector<std::pair<std::string, std::string>> problems;  // what is wrong, and with which sweeps
+  std::set<std::string> told;
+  Fault fault = Fault::input;
   bool stopped = false;
-  for (size_t i = 0; i < sweeps.size() && !stopped; ++i) {
+  for (size_t i = 0; i < sweeps.size() && !stopped && fault == Fault::input; ++i) {
+    if (guard && i > 0 && SignalGuard::caught()) {
+      console.line(
+          text("Stopped before sweep {} of {}. The same command goes on from there.", i + 1, sweeps.size()));
+      stopped = true;
+      break;
+    }
     if (several)
-      console.line(text("{}Sweep {} of {}: {}", i > 0 ? "\n" : "", i + 1, sweeps.size(), sweeps[i].of_suite));
-    Outcome outcome = one_sweep(sweeps[i], console);
+      console.line(text("{}Sweep {} of {}: {}", i > 0 ? "\n" : "", i + 1, sweeps.size(), sweeps[i].of_study));
+    Outcome outcome;
+    try {
+      outcome = one_sweep(sweeps[i], console, told);
+    } catch (const Error& e) {
+      if (!several) throw;
+      console.clear();
+      outcome = {{{"command", "sweep"}, {"folder", sweeps[i].out}, {"problem", e.what()}}, e.what()};
+      fault = e.fault();  // what the machine lacks ends them all
+    }
     stopped = outcome.stopped;
-    if (!outcome.problem.empty())
-      problems += text("{}{}{}", problems.empty() ? "" : "; ", several ? text("sweep {}: ", i + 1) : "",
-                       outcome.problem);
     all.push_back(std::move(outcome.json));
+    if (outcome.problem.empty()) continue;
+    const auto same =
+        std::ranges::find(problems, outcome.problem, &std::pair<std::string, std::string>::first);
+    if (same == problems.end())
+      problems.emplace_back(outcome.problem, std::to_string(i + 1));
+    else
+      same->second += text(", {}", i + 1);
   }
-  if (!stopped && !planned) console.command("Next", text("table {}", shell_word(sweeps[0].out)));
+  if (!stopped && !planned && fault == Fault::input)
+    console.command("Next", text("table {}", shell_word(sweeps[0].out)));
   console.result(several ? nlohmann::ordered_json{{"command", "sweep"},
                                                   {"folder", sweeps[0].out},
                                                   {"stopped", stopped},
                                                   {"sweeps", all}}
                          : all[0]);
   if (stopped) return SignalGuard::exit_code();
-  check(problems.empty(), "{}", problems);
+  std::string words;
+  for (const auto& [problem, which] : problems)
+    words += text("{}{}{}", words.empty() ? "" : "; ", several ? text("sweep {}: ", which) : "", problem);
+  if (!words.empty()) fail(fault, "{}", words);
   return 0;
 }
 

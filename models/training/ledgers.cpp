@@ -96,7 +96,8 @@ Ledgers read_ledgers(const std::vector<std::string>& where) {
       const std::string pictures = line.pictures() + (line.other_pictures ? " aside" : "");
       const auto [before, fresh] = seen.emplace(std::pair(line.run, pictures), out.lines.size());
       if (fresh) {
-        out.folders.push_back(is_folder(place) ? (fs::path(place) / "runs" / line.run).string() : "");
+        out.folders.push_back(
+            is_folder(place) && !line.other_pictures ? (fs::path(place) / "runs" / line.run).string() : "");
         sources.push_back(path);
         out.lines.push_back(std::move(line));
       } else if (!same_result(out.lines[before->second], line)) {

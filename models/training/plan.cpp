@@ -64,7 +64,11 @@ Plan make_plan(const PlanConfig& config) {
     if (config.train_sizes.empty()) tasks.push_back(task);
     for (const int64_t size : config.train_sizes) {
       tasks.push_back(task);
-      if (task.val && task.train_limit) tasks.back().val = std::max(int64_t{1}, *task.val * size / *task.train_limit);
+      if (task.val && (task.train_limit || !has_own_val(task))) {
+        const auto limit = static_cast<double>(task.train_limit.value_or(usual_limit));
+        const double share = static_cast<double>(*task.val) * static_cast<double>(size) / limit;
+        tasks.back().val = std::max(int64_t{1}, static_cast<int64_t>(share));
+      }
       tasks.back().train_limit = size;
     }
   }
@@ -77,6 +81,7 @@ Plan make_plan(const PlanConfig& config) {
       Cell cell{.task = task, .method = method, .recipe = &recipe_of(config.preset, method)};
       cell.preprocess = preprocess_for(task, *cell.recipe, config.preprocess);
       try {
+        // Other augmentations bear any preparation, which is checked where it is made.
         if (task.augment.shift) check_augment(task.augment, cell.preprocess);
       } catch (const Error& e) {
         fail(e.fault(), "task {}: {}", quote(task.name), e.what());

@@ -13,7 +13,7 @@ namespace vitrine {
 
 namespace {
 
-constexpr int64_t usual_limit = 1000, val_share = 5;
+constexpr int64_t val_share = 5;
 
 void open_learned(SweepData& out, const SuiteTask& task, uint64_t data_seed, const OpenOptions& open) {
   const auto train = open_dataset(task.data, Split::train, open);

@@ -13,6 +13,9 @@ namespace vitrine {
 // How a task's pictures are prepared under a recipe: as the backbone's are, but for what the task and the recipe say.
 Preprocess preprocess_for(const SuiteTask& task, const Recipe& recipe, const Preprocess& of_backbone);
 
+// So many images are taken of data that have no val of their own, for a task that says no limit.
+inline constexpr int64_t usual_limit = 1000;
+
 struct SweepData {
   std::shared_ptr<const Dataset> learned;  // train and val
   std::vector<int64_t> train, val;         // of `learned`, ascending

@@ -47,14 +47,15 @@ void Sweep::check_results(const Cell& cell, const TaskFacts& facts) {
 }
 
 // What ledgers claim of a cell's task becomes a result if it is of these pictures, or is as good as one where nothing is to be
-// written. The number of runs that are of others.
+// written. The number of runs of others that are to be done again.
 int64_t Sweep::settle(const Cell& cell, const TaskFacts& facts, bool may_write) {
-  int64_t of_others = 0;
+  int64_t to_do_again = 0;
   each_run_at(cell, [&](const PlannedRun& run) {
-    of_others += may_write ? folder_.settle(run.name, facts.digest, facts.contents)
-                           : folder_.disclaim(run.name, facts.digest, facts.contents);
+    const bool of_others = may_write ? folder_.settle(run.name, facts.digest, facts.contents)
+                                     : folder_.disclaim(run.name, facts.digest, facts.contents);
+    to_do_again += of_others && folder_.result(run.name) == nullptr;
   });
-  return of_others;
+  return to_do_again;
 }
 
 void Sweep::note_set_aside(const SuiteTask& task, int64_t runs) const {
@@ -91,6 +92,7 @@ TaskLook Sweep::look_at(const Cell& cell, bool done, bool may_write) {
   try {
     check_results(cell, *out.facts);
   } catch (const Error& e) {
+    if (e.fault() == Fault::resources) throw;
     out.problem = e.what();
   }
   return out;

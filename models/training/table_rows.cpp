@@ -23,19 +23,19 @@ class Sorter {
 
   TableRows sort() {
     int64_t aside = 0;
-    const std::set<const LedgerLine*> gone = failed_before();
+    const std::set<const LedgerLine*> gone = failed_otherwise();
     for (const LedgerLine& l : lines_)
       if (l.other_pictures)
         ++aside;
       else if (!gone.contains(&l))
         all_.push_back({&l});
-    if (!gone.empty())
-      out_.warnings.push_back(
-          text("{}{} that failed before pictures were mended, or a task was asked otherwise, {} left out",
-               gone.size(), gone.size() == 1 ? " run" : " runs", gone.size() == 1 ? "is" : "are"));
     if (aside > 0)
       out_.warnings.push_back(text("{}{} of other pictures than the sweep's are left out", aside,
                                    aside == 1 ? " result" : " results"));
+    if (!gone.empty())
+      out_.warnings.push_back(text("{}{} that failed when a task was asked or resized otherwise {} left out",
+                                   gone.size(), gone.size() == 1 ? " run" : " runs",
+                                   gone.size() == 1 ? "is" : "are"));
     plan_lines();
     for (const LedgerLine& l : planned_) all_.push_back({&l, true});
     settle_groups();
@@ -69,21 +69,31 @@ class Sorter {
     bool left_out = false;
   };
 
-  // Runs that failed on a task as it was once, when none came to its end, where others did as it is now.
-  std::set<const LedgerLine*> failed_before() const {
-    const auto task_of = [](const LedgerLine& l) { return std::tuple(l.group, l.task, l.backbone_identity); };
-    const auto kind_of = [](const LedgerLine& l) {
-      return key_of(asking_of(l)) + key_of(preparation_of(l, true)) + key_of(preparation_of(l, false)) +
-             l.pictures();
+  // Runs that failed on a task that was asked or made square in a way in which none came to its end, where others did as it
+  // is asked otherwise: a suite that was mended.
+  std::set<const LedgerLine*> failed_otherwise() const {
+    using Place = std::tuple<std::string, std::string, std::string>;
+    struct Way {
+      Facts asked, resized;
+      explicit Way(const LedgerLine& l) : asked(asking_of(l)), resized(preparation_of(l, true)) {}
+      // Older lines do not tell how pictures were resized.
+      bool same_as(const Way& other) const {
+        return asked == other.asked && (resized.empty() || other.resized.empty() || resized == other.resized);
+      }
     };
-    std::map<std::tuple<std::string, std::string, std::string>, std::set<std::string>> ended;
+    const auto place_of = [](const LedgerLine& l) { return Place(l.group, l.task, l.backbone_identity); };
+    std::map<Place, std::vector<Way>> ended;
     for (const LedgerLine& l : lines_)
-      if (l.failed.empty() && !l.other_pictures) ended[task_of(l)].insert(kind_of(l));
+      if (l.failed.empty() && !l.other_pictures) ended[place_of(l)].emplace_back(l);
     std::set<const LedgerLine*> out;
-    for (const LedgerLine& l : lines_)
-      if (!l.failed.empty() && !l.other_pictures && ended.contains(task_of(l)) &&
-          !ended[task_of(l)].contains(kind_of(l)))
+    for (const LedgerLine& l : lines_) {
+      if (l.failed.empty() || l.other_pictures) continue;
+      const auto found = ended.find(place_of(l));
+      if (found == ended.end()) continue;
+      const Way own(l);
+      if (std::ranges::none_of(found->second, [&](const Way& way) { return way.same_as(own); }))
         out.insert(&l);
+    }
     return out;
   }
 
@@ -139,7 +149,8 @@ class Sorter {
     std::map<std::tuple<std::string, std::string, Stage, int64_t>, std::set<std::string>> digests, contents;
     std::set<Task> several, changed;  // of other names and sizes, or with other contents
     for (const Entry& e : all_) {
-      if (e.planned || e.line->data_digest.empty()) continue;
+      // What failed is no result of other pictures, it may be what they were mended for.
+      if (e.planned || e.line->data_digest.empty() || !e.line->failed.empty()) continue;
       const std::tuple key(e.group, e.line->task, e.line->stage, e.line->train_images);
       std::set<std::string>&seen = digests[key], &read = contents[key];
       seen.insert(e.line->data_digest);

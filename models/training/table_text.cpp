@@ -120,11 +120,13 @@ std::string common_text(const Comparison& c) {
   };
   if (c.rows.empty()) return out;
   add("recipe", &TableRow::recipe);
-  add("backbone", &TableRow::net);
+  if (std::ranges::all_of(
+          c.rows, [&](const TableRow& row) { return row.backbone_identity == c.rows[0].backbone_identity; }))
+    add("backbone", &TableRow::net);
   return out.empty() ? out : text(" All with{}.", out);
 }
 
-// " 3 seeds each.", or how many each row has.
+// " 3 seeds.", or how many each row has.
 std::string seeds_text(const Comparison& c) {
   std::set<std::string> kinds;
   std::string out;
