@@ -343,7 +343,7 @@ for value in --help -h -- --out=evil; do
   of "retry = \"$value\""
   check_case "for an option that takes none: $value" says 1 "sweep 2: " own unmade
 done
-check_case "nothing was done for it" test ! -e unmade -a ! -e evil
+check_case "nor was it taken for one" test ! -e evil
 of 'methods = "vpt-deep"' 'prompt-blocks = "1-5"' '[[sweep]]' 'methods = "full"'
 check_case "a sweep that cannot begin is told" says 1 'sweep 2: method vpt-deep: prompts: expected blocks among 1-2' own next
 check_case "and the next one is done" says 0 '^\| full .* \| [0-9]' "$vitrine" table next
