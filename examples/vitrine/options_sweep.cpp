@@ -68,7 +68,9 @@ void add_sweep(Adder& add, SweepOptions& o) {
                   "--seeds", "--lr", "--wd", "--prompts", "--epochs", "--batch", "--out", "--show-plan",
                   "--retry", "--keep-tasks", "--threads"});
   add.group("What is compared");
-  add.path("--suite", "FILE", "tasks and their groups, a TOML file such as suites/mini-vtab.toml, or a study (suites/studies)", o.suite);
+  add.path("--suite", "FILE",
+           "tasks and their groups, a TOML file such as suites/mini-vtab.toml, or a study (suites/studies)",
+           o.suite);
   add.each("--data", "SPEC",
            "a task by itself, as vitrine tune takes it, or suite:FILE; may stand several times", o.data);
   add_list(add, "--tasks", "LIST", "only these of the suite, by name", o.tasks);

@@ -25,7 +25,7 @@ struct PlanConfig {
   std::vector<int64_t>
       train_sizes{};  // each task with so many images in all, in place of its own train_limit (sweep_data.h), of which
                       // its own val keeps its share
-  int workers = 1;    // of loaders; changes no bit
+  int workers = 1;  // of loaders; changes no bit
   int64_t max_bad = 0;
   // The backbone, by what runs depend on.
   TransformerConfig net{};

@@ -91,7 +91,7 @@ class Sorter {
       const auto found = ended.find(place_of(l));
       if (found == ended.end()) continue;
       const Way own(l);
-      if (std::ranges::none_of(found->second, [&](const Way& way) { return way.same_as(own); }))
+      if (!std::ranges::any_of(found->second, [&](const Way& way) { return way.same_as(own); }))
         out.insert(&l);
     }
     return out;
