@@ -349,6 +349,12 @@ check_case "a sweep that cannot begin is told" says 1 'sweep 2: method vpt-deep:
 check_case "and the next one is done" says 0 '^\| full .* \| [0-9]' "$vitrine" table next
 check_case "its plan, too" says 1 '^Sweep 3 of 3: --methods=full' own next --show-plan
 check_case "the JSON tells all" test "$(own next --json 2>/dev/null | python3 -c 'import json, sys; print([len(s.get("problem", "")) > 0 for s in json.load(sys.stdin)["sweeps"]])')" = "[False, True, False]"
+check_case "which is told at once" test "$(own next 2>&1 | grep -nE 'note: method vpt-deep: prompts|^Sweep 3' | head -n 1 | grep -c note)" = 1
+of 'backbone = "none.safetensors"' '[[sweep]]' 'methods = "full"'
+lacking() { "$vitrine" sweep --suite own.toml --epochs 1 --batch 32 --seeds 1 --warmup 0 --lr 1e-2 --show-plan; }
+check_case "a backbone that is not there is one sweep's mistake" says 1 "sweep 2: .*cannot open 'none.safetensors'" lacking
+check_case "and the next one has its plan" says 1 '^Sweep 3 of 3: --methods=full' lacking
+of 'methods = "vpt-deep"' 'prompt-blocks = "1-5"' '[[sweep]]' 'methods = "full"'
 check_case "options of prompts are for those that have some" says 1 'note: --prompts .*: none of the methods has prompts: linear' own next --prompts 2
 of 'methods = "vpt-shallow"' 'lr = 5'
 check_case "the command's rates displace the study's" says 0 'learning rates? 0.0125;' "$vitrine" sweep --suite own.toml --backbone tiny.safetensors --batch 32 \
@@ -372,6 +378,7 @@ until compgen -G 'ended/runs/*/state/checkpoint-*' >/dev/null || ! kill -0 $vict
 kill -INT $victim
 wait $victim
 check_case "Ctrl-C ends a study with 130" test $? = 130
+check_case "which tells what was not begun" grep -q '^1 sweep of this study was not begun\.$' ended.log
 check_case "before its next sweep" eval '! grep "Sweep 2 of 2" ended.log'
 
 quick=(--backbone tiny.safetensors --epochs 1 --batch 32 --lr 1e-2 --seeds 1 --warmup 0)
@@ -391,6 +398,10 @@ check_case "an ensemble in a folder far below" members_are "$long/out/ensembles.
 mkdir -p ledger-alone && cp "$long/out/ledger.jsonl" ledger-alone/
 three_members() { MEMBERS=3 ensembles ledger-alone; }
 check_case "results without task files make no ensemble" says 1 '3 runs have no task file' three_members
+printf 'name = "x"\n[[task]]\nname = "colours"\ndata = "synthetic:colors"\ntrain_limit = 16\n[[task]]\nname = "lost"\ndata = "folder:lost"\n' >half.toml
+half() { MEMBERS=2 "$studies/ensembles.sh" "$vitrine" half.toml halves "${quick[@]}"; }
+check_case "a task that cannot be opened fails the study" says 1 'task .lost.' half
+check_case "and keeps no other from its ensemble" members_are halves/ensembles.md ' 2 ' 1
 one_member() { MEMBERS=1 ensembles one; }
 check_case "an ensemble of one is none" says 1 'two or more' one_member
 

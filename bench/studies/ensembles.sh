@@ -20,7 +20,9 @@ while (($# > 0)); do
     *) options+=("$1"); shift ;;
   esac
 done
-"$vitrine" sweep --suite "$suite" --out "$out" --methods vpt-deep --keep-tasks --seeds "$count" "${options[@]}"
+status=0  # 1: a task could not be used, or a run failed; the others are asked all the same
+"$vitrine" sweep --suite "$suite" --out "$out" --methods vpt-deep --keep-tasks --seeds "$count" "${options[@]}" || status=$?
+((status < 2)) || exit "$status"
 # A line for each task and row of the table: its seeds, each by itself, and asked together.
 rm -f "$out/ensembles.md"
 made=$(mktemp -d)
@@ -58,3 +60,4 @@ for (task, row, images, data), files in cells.items():
 PYTHON
 mv "$made/ensembles.md" "$out/ensembles.md"
 cat "$out/ensembles.md"
+exit "$status"

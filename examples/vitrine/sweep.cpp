@@ -281,6 +281,15 @@ Outcome show_plan(const SweepConfig& config, Console& console) {
   return out;
 }
 
+// A file that a study names and nobody has is a mistake in it, and no other sweep's concern.
+Backbone backbone_of(const SweepOptions& o) {
+  try {
+    return open_backbone(o.backbone.value_or("builtin"), o.hints);
+  } catch (const Error& e) {
+    fail(e.fault() == Fault::output && !o.of_study.empty() ? Fault::input : e.fault(), "{}", e.what());
+  }
+}
+
 // `told`: notes of the command, of which a study says each once.
 Outcome one_sweep(const SweepOptions& o, Console& console, std::set<std::string>& told) {
   const auto note_once = [&](const std::string& words) {
@@ -306,7 +315,7 @@ Outcome one_sweep(const SweepOptions& o, Console& console, std::set<std::string>
   plan.workers = o.workers;
   plan.max_bad = o.max_bad;
 
-  const Backbone opened = with_identity(open_backbone(o.backbone.value_or("builtin"), o.hints));
+  const Backbone opened = with_identity(backbone_of(o));
   check(is_utf8(opened.source), "the backbone's path {} is not UTF-8, as the ledger's text must be",
         quote(opened.source));
   const Backbones backbones(opened, o.place);
@@ -426,10 +435,14 @@ int sweep(const std::vector<SweepOptions>& sweeps, Console& console) {
     } catch (const Error& e) {
       if (!several) throw;
       console.clear();
+      console.note(e.what());
       outcome = {{{"command", "sweep"}, {"folder", sweeps[i].out}, {"problem", e.what()}}, e.what()};
       fault = e.fault();  // what the machine lacks ends them all
     }
     stopped = outcome.stopped;
+    if (const size_t left = sweeps.size() - i - 1; left > 0 && (stopped || fault != Fault::input))
+      console.line(text("{} of this study {} not begun.", plural(static_cast<int64_t>(left), "sweep"),
+                        left == 1 ? "was" : "were"));
     all.push_back(std::move(outcome.json));
     if (outcome.problem.empty()) continue;
     const auto same =
