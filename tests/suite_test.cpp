@@ -281,7 +281,9 @@ TEST_CASE("the committed suites are what they say") {
   std::map<std::string, std::map<std::string, int64_t>> groups;  // of each suite: how many tasks
   const Environment vtab("VTAB", "/nowhere"), fgvc("FGVC", "/nowhere"), assets("ASSETS", "/nowhere");
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.is_directory()) continue;
     const Suite suite = read_suite(entry.path().string());
+    CHECK(suite.sweeps.empty());
     for (const SuiteTask& task : suite.tasks) {
       ++groups[suite.name][task.group];
       CHECK(task.classes.has_value());
@@ -293,6 +295,20 @@ TEST_CASE("the committed suites are what they say") {
   CHECK(groups["VTAB-1k"] == Counts{{"natural", 7}, {"specialised", 4}, {"structured", 8}});
   CHECK(groups["FGVC"] == Counts{{"FGVC", 5}});
   CHECK(groups["photographs"] == Counts{{"photographs", 4}});
+  // Studies, by how many sweeps they have; their tasks are those of a suite.
+  std::map<std::string, size_t> sweeps;
+  for (const auto& entry : std::filesystem::directory_iterator(folder + "/studies")) {
+    const Suite study = read_suite(entry.path().string());
+    sweeps[entry.path().stem().string()] = study.sweeps.size();
+    CHECK(study.tasks.size() == (study.name == "photographs" ? 4 : 9));
+  }
+  CHECK(sweeps == std::map<std::string, size_t>{{"ablations", 22},
+                                                {"figure-3", 1},
+                                                {"figure-4", 2},
+                                                {"lengths", 1},
+                                                {"photographs", 4},
+                                                {"table-1", 2},
+                                                {"table-1-swin", 3}});
   // Each mini task is in the suite, and has the classes that the suite expects.
   std::set<std::string> drawn;
   for (const SuiteTask& task : read_suite(folder + "/mini-vtab.toml").tasks) {
