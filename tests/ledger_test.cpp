@@ -143,6 +143,7 @@ TEST_CASE("ledger: several are read as one, and told where they contradict") {
   for (LedgerLine& line : made.all)
     line.settings = R"({"learning_rate":0.1,"weight_decay":0.01,"prompts":0,"epochs":40,"batch":64})";
   made.all[2].diverged = "it did";
+  made.all[2].seed = std::numeric_limits<uint64_t>::max();
   write_lines(sweep + "/ledger.jsonl", {made.all[0], made.all[1]});
   std::ofstream(sweep + "/runs/00000000000000000001/task.safetensors") << "kept";
   // The first as it was, but for the time; the second with another score; the third, and the second of other pictures.
@@ -186,6 +187,7 @@ TEST_CASE("ledger: several are read as one, and told where they contradict") {
   CHECK(json[1]["row"] == "linear");
   CHECK(json[2]["score"].is_null());
   CHECK(json[2]["diverged"] == "it did");
+  CHECK(json[2]["seed"].dump() == std::to_string(std::numeric_limits<uint64_t>::max()));
   CHECK(json[3]["row"].is_null());
   const std::string csv = runs_text(both, TableFormat::csv),
                     markdown = runs_text(both, TableFormat::markdown);

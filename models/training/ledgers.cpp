@@ -39,6 +39,7 @@ std::string printed(const char* form, double value) {
 struct Field {
   Field(const char* name, const std::string& v) : key(name), value(v), words(v) {}
   Field(const char* name, int64_t v) : key(name), value(v), words(std::to_string(v)) {}
+  Field(const char* name, uint64_t v) : key(name), value(v), words(std::to_string(v)) {}
   Field(const char* name, double v) : key(name), value(v), words(printed("%g", v)) {}
   Field(const char* name, Json v, std::string in_words)
       : key(name), value(std::move(v)), words(std::move(in_words)) {}
@@ -60,7 +61,7 @@ std::vector<Field> fields_of(const LedgerLine& line, const std::string& row, con
           {"task", line.task},
           {"method", line.form + (line.variant.empty() ? "" : text(" ({})", line.variant))},
           {"stage", std::string(name_of(line.stage))},
-          {"seed", static_cast<int64_t>(line.seed)},
+          {"seed", line.seed},
           {"learning_rate", line.learning_rate},
           {"weight_decay", line.weight_decay},
           {"prompts", line.prompts},
